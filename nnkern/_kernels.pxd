@@ -1,0 +1,41 @@
+# What other Cython code may cimport: the kernels on bare pointers, GIL released, nothing checked.
+# A matrix is described by its first entry, its shape and its strides, counted in entries.
+
+ctypedef fused real:
+    float
+    double
+
+cdef struct Matrix:
+    const void *data
+    Py_ssize_t n, m                 # shape
+    Py_ssize_t row, column          # strides: entry (i, j) stands at i row + j column
+
+# The table of C functions of one precision (`nnk_table *` of nnk.h), of the instruction set chosen at import.
+cdef const void *kernel_table(int itemsize) noexcept nogil
+
+# Whether BLAS takes the matrix as it lies: one stride 1, the other at least as large as a whole row or column.
+cdef bint fits_blas(const Matrix *A) noexcept nogil
+
+# The columns first … first + m - 1 of a matrix.
+cdef Matrix columns_of(const Matrix *A, Py_ssize_t first, Py_ssize_t m, int itemsize) noexcept nogil
+cdef Matrix transposed(const Matrix *A) noexcept nogil
+cdef Matrix contiguous(const void *data, Py_ssize_t n, Py_ssize_t m) noexcept nogil
+
+# C (n, m) := alpha A B + beta C, C with contiguous columns, leading dimension ldc; A and B fit BLAS.
+cdef void product(
+    real *C, Py_ssize_t ldc, real alpha, const Matrix *A, const Matrix *B, real beta) noexcept nogil
+
+# A = g(W A_prev + b) for matrices that fit BLAS, A contiguous (n, m); b may be NULL. Z is kept where it isn't NULL.
+cdef void forward_columns(
+    real *A, real *Z, int activation, double slope, const Matrix *W, const Matrix *A_prev,
+    const real *b) noexcept nogil
+
+# dZ_prev = (Wᵀ dZ) ⊙ g'(…), db_prev += Σ_columns dZ_prev: the input gradient with the derivative of the layer below.
+# dZ contiguous (n, m), dZ_prev, A_prev, Z_prev contiguous (n_prev, m); db_prev may be NULL.
+cdef void input_gradient(
+    real *dZ_prev, real *db_prev, int activation, double slope, const Matrix *W, const real *dZ,
+    const real *A_prev, const real *Z_prev, Py_ssize_t m) noexcept nogil
+
+# dW (n, n_prev) := alpha dZ A_prevᵀ + beta dW; dW and dZ contiguous, A_prev fits BLAS.
+cdef void weight_gradient(
+    real *dW, const real *dZ, const Matrix *A_prev, real alpha, real beta, Py_ssize_t n) noexcept nogil

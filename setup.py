@@ -1,0 +1,139 @@
+"""Builds the compiled part of nnkern: which sources, which flags for which instruction set, which BLAS.
+
+NNKERN_BLAS=openblas | accelerate | <pkg-config name>    another BLAS than the platform's default
+NNKERN_DEBUG=1                                           no optimisation, assertions and symbols
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+DEBUG = os.environ.get("NNKERN_DEBUG", "") not in ("", "0")
+SOURCES = Path("src")
+
+COMPILE_ARGS = ["-std=c11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+COMPILE_ARGS += ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
+X86_ISAS = {
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
+    + ["-mprefer-vector-width=512"],
+}
+
+
+def is_x86():
+    """Whether the target is x86-64; ARCHFLAGS tells on macOS, where the target may not be the machine."""
+    flags = os.environ.get("ARCHFLAGS", "")
+    if "-arch" in flags:
+        return "x86_64" in flags and "arm64" not in flags
+    return platform.machine().lower() in ("x86_64", "amd64")
+
+
+def find_blas():
+    """What the extensions need to call BLAS: macros, folders, link arguments, and a library to ship (or None)."""
+    name = os.environ.get("NNKERN_BLAS") or ("accelerate" if sys.platform == "darwin" else "openblas")
+    if name == "accelerate":
+        return {
+            "macros": [("NNK_BLAS_ACCELERATE", None), ("ACCELERATE_NEW_LAPACK", None)],
+            "include_dirs": [],
+            "link_args": ["-framework", "Accelerate"],
+            "ship": None,
+        }
+    if name == "openblas":
+        import scipy_openblas32 as openblas
+
+        folder = Path(openblas.get_lib_dir())
+        library = openblas.get_library()
+        shared = [f for f in folder.iterdir() if library in f.name and (".so" in f.name or f.suffix == ".dll")]
+        if len(shared) != 1:
+            raise SystemExit(f"expected one shared library {library} in {folder}, found {shared}")
+        link_args = [f"-L{folder}", f"-l{library}"]
+        if sys.platform == "linux":
+            link_args.append("-Wl,-rpath,$ORIGIN/_libs")
+        return {
+            "macros": [("NNK_BLAS_SCIPY_OPENBLAS", None)],
+            "include_dirs": [openblas.get_include_dir()],
+            "link_args": link_args,
+            "ship": shared[0],
+        }
+
+    def pkg_config(option):
+        command = ["pkg-config", option, name]
+        try:
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise SystemExit(f"NNKERN_BLAS={name}: {' '.join(command)} failed: {error}") from error
+
+    return {
+        "macros": [("NNK_BLAS_CBLAS", f'"{name}"')],
+        "include_dirs": [flag[2:] for flag in pkg_config("--cflags") if flag.startswith("-I")],
+        "link_args": pkg_config("--libs"),
+        "ship": None,
+    }
+
+
+class BuildExt(build_ext):
+    """Compiles src/isa_*.c each with the flags of its instruction set, and ships the BLAS library."""
+
+    def build_extension(self, ext):
+        if ext.name == "nnkern._kernels":
+            macros = [("NNK_X86", None)] if is_x86() else []
+            isas = {"baseline": []} | (X86_ISAS if is_x86() else {})
+            for isa, flags in isas.items():
+                ext.extra_objects += self.compiler.compile(
+                    [str(SOURCES / f"isa_{isa}.c")],
+                    output_dir=self.build_temp,
+                    extra_postargs=COMPILE_ARGS + ["-Wall", "-Wextra", "-Wno-psabi"] + flags,
+                    depends=ext.depends,
+                )
+            ext.define_macros += macros
+            self.ship(BLAS["ship"], Path(self.get_ext_fullpath(ext.name)).parent / "_libs")
+        super().build_extension(ext)
+
+    def ship(self, library, folder):
+        if library is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(library, folder)
+        if sys.platform == "linux" and not DEBUG and shutil.which("strip"):
+            subprocess.run(["strip", "--strip-unneeded", str(folder / library.name)], check=True)
+
+
+BLAS = find_blas()
+HEADERS = sorted(str(f) for pattern in ("*.h", "*.def") for f in SOURCES.glob(pattern))
+
+
+def extension(name, c_sources=()):
+    return Extension(
+        f"nnkern.{name}",
+        [str(SOURCES / f"{name}.pyx"), *(str(SOURCES / source) for source in c_sources)],
+        include_dirs=[str(SOURCES), *BLAS["include_dirs"]],
+        define_macros=BLAS["macros"] + ([("NNK_DEBUG", None)] if DEBUG else []),
+        extra_compile_args=COMPILE_ARGS,
+        extra_link_args=BLAS["link_args"],
+        depends=HEADERS,
+    )
+
+
+setup(
+    ext_modules=cythonize(
+        [extension("_kernels", ["dispatch.c"]), extension("_engine")],
+        include_path=[".", str(SOURCES)],
+        build_dir="build",
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": DEBUG,
+            "wraparound": False,
+            "initializedcheck": DEBUG,
+            "cdivision": True,
+            "embedsignature": True,
+        },
+    ),
+    cmdclass={"build_ext": BuildExt},
+)

@@ -1,0 +1,1043 @@
+# The dense kernels: forward, backward, activations, losses; on typed memoryviews for Python, on pointers for Cython.
+#
+# This file checks that dimensions, dtypes and memory agree, releases the GIL and calls down: matrix products go to BLAS
+# through blas.pxd, everything entry by entry to the C kernels of the chosen instruction set through nnk.pxd.
+# It knows nothing of networks, and doesn't judge what a user meant: validation.py does.
+#
+# Products and their epilogues run block by block over the examples, so that a block's Z is still in the cache when bias
+# and activation reach it. The bounds of blocks and chunks depend on shapes and dtype only.
+
+from collections import namedtuple
+
+from libc.limits cimport INT_MAX
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+cimport nnk
+from blas cimport (
+    NNK_BLAS_NAME, CBLAS_TRANSPOSE, CblasNoTrans, CblasTrans, gemm, gemv, nnk_blas_config, nnk_blas_core,
+    nnk_blas_single_thread,
+)
+
+import numpy as np
+
+cdef const nnk.nnk_tables *tables = nnk.nnk_choose_tables()
+if tables is NULL:
+    _usable = []
+    while nnk.nnk_usable_isas()[len(_usable)] is not NULL:
+        _usable.append(nnk.nnk_usable_isas()[len(_usable)].decode())
+    import os as _os
+    raise ImportError(
+        f"NNKERN_ISA={_os.environ.get('NNKERN_ISA')!r} can't be had: "
+        f"this build on this processor has {', '.join(_usable)}")
+
+# Size of a block of Z: it stays in a second-level cache beside the operands of the product.
+cdef enum:
+    BLOCK_BYTES = 1 << 19
+    # fewest columns of a block: below that BLAS spends its time packing W again and again
+    BLOCK_COLUMNS = 256
+    # examples whose gradients are added up in one run; the sums of chunks are combined in a tree
+    CHUNK_COLUMNS = 4096
+
+ACTIVATIONS = tuple(nnk.nnk_activation_facts[i].name.decode() for i in range(nnk.NNK_ACTIVATIONS))
+# The activations whose derivative is computed from Z; the others' from A.
+NEEDS_Z = frozenset(
+    nnk.nnk_activation_facts[i].name.decode()
+    for i in range(nnk.NNK_ACTIVATIONS) if nnk.nnk_activation_facts[i].derivative_reads_Z)
+cdef dict activation_codes = {name: code for code, name in enumerate(ACTIVATIONS)}
+
+DenseGradients = namedtuple("DenseGradients", "dZ dW db dA_prev")
+DenseGradients.__doc__ = "What dense_backward returns: dZ (n, m), dW (n, n_prev), db (n, 1), dA_prev (n_prev, m) or None."
+
+cdef object FLOAT32 = np.dtype(np.float32)
+cdef object FLOAT64 = np.dtype(np.float64)
+cdef object empty = np.empty
+cdef object ndarray = np.ndarray
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# On pointers
+
+cdef const void *kernel_table(int itemsize) noexcept nogil:
+    return tables.f32 if itemsize == 4 else tables.f64
+
+
+cdef inline const nnk.nnk_table *table_of(real *like) noexcept nogil:
+    return tables.f32 if real is float else tables.f64
+
+
+cdef inline bint columns_lie_for_blas(const Matrix *A) noexcept nogil:
+    return (A.row == 1 or A.n <= 1) and (A.m <= 1 or A.n <= A.column <= INT_MAX)
+
+
+cdef inline Py_ssize_t leading_dimension(const Matrix *A) noexcept nogil:
+    """Of a matrix whose columns lie for BLAS."""
+    return A.column if A.m > 1 else max(1, A.n)
+
+
+cdef Matrix transposed(const Matrix *A) noexcept nogil:
+    cdef Matrix T
+    T.data, T.n, T.m, T.row, T.column = A.data, A.m, A.n, A.column, A.row
+    return T
+
+
+cdef Matrix contiguous(const void *data, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+    cdef Matrix A
+    A.data, A.n, A.m, A.row, A.column = data, n, m, 1, n
+    return A
+
+
+cdef Matrix columns_of(const Matrix *A, Py_ssize_t first, Py_ssize_t m, int itemsize) noexcept nogil:
+    cdef Matrix B = A[0]
+    B.data = <const char *>A.data + first * A.column * itemsize
+    B.m = m
+    return B
+
+
+cdef bint fits_blas(const Matrix *A) noexcept nogil:
+    cdef Matrix T = transposed(A)
+    return columns_lie_for_blas(A) or columns_lie_for_blas(&T)
+
+
+cdef inline CBLAS_TRANSPOSE as_blas(const Matrix *A, int *ld) noexcept nogil:
+    """Whether BLAS is to transpose what lies there, and its leading dimension."""
+    cdef Matrix T
+    if columns_lie_for_blas(A):
+        ld[0] = <int>leading_dimension(A)
+        return CblasNoTrans
+    T = transposed(A)
+    ld[0] = <int>leading_dimension(&T)
+    return CblasTrans
+
+
+cdef void product(
+    real *C, Py_ssize_t ldc, real alpha, const Matrix *A, const Matrix *B, real beta,
+) noexcept nogil:
+    cdef Py_ssize_t n = A.n, k = A.m, m = B.m, j
+    cdef int lda = 0, ldb = 0
+    cdef CBLAS_TRANSPOSE op_A, op_B
+    cdef Matrix T
+    if n == 0 or m == 0:
+        return
+    if beta == 0 and (k == 0 or n == 1 or m == 1):
+        # BLAS may take 0 y for y when y holds NaN
+        for j in range(m):
+            memset(C + j * ldc, 0, n * sizeof(real))
+        beta = 1
+    if k == 0:
+        return
+    op_A = as_blas(A, &lda)
+    op_B = as_blas(B, &ldb)
+    if m == 1:
+        # one example: C = A B with B a column
+        if op_A == CblasNoTrans:
+            gemv(C, 1, CblasNoTrans, alpha, <const real *>A.data, lda, <const real *>B.data, <int>B.row if k > 1 else 1,
+                 beta, <int>n, <int>k)
+        else:
+            gemv(C, 1, CblasTrans, alpha, <const real *>A.data, lda, <const real *>B.data, <int>B.row if k > 1 else 1,
+                 beta, <int>k, <int>n)
+    elif n == 1:
+        # one unit: Cᵀ = Bᵀ Aᵀ with Aᵀ a column
+        if op_B == CblasNoTrans:
+            gemv(C, <int>ldc, CblasTrans, alpha, <const real *>B.data, ldb, <const real *>A.data,
+                 <int>A.column if k > 1 else 1, beta, <int>k, <int>m)
+        else:
+            gemv(C, <int>ldc, CblasNoTrans, alpha, <const real *>B.data, ldb, <const real *>A.data,
+                 <int>A.column if k > 1 else 1, beta, <int>m, <int>k)
+    else:
+        gemm(C, <int>ldc, op_A, op_B, alpha, <const real *>A.data, lda, <const real *>B.data, ldb, beta,
+             <int>n, <int>m, <int>k)
+
+
+cdef inline Py_ssize_t block_columns(Py_ssize_t n, int itemsize) noexcept nogil:
+    """Examples in a block whose columns have n entries."""
+    return max(<Py_ssize_t>BLOCK_COLUMNS, BLOCK_BYTES // (max(n, 1) * itemsize))
+
+
+cdef void forward_columns(
+    real *A, real *Z, int activation, double slope, const Matrix *W, const Matrix *A_prev, const real *b,
+) noexcept nogil:
+    cdef const nnk.nnk_table *table = table_of(A)
+    cdef Py_ssize_t n = W.n, m = A_prev.m, width = block_columns(n, sizeof(real)), first, c
+    cdef Matrix block
+    cdef real *A_block
+    cdef real *Z_block
+    first = 0
+    while first < m:
+        c = min(width, m - first)
+        block = columns_of(A_prev, first, c, sizeof(real))
+        A_block = A + first * n
+        if Z is NULL:
+            product(A_block, n, <real>1, W, &block, <real>0)
+            table.forward[activation](A_block, n, A_block, n, b, slope, n, c)
+        else:
+            Z_block = Z + first * n
+            product(Z_block, n, <real>1, W, &block, <real>0)
+            table.forward[nnk.NNK_linear](Z_block, n, Z_block, n, b, slope, n, c)
+            table.forward[activation](A_block, n, Z_block, n, NULL, slope, n, c)
+        first += width
+
+
+cdef void input_gradient(
+    real *dZ_prev, real *db_prev, int activation, double slope, const Matrix *W, const real *dZ,
+    const real *A_prev, const real *Z_prev, Py_ssize_t m,
+) noexcept nogil:
+    cdef const nnk.nnk_table *table = table_of(dZ_prev)
+    cdef Py_ssize_t n = W.n, n_prev = W.m, width = block_columns(n_prev, sizeof(real)), first, c
+    cdef Matrix W_T = transposed(W), block
+    cdef real *target
+    first = 0
+    while first < m:
+        c = min(width, m - first)
+        block = contiguous(dZ + first * n, n, c)
+        target = dZ_prev + first * n_prev
+        product(target, n_prev, <real>1, &W_T, &block, <real>0)
+        if activation != nnk.NNK_linear or db_prev is not NULL:
+            table.backward[activation](
+                target, n_prev, db_prev, target, n_prev,
+                NULL if A_prev is NULL else A_prev + first * n_prev, n_prev,
+                NULL if Z_prev is NULL else Z_prev + first * n_prev, n_prev, slope, n_prev, c)
+        first += width
+
+
+cdef void weight_gradient(
+    real *dW, const real *dZ, const Matrix *A_prev, real alpha, real beta, Py_ssize_t n,
+) noexcept nogil:
+    cdef Matrix dZ_matrix = contiguous(dZ, n, A_prev.m), A_prev_T = transposed(A_prev)
+    product(dW, n, alpha, &dZ_matrix, &A_prev_T, beta)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# On memoryviews: what the functions below share
+
+cdef inline Matrix matrix_of(const real[:, :] view) noexcept nogil:
+    cdef Matrix A
+    A.data = &view[0, 0] if view.shape[0] and view.shape[1] else NULL
+    A.n, A.m = view.shape[0], view.shape[1]
+    A.row = view.strides[0] // <Py_ssize_t>sizeof(real)
+    A.column = view.strides[1] // <Py_ssize_t>sizeof(real)
+    return A
+
+
+cdef inline bint is_whole(const Matrix *A) noexcept nogil:
+    """Contiguous columns, one after the other."""
+    return (A.row == 1 or A.n <= 1) and (A.column == A.n or A.m <= 1)
+
+
+cdef int activation_code(activation) except -1:
+    code = activation_codes.get(activation) if isinstance(activation, str) else None
+    if code is None:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+    return code
+
+
+cdef double checked_slope(negative_slope) except? -1:
+    cdef double slope = negative_slope
+    if not 0 <= slope < float("inf"):
+        raise ValueError(f"negative_slope must be a finite number >= 0; got {negative_slope!r}")
+    return slope
+
+
+cdef inline bint is_aligned(array) except -1:
+    """Whether the kernels can take the array as it lies: native bytes, data and strides on entries' boundaries."""
+    return array.flags.aligned and array.dtype.isnative
+
+
+cdef object dtype_of(str name, x):
+    """The common dtype of a call, read off its first operand."""
+    if not isinstance(x, ndarray):
+        raise TypeError(f"{name} must be a numpy array of float32 or float64; got {type(x).__name__}")
+    dtype = x.dtype
+    if dtype is FLOAT32 or dtype is FLOAT64:
+        return dtype
+    native = dtype.newbyteorder("=")
+    if native == FLOAT32 or native == FLOAT64:
+        return FLOAT32 if native == FLOAT32 else FLOAT64
+    raise TypeError(f"{name} must be a numpy array of float32 or float64; got dtype {dtype}")
+
+
+cdef object operand(str name, x, dtype, str meaning):
+    """x, or a copy of it that a kernel can take; errors name the argument and the shape that `meaning` gives it."""
+    if not isinstance(x, ndarray):
+        raise TypeError(f"{name} must be a numpy array of {dtype}; got {type(x).__name__}")
+    cdef bint native = x.dtype is dtype
+    if not native and x.dtype.newbyteorder("=") != dtype:
+        raise TypeError(f"{name} has dtype {x.dtype}, the first operand {dtype}: all must be alike")
+    if x.ndim != 2:
+        hint = ""
+        if x.ndim == 1:
+            hint = f"; {name}.reshape(-1, 1) makes it a column, {name}.reshape(1, -1) a row"
+        raise ValueError(f"{name} must have shape {meaning}; got an array of rank {x.ndim}, shape {x.shape}{hint}")
+    return x if native and x.flags.aligned else np.array(x, dtype=dtype, order="F")
+
+
+cdef object output(str name, out, tuple shape, dtype, inputs):
+    """A new array in Fortran order, or `out` after the checks it needs."""
+    if out is None:
+        return empty(shape, dtype, "F")
+    if not isinstance(out, ndarray):
+        raise TypeError(f"{name} must be a numpy array of {dtype}; got {type(out).__name__}")
+    if out.dtype != dtype or not out.dtype.isnative:
+        raise TypeError(f"{name} must have dtype {dtype}; got {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}; got {out.shape}")
+    if not out.flags.writeable:
+        raise ValueError(f"{name} is read-only")
+    if not is_aligned(out):
+        raise ValueError(f"{name} must be aligned")
+    for stride, size in zip(out.strides, shape, strict=True):
+        if stride == 0 and size > 1:
+            raise ValueError(f"{name} is a broadcast array: several of its entries share one place in memory")
+    for other_name, other in inputs:
+        if other is not None and np.may_share_memory(out, other):
+            raise ValueError(f"{name} overlaps {other_name} in memory")
+    return out
+
+
+cdef class Scratch:
+    """Memory for one call, freed with it."""
+    cdef void *data
+
+    def __cinit__(self, size_t bytes_):
+        self.data = malloc(bytes_ if bytes_ else 1)
+        if self.data is NULL:
+            raise MemoryError(f"no {bytes_} bytes for packing")
+
+    def __dealloc__(self):
+        free(self.data)
+
+
+cdef void check_int(str name, Py_ssize_t size) except *:
+    if size > INT_MAX:
+        raise ValueError(f"{name} is {size}: BLAS takes at most {INT_MAX}")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Dense layers
+
+def dense_forward(W, A_prev, b, activation, *, out=None, return_Z=False, negative_slope=0.01, threads=None):
+    """A = g(W A_prev + b), one dense layer forward.
+
+    Parameters
+    ----------
+    W : (n, n_prev) array of float32 or float64, any strides
+    A_prev : (n_prev, m) array of the same dtype, one example a column
+    b : (n, 1) array of the same dtype, or None for no bias
+    activation : str
+        One of `nnkern.kernels.ACTIVATIONS`.
+    out : (n, m) array of the same dtype, optional
+        Written and returned; must not overlap an input.
+    return_Z : bool
+        Return ``(A, Z)`` with Z = W A_prev + b.
+    negative_slope : float
+        leaky_relu's slope below 0.
+    threads : int, optional
+        At most this many threads; results don't depend on it.
+
+    Returns
+    -------
+    A : (n, m) array, in Fortran order unless `out` says otherwise
+
+    Raises
+    ------
+    TypeError
+        An operand is no float32 or float64 array, or not all are alike.
+    ValueError
+        Shapes don't agree, the activation is unknown, or `out` can't be written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> W, b = np.array([[1.0, -2.0]]), np.array([[0.5]])
+    >>> nk.kernels.dense_forward(W, np.array([[3.0, 0.0], [1.0, 1.0]]), b, "relu")
+    array([[1.5, 0. ]])
+
+    Notes
+    -----
+    Equation: Z[l] = W[l] A[l-1] + b[l], A[l] = g[l](Z[l]).
+    """
+    cdef int code = activation_code(activation)
+    cdef double slope = checked_slope(negative_slope)
+    dtype = dtype_of("W", W)
+    W = operand("W", W, dtype, "(n, n_prev)")
+    A_prev = operand("A_prev", A_prev, dtype, "(n_prev, m)")
+    if b is not None:
+        b = operand("b", b, dtype, "(n, 1)")
+    if dtype is FLOAT32:
+        return _dense_forward[float](W, A_prev, b, code, out, return_Z, slope)
+    return _dense_forward[double](W, A_prev, b, code, out, return_Z, slope)
+
+
+cdef object _dense_forward(
+    const real[:, :] W_view, const real[:, :] A_prev_view, const real[:, :] b_view, int activation, out, bint return_Z,
+    double slope,
+):
+    cdef Matrix W = matrix_of(W_view), A_prev = matrix_of(A_prev_view), A, Z, b, block
+    cdef Py_ssize_t n = W.n, n_prev = W.m, m = A_prev.m, first, c, width, packed = 0
+    cdef bint pack_A_prev, pack_b = False, whole
+    cdef const nnk.nnk_table *table = tables.f32 if real is float else tables.f64
+    check_int("n", n)
+    check_int("n_prev", n_prev)
+    if A_prev.n != n_prev:
+        raise ValueError(f"A_prev has {A_prev.n} rows, W has {n_prev} columns: W (n, n_prev), A_prev (n_prev, m)")
+    if b_view is not None:
+        b = matrix_of(b_view)
+        if b.n != n or b.m != 1:
+            raise ValueError(f"b must have shape ({n}, 1), as W has {n} rows; got ({b.n}, {b.m})")
+        pack_b = n > 1 and b.row != 1
+    dtype = FLOAT32 if real is float else FLOAT64
+    A_array = output("out", out, (n, m), dtype,
+                     () if out is None else (("W", W_view.base), ("A_prev", A_prev_view.base),
+                                             ("b", None if b_view is None else b_view.base)))
+    Z_array = empty((n, m), dtype, "F") if return_Z else None
+    cdef real[:, :] A_view = A_array
+    cdef real[:, :] Z_view = Z_array
+    A = matrix_of[real](A_view)
+    if return_Z:
+        Z = matrix_of[real](Z_view)
+    if n == 0 or m == 0:
+        return (A_array, Z_array) if return_Z else A_array
+    whole = is_whole(&A)
+    pack_A_prev = not fits_blas(&A_prev)
+    width = m if whole and not pack_A_prev else min(m, block_columns(max(n, n_prev), sizeof(real)))
+    # for what doesn't lie as the products need it: W, b, and a block each of A_prev and of A
+    if not fits_blas(&W):
+        packed += n * n_prev
+    if pack_b:
+        packed += n
+    if pack_A_prev:
+        packed += width * n_prev
+    if not whole:
+        packed += width * n
+    cdef Scratch scratch = Scratch(packed * sizeof(real)) if packed else None
+    cdef real *free_space = <real *>scratch.data if packed else NULL
+    cdef real *packed_A_prev = NULL
+    cdef real *A_block = NULL
+    cdef real *Z_block = NULL
+    with nogil:
+        nnk_blas_single_thread()
+        if not fits_blas(&W):
+            table.gather(free_space, W.data, W.row, W.column, NULL, n, n_prev)
+            W = contiguous(free_space, n, n_prev)
+            free_space += n * n_prev
+        if b_view is not None and pack_b:
+            table.gather(free_space, b.data, b.row, b.column, NULL, n, 1)
+            b = contiguous(free_space, n, 1)
+            free_space += n
+        if pack_A_prev:
+            packed_A_prev = free_space
+            free_space += width * n_prev
+        first = 0
+        while first < m:
+            c = min(width, m - first)
+            block = columns_of(&A_prev, first, c, sizeof(real))
+            if pack_A_prev:
+                table.gather(packed_A_prev, block.data, block.row, block.column, NULL, n_prev, c)
+                block = contiguous(packed_A_prev, n_prev, c)
+            A_block = <real *>A.data + first * n if whole else free_space
+            if return_Z:
+                Z_block = <real *>Z.data + first * n
+            forward_columns(A_block, Z_block, activation, slope, &W, &block,
+                            NULL if b_view is None else <const real *>b.data)
+            if not whole:
+                table.scatter(<real *>A.data + first * A.column, A.row, A.column, A_block, n, c)
+            first += width
+    return (A_array, Z_array) if return_Z else A_array
+
+
+def dense_backward(dA, W, A_prev, A, activation, *, Z=None, need_dA_prev=True, out=None, negative_slope=0.01,
+                   threads=None):
+    """dZ, dW, db, dA_prev of one dense layer: its backward pass.
+
+    Parameters
+    ----------
+    dA : (n, m) array of float32 or float64
+        Derivative of each example's loss by A. With a loss kernel's dZ, pass it here with ``activation="linear"``.
+    W : (n, n_prev) array of the same dtype
+    A_prev : (n_prev, m) array of the same dtype
+    A : (n, m) array of the same dtype
+        What `dense_forward` returned.
+    activation : str
+        One of `nnkern.kernels.ACTIVATIONS`.
+    Z : (n, m) array of the same dtype, optional
+        Needed by the activations in `nnkern.kernels.NEEDS_Z`.
+    need_dA_prev : bool
+        False leaves out dA_prev (None is returned for it), as for the first layer.
+    out : tuple (dZ, dW, db, dA_prev), optional
+        Arrays to write to, None where a new one is wanted.
+    negative_slope : float
+        leaky_relu's slope below 0.
+    threads : int, optional
+        At most this many threads; results don't depend on it.
+
+    Returns
+    -------
+    DenseGradients : named tuple
+        dZ (n, m) = dA ⊙ g'(Z), derivatives of each example's own loss; dW (n, n_prev) = 1/m dZ A_prevᵀ;
+        db (n, 1) = 1/m Σ_columns dZ; dA_prev (n_prev, m) = Wᵀ dZ.
+
+    Raises
+    ------
+    TypeError
+        An operand is no float32 or float64 array, or not all are alike.
+    ValueError
+        Shapes don't agree, the activation is unknown, Z is missing, or `out` can't be written.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> W, A_prev = np.array([[1.0, -2.0]]), np.array([[3.0, 0.0], [1.0, 1.0]])
+    >>> A = nk.kernels.dense_forward(W, A_prev, np.array([[0.5]]), "relu")
+    >>> nk.kernels.dense_backward(np.ones((1, 2)), W, A_prev, A, "relu").dW
+    array([[1.5, 0.5]])
+    """
+    cdef int code = activation_code(activation)
+    cdef double slope = checked_slope(negative_slope)
+    dtype = dtype_of("dA", dA)
+    dA = operand("dA", dA, dtype, "(n, m)")
+    W = operand("W", W, dtype, "(n, n_prev)")
+    A_prev = operand("A_prev", A_prev, dtype, "(n_prev, m)")
+    A = operand("A", A, dtype, "(n, m)")
+    if nnk.nnk_activation_facts[code].derivative_reads_Z:
+        if Z is None:
+            raise ValueError(f"the derivative of {activation} needs Z=: dense_forward(…, return_Z=True) returns it")
+        # Z takes the place of A, the one operand that g' reads
+        A = operand("Z", Z, dtype, "(n, m)")
+    if out is None:
+        out = (None, None, None, None)
+    elif not isinstance(out, tuple) or len(out) != 4:
+        raise TypeError(f"out must be a tuple (dZ, dW, db, dA_prev); got {out!r}")
+    if dtype is FLOAT32:
+        return _dense_backward[float](dA, W, A_prev, A, code, need_dA_prev, out, slope)
+    return _dense_backward[double](dA, W, A_prev, A, code, need_dA_prev, out, slope)
+
+
+cdef object _dense_backward(
+    const real[:, :] dA_view, const real[:, :] W_view, const real[:, :] A_prev_view, const real[:, :] H_view,
+    int activation, bint need_dA_prev, tuple out, double slope,
+):
+    cdef Matrix dA = matrix_of(dA_view), W = matrix_of(W_view), A_prev = matrix_of(A_prev_view), H = matrix_of(H_view)
+    cdef Py_ssize_t n = W.n, n_prev = W.m, m = A_prev.m, packed = 0
+    cdef bint reads_Z = nnk.nnk_activation_facts[activation].derivative_reads_Z
+    check_int("n", n)
+    check_int("n_prev", n_prev)
+    if A_prev.n != n_prev:
+        raise ValueError(f"A_prev has {A_prev.n} rows, W has {n_prev} columns: W (n, n_prev), A_prev (n_prev, m)")
+    if dA.n != n or dA.m != m:
+        raise ValueError(f"dA must have shape ({n}, {m}), as W and A_prev say; got ({dA.n}, {dA.m})")
+    if H.n != n or H.m != m:
+        raise ValueError(f"{'Z' if reads_Z else 'A'} must have shape ({n}, {m}), as W and A_prev say; "
+                         f"got ({H.n}, {H.m})")
+    dtype = FLOAT32 if real is float else FLOAT64
+    cdef list inputs = []
+    if out != (None, None, None, None):
+        inputs = [("dA", dA_view.base), ("W", W_view.base), ("A_prev", A_prev_view.base),
+                  ("Z" if reads_Z else "A", H_view.base)]
+    if not need_dA_prev and out[3] is not None:
+        raise ValueError("out holds a dA_prev that isn't computed: need_dA_prev is False")
+    arrays = []
+    cdef tuple shapes = ((n, m), (n, n_prev), (n, 1), (n_prev, m))
+    for i, name in enumerate(("dZ", "dW", "db", "dA_prev")):
+        if i == 3 and not need_dA_prev:
+            arrays.append(None)
+            continue
+        arrays.append(output(f"out's {name}", out[i], shapes[i], dtype, inputs))
+        if out[i] is not None:
+            inputs.append((f"out's {name}", out[i]))
+    cdef real[:, :] dZ_view = arrays[0]
+    cdef real[:, :] dW_view = arrays[1]
+    cdef real[:, :] db_view = arrays[2]
+    cdef real[:, :] dA_prev_view = arrays[3]
+    cdef Matrix dZ = matrix_of[real](dZ_view), dW = matrix_of[real](dW_view), db = matrix_of[real](db_view), dA_prev
+    if need_dA_prev:
+        dA_prev = matrix_of[real](dA_prev_view)
+
+    # Chunks of examples; the gradients of chunks are combined in a tree: slot 0 ends up with the sum.
+    cdef Py_ssize_t chunks = max(1, (m + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS), slots = 1, chunk, full
+    while (1 << (slots - 1)) < chunks:
+        slots += 1
+    cdef bint whole_dZ = is_whole(&dZ), whole_dA_prev = need_dA_prev and is_whole(&dA_prev)
+    cdef bint direct = is_whole(&dW) and (db.row == 1 or n <= 1)
+    cdef bint pack_A_prev = not fits_blas(&A_prev), pack_dA = not (dA.row == 1 or n <= 1)
+    cdef bint pack_H = activation != nnk.NNK_linear and not (H.row == 1 or n <= 1)
+    cdef Py_ssize_t width = min(m, min(CHUNK_COLUMNS, block_columns(max(n, n_prev), sizeof(real))))
+    cdef Py_ssize_t gradient = n * n_prev + n, slot
+    packed = (slots - 1 if direct else slots) * gradient
+    if not fits_blas(&W):
+        packed += n * n_prev
+    packed += width * (n * (<int>pack_dA + <int>pack_H + <int>(not whole_dZ))
+                       + n_prev * (<int>pack_A_prev + <int>(need_dA_prev and not whole_dA_prev)))
+    cdef Scratch scratch = Scratch(packed * sizeof(real)) if packed else None
+    cdef real *free_space = <real *>scratch.data if packed else NULL
+    cdef real *slot_dW[64]
+    cdef real *slot_db[64]
+    cdef real *packed_A_prev = NULL
+    cdef real *packed_dA = NULL
+    cdef real *packed_H = NULL
+    cdef real *dZ_space = NULL
+    cdef real *dA_prev_space = NULL
+    with nogil:
+        nnk_blas_single_thread()
+        for slot in range(slots):
+            if slot == 0 and direct:
+                slot_dW[0] = <real *>dW.data
+                slot_db[0] = <real *>db.data
+            else:
+                slot_dW[slot] = free_space
+                slot_db[slot] = free_space + n * n_prev
+                free_space += gradient
+        if not fits_blas(&W):
+            nnk_gather(free_space, &W)
+            W = contiguous(free_space, n, n_prev)
+            free_space += n * n_prev
+        if pack_dA:
+            packed_dA = free_space
+            free_space += width * n
+        if pack_H:
+            packed_H = free_space
+            free_space += width * n
+        if not whole_dZ:
+            dZ_space = free_space
+            free_space += width * n
+        if pack_A_prev:
+            packed_A_prev = free_space
+            free_space += width * n_prev
+        if need_dA_prev and not whole_dA_prev:
+            dA_prev_space = free_space
+        full = 0
+        for chunk in range(chunks):
+            backward_chunk(
+                slot_dW[full], slot_db[full], activation, slope, &dZ, &dA_prev if need_dA_prev else NULL, &dA, &W,
+                &A_prev, &H, reads_Z, chunk * CHUNK_COLUMNS, min(<Py_ssize_t>CHUNK_COLUMNS, m - chunk * CHUNK_COLUMNS),
+                width, packed_dA, packed_H, dZ_space, packed_A_prev, dA_prev_space)
+            full += 1
+            slot = chunk + 1
+            while slot % 2 == 0 or (chunk == chunks - 1 and full > 1):
+                add_gradient(slot_dW[full - 2], slot_db[full - 2], slot_dW[full - 1], slot_db[full - 1], n, n_prev)
+                full -= 1
+                slot //= 2
+        if not direct:
+            nnk_scatter(&dW, slot_dW[0])
+            nnk_scatter(&db, slot_db[0])
+    return DenseGradients(arrays[0], arrays[1], arrays[2], arrays[3])
+
+
+cdef inline void nnk_gather(real *packed, const Matrix *A) noexcept nogil:
+    table_of(packed).gather(packed, A.data, A.row, A.column, NULL, A.n, A.m)
+
+
+cdef inline void nnk_scatter(const Matrix *A, const real *packed) noexcept nogil:
+    table_of(packed).scatter(<void *>A.data, A.row, A.column, packed, A.n, A.m)
+
+
+cdef inline void add_gradient(
+    real *dW, real *db, const real *dW_more, const real *db_more, Py_ssize_t n, Py_ssize_t n_prev,
+) noexcept nogil:
+    table_of(dW).add(dW, dW_more, n * n_prev)
+    table_of(dW).add(db, db_more, n)
+
+
+cdef inline Matrix packed_columns(
+    real *packed, const Matrix *A, Py_ssize_t first, Py_ssize_t c,
+) noexcept nogil:
+    """Columns of A, brought to `packed` unless that is NULL: then as they lie."""
+    cdef Matrix block = columns_of(A, first, c, sizeof(real))
+    if packed is NULL:
+        return block
+    nnk_gather(packed, &block)
+    return contiguous(packed, block.n, block.m)
+
+
+cdef void backward_chunk(
+    real *dW, real *db, int activation, double slope, const Matrix *dZ, const Matrix *dA_prev, const Matrix *dA,
+    const Matrix *W, const Matrix *A_prev, const Matrix *H, bint reads_Z, Py_ssize_t start, Py_ssize_t count,
+    Py_ssize_t width, real *packed_dA, real *packed_H, real *dZ_space, real *packed_A_prev, real *dA_prev_space,
+) noexcept nogil:
+    """dW, db of `count` examples from `start` on, with dZ and dA_prev (unless NULL) of the same."""
+    cdef const nnk.nnk_table *table = table_of(dW)
+    cdef Py_ssize_t n = W.n, n_prev = W.m, m = A_prev.m, first = start, c
+    cdef Matrix dA_block, H_block, A_prev_block, dZ_block, dA_prev_block
+    cdef real *dZ_at
+    cdef real *dA_prev_at
+    cdef real one_mth = <real>(1.0 / m) if m else 0
+    memset(db, 0, n * sizeof(real))
+    if count == 0:
+        memset(dW, 0, n * n_prev * sizeof(real))
+    while first < start + count:
+        c = min(width, start + count - first)
+        dA_block = packed_columns(packed_dA, dA, first, c)
+        H_block = packed_columns(packed_H, H, first, c)
+        A_prev_block = packed_columns(packed_A_prev, A_prev, first, c)
+        dZ_block = columns_of(dZ, first, c, sizeof(real))
+        dZ_at = <real *>dZ_block.data if dZ_space is NULL else dZ_space
+        table.backward[activation](
+            dZ_at, n, db, dA_block.data, dA_block.column, H_block.data, H_block.column, H_block.data, H_block.column,
+            slope, n, c)
+        if dZ_space is not NULL:
+            nnk_scatter(&dZ_block, dZ_at)
+        weight_gradient(dW, dZ_at, &A_prev_block, one_mth, <real>(0 if first == start else 1), n)
+        if dA_prev is not NULL:
+            dA_prev_block = columns_of(dA_prev, first, c, sizeof(real))
+            dA_prev_at = <real *>dA_prev_block.data if dA_prev_space is NULL else dA_prev_space
+            input_gradient(dA_prev_at, <real *>NULL, nnk.NNK_linear, 0, W, dZ_at, <const real *>NULL,
+                           <const real *>NULL, c)
+            if dA_prev_space is not NULL:
+                nnk_scatter(&dA_prev_block, dA_prev_at)
+        first += c
+    table.scale(db, 1.0 / m if m else 0, n)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Activations by themselves
+
+def activation_forward(Z, name, *, out=None, negative_slope=0.01):
+    """A = g(Z).
+
+    Parameters
+    ----------
+    Z : (n, m) array of float32 or float64, any strides
+    name : str
+        One of `nnkern.kernels.ACTIVATIONS`; softmax is taken over the units of each example.
+    out : (n, m) array of the same dtype, optional
+    negative_slope : float
+        leaky_relu's slope below 0.
+
+    Returns
+    -------
+    A : (n, m) array, in Fortran order unless `out` says otherwise
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dense_forward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> nk.kernels.activation_forward(np.array([[-1.0, 0.0, 2.0]]), "relu")
+    array([[0., 0., 2.]])
+    """
+    cdef int code = activation_code(name)
+    cdef double slope = checked_slope(negative_slope)
+    dtype = dtype_of("Z", Z)
+    Z = operand("Z", Z, dtype, "(n, m)")
+    if dtype is FLOAT32:
+        return _activation_forward[float](Z, code, out, slope)
+    return _activation_forward[double](Z, code, out, slope)
+
+
+cdef object _activation_forward(const real[:, :] Z_view, int activation, out, double slope):
+    cdef Matrix Z = matrix_of(Z_view), A
+    A_array = output("out", out, (Z.n, Z.m), FLOAT32 if real is float else FLOAT64, (("Z", Z_view.base),))
+    cdef real[:, :] A_view = A_array
+    A = matrix_of[real](A_view)
+    _walk[real](&A, &Z, NULL, activation, slope, True)
+    return A_array
+
+
+def activation_backward(dA, A, name, *, Z=None, out=None, negative_slope=0.01):
+    """dZ = dA ⊙ g'(Z); for softmax dZ = A ⊙ (dA - Σ_units dA ⊙ A).
+
+    Parameters
+    ----------
+    dA, A : (n, m) arrays of float32 or float64
+    name : str
+        One of `nnkern.kernels.ACTIVATIONS`.
+    Z : (n, m) array, optional
+        Needed by the activations in `nnkern.kernels.NEEDS_Z`.
+    out : (n, m) array of the same dtype, optional
+    negative_slope : float
+        leaky_relu's slope below 0.
+
+    Returns
+    -------
+    dZ : (n, m) array, in Fortran order unless `out` says otherwise
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `dense_backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> A = nk.kernels.activation_forward(np.array([[-1.0, 0.0, 2.0]]), "relu")
+    >>> nk.kernels.activation_backward(np.ones((1, 3)), A, "relu")
+    array([[0., 0., 1.]])
+    """
+    cdef int code = activation_code(name)
+    cdef double slope = checked_slope(negative_slope)
+    dtype = dtype_of("dA", dA)
+    dA = operand("dA", dA, dtype, "(n, m)")
+    A = operand("A", A, dtype, "(n, m)")
+    if nnk.nnk_activation_facts[code].derivative_reads_Z:
+        if Z is None:
+            raise ValueError(f"the derivative of {name} needs Z=")
+        A = operand("Z", Z, dtype, "(n, m)")
+    if A.shape != dA.shape:
+        raise ValueError(f"A has shape {A.shape}, dA {dA.shape}: both must be (n, m)")
+    if dtype is FLOAT32:
+        return _activation_backward[float](dA, A, code, out, slope)
+    return _activation_backward[double](dA, A, code, out, slope)
+
+
+cdef object _activation_backward(
+    const real[:, :] dA_view, const real[:, :] H_view, int activation, out, double slope,
+):
+    cdef Matrix dA = matrix_of(dA_view), H = matrix_of(H_view), dZ
+    dZ_array = output("out", out, (dA.n, dA.m), FLOAT32 if real is float else FLOAT64,
+                      (("dA", dA_view.base), ("A", H_view.base)))
+    cdef real[:, :] dZ_view = dZ_array
+    dZ = matrix_of[real](dZ_view)
+    _walk[real](&dZ, &dA, &H, activation, slope, False)
+    return dZ_array
+
+
+cdef int _walk(
+    const Matrix *Y, const Matrix *X, const Matrix *H, int activation, double slope, bint forward,
+    const real *like=NULL,
+) except -1:
+    """Y = g(X), or Y = X ⊙ g'(H), block by block; blocks that aren't contiguous are packed."""
+    cdef Py_ssize_t n = Y.n, m = Y.m, first, c
+    cdef Py_ssize_t width = min(m, block_columns(n, sizeof(real)))
+    cdef bint pack_Y = not is_whole(Y), pack_X = not is_whole(X), pack_H = H is not NULL and not is_whole(H)
+    cdef Scratch scratch = Scratch((<int>pack_Y + <int>pack_X + <int>pack_H) * n * width * sizeof(real))
+    cdef real *space = <real *>scratch.data
+    cdef real *X_space = space if pack_X else NULL
+    cdef real *H_space = space + <int>pack_X * n * width if pack_H else NULL
+    cdef real *Y_space = space + (<int>pack_X + <int>pack_H) * n * width if pack_Y else NULL
+    cdef const nnk.nnk_table *table = table_of(space)
+    cdef Matrix X_block, H_block, Y_block
+    cdef void *target
+    if n == 0 or m == 0:
+        return 0
+    with nogil:
+        first = 0
+        while first < m:
+            c = min(width, m - first)
+            X_block = packed_columns(X_space, X, first, c)
+            Y_block = columns_of(Y, first, c, sizeof(real))
+            target = Y_space if pack_Y else <void *>Y_block.data
+            if forward:
+                table.forward[activation](target, n, X_block.data, n, NULL, slope, n, c)
+            else:
+                H_block = packed_columns(H_space, H, first, c)
+                table.backward[activation](
+                    target, n, NULL, X_block.data, n, H_block.data, n, H_block.data, n, slope, n, c)
+            if pack_Y:
+                nnk_scatter(&Y_block, <const real *>target)
+            first += width
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Losses, fused with the output they are matched to
+
+cdef object _loss(str name, Z, Y, sample_weight, int code):
+    """cost, A, dZ; `code` of an elementwise loss, or -1 for cross_entropy."""
+    dtype = dtype_of("Z", Z)
+    A = np.array(operand("Z", Z, dtype, "(n_y, m)"), dtype=dtype, order="F")
+    cdef Py_ssize_t n = A.shape[0], m = A.shape[1]
+    cdef const int64_t[::1] labels = None
+    if code < 0 and isinstance(Y, ndarray) and Y.dtype.kind in "iub":
+        if Y.shape != (m,) and Y.shape != (1, m):
+            raise ValueError(f"Y must hold labels of shape ({m},) or (1, {m}), as Z has {m} columns; got {Y.shape}")
+        Y = np.ascontiguousarray(Y.reshape(m), dtype=np.int64)
+        if m and (Y.min() < 0 or Y.max() >= n):
+            first = int(np.flatnonzero((Y < 0) | (Y >= n))[0])
+            raise ValueError(f"Y holds the label {Y[first]} at position {first}: labels go from 0 to {n - 1}")
+        labels = Y
+    else:
+        Y = operand("Y", Y, dtype, "(n_y, m)")
+        if Y.shape != A.shape:
+            raise ValueError(f"Y has shape {Y.shape}, Z {A.shape}: both must be (n_y, m)")
+        Y = np.asfortranarray(Y)
+    if n == 0 and m > 0:
+        raise ValueError("Z has no rows: a loss needs at least one output unit")
+    weights = None
+    cdef double total = m
+    if sample_weight is not None:
+        weights = np.ascontiguousarray(sample_weight, dtype=dtype)
+        if weights.shape != (m,):
+            raise ValueError(f"sample_weight must have shape ({m},), as Z has {m} columns; got {weights.shape}")
+        total = weights.sum(dtype=np.float64)
+        if m and not (total > 0 and total < float("inf") and weights.min() >= 0):
+            raise ValueError("sample_weight must be finite, >= 0 and not all 0")
+    dZ = empty((n, m), dtype, "F")
+    if m == 0:
+        return 0.0, A, dZ
+    if dtype is FLOAT32:
+        cost = _loss_pass[float](A, dZ, None if labels is not None else Y, labels, weights, code, total)
+    else:
+        cost = _loss_pass[double](A, dZ, None if labels is not None else Y, labels, weights, code, total)
+    return cost, A, dZ
+
+
+cdef double _loss_pass(
+    real[::1, :] A, real[::1, :] dZ, const real[::1, :] Y, const int64_t[::1] labels, const real[::1] w, int code,
+    double total,
+) except? -1:
+    cdef Py_ssize_t n = A.shape[0], m = A.shape[1]
+    cdef const nnk.nnk_table *table = table_of(&A[0, 0])
+    cdef const real *w_at = NULL if w is None else &w[0]
+    cdef double cost, scale = 1 if w is None else m / total
+    with nogil:
+        if labels is not None:
+            cost = table.cross_entropy(&A[0, 0], &dZ[0, 0], &A[0, 0], NULL, &labels[0], w_at, scale, n, m)
+        elif code < 0:
+            cost = table.cross_entropy(&A[0, 0], &dZ[0, 0], &A[0, 0], &Y[0, 0], NULL, w_at, scale, n, m)
+        else:
+            cost = table.loss[code](&A[0, 0], &dZ[0, 0], &A[0, 0], &Y[0, 0], w_at, scale, n, m)
+    return cost / total
+
+
+def binary_cross_entropy(Z, Y, sample_weight=None):
+    """cost, A, dZ of sigmoid units with L = -Σ_units (y log a + (1 - y) log(1 - a)), a = σ(z), in one pass over Z.
+
+    Parameters
+    ----------
+    Z : (n_y, m) array of float32 or float64
+    Y : (n_y, m) array of the same dtype, entries in [0, 1]
+    sample_weight : (m,) array, optional
+        w_i >= 0; then the cost is Σ w_i L_i / Σ w_i, and column i of dZ carries the factor m w_i / Σ w.
+
+    Returns
+    -------
+    cost : float
+        The mean of L over the examples, computed from Z as max(z, 0) - y z + log(1 + e^-|z|).
+    A : (n_y, m) array, σ(Z)
+    dZ : (n_y, m) array, A - Y
+
+    Raises
+    ------
+    TypeError, ValueError
+        Dtypes or shapes don't agree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> cost, A, dZ = nk.kernels.binary_cross_entropy(np.zeros((1, 2)), np.array([[0.0, 1.0]]))
+    >>> round(cost, 6), A.tolist(), dZ.tolist()
+    (0.693147, [[0.5, 0.5]], [[0.5, -0.5]])
+    """
+    return _loss("binary_cross_entropy", Z, Y, sample_weight, nnk.NNK_binary_cross_entropy)
+
+
+def cross_entropy(Z, Y, sample_weight=None):
+    """cost, A, dZ of softmax units with L = -Σ_units y log ŷ, in one pass over Z.
+
+    Parameters
+    ----------
+    Z : (n_y, m) array of float32 or float64
+    Y : integer labels 0 … n_y-1 of shape (m,) or (1, m), or an (n_y, m) array of Z's dtype whose columns sum to 1
+    sample_weight : (m,) array, optional
+        As in `binary_cross_entropy`.
+
+    Returns
+    -------
+    cost : float
+        The mean of L over the examples, computed from Z as log Σ e^z - Σ y z.
+    A : (n_y, m) array, softmax(Z)
+    dZ : (n_y, m) array, A - Y
+
+    Raises
+    ------
+    TypeError, ValueError
+        Dtypes or shapes don't agree, or a label isn't in 0 … n_y-1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> cost, A, dZ = nk.kernels.cross_entropy(np.zeros((2, 1)), np.array([1]))
+    >>> round(cost, 6), A.T.tolist(), dZ.T.tolist()
+    (0.693147, [[0.5, 0.5]], [[0.5, -0.5]])
+    """
+    return _loss("cross_entropy", Z, Y, sample_weight, -1)
+
+
+def squared_error(Z, Y, sample_weight=None):
+    """cost, A, dZ of linear units with L = Σ_units ½ (ŷ - y)², ŷ = z.
+
+    Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ = Z - Y.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> nk.kernels.squared_error(np.array([[3.0]]), np.array([[1.0]]))[0]
+    2.0
+    """
+    return _loss("squared_error", Z, Y, sample_weight, nnk.NNK_squared_error)
+
+
+def absolute_error(Z, Y, sample_weight=None):
+    """cost, A, dZ of linear units with L = Σ_units |ŷ - y|, ŷ = z; the derivative at 0 is 0.
+
+    Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ = sign(Z - Y).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> nk.kernels.absolute_error(np.array([[3.0]]), np.array([[1.0]]))[0]
+    2.0
+    """
+    return _loss("absolute_error", Z, Y, sample_weight, nnk.NNK_absolute_error)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# For the Python layers above
+
+def first_nonfinite(array):
+    """Index tuple of the first NaN or infinity in memory order, or None. `array`: float32 or float64, any strides."""
+    flat = array.reshape(-1, order="A") if array.flags.forc else None
+    cdef const float[::1] singles
+    cdef const double[::1] doubles
+    cdef Py_ssize_t at, count
+    if flat is not None and array.flags.aligned and array.dtype.isnative and array.size:
+        count = flat.size
+        if array.dtype == FLOAT32:
+            singles = flat
+            with nogil:
+                at = tables.f32.first_nonfinite(&singles[0], count)
+        else:
+            doubles = flat
+            with nogil:
+                at = tables.f64.first_nonfinite(&doubles[0], count)
+        if at == count:
+            return None
+    bad = np.argwhere(~np.isfinite(array))
+    return tuple(map(int, bad[0])) if len(bad) else None
+
+
+def philox(counter, key):
+    """The four 32-bit words of Philox4x32-10 for a counter of four words and a key of two."""
+    cdef uint32_t c[4]
+    cdef uint32_t k[2]
+    cdef uint32_t words[4]
+    c[0], c[1], c[2], c[3] = counter
+    k[0], k[1] = key
+    nnk.nnk_philox(words, c, k)
+    return words[0], words[1], words[2], words[3]
+
+
+def build_config():
+    """What this build is and what it chose, as a dict of strings and numbers."""
+    usable = []
+    while nnk.nnk_usable_isas()[len(usable)] is not NULL:
+        usable.append(nnk.nnk_usable_isas()[len(usable)].decode())
+    return {
+        "blas": NNK_BLAS_NAME.decode(),
+        "blas_config": nnk_blas_config().decode(),
+        "blas_core": nnk_blas_core().decode(),
+        "isa": tables.isa.decode(),
+        "usable_isas": usable,
+        "vector_bytes": tables.vector_bytes,
+    }

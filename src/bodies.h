@@ -1,0 +1,17 @@
+/* The bodies of one precision, and the undoing of what they define. The order is that of their dependence. */
+#include "simd.h"
+#include "vmath.h"
+#include "epilogue.h"
+#include "losses.h"
+#include "update.h"
+#include "flat.h"
+
+#undef LANES
+#undef MANTISSA_BITS
+#undef EXPONENT_BIAS
+#undef LN2_HIGH
+#undef LN2_LOW
+#undef EXP_HIGHEST
+#undef EXP_LOWEST
+#undef TANH_IS_ONE
+#undef SQRT_HALF

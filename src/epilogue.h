@@ -1,0 +1,260 @@
+/* What a finished product goes through: bias and g on the way forward, g' and the sums db on the way back, and the same
+ * for softmax, which works on whole columns.
+ *
+ * A column of n units seldom fills whole vectors. Where the matrix is contiguous and n is small, it is walked as one flat
+ * array instead: the position of an entry's unit has period n, so n vectors hold b (or the sums db) for every lane of
+ * every vector. Otherwise each column is walked by itself and ends in a partial vector.
+ */
+#define PERIOD_HIGHEST 64 /* most units for which the flat walk keeps a vector per unit */
+
+#define g_of NAME(g_of)
+#define dg_of NAME(dg_of)
+#define forward_vec NAME(forward_vec)
+#define forward_body NAME(forward_body)
+#define backward_body NAME(backward_body)
+
+NNK_INLINE vec g_of(int activation, vec z, vec slope)
+{
+    (void)slope;
+    switch (activation) {
+#define ELEMENTWISE(name, reads, g, dg)                                                                                \
+    case NNK_##name:                                                                                                   \
+        return g;
+#define COLUMNWISE(name, reads)
+#include "activations.def"
+#undef ELEMENTWISE
+#undef COLUMNWISE
+    }
+    return z;
+}
+
+NNK_INLINE vec dg_of(int activation, vec dA, vec a, vec z, vec slope)
+{
+    (void)a, (void)z, (void)slope;
+    switch (activation) {
+#define ELEMENTWISE(name, reads, g, dg)                                                                                \
+    case NNK_##name:                                                                                                   \
+        return dg;
+#define COLUMNWISE(name, reads)
+#include "activations.def"
+#undef ELEMENTWISE
+#undef COLUMNWISE
+    }
+    return dA;
+}
+
+/* true where the derivative reads A rather than Z; a constant once `activation` is */
+NNK_INLINE int NAME(reads_A)(int activation)
+{
+    enum { A = 1, Z = 0 };
+    switch (activation) {
+#define ELEMENTWISE(name, reads, g, dg)                                                                                \
+    case NNK_##name:                                                                                                   \
+        return reads;
+#define COLUMNWISE(name, reads)
+#include "activations.def"
+#undef ELEMENTWISE
+#undef COLUMNWISE
+    }
+    return 1;
+}
+
+NNK_INLINE void forward_body(int activation, real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, const real *b,
+                             real slope_, ptrdiff_t n, ptrdiff_t m)
+{
+    const vec slope = v_all(slope_);
+    const int contiguous = lda == n && ldz == n;
+    if (contiguous && !b) {
+        n *= m;
+        m = 1;
+        lda = ldz = n;
+    }
+    else if (contiguous && n % LANES && n <= PERIOD_HIGHEST) {
+        vec b_at[PERIOD_HIGHEST];
+        for (ptrdiff_t r = 0, unit = 0; r < n; r++)
+            for (int lane = 0; lane < LANES; lane++, unit = unit + 1 == n ? 0 : unit + 1)
+                b_at[r][lane] = b[unit];
+        const ptrdiff_t count = n * m;
+        ptrdiff_t i = 0, r = 0;
+        for (; i + LANES <= count; i += LANES, r = r + 1 == n ? 0 : r + 1)
+            v_store(A + i, g_of(activation, v_load(Z + i) + b_at[r], slope));
+        if (i < count)
+            v_store_first(A + i, g_of(activation, v_load_first(Z + i, count - i, 0) + b_at[r], slope), count - i);
+        return;
+    }
+    for (ptrdiff_t j = 0; j < m; j++) {
+        real *a = A + j * lda;
+        const real *z = Z + j * ldz;
+        ptrdiff_t i = 0;
+        if (b) {
+            for (; i + LANES <= n; i += LANES)
+                v_store(a + i, g_of(activation, v_load(z + i) + v_load(b + i), slope));
+            if (i < n) {
+                const vec z_b = v_load_first(z + i, n - i, 0) + v_load_first(b + i, n - i, 0);
+                v_store_first(a + i, g_of(activation, z_b, slope), n - i);
+            }
+        }
+        else {
+            for (; i + LANES <= n; i += LANES)
+                v_store(a + i, g_of(activation, v_load(z + i), slope));
+            if (i < n)
+                v_store_first(a + i, g_of(activation, v_load_first(z + i, n - i, 0), slope), n - i);
+        }
+    }
+}
+
+NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db, const real *dA, ptrdiff_t ldda,
+                              const real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, real slope_, ptrdiff_t n,
+                              ptrdiff_t m)
+{
+    const vec slope = v_all(slope_);
+    /* the one operand that g' reads; linear reads none */
+    const real *H = NAME(reads_A)(activation) ? A : Z;
+    ptrdiff_t ldh = NAME(reads_A)(activation) ? lda : ldz;
+    if (activation == NNK_linear) {
+        H = dA;
+        ldh = ldda;
+    }
+    const int contiguous = lddz == n && ldda == n && ldh == n;
+    if (contiguous && !db) {
+        n *= m;
+        m = 1;
+        lddz = ldda = ldh = n;
+    }
+    else if (contiguous && n % LANES && n <= PERIOD_HIGHEST) {
+        vec db_at[PERIOD_HIGHEST];
+        for (ptrdiff_t r = 0; r < n; r++)
+            db_at[r] = v_all(0);
+        const ptrdiff_t count = n * m;
+        ptrdiff_t i = 0, r = 0;
+        for (; i + LANES <= count; i += LANES, r = r + 1 == n ? 0 : r + 1) {
+            const vec h = v_load(H + i), dz = dg_of(activation, v_load(dA + i), h, h, slope);
+            v_store(dZ + i, dz);
+            db_at[r] += dz;
+        }
+        if (i < count) {
+            const vec h = v_load_first(H + i, count - i, 0);
+            const vec dz = dg_of(activation, v_load_first(dA + i, count - i, 0), h, h, slope);
+            v_store_first(dZ + i, dz, count - i);
+            db_at[r] += dz;
+        }
+        for (ptrdiff_t r2 = 0, unit = 0; r2 < n; r2++)
+            for (int lane = 0; lane < LANES; lane++, unit = unit + 1 == n ? 0 : unit + 1)
+                db[unit] += db_at[r2][lane];
+        return;
+    }
+    for (ptrdiff_t j = 0; j < m; j++) {
+        real *dz_j = dZ + j * lddz;
+        const real *da = dA + j * ldda, *h_j = H + j * ldh;
+        ptrdiff_t i = 0;
+        for (; i + LANES <= n; i += LANES) {
+            const vec h = v_load(h_j + i), dz = dg_of(activation, v_load(da + i), h, h, slope);
+            v_store(dz_j + i, dz);
+            if (db)
+                v_store(db + i, v_load(db + i) + dz);
+        }
+        if (i < n) {
+            const vec h = v_load_first(h_j + i, n - i, 0);
+            const vec dz = dg_of(activation, v_load_first(da + i, n - i, 0), h, h, slope);
+            v_store_first(dz_j + i, dz, n - i);
+            if (db)
+                v_store_first(db + i, v_load_first(db + i, n - i, 0) + dz, n - i);
+        }
+    }
+}
+
+#define ELEMENTWISE(name, reads, g, dg)                                                                                \
+    static void NAME(name##_forward)(void *A, ptrdiff_t lda, const void *Z, ptrdiff_t ldz, const void *b,              \
+                                     double slope, ptrdiff_t n, ptrdiff_t m)                                           \
+    {                                                                                                                  \
+        forward_body(NNK_##name, A, lda, Z, ldz, b, R(slope), n, m);                                                   \
+    }                                                                                                                  \
+    static void NAME(name##_backward)(void *dZ, ptrdiff_t lddz, void *db, const void *dA, ptrdiff_t ldda,              \
+                                      const void *A, ptrdiff_t lda, const void *Z, ptrdiff_t ldz, double slope,        \
+                                      ptrdiff_t n, ptrdiff_t m)                                                        \
+    {                                                                                                                  \
+        backward_body(NNK_##name, dZ, lddz, db, dA, ldda, A, lda, Z, ldz, R(slope), n, m);                             \
+    }
+#define COLUMNWISE(name, reads)
+#include "activations.def"
+#undef ELEMENTWISE
+#undef COLUMNWISE
+
+/* a_i = e^(z_i + b_i - z_max) for one column, b may be NULL; returns their sum. A NaN anywhere makes the sum NaN; the
+ * maximum may pass over it. `z_max` is what was subtracted. */
+NNK_INLINE real NAME(exp_column)(real *a, const real *z, const real *b, real *z_max, ptrdiff_t n)
+{
+    const real lowest = -(real)__builtin_inf();
+    const vec zeros = v_all(0);
+    vec top = v_all(lowest), sum = zeros;
+    ptrdiff_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        top = v_max(top, v_load(z + i) + (b ? v_load(b + i) : zeros));
+    if (i < n)
+        top = v_max(top, v_load_first(z + i, n - i, lowest) + (b ? v_load_first(b + i, n - i, 0) : zeros));
+    *z_max = v_highest(top);
+    for (i = 0; i + LANES <= n; i += LANES) {
+        const vec e = v_exp(v_load(z + i) + (b ? v_load(b + i) : zeros) - *z_max);
+        v_store(a + i, e);
+        sum += e;
+    }
+    if (i < n) {
+        const vec z_b = v_load_first(z + i, n - i, lowest) + (b ? v_load_first(b + i, n - i, 0) : zeros);
+        const vec e = v_exp(z_b - *z_max);
+        v_store_first(a + i, e, n - i);
+        /* the lanes past n are e^-inf = 0, but NaN where z_max is not finite: they must not be summed then */
+        real rest[LANES];
+        v_store(rest, e);
+        for (ptrdiff_t k = n - i; k < LANES; k++)
+            rest[k] = 0;
+        sum += v_load(rest);
+    }
+    return v_sum(sum);
+}
+
+/* Â = e^z / Σ e^z over the units of each example */
+static void NAME(softmax_forward)(void *A, ptrdiff_t lda, const void *Z, ptrdiff_t ldz, const void *b, double slope,
+                                  ptrdiff_t n, ptrdiff_t m)
+{
+    (void)slope;
+    for (ptrdiff_t j = 0; j < m; j++) {
+        real *a = (real *)A + j * lda, z_max;
+        const real inverse = R(1) / NAME(exp_column)(a, (const real *)Z + j * ldz, b, &z_max, n);
+        ptrdiff_t i = 0;
+        for (; i + LANES <= n; i += LANES)
+            v_store(a + i, v_load(a + i) * inverse);
+        if (i < n)
+            v_store_first(a + i, v_load_first(a + i, n - i, 0) * inverse, n - i);
+    }
+}
+
+/* dZ = A ⊙ (dA - Σ_units dA ⊙ A) */
+static void NAME(softmax_backward)(void *dZ, ptrdiff_t lddz, void *db_, const void *dA, ptrdiff_t ldda, const void *A,
+                                   ptrdiff_t lda, const void *Z, ptrdiff_t ldz, double slope, ptrdiff_t n, ptrdiff_t m)
+{
+    real *db = db_;
+    (void)Z, (void)ldz, (void)slope;
+    for (ptrdiff_t j = 0; j < m; j++) {
+        real *dz = (real *)dZ + j * lddz;
+        const real *da = (const real *)dA + j * ldda, *a = (const real *)A + j * lda;
+        vec sum = v_all(0);
+        ptrdiff_t i = 0;
+        for (; i + LANES <= n; i += LANES)
+            sum += v_load(da + i) * v_load(a + i);
+        if (i < n)
+            sum += v_load_first(da + i, n - i, 0) * v_load_first(a + i, n - i, 0);
+        const real inner = v_sum(sum);
+        for (i = 0; i + LANES <= n; i += LANES) {
+            const vec x = v_load(a + i) * (v_load(da + i) - inner);
+            v_store(dz + i, x);
+            if (db)
+                v_store(db + i, v_load(db + i) + x);
+        }
+        if (i < n) {
+            const vec x = v_load_first(a + i, n - i, 0) * (v_load_first(da + i, n - i, 0) - inner);
+            v_store_first(dz + i, x, n - i);
+            if (db)
+                v_store_first(db + i, v_load_first(db + i, n - i, 0) + x, n - i);
+        }
+    }
+}

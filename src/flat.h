@@ -1,0 +1,119 @@
+/* What works on matrices as heaps of numbers: moving, scaling, adding, dropout, the search for numbers that aren't finite;
+ * and, last, the table of the precision.
+ */
+static void NAME(dropout)(void *out_, const void *in_, uint64_t key, uint64_t stream, uint64_t first, double p,
+                          ptrdiff_t count)
+{
+    real *out = out_;
+    const real *in = in_;
+    const uint32_t k[2] = {(uint32_t)key, (uint32_t)(key >> 32)};
+    /* p 2³², but never 2³² itself: the generator's words are below it */
+    const uint64_t threshold = (uint64_t)(p * 4294967296.0);
+    const real kept = R(1 / (1 - p));
+    ptrdiff_t i = 0;
+    while (i < count) {
+        const uint64_t at = first + (uint64_t)i;
+        const uint32_t counter[4] = {(uint32_t)(at >> 2), (uint32_t)(at >> 34), (uint32_t)stream,
+                                     (uint32_t)(stream >> 32)};
+        uint32_t words[4];
+        philox(words, counter, k);
+        for (int word = (int)(at & 3); word < 4 && i < count; word++, i++)
+            out[i] = words[word] < threshold ? 0 : in[i] * kept;
+    }
+}
+
+/* Side of the squares in which a matrix is turned round: a square's lines of both sides stay in the first cache. */
+#define TURN 16
+
+static void NAME(move)(real *out, ptrdiff_t out_row, ptrdiff_t out_column, const real *in, ptrdiff_t in_row,
+                       ptrdiff_t in_column, const int64_t *order, ptrdiff_t n, ptrdiff_t m)
+{
+    if (in_row == 1 && out_row == 1) {
+        for (ptrdiff_t j = 0; j < m; j++)
+            memcpy(out + j * out_column, in + (order ? order[j] : j) * in_column, (size_t)n * sizeof(real));
+        return;
+    }
+    for (ptrdiff_t j0 = 0; j0 < m; j0 += TURN)
+        for (ptrdiff_t i0 = 0; i0 < n; i0 += TURN)
+            for (ptrdiff_t j = j0; j < j0 + TURN && j < m; j++) {
+                const real *from = in + (order ? order[j] : j) * in_column;
+                real *to = out + j * out_column;
+                for (ptrdiff_t i = i0; i < i0 + TURN && i < n; i++)
+                    to[i * out_row] = from[i * in_row];
+            }
+}
+
+static void NAME(gather)(void *out, const void *in, ptrdiff_t row_stride, ptrdiff_t column_stride, const int64_t *order,
+                         ptrdiff_t n, ptrdiff_t m)
+{
+    NAME(move)(out, 1, n, in, row_stride, column_stride, order, n, m);
+}
+
+static void NAME(scatter)(void *out, ptrdiff_t row_stride, ptrdiff_t column_stride, const void *in, ptrdiff_t n,
+                          ptrdiff_t m)
+{
+    NAME(move)(out, row_stride, column_stride, in, 1, n, NULL, n, m);
+}
+
+static void NAME(scale)(void *x_, double a, ptrdiff_t count)
+{
+    real *x = x_;
+    for (ptrdiff_t i = 0; i < count; i++)
+        x[i] *= R(a);
+}
+
+static void NAME(add)(void *y_, const void *x_, ptrdiff_t count)
+{
+    real *y = y_;
+    const real *x = x_;
+    for (ptrdiff_t i = 0; i < count; i++)
+        y[i] += x[i];
+}
+
+/* x - x is 0 for finite x and NaN otherwise; sums of such differences are looked at once a run */
+static ptrdiff_t NAME(first_nonfinite)(const void *x_, ptrdiff_t count)
+{
+    const real *x = x_;
+    ptrdiff_t i = 0;
+    while (i + RUN * LANES <= count) {
+        vec sum = v_all(0);
+        for (int run = 0; run < RUN; run++) {
+            const vec v = v_load(x + i + run * LANES);
+            sum += v - v;
+        }
+        if (v_sum(sum) != 0)
+            break;
+        i += RUN * LANES;
+    }
+    while (i < count && x[i] - x[i] == 0)
+        i++;
+    return i;
+}
+
+static const nnk_table NAME(table) = {
+#define ELEMENTWISE(name, reads, g, dg) [NNK_##name] = NAME(name##_forward),
+#define COLUMNWISE(name, reads) [NNK_##name] = NAME(name##_forward),
+    .forward = {
+#include "activations.def"
+    },
+#undef ELEMENTWISE
+#undef COLUMNWISE
+#define ELEMENTWISE(name, reads, g, dg) [NNK_##name] = NAME(name##_backward),
+#define COLUMNWISE(name, reads) [NNK_##name] = NAME(name##_backward),
+    .backward = {
+#include "activations.def"
+    },
+#undef ELEMENTWISE
+#undef COLUMNWISE
+#define ENTRY(name) [NNK_##name] = NAME(name)
+    .loss = {ENTRY(binary_cross_entropy), ENTRY(squared_error), ENTRY(absolute_error)},
+    .update = {ENTRY(penalise), ENTRY(sgd), ENTRY(momentum), ENTRY(nesterov), ENTRY(adam), ENTRY(rmsprop), ENTRY(adagrad)},
+#undef ENTRY
+    .cross_entropy = NAME(cross_entropy),
+    .dropout = NAME(dropout),
+    .gather = NAME(gather),
+    .scatter = NAME(scatter),
+    .scale = NAME(scale),
+    .add = NAME(add),
+    .first_nonfinite = NAME(first_nonfinite),
+};

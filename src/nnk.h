@@ -1,0 +1,108 @@
+/* What the Cython layer knows of the C below it: the codes, and one table of functions per precision, chosen once at
+ * import by dispatch.c. Every function works on matrices whose columns (examples) are contiguous: entry (i, j) of an
+ * (n, m) matrix with leading dimension ld stands at i + j ld. Outputs come first, inputs are const, sizes last.
+ * Nothing here allocates, locks, prints or fails.
+ */
+#ifndef NNK_H
+#define NNK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum nnk_activation {
+#define ELEMENTWISE(name, reads, g, dg) NNK_##name,
+#define COLUMNWISE(name, reads) NNK_##name,
+#include "activations.def"
+#undef ELEMENTWISE
+#undef COLUMNWISE
+    NNK_ACTIVATIONS
+};
+
+typedef struct {
+    const char *name;
+    int derivative_reads_Z; /* else it reads A */
+} nnk_activation_fact;
+extern const nnk_activation_fact nnk_activation_facts[NNK_ACTIVATIONS];
+
+/* The losses of one entry each; cross_entropy, which is of a whole column, has functions of its own. */
+enum nnk_loss { NNK_binary_cross_entropy, NNK_squared_error, NNK_absolute_error, NNK_ELEMENTWISE_LOSSES };
+
+/* What is done with a finished gradient. NNK_penalise only adds the penalty's gradient to it. */
+enum nnk_update {
+    NNK_penalise,
+    NNK_sgd,
+    NNK_momentum,
+    NNK_nesterov,
+    NNK_adam,
+    NNK_rmsprop,
+    NNK_adagrad,
+    NNK_UPDATES
+};
+
+/* The numbers of one step, the same for all entries of a segment of θ.
+ *   g := dθ + l2 θ + l1 sign θ, then with s1, s2 the optimizer's state
+ *   sgd       θ -= rate g
+ *   momentum  s1 := inertia s1 - rate g;  θ += s1                      nesterov: θ += inertia s1 - rate g
+ *   adam      s1 += (1 - beta1)(g - s1);  s2 += (1 - beta2)(g² - s2);  θ -= rate s1 / (√s2 / root + eps)
+ *   rmsprop   s2 := beta2 s2 + (1 - beta2) g²;  θ -= rate g / (√s2 + eps)
+ *   adagrad   s2 += g²;  θ -= rate g / (√s2 + eps)
+ * before which θ *= shrink (decoupled weight decay). */
+typedef struct {
+    double rate, inertia, beta1, beta2, eps, root, shrink, l2, l1;
+} nnk_step;
+
+/* The functions of one precision: every void * is to float or to double, as the table's. */
+typedef struct {
+    /* A = g(Z + b); b (n) or NULL; A may be Z */
+    void (*forward[NNK_ACTIVATIONS])(void *A, ptrdiff_t lda, const void *Z, ptrdiff_t ldz, const void *b, double slope,
+                                     ptrdiff_t n, ptrdiff_t m);
+    /* dZ = dA ⊙ g', db += Σ_columns dZ; db (n) or NULL; of A and Z the one that the derivative doesn't read may be NULL;
+     * dZ may be dA */
+    void (*backward[NNK_ACTIVATIONS])(void *dZ, ptrdiff_t lddz, void *db, const void *dA, ptrdiff_t ldda, const void *A,
+                                      ptrdiff_t lda, const void *Z, ptrdiff_t ldz, double slope, ptrdiff_t n,
+                                      ptrdiff_t m);
+    /* Returns Σ_i w_i L_i; A = ŷ, dZ column i = scale w_i ∂L_i/∂z. All contiguous (n, m); w (m) or NULL for ones;
+     * A may be Z. squared_error and absolute_error take Z for ŷ. */
+    double (*loss[NNK_ELEMENTWISE_LOSSES])(void *A, void *dZ, const void *Z, const void *Y, const void *w, double scale,
+                                           ptrdiff_t n, ptrdiff_t m);
+    /* The same with softmax; Y (n, m), or NULL and labels (m) in 0 … n-1 */
+    double (*cross_entropy)(void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w,
+                            double scale, ptrdiff_t n, ptrdiff_t m);
+    /* One step over a segment; returns l2/2 Σθ² + l1 Σ|θ| of the θ before it. s1, s2 where the update has them. */
+    double (*update[NNK_UPDATES])(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t count);
+    /* out = in ⊙ mask / (1 - p): entry i is kept where the generator's 32 bits at (key, stream, first + i) are not below
+     * p 2³²; out may be in */
+    void (*dropout)(void *out, const void *in, uint64_t key, uint64_t stream, uint64_t first, double p, ptrdiff_t count);
+    /* out (n, m) contiguous := columns order[0 … m-1] (or 0 … m-1 where order is NULL) of a matrix of any strides,
+     * counted in entries */
+    void (*gather)(void *out, const void *in, ptrdiff_t row_stride, ptrdiff_t column_stride, const int64_t *order,
+                   ptrdiff_t n, ptrdiff_t m);
+    /* and back: a contiguous (n, m) matrix into one of any strides */
+    void (*scatter)(void *out, ptrdiff_t row_stride, ptrdiff_t column_stride, const void *in, ptrdiff_t n, ptrdiff_t m);
+    /* x *= a; y += x */
+    void (*scale)(void *x, double a, ptrdiff_t count);
+    void (*add)(void *y, const void *x, ptrdiff_t count);
+    /* index of the first entry that isn't finite, or count */
+    ptrdiff_t (*first_nonfinite)(const void *x, ptrdiff_t count);
+} nnk_table;
+
+typedef struct {
+    const char *isa; /* baseline, avx2, avx512 */
+    int vector_bytes;
+    const nnk_table *f32, *f64;
+} nnk_tables;
+
+/* The tables of the best instruction set of this processor, or of the one named by NNKERN_ISA; NULL where that name is
+ * unknown, or the processor or the build lacks it. */
+const nnk_tables *nnk_choose_tables(void);
+/* Names of the instruction sets that this build holds and this processor runs, best first, ended by NULL. */
+const char *const *nnk_usable_isas(void);
+
+/* A permutation of 0 … count-1 that depends on (key, epoch, count) only: Fisher and Yates over the same generator. */
+void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch);
+/* The generator, Philox4x32-10 of Salmon et al. (SC'11): out = 4 words for a 128-bit counter and a 64-bit key. */
+void nnk_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]);
+/* Monotonic time in seconds. */
+double nnk_seconds(void);
+
+#endif

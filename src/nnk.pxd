@@ -1,0 +1,73 @@
+# The C below the extensions, as nnk.h declares it; the meaning of everything stands there.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef extern from "nnk.h" nogil:
+    enum:
+        NNK_ACTIVATIONS
+        NNK_linear
+        NNK_sigmoid
+        NNK_softmax
+        NNK_binary_cross_entropy
+        NNK_squared_error
+        NNK_absolute_error
+        NNK_penalise
+        NNK_sgd
+        NNK_momentum
+        NNK_nesterov
+        NNK_adam
+        NNK_rmsprop
+        NNK_adagrad
+
+    ctypedef struct nnk_activation_fact:
+        const char *name
+        bint derivative_reads_Z
+
+    const nnk_activation_fact nnk_activation_facts[]
+
+    ctypedef struct nnk_step:
+        double rate, inertia, beta1, beta2, eps, root, shrink, l2, l1
+
+    ctypedef void (*nnk_forward)(
+        void *A, Py_ssize_t lda, const void *Z, Py_ssize_t ldz, const void *b, double slope,
+        Py_ssize_t n, Py_ssize_t m) noexcept nogil
+    ctypedef void (*nnk_backward)(
+        void *dZ, Py_ssize_t lddz, void *db, const void *dA, Py_ssize_t ldda, const void *A, Py_ssize_t lda,
+        const void *Z, Py_ssize_t ldz, double slope, Py_ssize_t n, Py_ssize_t m) noexcept nogil
+    ctypedef double (*nnk_loss)(
+        void *A, void *dZ, const void *Z, const void *Y, const void *w, double scale,
+        Py_ssize_t n, Py_ssize_t m) noexcept nogil
+    ctypedef double (*nnk_update)(
+        void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, Py_ssize_t count) noexcept nogil
+
+    ctypedef struct nnk_table:
+        nnk_forward forward[1]
+        nnk_backward backward[1]
+        nnk_loss loss[1]
+        double cross_entropy(
+            void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w, double scale,
+            Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        nnk_update update[1]
+        void dropout(
+            void *out, const void *in_, uint64_t key, uint64_t stream, uint64_t first, double p,
+            Py_ssize_t count) noexcept nogil
+        void gather(
+            void *out, const void *in_, Py_ssize_t row_stride, Py_ssize_t column_stride, const int64_t *order,
+            Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        void scatter(
+            void *out, Py_ssize_t row_stride, Py_ssize_t column_stride, const void *in_,
+            Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        void scale(void *x, double a, Py_ssize_t count) noexcept nogil
+        void add(void *y, const void *x, Py_ssize_t count) noexcept nogil
+        Py_ssize_t first_nonfinite(const void *x, Py_ssize_t count) noexcept nogil
+
+    ctypedef struct nnk_tables:
+        const char *isa
+        int vector_bytes
+        const nnk_table *f32
+        const nnk_table *f64
+
+    const nnk_tables *nnk_choose_tables() noexcept
+    const char *const *nnk_usable_isas() noexcept
+    void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch) noexcept
+    void nnk_philox(uint32_t *out, const uint32_t *counter, const uint32_t *key) noexcept
+    double nnk_seconds() noexcept

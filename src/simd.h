@@ -1,0 +1,140 @@
+/* The vector type of one instruction set and one precision, and the few operations on it that C's operators lack.
+ *
+ * Included once per precision by isa.h, which defines
+ *   REAL, REAL_BITS      float, 32 or double, 64
+ *   NNK_VECTOR_BYTES     16 (baseline), 32 (AVX2), 64 (AVX-512)
+ *   NAME(x)              x with the suffix of the precision
+ * Everything is written with GCC's vector extensions, so that one body serves all; intrinsics stand only where the
+ * extension has no word for it: loads and stores of fewer lanes than a vector has, and the square root.
+ * Knows nothing of networks.
+ */
+#define LANES (NNK_VECTOR_BYTES / (REAL_BITS / 8))
+#define R(x) ((real)(x))
+
+typedef REAL NAME(real);
+#define real NAME(real)
+#if REAL_BITS == 32
+typedef int32_t NAME(integer);
+#else
+typedef int64_t NAME(integer);
+#endif
+#define integer NAME(integer)
+typedef real NAME(vec) __attribute__((vector_size(NNK_VECTOR_BYTES)));
+typedef integer NAME(ivec) __attribute__((vector_size(NNK_VECTOR_BYTES)));
+#define vec NAME(vec)
+#define ivec NAME(ivec)
+
+#define v_all NAME(v_all)
+#define v_load NAME(v_load)
+#define v_store NAME(v_store)
+#define v_load_first NAME(v_load_first)
+#define v_store_first NAME(v_store_first)
+#define v_select NAME(v_select)
+#define v_less NAME(v_less)
+#define v_less_equal NAME(v_less_equal)
+#define v_is_nan NAME(v_is_nan)
+#define v_abs NAME(v_abs)
+#define v_copysign NAME(v_copysign)
+#define v_max NAME(v_max)
+#define v_sqrt NAME(v_sqrt)
+#define v_sum NAME(v_sum)
+#define v_sum_double NAME(v_sum_double)
+#define v_highest NAME(v_highest)
+
+NNK_INLINE vec v_all(real x) { return x - (vec){0}; }
+
+NNK_INLINE vec v_load(const real *p)
+{
+    vec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+NNK_INLINE void v_store(real *p, vec v) { memcpy(p, &v, sizeof v); }
+
+/* The first k lanes from p, 0 < k < LANES, the others `fill`; reads no byte beyond p[k-1]. */
+NNK_INLINE vec v_load_first(const real *p, ptrdiff_t k, real fill)
+{
+#if defined(__AVX512VL__) && NNK_VECTOR_BYTES == 64 && REAL_BITS == 32
+    return (vec)_mm512_mask_loadu_ps((__m512)v_all(fill), (__mmask16)((1u << k) - 1), p);
+#elif defined(__AVX512VL__) && NNK_VECTOR_BYTES == 64
+    return (vec)_mm512_mask_loadu_pd((__m512d)v_all(fill), (__mmask8)((1u << k) - 1), p);
+#else
+    vec v = v_all(fill);
+    for (ptrdiff_t i = 0; i < k; i++)
+        v[i] = p[i];
+    return v;
+#endif
+}
+
+/* Stores the first k lanes, 0 < k < LANES; touches no byte beyond p[k-1]. */
+NNK_INLINE void v_store_first(real *p, vec v, ptrdiff_t k)
+{
+#if defined(__AVX512VL__) && NNK_VECTOR_BYTES == 64 && REAL_BITS == 32
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << k) - 1), (__m512)v);
+#elif defined(__AVX512VL__) && NNK_VECTOR_BYTES == 64
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << k) - 1), (__m512d)v);
+#else
+    for (ptrdiff_t i = 0; i < k; i++)
+        p[i] = v[i];
+#endif
+}
+
+/* mask ? a : b, where a lane of mask is all ones or all zeros */
+NNK_INLINE vec v_select(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
+NNK_INLINE ivec v_less(vec a, vec b) { return (ivec)(a < b); }
+/* a <= b, false for NaN: written so that a NaN in `a` takes the other branch of a select */
+NNK_INLINE ivec v_less_equal(vec a, vec b) { return (ivec)(a <= b); }
+NNK_INLINE ivec v_is_nan(vec a) { return (ivec)(a != a); }
+NNK_INLINE vec v_max(vec a, vec b) { return v_select(v_less(a, b), b, a); }
+
+#define SIGN_BIT ((integer)((integer)1 << (REAL_BITS - 2)) * -2)
+NNK_INLINE vec v_abs(vec a) { return (vec)((ivec)a & ~SIGN_BIT); }
+/* |a| with the sign of s, for a >= 0 */
+NNK_INLINE vec v_copysign(vec a, vec s) { return (vec)((ivec)a | ((ivec)s & SIGN_BIT)); }
+
+NNK_INLINE vec v_sqrt(vec a)
+{
+#if NNK_VECTOR_BYTES == 64 && REAL_BITS == 32
+    return (vec)_mm512_sqrt_ps((__m512)a);
+#elif NNK_VECTOR_BYTES == 64
+    return (vec)_mm512_sqrt_pd((__m512d)a);
+#elif NNK_VECTOR_BYTES == 32 && REAL_BITS == 32
+    return (vec)_mm256_sqrt_ps((__m256)a);
+#elif NNK_VECTOR_BYTES == 32
+    return (vec)_mm256_sqrt_pd((__m256d)a);
+#else
+    for (int i = 0; i < LANES; i++)
+        a[i] = (real)__builtin_sqrt(a[i]);
+    return a;
+#endif
+}
+
+/* Sums lane pairs in a fixed tree: halves, quarters, … */
+NNK_INLINE real v_sum(vec a)
+{
+    real s[LANES];
+    v_store(s, a);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            s[i] += s[i + half];
+    return s[0];
+}
+
+NNK_INLINE double v_sum_double(vec a)
+{
+    double s = 0;
+    for (int i = 0; i < LANES; i++)
+        s += a[i];
+    return s;
+}
+
+NNK_INLINE real v_highest(vec a)
+{
+    real s[LANES];
+    v_store(s, a);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            s[i] = s[i] < s[i + half] ? s[i + half] : s[i];
+    return s[0];
+}

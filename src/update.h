@@ -1,0 +1,99 @@
+/* The optimizers: one flat loop over a segment of θ, its gradient and the optimizer's state. The formulas stand in nnk.h
+ * at nnk_step. The penalty's gradient and value are taken in the same pass.
+ */
+#define update_vec NAME(update_vec)
+#define update_body NAME(update_body)
+
+NNK_INLINE vec NAME(first_of)(const real *p, ptrdiff_t k) { return k < LANES ? v_load_first(p, k, 0) : v_load(p); }
+NNK_INLINE void NAME(put_first)(real *p, vec v, ptrdiff_t k)
+{
+    if (k < LANES)
+        v_store_first(p, v, k);
+    else
+        v_store(p, v);
+}
+
+/* The vector (its first k lanes) at entry i. Adds θ² to *squares and |θ| to *sizes where `penalised`. */
+NNK_INLINE void update_vec(int update, int penalised, real *theta, real *s1, real *s2, real *dtheta,
+                           const nnk_step *step, ptrdiff_t i, ptrdiff_t k, vec *squares, vec *sizes)
+{
+    const real rate = R(step->rate), inertia = R(step->inertia), eps = R(step->eps);
+    const real fresh1 = R(1 - step->beta1), beta2 = R(step->beta2), fresh2 = R(1 - step->beta2);
+    const vec old = NAME(first_of)(theta + i, k);
+    vec g = NAME(first_of)(dtheta + i, k);
+    if (penalised) {
+        const vec sign = v_select((ivec)(old == v_all(0)), old, v_copysign(v_all(1), old));
+        *squares += old * old;
+        *sizes += v_abs(old);
+        g += R(step->l2) * old + R(step->l1) * sign;
+    }
+    const vec x = update == NNK_adam ? old * R(step->shrink) : old;
+    switch (update) {
+    case NNK_penalise:
+        NAME(put_first)(dtheta + i, g, k);
+        return;
+    case NNK_sgd:
+        NAME(put_first)(theta + i, x - rate * g, k);
+        return;
+    case NNK_momentum:
+    case NNK_nesterov: {
+        const vec v = inertia * NAME(first_of)(s1 + i, k) - rate * g;
+        NAME(put_first)(s1 + i, v, k);
+        NAME(put_first)(theta + i, x + (update == NNK_nesterov ? inertia * v - rate * g : v), k);
+        return;
+    }
+    case NNK_adam: {
+        const vec first = NAME(first_of)(s1 + i, k), second = NAME(first_of)(s2 + i, k);
+        const vec m1 = first + fresh1 * (g - first), m2 = beta2 * second + fresh2 * (g * g);
+        NAME(put_first)(s1 + i, m1, k);
+        NAME(put_first)(s2 + i, m2, k);
+        NAME(put_first)(theta + i, x - rate * (m1 / (v_sqrt(m2) * R(1 / step->root) + eps)), k);
+        return;
+    }
+    case NNK_rmsprop:
+    case NNK_adagrad: {
+        const vec second = NAME(first_of)(s2 + i, k);
+        const vec sum = update == NNK_adagrad ? second + g * g : beta2 * second + fresh2 * (g * g);
+        NAME(put_first)(s2 + i, sum, k);
+        NAME(put_first)(theta + i, x - rate * (g / (v_sqrt(sum) + eps)), k);
+        return;
+    }
+    }
+}
+
+NNK_INLINE double update_body(int update, int penalised, real *theta, real *s1, real *s2, real *dtheta,
+                              const nnk_step *step, ptrdiff_t count)
+{
+    double squares = 0, sizes = 0;
+    ptrdiff_t i = 0;
+    while (i < count) {
+        vec squares_run = v_all(0), sizes_run = v_all(0);
+        for (int run = 0; run < RUN && i + LANES <= count; run++, i += LANES)
+            update_vec(update, penalised, theta, s1, s2, dtheta, step, i, LANES, &squares_run, &sizes_run);
+        if (i < count && i + LANES > count) {
+            update_vec(update, penalised, theta, s1, s2, dtheta, step, i, count - i, &squares_run, &sizes_run);
+            i = count;
+        }
+        if (penalised) {
+            squares += v_sum_double(squares_run);
+            sizes += v_sum_double(sizes_run);
+        }
+    }
+    return step->l2 / 2 * squares + step->l1 * sizes;
+}
+
+#define UPDATE(name)                                                                                                   \
+    static double NAME(name)(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t count)     \
+    {                                                                                                                  \
+        if (step->l2 != 0 || step->l1 != 0)                                                                            \
+            return update_body(NNK_##name, 1, theta, s1, s2, dtheta, step, count);                                     \
+        return update_body(NNK_##name, 0, theta, s1, s2, dtheta, step, count);                                         \
+    }
+UPDATE(penalise)
+UPDATE(sgd)
+UPDATE(momentum)
+UPDATE(nesterov)
+UPDATE(adam)
+UPDATE(rmsprop)
+UPDATE(adagrad)
+#undef UPDATE
