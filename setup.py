@@ -123,7 +123,7 @@ def extension(name, c_sources=()):
 
 setup(
     ext_modules=cythonize(
-        [extension("_kernels", ["dispatch.c"]), extension("_engine")],
+        [extension("_kernels", ["common.c", "dispatch.c"]), extension("_engine", ["common.c"])],
         include_path=[".", str(SOURCES)],
         build_dir="build",
         compiler_directives={

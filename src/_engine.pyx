@@ -1,1 +1,1039 @@
-# placeholder
+# The whole network in native code: prediction, evaluation, gradients, and epochs of training in one call, GIL released.
+#
+# An Engine owns the parameters θ of one network, their gradient dθ, the optimizer's state and the workspace; what the
+# numbers mean (names, shapes, defaults, histories) is network.py's affair, and what users hand in has been judged by
+# validation.py. Dense layers are computed by the kernels of _kernels.pyx.
+#
+# A batch is worked through in chunks of at most CHUNK_COLUMNS examples: forward, loss, backward, while the chunk's
+# activations are in the cache. The gradients of chunks are added up in a fixed tree.
+
+from libc.math cimport isfinite, pow, sqrt
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+from cpython.exc cimport PyErr_CheckSignals
+
+cimport nnk
+from nnkern._kernels cimport (
+    Matrix, columns_of, contiguous, fits_blas, forward_columns, input_gradient, kernel_table, real, weight_gradient,
+)
+from blas cimport nnk_blas_single_thread
+
+import numpy as np
+
+cdef enum:
+    CHUNK_COLUMNS = 4096
+    # columns of a block in prediction: activations of two layers stay in a second-level cache
+    PREDICT_BYTES = 1 << 19
+    ALIGNMENT = 64
+    MOST_SLOTS = 64
+
+cdef enum Loss:
+    BINARY_CROSS_ENTROPY
+    CROSS_ENTROPY
+    SQUARED_ERROR
+    ABSOLUTE_ERROR
+
+LOSSES = {
+    "binary_cross_entropy": BINARY_CROSS_ENTROPY,
+    "cross_entropy": CROSS_ENTROPY,
+    "squared_error": SQUARED_ERROR,
+    "absolute_error": ABSOLUTE_ERROR,
+}
+# Codes of the updates, by the names optimizers.py gives them; the formulas stand in nnk.h.
+UPDATES = {
+    "sgd": nnk.NNK_sgd,
+    "momentum": nnk.NNK_momentum,
+    "nesterov": nnk.NNK_nesterov,
+    "adam": nnk.NNK_adam,
+    "rmsprop": nnk.NNK_rmsprop,
+    "adagrad": nnk.NNK_adagrad,
+}
+
+cdef enum Status:
+    DONE
+    DIVERGED
+    INTERRUPTED
+
+# seconds between two looks at the signals that arrived
+cdef double SIGNAL_PERIOD = 0.05
+
+
+cdef class Engine
+
+
+cdef struct Layer:
+    Py_ssize_t n, n_prev
+    int activation
+    double slope, dropout, l2, l1
+    bint use_bias, trainable, reads_Z
+    Py_ssize_t W_at, b_at           # where W and b stand in θ, in entries
+
+cdef struct Workspace:
+    Py_ssize_t capacity             # columns
+    void **A                        # A[l] (n[l], capacity)
+    void **Z                        # Z[l] where g[l]' reads it, else NULL
+    void **D                        # A[l] after dropout where the layer has it, else NULL
+    void *dZ                        # two of the widest layer's size, used in turn
+    void *dZ_other
+    void *X                         # gathered examples
+    void *Y
+    void *w
+    int64_t *labels
+    void *memory
+
+cdef struct Plan:
+    int itemsize
+    const nnk.nnk_table *table
+    Py_ssize_t L, n_x, n_y, count   # count: entries of θ
+    Layer *layers
+    Loss loss
+    bint matched                    # the output's activation is the one the loss kernel applies itself
+    Py_ssize_t first_trainable      # L where there is none
+    uint64_t key                    # of dropout and shuffling
+    void *theta
+
+cdef struct Data:
+    Matrix X
+    bint gather_X
+    Matrix Y
+    bint gather_Y
+    const int64_t *labels           # (m,) for cross_entropy with labels, else NULL
+    const void *w                   # (m,) or NULL
+    Py_ssize_t m
+
+cdef struct Optimizer:
+    int update
+    double rate, momentum, beta1, beta2, eps, weight_decay
+    void *s1
+    void *s2
+
+cdef struct Score:
+    double right                    # Σ w over the examples predicted rightly
+    double *squares                 # Σ w (ŷ - y)² per output, or NULL for classification
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One chunk: forward, loss, backward
+
+cdef inline Matrix weights_of(real *like, const Plan *plan, Py_ssize_t l) noexcept nogil:
+    return contiguous(<real *>plan.theta + plan.layers[l].W_at, plan.layers[l].n, plan.layers[l].n_prev)
+
+
+cdef inline const real *bias_of(real *like, const Plan *plan, Py_ssize_t l) noexcept nogil:
+    return <const real *>plan.theta + plan.layers[l].b_at if plan.layers[l].use_bias else NULL
+
+
+cdef void forward_chunk(
+    real *like, const Plan *plan, const Workspace *space, const Matrix *X, Py_ssize_t first, bint for_loss,
+    bint training, uint64_t step,
+) noexcept nogil:
+    """A[l] = g[l](W[l] A[l-1] + b[l]) for l = 1 … L; with `for_loss` and a matched loss, A[L] is left at Z[L].
+
+    `first` is the position of the chunk's first example in its batch: dropout's masks depend on it.
+    """
+    cdef Py_ssize_t l, c = X.m
+    cdef Layer *layer
+    cdef Matrix W, A_prev = X[0]
+    cdef int activation
+    for l in range(plan.L):
+        layer = &plan.layers[l]
+        W = weights_of(like, plan, l)
+        activation = layer.activation
+        if for_loss and plan.matched and l == plan.L - 1:
+            activation = nnk.NNK_linear
+        forward_columns(<real *>space.A[l], <real *>space.Z[l], activation, layer.slope, &W, &A_prev,
+                        bias_of(like, plan, l))
+        A_prev = contiguous(space.A[l], layer.n, c)
+        if training and layer.dropout > 0:
+            plan.table.dropout(space.D[l], space.A[l], plan.key, step * <uint64_t>plan.L + <uint64_t>l,
+                               <uint64_t>(first * layer.n), layer.dropout, layer.n * c)
+            A_prev.data = space.D[l]
+
+
+cdef double loss_chunk(
+    real *like, const Plan *plan, void *A, void *dA, const void *Z, const void *Y, const int64_t *labels, const void *w,
+    double scale, Py_ssize_t c,
+) noexcept nogil:
+    """Σ w_i L_i of a chunk, from what forward_chunk left as A[L] when it was asked to go on to the loss.
+
+    A (which may be Z) becomes the prediction, dA its derivative by Z[L] (matched loss) or by A[L] (any other).
+    """
+    if plan.loss == CROSS_ENTROPY:
+        return plan.table.cross_entropy(A, dA, Z, Y, labels, w, scale, plan.n_y, c)
+    cdef int code = nnk.NNK_absolute_error
+    if plan.loss == BINARY_CROSS_ENTROPY:
+        code = nnk.NNK_binary_cross_entropy
+    elif plan.loss == SQUARED_ERROR:
+        code = nnk.NNK_squared_error
+    return plan.table.loss[code](A, dA, Z, Y, w, scale, plan.n_y, c)
+
+
+cdef void backward_chunk(
+    real *dtheta, const Plan *plan, const Workspace *space, const Matrix *X, double one_mth, Py_ssize_t first,
+    bint training, uint64_t step,
+) noexcept nogil:
+    """dθ of a chunk whose forward pass and loss have left A[l] and, in space.dZ, the loss's derivative.
+
+    dZ[L] from the loss, then for l = L … 1: dW[l] = 1/m dZ[l] A[l-1]ᵀ, db[l] = 1/m Σ_columns dZ[l],
+    dZ[l-1] = (W[l]ᵀ dZ[l]) ⊙ g[l-1]'. Below the first layer that learns nothing is computed.
+    """
+    cdef Py_ssize_t l = plan.L - 1, c = X.m
+    cdef Layer *layer = &plan.layers[l]
+    cdef Layer *below
+    cdef real *dZ = <real *>space.dZ
+    cdef real *dZ_prev = <real *>space.dZ_other
+    cdef real *db = dtheta + layer.b_at if layer.use_bias and layer.trainable else NULL
+    cdef real *db_prev
+    cdef Matrix W, A_prev
+    cdef bint dropped
+    cdef int activation = nnk.NNK_linear if plan.matched else layer.activation
+    if db is not NULL:
+        memset(db, 0, layer.n * sizeof(real))
+    if activation != nnk.NNK_linear or db is not NULL:
+        plan.table.backward[activation](dZ, layer.n, db, dZ, layer.n, space.A[l], layer.n, space.Z[l], layer.n,
+                                        layer.slope, layer.n, c)
+    while True:
+        layer = &plan.layers[l]
+        if layer.trainable:
+            if l == 0:
+                A_prev = X[0]
+            else:
+                below = &plan.layers[l - 1]
+                dropped = training and below.dropout > 0
+                A_prev = contiguous(space.D[l - 1] if dropped else space.A[l - 1], below.n, c)
+            weight_gradient(dtheta + layer.W_at, dZ, &A_prev, <real>one_mth, <real>0, layer.n)
+            if layer.use_bias:
+                plan.table.scale(dtheta + layer.b_at, one_mth, layer.n)
+        if l == plan.first_trainable:
+            return
+        below = &plan.layers[l - 1]
+        dropped = training and below.dropout > 0
+        db_prev = dtheta + below.b_at if below.use_bias and below.trainable else NULL
+        if db_prev is not NULL:
+            memset(db_prev, 0, below.n * sizeof(real))
+        W = weights_of(dtheta, plan, l)
+        if dropped:
+            input_gradient(dZ_prev, <real *>NULL, nnk.NNK_linear, 0, &W, dZ, <const real *>NULL, <const real *>NULL, c)
+            plan.table.dropout(dZ_prev, dZ_prev, plan.key, step * <uint64_t>plan.L + <uint64_t>(l - 1),
+                               <uint64_t>(first * below.n), below.dropout, below.n * c)
+            plan.table.backward[below.activation](
+                dZ_prev, below.n, db_prev, dZ_prev, below.n, space.A[l - 1], below.n, space.Z[l - 1], below.n,
+                below.slope, below.n, c)
+        else:
+            input_gradient(dZ_prev, db_prev, below.activation, below.slope, &W, dZ, <const real *>space.A[l - 1],
+                           <const real *>space.Z[l - 1], c)
+        dZ, dZ_prev = dZ_prev, dZ
+        l -= 1
+
+
+cdef void add_to_score(
+    real *like, const Plan *plan, Score *score, const void *A, const void *Y, const int64_t *labels, const void *w,
+    Py_ssize_t c,
+) noexcept nogil:
+    """Adds c examples: right ones for the cross-entropies (argmax; all outputs on the right side of ½), else squares."""
+    cdef const real *a = <const real *>A
+    cdef const real *y = <const real *>Y
+    cdef Py_ssize_t n = plan.n_y, i, j, best, true_label
+    cdef double weight, d
+    cdef bint right
+    for j in range(c):
+        weight = 1 if w is NULL else (<const real *>w)[j]
+        if plan.loss == CROSS_ENTROPY:
+            best = true_label = 0
+            for i in range(1, n):
+                if a[i] > a[best]:
+                    best = i
+                if labels is NULL and y[i] > y[true_label]:
+                    true_label = i
+            if labels is not NULL:
+                true_label = labels[j]
+            score.right += weight if best == true_label else 0
+        elif plan.loss == BINARY_CROSS_ENTROPY:
+            right = True
+            for i in range(n):
+                right = right and (a[i] > 0.5) == (y[i] > 0.5)
+            score.right += weight if right else 0
+        else:
+            for i in range(n):
+                d = <double>a[i] - y[i]
+                score.squares[i] += weight * d * d
+        a += n
+        if labels is NULL:
+            y += n
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One batch, and epochs of them
+
+cdef double batch_gradient(
+    real *dtheta, const Plan *plan, const Workspace *space, const Data *data, const int64_t *order,
+    Py_ssize_t first, Py_ssize_t count, double total_weight, bint training, uint64_t step, real *slots, Score *score,
+) noexcept nogil:
+    """dθ of the mean loss of `count` examples, and that mean. `slots`: room for the sums of chunks, each as large as θ."""
+    cdef Py_ssize_t start, c, full = 0, chunk = 0, pairs, chunks = (count + space.capacity - 1) // space.capacity
+    cdef const nnk.nnk_table *table = plan.table
+    cdef const int64_t *picked
+    cdef const int64_t *labels
+    cdef const void *w
+    cdef double cost = 0, scale = count / total_weight if total_weight > 0 else 0
+    cdef Matrix X, Y
+    cdef void *A
+    cdef real *sums[MOST_SLOTS]
+    start = 0
+    while start < count:
+        c = min(space.capacity, count - start)
+        picked = NULL if order is NULL else order + first + start
+        X = data.X
+        if data.gather_X or picked is not NULL:
+            if picked is NULL:
+                X = columns_of(&data.X, first + start, c, sizeof(real))
+            table.gather(space.X, X.data, X.row, X.column, picked, plan.n_x, c)
+            X = contiguous(space.X, plan.n_x, c)
+        else:
+            X = columns_of(&data.X, first + start, c, sizeof(real))
+        labels = NULL
+        Y = data.Y
+        if data.labels is not NULL:
+            labels = data.labels + first + start
+            if picked is not NULL:
+                take_labels(space.labels, data.labels, picked, c)
+                labels = space.labels
+        elif data.gather_Y or picked is not NULL:
+            if picked is NULL:
+                Y = columns_of(&data.Y, first + start, c, sizeof(real))
+            table.gather(space.Y, Y.data, Y.row, Y.column, picked, plan.n_y, c)
+            Y.data = space.Y
+        else:
+            Y = columns_of(&data.Y, first + start, c, sizeof(real))
+        w = NULL
+        if data.w is not NULL:
+            w = <const real *>data.w + first + start
+            if picked is not NULL:
+                table.gather(space.w, data.w, 1, 1, picked, 1, c)
+                w = space.w
+        # the slot of this chunk: dθ itself for the first, further ones behind
+        sums[full] = dtheta if full == 0 else slots + (full - 1) * plan.count
+        forward_chunk(dtheta, plan, space, &X, start, True, training, step)
+        A = space.A[plan.L - 1]
+        cost += loss_chunk(dtheta, plan, A, space.dZ, A, Y.data, labels, w, scale, c)
+        if score is not NULL:
+            add_to_score(dtheta, plan, score, A, Y.data, labels, w, c)
+        backward_chunk(sums[full], plan, space, &X, 1.0 / count, start, training, step)
+        full += 1
+        start += c
+        chunk += 1
+        pairs = chunk
+        while pairs % 2 == 0 or (chunk == chunks and full > 1):
+            table.add(sums[full - 2], sums[full - 1], plan.count)
+            full -= 1
+            pairs //= 2
+    return cost / total_weight if total_weight > 0 else 0
+
+
+cdef inline void take_labels(
+    int64_t *out, const int64_t *labels, const int64_t *order, Py_ssize_t c,
+) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(c):
+        out[j] = labels[order[j]]
+
+
+cdef double weight_of(real *like, const Data *data, const int64_t *order, Py_ssize_t first, Py_ssize_t count,
+                      ) noexcept nogil:
+    """Σ w_i of a batch; without weights, its number of examples."""
+    cdef double total = 0
+    cdef Py_ssize_t j
+    if data.w is NULL:
+        return count
+    for j in range(first, first + count):
+        total += (<const real *>data.w)[j if order is NULL else order[j]]
+    return total
+
+
+cdef double apply_update(
+    real *dtheta, const Plan *plan, const Optimizer *optimizer, uint64_t t, bint penalised,
+) noexcept nogil:
+    """One step of the optimizer, its t-th (from 1); returns the penalty of θ before it."""
+    cdef nnk.nnk_step step
+    cdef double penalty = 0
+    cdef Py_ssize_t l
+    cdef Layer *layer
+    cdef real *theta = <real *>plan.theta
+    cdef real *s1 = <real *>optimizer.s1
+    cdef real *s2 = <real *>optimizer.s2
+    memset(&step, 0, sizeof(step))
+    step.rate, step.inertia, step.eps = optimizer.rate, optimizer.momentum, optimizer.eps
+    step.beta1, step.beta2, step.root = optimizer.beta1, optimizer.beta2, 1
+    if optimizer.update == nnk.NNK_adam:
+        step.rate /= 1 - pow(step.beta1, <double>t)
+        step.root = sqrt(1 - pow(step.beta2, <double>t))
+    for l in range(plan.L):
+        layer = &plan.layers[l]
+        if not layer.trainable:
+            continue
+        step.l2 = layer.l2 if penalised else 0
+        step.l1 = layer.l1 if penalised else 0
+        step.shrink = 1 - optimizer.rate * optimizer.weight_decay
+        penalty += plan.table.update[optimizer.update](
+            theta + layer.W_at, s1 + layer.W_at, s2 + layer.W_at, dtheta + layer.W_at, &step, layer.n * layer.n_prev)
+        if layer.use_bias:
+            step.l2 = step.l1 = 0
+            step.shrink = 1
+            plan.table.update[optimizer.update](
+                theta + layer.b_at, s1 + layer.b_at, s2 + layer.b_at, dtheta + layer.b_at, &step, layer.n)
+    return penalty
+
+
+cdef double frozen_penalty(real *like, const Plan *plan) noexcept nogil:
+    """What layers that don't learn add to the cost."""
+    cdef double total = 0
+    cdef Py_ssize_t l
+    cdef Layer *layer
+    for l in range(plan.L):
+        layer = &plan.layers[l]
+        if not layer.trainable and (layer.l2 > 0 or layer.l1 > 0):
+            total += penalty_of(like, layer, <const real *>plan.theta + layer.W_at)
+    return total
+
+
+cdef double penalty_of(real *like, const Layer *layer, const real *W) noexcept nogil:
+    """l2/2 ‖W‖² + l1 Σ|W|"""
+    cdef double squares = 0, sizes = 0
+    cdef Py_ssize_t i
+    for i in range(layer.n * layer.n_prev):
+        squares += <double>W[i] * W[i]
+        sizes += abs(<double>W[i])
+    return layer.l2 / 2 * squares + layer.l1 * sizes
+
+
+cdef struct Run:
+    const double *rates             # learning rate of each epoch
+    Py_ssize_t epochs, batch_size
+    bint shuffle
+    uint64_t epoch, step, t         # counted on: the epochs and steps of the network's life, the steps of the optimizer
+    double *costs                   # out: one an epoch
+    double *seconds
+    double *squares                 # out: (epochs, n_y) or NULL
+    double *right                   # out: one an epoch or NULL
+    void *saved                     # θ of the last completed epoch, or NULL
+    # out, where it ended early
+    Py_ssize_t done, batch
+    double last_cost
+
+
+cdef Status train(
+    real *dtheta, Plan *plan, const Workspace *space, const Data *data, Optimizer *optimizer, Run *run,
+    int64_t *order, real *slots, Engine owner,
+) noexcept nogil:
+    cdef Py_ssize_t first, count, batches, m = data.m
+    cdef double cost, penalty, weight, total, total_weight, checked = nnk.nnk_seconds(), now, begun
+    cdef Score score
+    cdef Score *score_at = NULL
+    cdef double frozen = frozen_penalty(dtheta, plan)
+    nnk_blas_single_thread()
+    while run.done < run.epochs:
+        begun = nnk.nnk_seconds()
+        optimizer.rate = run.rates[run.done]
+        if run.shuffle:
+            nnk.nnk_shuffle(order, m, plan.key, run.epoch)
+        if run.right is not NULL:
+            score.right = 0
+            score.squares = NULL if run.squares is NULL else run.squares + run.done * plan.n_y
+            score_at = &score
+        total = total_weight = 0
+        first = 0
+        run.batch = 0
+        while first < m:
+            count = min(run.batch_size, m - first)
+            weight = weight_of(dtheta, data, order, first, count)
+            cost = batch_gradient(dtheta, plan, space, data, order, first, count, weight, True, run.step, slots,
+                                  score_at)
+            if not isfinite(cost):
+                return DIVERGED
+            run.t += 1
+            run.step += 1
+            penalty = apply_update(dtheta, plan, optimizer, run.t, True)
+            cost += penalty + frozen
+            if not isfinite(cost):
+                return DIVERGED
+            run.last_cost = cost
+            total += weight * cost
+            total_weight += weight
+            first += count
+            run.batch += 1
+            now = nnk.nnk_seconds()
+            if now - checked > SIGNAL_PERIOD:
+                checked = now
+                if owner.signalled():
+                    return INTERRUPTED
+        if run.saved is not NULL:
+            if plan.table.first_nonfinite(plan.theta, plan.count) != plan.count:
+                run.batch -= 1
+                return DIVERGED
+            memcpy(run.saved, plan.theta, plan.count * sizeof(real))
+        run.costs[run.done] = total / total_weight if total_weight > 0 else 0
+        run.seconds[run.done] = nnk.nnk_seconds() - begun
+        if run.right is not NULL:
+            run.right[run.done] = score.right
+        run.done += 1
+        run.epoch += 1
+    return DONE
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Prediction and evaluation: nothing of the engine is written, so any number of threads may be here
+
+cdef int predict_blocks(
+    real *out, Py_ssize_t out_row, Py_ssize_t out_column, const Plan *plan, const Matrix *X, Py_ssize_t width,
+    real *space,
+) noexcept nogil:
+    """A[L] of all columns of X. `space`: two activations and one gathered block, `width` columns each."""
+    cdef Py_ssize_t first = 0, l, c, widest = widest_of(plan)
+    cdef bint gathered = not fits_blas(X), whole = (out_row == 1 or plan.n_y == 1) and out_column == plan.n_y
+    cdef real *buffers[2]
+    cdef real *A
+    cdef Matrix W, A_prev
+    cdef Layer *layer
+    buffers[0], buffers[1] = space, space + widest * width
+    nnk_blas_single_thread()
+    while first < X.m:
+        c = min(width, X.m - first)
+        A_prev = columns_of(X, first, c, sizeof(real))
+        if gathered:
+            plan.table.gather(space + 2 * widest * width, A_prev.data, A_prev.row, A_prev.column, NULL, plan.n_x, c)
+            A_prev = contiguous(space + 2 * widest * width, plan.n_x, c)
+        for l in range(plan.L):
+            layer = &plan.layers[l]
+            W = weights_of(out, plan, l)
+            A = buffers[l % 2]
+            if l == plan.L - 1 and whole:
+                A = out + first * plan.n_y
+            forward_columns(A, <real *>NULL, layer.activation, layer.slope, &W, &A_prev, bias_of(out, plan, l))
+            A_prev = contiguous(A, layer.n, c)
+        if not whole:
+            plan.table.scatter(out + first * out_column, out_row, out_column, A, plan.n_y, c)
+        first += width
+    return 0
+
+
+cdef inline Py_ssize_t widest_of(const Plan *plan) noexcept nogil:
+    cdef Py_ssize_t widest = 0, l
+    for l in range(plan.L):
+        widest = max(widest, plan.layers[l].n)
+    return widest
+
+
+cdef inline Py_ssize_t predict_width(const Plan *plan, Py_ssize_t m) noexcept nogil:
+    return min(m, max(<Py_ssize_t>256, PREDICT_BYTES // (widest_of(plan) * plan.itemsize)))
+
+
+cdef object _predict(Engine engine, const real[:, :] X_view, out):
+    cdef Matrix X = matrix_of(X_view)
+    cdef const Plan *plan = &engine.plan
+    cdef Py_ssize_t width = predict_width(plan, X.m), widest = widest_of(plan)
+    cdef size_t bytes_ = (2 * widest + (0 if fits_blas(&X) else plan.n_x)) * width * sizeof(real)
+    if out is None:
+        out = np.empty((plan.n_y, X.m), engine.dtype, "F")
+    cdef real[:, :] out_view = out
+    cdef real *space
+    if X.m == 0:
+        return out
+    space = <real *>malloc(bytes_)
+    if space is NULL:
+        raise MemoryError(f"no {bytes_} bytes for the activations of {width} examples")
+    with nogil:
+        predict_blocks(&out_view[0, 0], out_view.strides[0] // <Py_ssize_t>sizeof(real),
+                       out_view.strides[1] // <Py_ssize_t>sizeof(real) if X.m > 1 else plan.n_y, plan, &X, width, space)
+        free(space)
+    return out
+
+
+cdef inline Matrix matrix_of(const real[:, :] view) noexcept nogil:
+    cdef Matrix A
+    A.data = &view[0, 0] if view.shape[0] and view.shape[1] else NULL
+    A.n, A.m = view.shape[0], view.shape[1]
+    A.row = view.strides[0] // <Py_ssize_t>sizeof(real)
+    A.column = view.strides[1] // <Py_ssize_t>sizeof(real)
+    return A
+
+
+cdef Data data_of(const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels, const real[::1] w) noexcept nogil:
+    cdef Data data
+    memset(&data, 0, sizeof(data))
+    data.X = matrix_of(X)
+    data.m = data.X.m
+    data.gather_X = not fits_blas(&data.X)
+    if labels is not None:
+        data.labels = &labels[0]
+    else:
+        data.Y = matrix_of(Y)
+        data.gather_Y = not ((data.Y.row == 1 or data.Y.n == 1) and (data.Y.column == data.Y.n or data.Y.m == 1))
+    if w is not None:
+        data.w = &w[0]
+    return data
+
+
+cdef object _evaluate(Engine engine, const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels,
+                      const real[::1] w):
+    """cost without penalty, Σ w of the right examples, Σ w (ŷ - y)² per output (an array, or None), Σ w."""
+    cdef const Plan *plan = &engine.plan
+    cdef Data data = data_of(X, Y, labels, w)
+    cdef WorkspaceHolder holder = WorkspaceHolder(engine, predict_width(plan, data.m))
+    cdef Score score
+    cdef double[::1] squares = None
+    cdef double cost = 0, total = 0
+    cdef Py_ssize_t first = 0, c
+    cdef const Workspace *space = &holder.space
+    cdef real *like = NULL
+    cdef Matrix X_block, Y_block
+    cdef const void *w_at
+    cdef const int64_t *labels_at
+    cdef void *A
+    score.right, score.squares = 0, NULL
+    if plan.loss not in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY):
+        squares = np.zeros(plan.n_y)
+        score.squares = &squares[0]
+    with nogil:
+        nnk_blas_single_thread()
+        while first < data.m:
+            c = min(space.capacity, data.m - first)
+            X_block = columns_of(&data.X, first, c, sizeof(real))
+            if data.gather_X:
+                plan.table.gather(space.X, X_block.data, X_block.row, X_block.column, NULL, plan.n_x, c)
+                X_block = contiguous(space.X, plan.n_x, c)
+            labels_at = NULL if data.labels is NULL else data.labels + first
+            Y_block = data.Y
+            if labels_at is NULL:
+                Y_block = columns_of(&data.Y, first, c, sizeof(real))
+                if data.gather_Y:
+                    plan.table.gather(space.Y, Y_block.data, Y_block.row, Y_block.column, NULL, plan.n_y, c)
+                    Y_block.data = space.Y
+            w_at = NULL if data.w is NULL else <const real *>data.w + first
+            forward_chunk(like, plan, space, &X_block, first, True, False, 0)
+            A = space.A[plan.L - 1]
+            cost += loss_chunk(like, plan, A, space.dZ, A, Y_block.data, labels_at, w_at, 1, c)
+            add_to_score(like, plan, &score, A, Y_block.data, labels_at, w_at, c)
+            total += weight_of(like, &data, NULL, first, c)
+            first += c
+    return cost / total if total > 0 else 0.0, score.right, None if squares is None else np.asarray(squares), total
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The engine
+
+cdef class WorkspaceHolder:
+    """The activations and their gradients for `capacity` examples at a time, in one block of memory."""
+    cdef Workspace space
+
+    def __cinit__(self, Engine engine, Py_ssize_t capacity):
+        cdef const Plan *plan = &engine.plan
+        cdef Py_ssize_t l, widest = widest_of(plan), i
+        cdef size_t need = 0, unit = plan.itemsize * max(capacity, 1), tables_bytes = 3 * plan.L * sizeof(void *)
+        cdef char *at
+        self.space.capacity = capacity
+        for l in range(plan.L):
+            i = 1 + <int>plan.layers[l].reads_Z + <int>(plan.layers[l].dropout > 0)
+            need += i * aligned_size(plan.layers[l].n * unit)
+        need += 2 * aligned_size(widest * unit) + aligned_size(plan.n_x * unit) + aligned_size(plan.n_y * unit)
+        need += aligned_size(unit) + aligned_size(capacity * sizeof(int64_t)) + ALIGNMENT + aligned_size(tables_bytes)
+        self.space.memory = malloc(need)
+        if self.space.memory is NULL:
+            raise MemoryError(f"no {need} bytes for the activations of {capacity} examples")
+        at = <char *>((<size_t>self.space.memory + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
+        self.space.A = <void **>at
+        self.space.Z = self.space.A + plan.L
+        self.space.D = self.space.Z + plan.L
+        at += aligned_size(tables_bytes)
+        for l in range(plan.L):
+            self.space.A[l] = at
+            at += aligned_size(plan.layers[l].n * unit)
+            self.space.Z[l] = self.space.D[l] = NULL
+            if plan.layers[l].reads_Z:
+                self.space.Z[l] = at
+                at += aligned_size(plan.layers[l].n * unit)
+            if plan.layers[l].dropout > 0:
+                self.space.D[l] = at
+                at += aligned_size(plan.layers[l].n * unit)
+        self.space.dZ = at
+        self.space.dZ_other = at + aligned_size(widest * unit)
+        at += 2 * aligned_size(widest * unit)
+        self.space.X = at
+        at += aligned_size(plan.n_x * unit)
+        self.space.Y = at
+        at += aligned_size(plan.n_y * unit)
+        self.space.w = at
+        at += aligned_size(unit)
+        self.space.labels = <int64_t *>at
+
+    def __dealloc__(self):
+        free(self.space.memory)
+
+
+cdef inline size_t aligned_size(size_t bytes_) noexcept nogil:
+    return (bytes_ + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
+
+
+def aligned_zeros(Py_ssize_t count, dtype):
+    """A vector of zeros whose first entry stands on a 64-byte boundary."""
+    itemsize = np.dtype(dtype).itemsize
+    memory = np.zeros(count * itemsize + ALIGNMENT, dtype=np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start:start + count * itemsize].view(dtype)
+
+
+cdef class Engine:
+    """One network's parameters and everything that is done to them in native code.
+
+    `layers`: a list of dicts with n, n_prev, activation (its code), slope, dropout, l2, l1, use_bias, trainable.
+    """
+    cdef Plan plan
+    cdef readonly object theta, dtype
+    cdef public uint64_t epoch, step        # of the network's life: they key shuffling and dropout
+    cdef public uint64_t t                  # steps since the optimizer's state was fresh
+    cdef object dtheta, s1, s2, saved, slots
+    cdef WorkspaceHolder retained           # of the last `forward`, for `backward`
+    cdef object retained_X
+    cdef bint retained_training
+    cdef object pending                     # what a signal handler raised
+    cdef object training_thread
+    cdef Py_ssize_t readers
+
+    def __cinit__(self, list layers, dtype, str loss, uint64_t key):
+        cdef Py_ssize_t l, at = 0
+        cdef Layer *layer
+        self.dtype = np.dtype(dtype)
+        self.plan.itemsize = self.dtype.itemsize
+        self.plan.table = <const nnk.nnk_table *>kernel_table(self.plan.itemsize)
+        self.plan.L = len(layers)
+        self.plan.key = key
+        self.plan.loss = LOSSES[loss]
+        self.plan.layers = <Layer *>calloc(self.plan.L, sizeof(Layer))
+        if self.plan.layers is NULL:
+            raise MemoryError("no memory for the layers")
+        self.plan.first_trainable = self.plan.L
+        for l in range(self.plan.L):
+            facts = layers[l]
+            layer = &self.plan.layers[l]
+            layer.n, layer.n_prev, layer.activation = facts["n"], facts["n_prev"], facts["activation"]
+            layer.slope, layer.dropout = facts["slope"], facts["dropout"]
+            layer.l2, layer.l1 = facts["l2"], facts["l1"]
+            layer.use_bias, layer.trainable = facts["use_bias"], facts["trainable"]
+            layer.reads_Z = nnk.nnk_activation_facts[layer.activation].derivative_reads_Z
+            layer.W_at = at
+            at += aligned_size(layer.n * layer.n_prev * self.plan.itemsize) // self.plan.itemsize
+            layer.b_at = at
+            if layer.use_bias:
+                at += aligned_size(layer.n * self.plan.itemsize) // self.plan.itemsize
+            if layer.trainable and self.plan.first_trainable == self.plan.L:
+                self.plan.first_trainable = l
+        self.plan.count = at
+        self.plan.n_x, self.plan.n_y = self.plan.layers[0].n_prev, self.plan.layers[self.plan.L - 1].n
+        layer = &self.plan.layers[self.plan.L - 1]
+        self.plan.matched = layer.activation == {
+            BINARY_CROSS_ENTROPY: nnk.NNK_sigmoid, CROSS_ENTROPY: nnk.NNK_softmax}.get(self.plan.loss, nnk.NNK_linear)
+        self.theta = aligned_zeros(at, self.dtype)
+        self.plan.theta = <void *><size_t>self.theta.ctypes.data
+
+    def __dealloc__(self):
+        free(self.plan.layers)
+
+    cdef bint signalled(self) noexcept with gil:
+        try:
+            PyErr_CheckSignals()
+        except BaseException as error:
+            self.pending = error
+            return True
+        return False
+
+    @property
+    def n_x(self):
+        return self.plan.n_x
+
+    @property
+    def key(self):
+        """Keys shuffling and dropout."""
+        return self.plan.key
+
+    def segments(self):
+        """(l, "W" or "b", shape, offset) of every parameter in θ, in order; l counts from 1."""
+        cdef Layer *layer
+        cdef Py_ssize_t l
+        result = []
+        for l in range(self.plan.L):
+            layer = &self.plan.layers[l]
+            result.append((l + 1, "W", (layer.n, layer.n_prev), layer.W_at))
+            if layer.use_bias:
+                result.append((l + 1, "b", (layer.n, 1), layer.b_at))
+        return result
+
+    def views(self, block):
+        """{"W1": view, "b1": view, …} of a vector laid out as θ."""
+        return {
+            f"{kind}{l}": block[at:at + n * m].reshape((n, m), order="F") for l, kind, (n, m), at in self.segments()}
+
+    # Who is in here: predictions from any number of threads, or one training.
+
+    def enter_training(self):
+        import threading
+        me = threading.get_ident()
+        if self.training_thread is not None:
+            raise RuntimeError("this network is being trained already" + (
+                "" if self.training_thread == me else ", by another thread"))
+        if self.readers:
+            raise RuntimeError("this network is being used by another thread: it can't be trained now")
+        self.training_thread = me
+
+    def leave_training(self):
+        self.training_thread = None
+
+    cdef int enter_reading(self) except -1:
+        if self.training_thread is not None:
+            import threading
+            if self.training_thread != threading.get_ident():
+                raise RuntimeError("this network is being trained by another thread")
+        self.readers += 1
+        return 0
+
+    def predict(self, X, out=None):
+        """A[L] of checked examples X (n_x, m)."""
+        self.enter_reading()
+        try:
+            if self.plan.itemsize == 4:
+                return _predict[float](self, X, out)
+            return _predict[double](self, X, out)
+        finally:
+            self.readers -= 1
+
+    def evaluate(self, X, Y, labels, w):
+        self.enter_reading()
+        try:
+            if self.plan.itemsize == 4:
+                return _evaluate[float](self, X, Y, labels, w)
+            return _evaluate[double](self, X, Y, labels, w)
+        finally:
+            self.readers -= 1
+
+    def fresh_state(self):
+        """Forgets the optimizer's state."""
+        self.t = 0
+        self.s1 = self.s2 = None
+
+    def state(self):
+        """The optimizer's state: (t, s1, s2), the vectors None where there are none."""
+        return self.t, self.s1, self.s2
+
+    def restore_state(self, t, s1, s2):
+        self.t, self.s1, self.s2 = t, s1, s2
+
+    cdef int prepare(self, Optimizer *o, str update, dict numbers, bint save) except -1:
+        memset(o, 0, sizeof(o[0]))
+        o.update = UPDATES[update]
+        o.momentum, o.beta1, o.beta2 = numbers.get("momentum", 0), numbers.get("beta1", 0), numbers.get("beta2", 0)
+        o.eps, o.weight_decay = numbers.get("eps", 0), numbers.get("weight_decay", 0)
+        if self.dtheta is None:
+            self.dtheta = aligned_zeros(self.plan.count, self.dtype)
+        if self.s1 is None and update in ("momentum", "nesterov", "adam"):
+            self.s1 = aligned_zeros(self.plan.count, self.dtype)
+        if self.s2 is None and update in ("adam", "rmsprop", "adagrad"):
+            self.s2 = aligned_zeros(self.plan.count, self.dtype)
+        # a state that the update doesn't have is never read or written: θ stands for it
+        o.s1 = self.plan.theta if self.s1 is None else address(self.s1)
+        o.s2 = self.plan.theta if self.s2 is None else address(self.s2)
+        if save and self.saved is None:
+            self.saved = aligned_zeros(self.plan.count, self.dtype)
+        return 0
+
+    cdef int prepare_slots(self, Py_ssize_t chunks) except -1:
+        cdef Py_ssize_t slots = 0
+        while (1 << slots) < chunks:
+            slots += 1
+        if slots and (self.slots is None or len(self.slots) < slots * self.plan.count):
+            self.slots = aligned_zeros(slots * self.plan.count, self.dtype)
+        return 0
+
+    def save_theta(self):
+        """Notes θ as what a failed epoch falls back to."""
+        if self.saved is None:
+            self.saved = aligned_zeros(self.plan.count, self.dtype)
+        self.saved[:] = self.theta
+
+    def restore_theta(self):
+        """Brings back what `save_theta` noted."""
+        self.theta[:] = self.saved
+
+    def release(self):
+        """Gives back what only training needs, but for the optimizer's state."""
+        self.dtheta = self.saved = self.slots = None
+
+    def train(self, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last, costs, seconds,
+              right=None, squares=None):
+        """Epochs over (X, Y), one for each entry of `rates`; how it ended, as a dict.
+
+        costs, seconds (and right, squares where the score is wanted) are vectors that the epochs are written to.
+        With `keep_last` θ is, after a failure, what it was after the last whole epoch.
+        """
+        cdef Optimizer optimizer
+        cdef Run run
+        cdef const double[::1] rates_ = rates
+        cdef double[::1] costs_ = costs, seconds_ = seconds, right_ = right
+        cdef double[:, ::1] squares_ = squares
+        cdef int64_t[::1] order_ = order
+        cdef Py_ssize_t size = min(<Py_ssize_t>batch_size, <Py_ssize_t>X.shape[1])
+        cdef WorkspaceHolder holder = WorkspaceHolder(self, min(size, <Py_ssize_t>CHUNK_COLUMNS))
+        cdef Status status
+        self.prepare(&optimizer, update, numbers, keep_last)
+        self.prepare_slots((size + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
+        memset(&run, 0, sizeof(run))
+        if len(rates) == 0:
+            return {"status": "done", "done": 0, "batch": 0, "last_cost": float("nan")}
+        run.rates, run.epochs, run.batch_size, run.shuffle = &rates_[0], len(rates), size, shuffle
+        run.epoch, run.step, run.t = self.epoch, self.step, self.t
+        run.costs, run.seconds = &costs_[0], &seconds_[0]
+        run.right = NULL if right is None else &right_[0]
+        run.squares = NULL if squares is None else &squares_[0, 0]
+        run.last_cost = float("nan")
+        if keep_last:
+            self.saved[:] = self.theta
+            run.saved = address(self.saved)
+        cdef int64_t *order_at = NULL if order is None else &order_[0]
+        if self.plan.itemsize == 4:
+            status = _train[float](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
+        else:
+            status = _train[double](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
+        self.epoch, self.step, self.t = run.epoch, run.step, run.t
+        if status != DONE and keep_last:
+            self.theta[:] = self.saved
+        if status == INTERRUPTED:
+            error, self.pending = self.pending, None
+            raise error
+        return {"status": "done" if status == DONE else "diverged", "done": run.done, "batch": run.batch,
+                "last_cost": run.last_cost}
+
+    def forward(self, X, bint training):
+        """A[L] of X, whose activations are kept for `backward`."""
+        self.enter_reading()
+        try:
+            self.retained = WorkspaceHolder(self, X.shape[1])
+            self.retained_X = X
+            self.retained_training = training
+            if self.plan.itemsize == 4:
+                return _forward[float](self, X, training)
+            return _forward[double](self, X, training)
+        finally:
+            self.readers -= 1
+
+    def backward(self, Y, labels, w):
+        """The gradient of the cost, a vector laid out as θ; None without a `forward` before it."""
+        if self.retained is None:
+            return None
+        gradient = aligned_zeros(self.plan.count, self.dtype)
+        if self.plan.itemsize == 4:
+            _backward[float](self, gradient, self.retained_X, Y, labels, w)
+        else:
+            _backward[double](self, gradient, self.retained_X, Y, labels, w)
+        return gradient
+
+    @property
+    def retained_examples(self):
+        """Examples of the last `forward`."""
+        return None if self.retained is None else self.retained_X.shape[1]
+
+    def update(self, gradient, str update, dict numbers, double rate):
+        """One step of an optimizer with a gradient laid out as θ, its penalty included."""
+        cdef Optimizer optimizer
+        self.prepare(&optimizer, update, numbers, False)
+        optimizer.rate = rate
+        self.t += 1
+        self.step += 1
+        if self.plan.itemsize == 4:
+            apply_update(<float *>address(gradient), &self.plan, &optimizer, self.t, False)
+        else:
+            apply_update(<double *>address(gradient), &self.plan, &optimizer, self.t, False)
+
+    def penalty(self):
+        """l2/2 Σ_l ‖W[l]‖² + l1 Σ_l Σ|W[l]|"""
+        cdef double total = 0
+        cdef Py_ssize_t l
+        for l in range(self.plan.L):
+            if self.plan.itemsize == 4:
+                total += penalty_of(<float *>NULL, &self.plan.layers[l],
+                                    <float *>self.plan.theta + self.plan.layers[l].W_at)
+            else:
+                total += penalty_of(<double *>NULL, &self.plan.layers[l],
+                                    <double *>self.plan.theta + self.plan.layers[l].W_at)
+        return total
+
+
+cdef inline void *address(array) except *:
+    return <void *><size_t>array.ctypes.data
+
+
+cdef Status _train(
+    Engine engine, const Workspace *space, const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels,
+    const real[::1] w, Optimizer *optimizer, Run *run, int64_t *order,
+) except *:
+    cdef Data data = data_of(X, Y, labels, w)
+    cdef real *dtheta = <real *>address(engine.dtheta)
+    cdef real *slots = NULL if engine.slots is None else <real *>address(engine.slots)
+    cdef Status status
+    with nogil:
+        status = train(dtheta, &engine.plan, space, &data, optimizer, run, order, slots, engine)
+    return status
+
+
+cdef object _forward(Engine engine, const real[:, :] X_view, bint training):
+    cdef Matrix X = matrix_of(X_view)
+    cdef const Plan *plan = &engine.plan
+    cdef const Workspace *space = &engine.retained.space
+    cdef Py_ssize_t n = plan.n_y
+    cdef Layer *last = &plan.layers[plan.L - 1]
+    out = np.empty((n, X.m), engine.dtype, "F")
+    cdef real *A = <real *>address(out)
+    if X.m == 0:
+        return out
+    with nogil:
+        nnk_blas_single_thread()
+        if not fits_blas(&X):
+            plan.table.gather(space.X, X.data, X.row, X.column, NULL, plan.n_x, X.m)
+            X = contiguous(space.X, plan.n_x, X.m)
+        forward_chunk(A, plan, space, &X, 0, True, training, engine.step)
+        # where the loss is matched, that has left Z[L], which the loss kernel wants
+        plan.table.forward[last.activation if plan.matched else nnk.NNK_linear](
+            A, n, space.A[plan.L - 1], n, NULL, last.slope, n, X.m)
+    return out
+
+
+cdef int _backward(
+    Engine engine, gradient, const real[:, :] X_view, const real[:, :] Y_view, const int64_t[::1] labels,
+    const real[::1] w,
+) except -1:
+    cdef Data data = data_of(X_view, Y_view, labels, w)
+    cdef Matrix X = data.X
+    cdef const Plan *plan = &engine.plan
+    cdef const Workspace *space = &engine.retained.space
+    cdef real *dtheta = <real *>address(gradient)
+    cdef nnk.nnk_step step
+    cdef Py_ssize_t l
+    cdef double total
+    cdef const void *Y
+    with nogil:
+        nnk_blas_single_thread()
+        if data.gather_X:
+            X = contiguous(space.X, plan.n_x, X.m)      # left there by the forward pass
+        Y = data.Y.data
+        if data.gather_Y:
+            plan.table.gather(space.Y, Y, data.Y.row, data.Y.column, NULL, plan.n_y, data.m)
+            Y = space.Y
+        total = weight_of(dtheta, &data, NULL, 0, data.m)
+        loss_chunk(dtheta, plan, space.dZ_other, space.dZ, space.A[plan.L - 1], Y, data.labels, data.w,
+                   data.m / total, data.m)
+        backward_chunk(dtheta, plan, space, &X, 1.0 / data.m, 0, engine.retained_training, engine.step)
+        memset(&step, 0, sizeof(step))
+        for l in range(plan.L):
+            step.l2, step.l1 = plan.layers[l].l2, plan.layers[l].l1
+            if plan.layers[l].trainable and (step.l2 > 0 or step.l1 > 0):
+                plan.table.update[nnk.NNK_penalise](
+                    <real *>plan.theta + plan.layers[l].W_at, NULL, NULL, dtheta + plan.layers[l].W_at, &step,
+                    plan.layers[l].n * plan.layers[l].n_prev)
+    return 0

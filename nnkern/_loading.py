@@ -1,0 +1,19 @@
+"""Loads the extensions so that OpenBLAS starts no threads of its own: it reads the environment while it loads.
+
+The environment is afterwards as it was. numpy comes first: its own BLAS is none of our business.
+"""
+
+import os
+
+import numpy  # noqa: F401
+
+_VARIABLE = "OPENBLAS_NUM_THREADS"
+_before = os.environ.get(_VARIABLE)
+os.environ[_VARIABLE] = "1"
+try:
+    from nnkern import _engine, _kernels  # noqa: F401
+finally:
+    if _before is None:
+        del os.environ[_VARIABLE]
+    else:
+        os.environ[_VARIABLE] = _before

@@ -1,0 +1,34 @@
+"""The errors that have a name of their own; all others are numpy's or Python's."""
+
+
+class NotFittedError(ValueError, AttributeError):
+    """The network has no parameters yet: fit or initialize it first."""
+
+
+class DivergenceError(ValueError):
+    """The cost became NaN or infinite during training; the weights are back at the last good epoch.
+
+    Attributes
+    ----------
+    epoch, batch : int
+        Where it happened, counted from 0.
+    last_cost : float
+        The last finite cost of a batch; NaN where there was none.
+    """
+
+    def __init__(self, epoch, batch, last_cost):
+        super().__init__(epoch, batch, last_cost)
+        self.epoch = epoch
+        self.batch = batch
+        self.last_cost = last_cost
+
+    def __str__(self):
+        return (
+            f"the cost became NaN or infinite in epoch {self.epoch}, batch {self.batch} (last finite cost: "
+            f"{self.last_cost:.6g}); the weights are back at the last good epoch. A smaller learning rate or "
+            "standardised features usually help"
+        )
+
+
+class ModelFormatError(ValueError):
+    """A file is no model file, or a damaged one, or one of a newer format."""

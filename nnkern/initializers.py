@@ -1,0 +1,100 @@
+"""Initial weights by name. An initializer is a callable (rng, n, n_prev) -> (n, n_prev) array; b starts at zero.
+
+    zeros            0
+    normal           N(0, scale²), scale 0.01
+    he_normal        N(0, 2 / n_prev)                     He et al. 2015
+    he_uniform       U(±√(6 / n_prev))
+    glorot_normal    N(0, 2 / (n_prev + n))               Glorot and Bengio 2010
+    glorot_uniform   U(±√(6 / (n_prev + n)))
+    lecun_normal     N(0, 1 / n_prev)                     LeCun et al. 1998
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnkern import validation
+
+
+@dataclass(frozen=True)
+class Normal:
+    """Entries from N(0, scale²)."""
+
+    scale: float = 0.01
+
+    def __post_init__(self):
+        validation.number("scale", self.scale, 0)
+
+    def __call__(self, rng, n, n_prev):
+        return self.scale * rng.standard_normal((n, n_prev))
+
+
+def normal(scale=0.01):
+    """An initializer with entries from N(0, scale²).
+
+    Examples
+    --------
+    >>> import nnkern as nk
+    >>> nk.Dense(4, "tanh", init=nk.initializers.normal(0.1)).init
+    Normal(scale=0.1)
+    """
+    return Normal(scale)
+
+
+def zeros(rng, n, n_prev):
+    """All entries 0: enough for one neuron; in a hidden layer all units stay alike."""
+    return np.zeros((n, n_prev))
+
+
+def _gaussian(variance):
+    return lambda rng, n, n_prev: np.sqrt(variance(n, n_prev)) * rng.standard_normal((n, n_prev))
+
+
+def _uniform(variance):
+    def draw(rng, n, n_prev):
+        bound = np.sqrt(3 * variance(n, n_prev))
+        return rng.uniform(-bound, bound, (n, n_prev))
+
+    return draw
+
+
+def _he(n, n_prev):
+    return 2 / n_prev
+
+
+def _glorot(n, n_prev):
+    return 2 / (n + n_prev)
+
+
+def _lecun(n, n_prev):
+    return 1 / n_prev
+
+
+INITIALIZERS = {
+    "zeros": zeros,
+    "normal": Normal(),
+    "he_normal": _gaussian(_he),
+    "he_uniform": _uniform(_he),
+    "glorot_normal": _gaussian(_glorot),
+    "glorot_uniform": _uniform(_glorot),
+    "lecun_normal": _gaussian(_lecun),
+}
+
+
+def default(activation):
+    """he_normal for relu and its family, glorot_uniform otherwise."""
+    return "he_normal" if activation in ("relu", "leaky_relu") else "glorot_uniform"
+
+
+def draw(init, rng, n, n_prev, to):
+    """The (n, n_prev) weights that `init` (a name, an array or a callable) gives.
+
+    Raises
+    ------
+    ValueError
+        The name is unknown, or the shape isn't (n, n_prev).
+    """
+    if isinstance(init, str):
+        init = INITIALIZERS[validation.choice("init", init, INITIALIZERS)]
+    W = init(rng, n, n_prev) if callable(init) else init
+    return validation.arrays("init", {"W": W}, {"W": np.empty((n, n_prev), to)})["W"]

@@ -1,0 +1,749 @@
+"""Dense and Network: what a network is, and its life from initial weights to predictions.
+
+Here are names, defaults, histories and the order of things. What a user hands in goes through validation.py first; the
+arithmetic is one call into _engine for all layers, and for whole epochs where nothing has to happen between them.
+"""
+
+import copy
+import types
+from collections import namedtuple
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnkern import _engine, _kernels, initializers, io, losses, optimizers, validation
+from nnkern.exceptions import DivergenceError
+from nnkern.losses import r2, spread
+from nnkern.training import Training
+
+# the random streams of one seed, numbered
+_STREAMS = ("weights", "key", "split", "slices")
+
+Evaluation = namedtuple("Evaluation", "cost score")
+Evaluation.__doc__ = "cost: mean loss without penalty; score: accuracy for the cross-entropies, else R²."
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """One dense layer: A = g(W A_prev + b).
+
+    Parameters
+    ----------
+    units : int
+        n, at least 1.
+    activation : str
+        One of `nnkern.kernels.ACTIVATIONS`.
+    init : str, array (n, n_prev) or callable (rng, n, n_prev), optional
+        Initial W, see `nnkern.initializers`. Default: he_normal for relu and leaky_relu, else glorot_uniform.
+        b starts at zero.
+    dropout : float
+        Share of the outputs set to 0 in training, in [0, 1); the others are divided by 1 - dropout. Not for the last
+        layer.
+    l2 : float, optional
+        This layer's l2 in place of the network's.
+    use_bias : bool
+    trainable : bool
+        False freezes W and b.
+    negative_slope : float
+        leaky_relu's slope below 0.
+
+    Raises
+    ------
+    ValueError
+        A number is out of its range, or a name unknown.
+
+    Examples
+    --------
+    >>> import nnkern as nk
+    >>> nk.Dense(128, "relu", dropout=0.1).units
+    128
+    """
+
+    units: int
+    activation: str = "linear"
+    init: object = None
+    dropout: float = 0.0
+    l2: float | None = None
+    use_bias: bool = True
+    trainable: bool = True
+    negative_slope: float = 0.01
+
+    def __post_init__(self):
+        def put(name, value):
+            object.__setattr__(self, name, value)
+
+        put("units", validation.integer("units", self.units, 1))
+        validation.choice("activation", self.activation, _kernels.ACTIVATIONS)
+        if isinstance(self.init, str):
+            validation.choice("init", self.init, initializers.INITIALIZERS)
+        elif self.init is not None and not callable(self.init):
+            put("init", np.array(self.init))
+        put("dropout", validation.number("dropout", self.dropout, 0, 1, high_open=True))
+        if self.l2 is not None:
+            put("l2", validation.number("l2", self.l2, 0))
+        put("use_bias", validation.flag("use_bias", self.use_bias))
+        put("trainable", validation.flag("trainable", self.trainable))
+        put("negative_slope", validation.number("negative_slope", self.negative_slope, 0))
+
+    def facts(self):
+        """The numbers and names as a dict, without the initializer."""
+        return {name: value for name, value in vars(self).items() if name != "init"}
+
+    def __eq__(self, other):
+        """Layers are equal when all but their initializers are."""
+        return self.facts() == other.facts() if isinstance(other, Dense) else NotImplemented
+
+    __hash__ = None
+
+
+class Network:
+    """A dense network of any depth.
+
+    Parameters
+    ----------
+    layers : list of Dense
+        From the first hidden layer to the output.
+    loss : str
+        "binary_cross_entropy" (sigmoid output), "cross_entropy" (softmax output), "squared_error" or "absolute_error"
+        (any output).
+    n_x : int, optional
+        Number of features; with it the parameters exist at once, otherwise from `initialize` or the first `fit` on.
+    l2, l1 : float
+        The cost gets l2/2 Σ‖W[l]‖² + l1 Σ|W[l]|; biases carry no penalty.
+    dtype : "float32" or "float64"
+    seed : int, optional
+        Decides initial weights, shuffling and dropout: same seed, same bits. None draws one.
+
+    Raises
+    ------
+    ValueError
+        A number is out of its range, a name unknown, or the output doesn't suit the loss.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> X = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]])
+    >>> Y = np.array([0, 1, 1, 0])
+    >>> net = nk.Network([nk.Dense(8, "tanh"), nk.Dense(1, "sigmoid")], "binary_cross_entropy", seed=1)
+    >>> history = net.fit(X, Y, epochs=2000, batch_size=None, optimizer=nk.SGD(0.5))
+    >>> net.predict_labels(X)
+    array([0, 1, 1, 0])
+    """
+
+    def __init__(self, layers, loss, *, n_x=None, l2=0.0, l1=0.0, dtype="float32", seed=None):
+        self.layers = tuple(layers)
+        if not self.layers or not all(isinstance(layer, Dense) for layer in self.layers):
+            raise ValueError(f"layers must be a list of at least one Dense; got {layers!r}")
+        self._loss = losses.get(loss)
+        last = self.layers[-1]
+        if self._loss.output is not None and last.activation != self._loss.output:
+            raise ValueError(
+                f"the loss {loss} needs {self._loss.output} units at the output, the last layer has {last.activation}: "
+                f'use Dense({last.units}, "{self._loss.output}")'
+            )
+        if last.dropout:
+            raise ValueError(f"the last layer has dropout {last.dropout}: outputs are never dropped")
+        self.l2 = validation.number("l2", l2, 0)
+        self.l1 = validation.number("l1", l1, 0)
+        self.dtype = validation.dtype(dtype)
+        if seed is not None:
+            validation.integer("seed", seed, 0)
+        self.seed = seed
+        self.metadata = {}
+        self.optimizer = None
+        self._engine = None
+        self._state_of = None  # the update that the engine's state belongs to
+        self._epochs_done = 0
+        if n_x is not None:
+            self.initialize(n_x)
+
+    # What it is
+
+    @property
+    def loss(self):
+        """Name of the loss."""
+        return self._loss.name
+
+    @property
+    def L(self):
+        """Number of layers."""
+        return len(self.layers)
+
+    @property
+    def n_x(self):
+        """Number of features, or None before the parameters exist."""
+        return None if self._engine is None else self._engine.n_x
+
+    @property
+    def n_y(self):
+        """Number of outputs."""
+        return self.layers[-1].units
+
+    @property
+    def parameters(self):
+        """{"W1": (n[1], n_x) view, "b1": (n[1], 1) view, …}: writable views of the parameters.
+
+        Raises
+        ------
+        NotFittedError
+            They don't exist yet.
+        """
+        engine = validation.fitted(self._engine)
+        return types.MappingProxyType(engine.views(engine.theta))
+
+    def set_parameters(self, parameters):
+        """Writes all parameters.
+
+        Parameters
+        ----------
+        parameters : mapping
+            Arrays in any order and memory layout, with the names and shapes of `parameters`.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            There are none yet; a name or shape is wrong. Nothing has been written then.
+        """
+        views = self.parameters
+        for name, array in validation.arrays("parameters", parameters, views).items():
+            views[name][...] = array
+
+    def initialize(self, n_x):
+        """Draws new initial parameters for n_x features.
+
+        Parameters
+        ----------
+        n_x : int
+
+        Returns
+        -------
+        Network
+            Itself.
+        """
+        n_x = validation.integer("n_x", n_x, 1)
+        rng = self._random("weights")
+        weights, n_prev = {}, n_x
+        for l, layer in enumerate(self.layers, start=1):
+            init = initializers.default(layer.activation) if layer.init is None else layer.init
+            weights[f"W{l}"] = initializers.draw(init, rng, layer.units, n_prev, self.dtype)
+            n_prev = layer.units
+        self._make_engine(n_x)
+        for name, W in weights.items():
+            self.parameters[name][...] = W
+        return self
+
+    def _random(self, stream, *more):
+        """A generator of one of the streams that the seed gives."""
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(_STREAMS.index(stream), *more)))
+
+    def _make_engine(self, n_x, key=None):
+        """A new engine whose parameters are all zero; `key` keys shuffling and dropout."""
+        if key is None:
+            key = int(self._random("key").integers(2**63))
+        facts, n_prev = [], n_x
+        for layer in self.layers:
+            facts.append(
+                {
+                    "n": layer.units,
+                    "n_prev": n_prev,
+                    "activation": _kernels.ACTIVATIONS.index(layer.activation),
+                    "slope": layer.negative_slope,
+                    "dropout": layer.dropout,
+                    "l2": self.l2 if layer.l2 is None else layer.l2,
+                    "l1": self.l1,
+                    "use_bias": layer.use_bias,
+                    "trainable": layer.trainable,
+                }
+            )
+            n_prev = layer.units
+        self._engine = _engine.Engine(facts, self.dtype, self.loss, key)
+        self._forget_state()
+
+    def _forget_state(self):
+        self._state_of = None
+        self._epochs_done = 0
+        self._engine.fresh_state()
+        self._engine.epoch = self._engine.step = 0
+
+    # Using it
+
+    def predict(self, X, *, out=None, threads=None):
+        """A[L] for the examples in X.
+
+        Parameters
+        ----------
+        X : (n_x, m) array
+            One example a column; an (m, n_x) array of scikit-learn enters as ``X.T`` without a copy.
+        out : (n_y, m) array of the network's dtype, optional
+        threads : int, optional
+            At most this many threads; results don't depend on it.
+
+        Returns
+        -------
+        A : (n_y, m) array
+
+        Raises
+        ------
+        NotFittedError
+            There are no parameters yet.
+        ValueError, TypeError
+            X or `out` has another shape or holds no numbers. NaN is let through.
+        """
+        engine = validation.fitted(self._engine)
+        X = validation.examples(X, self.n_x, self.dtype, finite=False)
+        out = validation.output(out, (self.n_y, X.shape[1]), self.dtype, (X,))
+        validation.threads(threads)
+        return engine.predict(X, out)
+
+    def predict_labels(self, X, *, threads=None):
+        """Class labels: argmax for cross_entropy, ŷ > ½ for binary_cross_entropy.
+
+        Parameters
+        ----------
+        X : (n_x, m) array
+        threads : int, optional
+
+        Returns
+        -------
+        labels : (m,) array of int64; (n_y, m) for several sigmoid outputs
+
+        Raises
+        ------
+        ValueError
+            As `predict`; or the network predicts numbers, not classes.
+        """
+        if not self._loss.classifies:
+            raise ValueError(f"a network with the loss {self.loss} predicts numbers, not labels: use predict")
+        A = self.predict(X, threads=threads)
+        if self.loss == "cross_entropy":
+            return A.argmax(axis=0)
+        labels = (A > 0.5).astype(np.int64)
+        return labels[0] if self.n_y == 1 else labels
+
+    def evaluate(self, X, Y, *, sample_weight=None, threads=None):
+        """Cost without penalty, and score.
+
+        Parameters
+        ----------
+        X : (n_x, m) array
+        Y : (n_y, m) array, or labels
+        sample_weight : (m,) array, optional
+        threads : int, optional
+
+        Returns
+        -------
+        Evaluation
+            Named tuple (cost, score): accuracy for the cross-entropies (argmax; ŷ > ½; several sigmoid outputs: all
+            right), otherwise R² averaged over the outputs.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            There are no parameters yet; X, Y or sample_weight doesn't fit or isn't finite.
+        """
+        engine = validation.fitted(self._engine)
+        validation.threads(threads)
+        return self._evaluate(engine, *self._judge(X, Y, sample_weight, n_x=self.n_x))
+
+    def _judge(self, X, Y, sample_weight=None, *, n_x, names=("X", "Y")):
+        """(X, Y, labels, w) as the engine takes them."""
+        X = validation.examples(X, n_x, self.dtype, finite=True, name=names[0])
+        Y, labels = validation.targets(Y, self._loss, self.n_y, X.shape[1], self.dtype, name=names[1])
+        return X, Y, labels, validation.weights(sample_weight, X.shape[1], self.dtype)
+
+    def _evaluate(self, engine, X, Y, labels, w):
+        cost, right, squares, total = engine.evaluate(X, Y, labels, w)
+        if squares is None:
+            return Evaluation(cost, right / total)
+        return Evaluation(cost, r2(squares, spread(Y, w)))
+
+    # Training it
+
+    def fit(
+        self,
+        X,
+        Y=None,
+        *,
+        epochs=100,
+        batch_size=32,
+        shuffle=True,
+        optimizer=None,
+        sample_weight=None,
+        validation_data=None,
+        validation_split=0.0,
+        callbacks=(),
+        progress=False,
+        resume=False,
+        threads=None,
+    ):
+        """Trains by mini-batch gradient descent, going on from the present parameters.
+
+        Parameters
+        ----------
+        X : (n_x, m) array, or an iterable of batches
+            One example a column. A memory-mapped array is read batch by batch. An iterable gives (X, Y) or
+            (X, Y, sample_weight) batches, anew each epoch; Y is None then.
+        Y : (n_y, m) array, or labels
+        epochs : int
+        batch_size : int or None
+            None: full-batch gradient descent. The last, smaller batch is used too.
+        shuffle : bool
+            Go through the examples in a new order each epoch.
+        optimizer : optimizer or name, optional
+            Default SGD(0.1).
+        sample_weight : (m,) array, optional
+            J = Σ w_i L_i / Σ w_i within each batch.
+        validation_data : (X, Y) or (X, Y, sample_weight), optional
+            Evaluated after each epoch.
+        validation_split : float
+            Share of the examples, drawn by the seed, set aside for that instead (they are copied).
+        callbacks : callback or list of them
+            See `nnkern.callbacks`.
+        progress : bool
+            Show epochs, cost, score and time left on standard error.
+        resume : bool
+            Keep the optimizer's state, the count of epochs and the random streams of the last fit.
+        threads : int, optional
+            At most this many threads; results don't depend on it.
+
+        Returns
+        -------
+        history : dict of lists
+            "cost": the mean over the epoch's batches of J before each update, weighted by their examples;
+            "learning_rate"; "seconds"; "val_cost" and "val_score" with validation data; "score" with progress.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Something handed in doesn't fit; the network is as it was.
+        DivergenceError
+            The cost became NaN or infinite; the parameters are those of the last whole epoch.
+        """
+        training = Training(self, epochs, batch_size, shuffle, optimizer, callbacks, progress, resume, threads)
+        if Y is not None:
+            return training.on_arrays(X, Y, sample_weight, validation_data, validation_split)
+        if sample_weight is not None or validation_split:
+            raise ValueError(
+                "with an iterable of batches the sample_weight comes inside them, as (X, Y, w), and there is nothing "
+                "for validation_split to split: use validation_data"
+            )
+        return training.on_batches(X, validation_data)
+
+    def partial_fit(self, X, Y, *, optimizer=None, sample_weight=None):
+        """One step on one batch of a stream; the optimizer's state is kept from call to call.
+
+        Parameters
+        ----------
+        X : (n_x, m) array
+        Y : (n_y, m) array, or labels
+        optimizer : optimizer or name, optional
+            Default: the last one, or SGD(0.1). Another kind starts with a fresh state.
+        sample_weight : (m,) array, optional
+
+        Returns
+        -------
+        cost : float
+            J of the batch before the step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Something handed in doesn't fit.
+        DivergenceError
+            The cost isn't finite.
+        """
+        optimizer = self._take_optimizer(self.optimizer if optimizer is None else optimizer)
+        data = self._judge(X, Y, sample_weight, n_x=self.n_x)
+        if self._engine is None:
+            self.initialize(data[0].shape[0])
+        engine = self._engine
+        self._check_trainable()
+        engine.enter_training()
+        try:
+            self._use_optimizer(optimizer)
+            return self._train_batch(data, optimizer.rate(self._epochs_done), 0)
+        finally:
+            engine.leave_training()
+
+    def forward(self, X, training=False):
+        """A[L], keeping what `backward` needs.
+
+        Parameters
+        ----------
+        X : (n_x, m) array
+        training : bool
+            Whether dropout is active.
+
+        Returns
+        -------
+        A : (n_y, m) array
+        """
+        engine = validation.fitted(self._engine)
+        X = validation.examples(X, self.n_x, self.dtype, finite=False)
+        return engine.forward(X, validation.flag("training", training))
+
+    def backward(self, Y, *, sample_weight=None):
+        """Gradients of the cost J, penalty included, for the examples of the last `forward`.
+
+        Parameters
+        ----------
+        Y : (n_y, m) array, or labels
+        sample_weight : (m,) array, optional
+
+        Returns
+        -------
+        grads : dict
+            {"dW1": (n[1], n_x), "db1": (n[1], 1), …}; without the layers that are frozen.
+
+        Raises
+        ------
+        RuntimeError
+            There was no `forward` before.
+        ValueError, TypeError
+            Y or sample_weight doesn't fit.
+        """
+        engine = validation.fitted(self._engine)
+        self._check_trainable()
+        m = engine.retained_examples
+        if m is None:
+            raise RuntimeError("backward needs a forward(X) before it")
+        Y, labels = validation.targets(Y, self._loss, self.n_y, m, self.dtype)
+        gradient = engine.backward(Y, labels, validation.weights(sample_weight, m, self.dtype))
+        return {f"d{name}": view for name, view in self._trained(engine.views(gradient)).items()}
+
+    def step(self, grads, optimizer):
+        """Applies gradients; the optimizer's state is kept from call to call.
+
+        Parameters
+        ----------
+        grads : mapping
+            As `backward` returns it.
+        optimizer : optimizer or name
+        """
+        engine = validation.fitted(self._engine)
+        optimizer = self._take_optimizer(optimizer)
+        dtheta = _engine.aligned_zeros(len(engine.theta), self.dtype)
+        views = {f"d{name}": view for name, view in self._trained(engine.views(dtheta)).items()}
+        for name, array in validation.arrays("grads", grads, views).items():
+            views[name][...] = array
+        engine.enter_training()
+        try:
+            self._use_optimizer(optimizer)
+            engine.update(dtheta, optimizer.update, optimizer.numbers, optimizer.rate(self._epochs_done))
+        finally:
+            engine.leave_training()
+
+    def _trained(self, views):
+        """Those of the views that belong to trainable layers."""
+        return {name: view for name, view in views.items() if self.layers[int(name[1:]) - 1].trainable}
+
+    def _check_trainable(self):
+        if not any(layer.trainable for layer in self.layers):
+            raise ValueError("no layer is trainable")
+
+    @staticmethod
+    def _take_optimizer(optimizer):
+        """A copy of what the user handed in: callbacks may change it."""
+        return copy.copy(optimizers.get(optimizer))
+
+    def _use_optimizer(self, optimizer):
+        """Makes it the network's; another kind of update starts with a fresh state."""
+        if self._state_of != optimizer.update:
+            self._engine.fresh_state()
+            self._state_of = optimizer.update
+        self.optimizer = optimizer
+
+    def _train_batch(self, data, rate, number):
+        """One step on one batch, in a training that has been entered; returns its cost."""
+        cost, seconds = np.empty(1), np.empty(1)
+        result = self._engine.train(
+            *data, rates=np.array([rate]), batch_size=data[0].shape[1], shuffle=False, order=None,
+            update=self.optimizer.update, numbers=self.optimizer.numbers, keep_last=False, costs=cost, seconds=seconds,
+        )
+        if result["status"] == "diverged":
+            raise DivergenceError(self._epochs_done, number, result["last_cost"])
+        return float(cost[0])
+
+    # Keeping it
+
+    def save(self, path):
+        """Saves parameters, configuration and metadata to an .npz file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+
+        Raises
+        ------
+        OSError
+            It can't be written; a file that was there is as it was.
+        """
+        io.save(self, path)
+
+    def summary(self):
+        """Layers, shapes and numbers of parameters, as an object that prints well."""
+        return Summary(self)
+
+    def __repr__(self):
+        parts = [f"{layer.units} {layer.activation}" for layer in self.layers]
+        n_x = "?" if self.n_x is None else self.n_x
+        return f"<Network {n_x} → {' → '.join(parts)}, {self.loss}, {self.dtype}>"
+
+    def __eq__(self, other):
+        """Networks are equal when configuration and parameters are, to the bit."""
+        if not isinstance(other, Network):
+            return NotImplemented
+        if self.config() != other.config() or (self._engine is None) != (other._engine is None):
+            return False
+        return self._engine is None or (
+            self.n_x == other.n_x
+            and all(np.array_equal(a, other.parameters[k]) for k, a in self.parameters.items())
+        )
+
+    __hash__ = None
+
+    def config(self):
+        """What the network is, but for its parameters: a dict that JSON can hold."""
+        return {
+            "layers": [layer.facts() for layer in self.layers],
+            "loss": self.loss,
+            "l2": self.l2,
+            "l1": self.l1,
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """A network without parameters, from what `config` returned."""
+        config = dict(config)
+        return cls([Dense(**facts) for facts in config.pop("layers")], config.pop("loss"), **config)
+
+    def __getstate__(self):
+        state = {"config": self.config(), "inits": [layer.init for layer in self.layers], "metadata": self.metadata}
+        engine = self._engine
+        if engine is not None:
+            state["n_x"] = self.n_x
+            state["parameters"] = {name: view.copy("K") for name, view in self.parameters.items()}
+            state["training"] = {
+                "key": engine.key, "state": copy.deepcopy(engine.state()), "counts": (engine.epoch, engine.step),
+                "state_of": self._state_of, "epochs_done": self._epochs_done, "optimizer": self.optimizer,
+            }
+        return state
+
+    def __setstate__(self, state):
+        config = dict(state["config"])
+        facts = zip(config.pop("layers"), state["inits"], strict=True)
+        layers = [Dense(**layer, init=init) for layer, init in facts]
+        self.__init__(layers, config.pop("loss"), **config)
+        self.metadata = state["metadata"]
+        if "n_x" in state:
+            training = state["training"]
+            self._make_engine(state["n_x"], training["key"])
+            self.set_parameters(state["parameters"])
+            self._engine.restore_state(*training["state"])
+            self._engine.epoch, self._engine.step = training["counts"]
+            self._state_of, self._epochs_done = training["state_of"], training["epochs_done"]
+            self.optimizer = training["optimizer"]
+
+
+class Summary:
+    """What `Network.summary` returns: prints as a table."""
+
+    def __init__(self, net):
+        rows, n_prev, total = [("layer", "units", "activation", "W", "b", "parameters", "")], net.n_x, 0
+        for l, layer in enumerate(net.layers, start=1):
+            count = None if n_prev is None else layer.units * (n_prev + layer.use_bias)
+            total = None if count is None or total is None else total + count
+            notes = [f"dropout {layer.dropout:g}"] if layer.dropout else []
+            notes += [] if layer.trainable else ["frozen"]
+            rows.append(
+                (
+                    str(l),
+                    str(layer.units),
+                    layer.activation,
+                    f"({layer.units}, {'?' if n_prev is None else n_prev})",
+                    f"({layer.units}, 1)" if layer.use_bias else "none",
+                    "?" if count is None else f"{count:,}",
+                    ", ".join(notes),
+                )
+            )
+            n_prev = layer.units
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines.append(
+            f"loss {net.loss}, {net.dtype}, "
+            + ("parameters not yet initialized" if total is None else f"{total:,} parameters")
+        )
+        self.parameters = total
+        self._text = "\n".join(lines)
+
+    def __str__(self):
+        return self._text
+
+    __repr__ = __str__
+
+
+def check_gradients(net, X, Y, *, step=1e-5, max_entries=2000):
+    """Largest relative error of the gradients against central differences (J(θ+ε) - J(θ-ε)) / 2ε.
+
+    Works on a float64 copy; dropout is off. Errors are taken array by array, relative to the array's largest entry.
+
+    Parameters
+    ----------
+    net : Network
+        With parameters.
+    X : (n_x, m) array
+    Y : (n_y, m) array, or labels
+    step : float
+        ε.
+    max_entries : int
+        So many entries of a parameter are tried at most, spread evenly.
+
+    Returns
+    -------
+    error : float
+        Around 1e-9 for right gradients; kinks (relu, absolute error) within ε of an example's Z can raise it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> net = nk.Network([nk.Dense(3, "tanh"), nk.Dense(1)], "squared_error", n_x=2, seed=0)
+    >>> nk.check_gradients(net, np.ones((2, 4)), np.zeros((1, 4))) < 1e-7
+    True
+    """
+    step = validation.number("step", step, 0, low_open=True)
+    max_entries = validation.integer("max_entries", max_entries, 1)
+    validation.fitted(net._engine)
+    copied = Network.from_config({**net.config(), "dtype": "float64"})
+    copied._make_engine(net.n_x)
+    copied.set_parameters(net.parameters)
+    data = copied._judge(X, Y, n_x=net.n_x)
+    engine = copied._engine
+
+    def J():
+        return engine.evaluate(*data)[0] + engine.penalty()
+
+    copied.forward(data[0])
+    grads = copied.backward(Y)
+    worst = 0.0
+    for name, exact in grads.items():
+        theta = copied.parameters[name[1:]]
+        picked = np.unique(np.linspace(0, theta.size - 1, min(theta.size, max_entries)).astype(np.intp))
+        nudged = np.empty(len(picked))
+        for k, flat in enumerate(picked):
+            at = np.unravel_index(flat, theta.shape)
+            before = theta[at]
+            theta[at] = before + step
+            above = J()
+            theta[at] = before - step
+            below = J()
+            theta[at] = before
+            nudged[k] = (above - below) / (2 * step)
+        exact = exact.reshape(-1)[picked]
+        scale = max(np.abs(exact).max(), np.abs(nudged).max())
+        if scale > 0:
+            worst = max(worst, float(np.abs(exact - nudged).max() / scale))
+    return worst

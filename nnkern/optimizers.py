@@ -1,0 +1,168 @@
+"""The optimizers: hyper-parameters, and which native update they drive (formulas in src/nnk.h, loops in src/update.h).
+
+An optimizer object holds numbers only; the network holds the state. A learning rate may be a schedule: a callable from
+the epoch (counted from 0) to the rate.
+"""
+
+from dataclasses import dataclass, fields
+
+from nnkern import validation
+
+
+@dataclass
+class Optimizer:
+    """Base of the optimizers."""
+
+    def __post_init__(self):
+        self.check()
+
+    def check(self):
+        """Raises ValueError where a hyper-parameter is out of its range."""
+        rate = self.learning_rate
+        if not callable(rate):
+            validation.number("learning_rate", rate, 0, low_open=True)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("momentum", "beta1", "beta2", "alpha"):
+                validation.number(field.name, value, 0, 1, high_open=True)
+            elif field.name == "eps":
+                validation.number("eps", value, 0, low_open=True)
+            elif field.name == "weight_decay":
+                validation.number("weight_decay", value, 0)
+            elif field.name == "nesterov":
+                validation.flag("nesterov", value)
+
+    def rate(self, epoch):
+        """The learning rate of an epoch, counted from 0."""
+        if callable(self.learning_rate):
+            return validation.number(f"the schedule's rate of epoch {epoch}", self.learning_rate(epoch), 0)
+        return float(self.learning_rate)
+
+    @property
+    def update(self):
+        """Name of the native update."""
+        raise NotImplementedError
+
+    @property
+    def numbers(self):
+        """The update's numbers but for the rate."""
+        return {f.name: float(getattr(self, f.name)) for f in fields(self) if f.name != "learning_rate"}
+
+
+@dataclass
+class SGD(Optimizer):
+    """Gradient descent, with momentum: v ← μ v − α g; θ ← θ + v; Nesterov: θ ← θ + μ v − α g.
+
+    Parameters
+    ----------
+    learning_rate : float or callable
+        α > 0, or a schedule.
+    momentum : float
+        μ in [0, 1).
+    nesterov : bool
+
+    Examples
+    --------
+    >>> import nnkern as nk
+    >>> nk.SGD(0.1, momentum=0.9)
+    SGD(learning_rate=0.1, momentum=0.9, nesterov=False)
+    """
+
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    @property
+    def update(self):
+        if self.momentum == 0:
+            return "sgd"
+        return "nesterov" if self.nesterov else "momentum"
+
+    @property
+    def numbers(self):
+        return {"momentum": float(self.momentum)}
+
+
+@dataclass
+class Adam(Optimizer):
+    """Adam: m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; θ ← θ − α m̂ / (√v̂ + ε), m̂ and v̂ corrected for their start at 0.
+
+    Source: Kingma and Ba, Adam: a method for stochastic optimization, 2015, algorithm 1; ε is added to √v̂.
+    """
+
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    @property
+    def update(self):
+        return "adam"
+
+
+@dataclass
+class AdamW(Adam):
+    """Adam with decoupled weight decay: first W ← W − α λ W (weights only), then Adam's step.
+
+    Source: Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
+    """
+
+    weight_decay: float = 0.01
+
+
+@dataclass
+class RMSprop(Optimizer):
+    """RMSprop, not centred: v ← α v + (1−α) g²; θ ← θ − rate g / (√v + ε).
+
+    Source: Tieleman and Hinton, Lecture 6.5, 2012.
+    """
+
+    learning_rate: float = 1e-2
+    alpha: float = 0.99
+    eps: float = 1e-8
+
+    @property
+    def update(self):
+        return "rmsprop"
+
+    @property
+    def numbers(self):
+        return {"beta2": float(self.alpha), "eps": float(self.eps)}
+
+
+@dataclass
+class Adagrad(Optimizer):
+    """Adagrad: v ← v + g²; θ ← θ − rate g / (√v + ε).
+
+    Source: Duchi, Hazan and Singer, Adaptive subgradient methods, 2011.
+    """
+
+    learning_rate: float = 1e-2
+    eps: float = 1e-10
+
+    @property
+    def update(self):
+        return "adagrad"
+
+
+OPTIMIZERS = {cls.__name__.lower(): cls for cls in (SGD, Adam, AdamW, RMSprop, Adagrad)}
+
+
+def get(optimizer):
+    """An optimizer from an object or a name; None is SGD(0.1).
+
+    Raises
+    ------
+    ValueError
+        The name is unknown; the names are listed.
+    TypeError
+        It is neither.
+    """
+    if optimizer is None:
+        return SGD()
+    if isinstance(optimizer, str):
+        return OPTIMIZERS[validation.choice("optimizer", optimizer.lower(), OPTIMIZERS)]()
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or an optimizer object; got {optimizer!r}")
+    optimizer.check()
+    return optimizer

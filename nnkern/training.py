@@ -1,0 +1,274 @@
+"""One call of Network.fit: its arguments judged, its epochs run, its history kept.
+
+Where nothing has to happen between epochs (no callback, no validation data, no progress), all of them are one call into
+the engine; otherwise each is. Data that comes as batches goes through the engine one batch a call.
+"""
+
+import time
+
+import numpy as np
+
+from nnkern import _kernels, callbacks, progress, validation
+from nnkern.exceptions import DivergenceError
+from nnkern.losses import r2, spread
+
+
+class Training:
+    """The state of one fit."""
+
+    def __init__(self, net, epochs, batch_size, shuffle, optimizer, callbacks_, progress_, resume, threads):
+        self.net = net
+        self.epochs = validation.integer("epochs", epochs, 0)
+        self.batch_size = None if batch_size is None else validation.integer("batch_size", batch_size, 1)
+        self.shuffle = validation.flag("shuffle", shuffle)
+        self.resume = validation.flag("resume", resume)
+        if optimizer is None and self.resume:
+            optimizer = net.optimizer
+        self.optimizer = net._take_optimizer(optimizer)
+        self.callbacks = callbacks.get(callbacks_)
+        self.show = validation.flag("progress", progress_)
+        validation.threads(threads)
+        net._check_trainable()
+
+    def on_arrays(self, X, Y, sample_weight, validation_data, validation_split):
+        """Trains on X (n_x, m) and Y in memory, or memory-mapped."""
+        net = self.net
+        split = validation.number("validation_split", validation_split, 0, 1, high_open=True)
+        if split and validation_data is not None:
+            raise ValueError("validation_data and validation_split were both given: use one")
+        if isinstance(X, np.memmap) or isinstance(Y, np.memmap):
+            return self.on_batches(_Slices(self, X, Y, sample_weight), validation_data, split)
+        data = net._judge(X, Y, sample_weight, n_x=net.n_x)
+        if split:
+            data, held_out = self._split(data, split)
+        else:
+            held_out = self._judge_validation(validation_data, data[0].shape[0])
+        m = data[0].shape[1]
+        batch_size = m if self.batch_size is None else min(self.batch_size, m)
+        shuffle = self.shuffle and batch_size < m
+        order = np.empty(m, np.int64) if shuffle else None
+        spread_of_Y = None
+        if self.show and not net._loss.classifies:
+            spread_of_Y = spread(data[1], data[3])
+        total = m if data[3] is None else float(data[3].sum(dtype=np.float64))
+
+        def run(rates):
+            engine = net._engine
+            count = len(rates)
+            costs, seconds = np.empty(count), np.empty(count)
+            right = np.empty(count) if self.show else None
+            squares = np.zeros((count, net.n_y)) if self.show and spread_of_Y is not None else None
+            result = engine.train(
+                *data, rates=rates, batch_size=batch_size, shuffle=shuffle, order=order,
+                update=net.optimizer.update, numbers=net.optimizer.numbers, keep_last=True, costs=costs,
+                seconds=seconds, right=right, squares=squares,
+            )
+            done = result["done"]
+            net._epochs_done += done
+            self._record(rates[:done], costs[:done], seconds[:done])
+            if self.show:
+                self.history["score"] += self._scores(right[:done], squares, spread_of_Y, total)
+            if result["status"] == "diverged":
+                raise DivergenceError(len(self.history["cost"]), result["batch"], result["last_cost"])
+
+        return self._loop(run, held_out, data[0].shape[0], self.show)
+
+    def on_batches(self, batches, validation_data, split=0.0):
+        """Trains on an iterable of (X, Y) or (X, Y, sample_weight) batches."""
+        net = self.net
+        if split:
+            raise ValueError("validation_split needs arrays in memory: use validation_data")
+        if not hasattr(batches, "__iter__"):
+            raise TypeError(
+                f"X must be an array (with Y), or an iterable of (X, Y) batches; got {type(batches).__name__} without Y"
+            )
+        if isinstance(batches, np.ndarray):
+            raise ValueError("Y is missing: fit(X, Y), or fit(batches) with an iterable of (X, Y) batches")
+        if iter(batches) is batches and self.epochs > 1:
+            raise ValueError(
+                f"an iterator can be gone through once, and epochs is {self.epochs}: pass an object that gives a new "
+                "iterator each time, or epochs=1"
+            )
+        first = None
+        if net._engine is None:
+            batches, first = _peek(batches)
+            n_x = net._judge(*first, n_x=None)[0].shape[0]
+        else:
+            n_x = net.n_x
+        held_out = self._judge_validation(validation_data, n_x)
+
+        def run(rates):
+            engine = net._engine
+            engine.save_theta()
+            begun, total, total_weight, number = time.perf_counter(), 0.0, 0.0, 0
+            try:
+                for batch in batches:
+                    data = net._judge(*_as_batch(batch, number), n_x=net.n_x)
+                    weight = data[0].shape[1] if data[3] is None else float(data[3].sum(dtype=np.float64))
+                    total += weight * net._train_batch(data, rates[0], number)
+                    total_weight += weight
+                    number += 1
+                if number == 0:
+                    raise ValueError("the iterable gave no batch")
+                if _kernels.first_nonfinite(engine.theta) is not None:
+                    raise DivergenceError(net._epochs_done, number - 1, total / total_weight)
+            except BaseException:
+                engine.restore_theta()
+                raise
+            net._epochs_done += 1
+            self._record(rates, [total / total_weight], [time.perf_counter() - begun])
+
+        return self._loop(run, held_out, n_x, True)
+
+    def _loop(self, run, held_out, n_x, one_by_one):
+        """Calls `run` with the learning rates of the next epochs until all are done or a callback ends it."""
+        net = self.net
+        if net._engine is None:
+            net.initialize(n_x)
+        engine = net._engine
+        self.history = {"cost": [], "learning_rate": [], "seconds": []}
+        if held_out is not None:
+            self.history |= {"val_cost": [], "val_score": []}
+        if self.show:
+            self.history["score"] = []
+        shown = progress.Progress(self.epochs, "accuracy" if net._loss.classifies else "r2") if self.show else None
+        engine.enter_training()
+        try:
+            if not self.resume:
+                net._forget_state()
+            net._use_optimizer(self.optimizer)
+            for callback in self.callbacks:
+                _call(callback, "on_fit_begin", net)
+            at_once = 1 if one_by_one or self.callbacks or held_out is not None else max(self.epochs, 1)
+            done = 0
+            while done < self.epochs:
+                count = min(at_once, self.epochs - done)
+                run(self._rates(net._epochs_done, count))
+                done += count
+                if held_out is not None:
+                    evaluation = net._evaluate(engine, *held_out)
+                    self.history["val_cost"].append(evaluation.cost)
+                    self.history["val_score"].append(evaluation.score)
+                if shown is not None:
+                    shown.update(done, self.history)
+                if any([callback.on_epoch_end(net, done - 1, self.history) for callback in self.callbacks]):
+                    break
+            for callback in self.callbacks:
+                _call(callback, "on_fit_end", net, self.history)
+        finally:
+            engine.release()
+            engine.leave_training()
+            if shown is not None:
+                shown.close()
+        if self.show and not self.history["score"]:
+            del self.history["score"]
+        return self.history
+
+    def _rates(self, first, count):
+        optimizer = self.net.optimizer
+        if not callable(optimizer.learning_rate):
+            return np.full(count, optimizer.rate(first))
+        return np.array([optimizer.rate(first + i) for i in range(count)])
+
+    def _record(self, rates, costs, seconds):
+        self.history["learning_rate"] += [float(x) for x in rates]
+        self.history["cost"] += [float(x) for x in costs]
+        self.history["seconds"] += [float(x) for x in seconds]
+
+    def _scores(self, right, squares, spread_of_Y, total):
+        """Training scores of epochs, from the predictions made before each update."""
+        if squares is None:
+            return [float(x) / total for x in right]
+        return [r2(row, spread_of_Y) for row in squares[: len(right)]]
+
+    def _judge_validation(self, validation_data, n_x):
+        if validation_data is None:
+            return None
+        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+            raise ValueError("validation_data must be (X, Y) or (X, Y, sample_weight)")
+        return self.net._judge(*validation_data, n_x=n_x, names=("validation_data's X", "validation_data's Y"))
+
+    def _split(self, data, share):
+        """(training data, held-out data): `share` of the examples, drawn by the network's seed, is held out."""
+        m = data[0].shape[1]
+        held = round(m * share)
+        if not 0 < held < m:
+            raise ValueError(f"validation_split {share:g} of {m} examples leaves {m - held} for training and {held} aside")
+        order = self.net._random("split").permutation(m)
+
+        def take(indices):
+            X, Y, labels, w = data
+            return (
+                X[:, indices],
+                None if Y is None else Y[:, indices],
+                None if labels is None else labels[indices],
+                None if w is None else w[indices],
+            )
+
+        return take(np.sort(order[held:])), take(np.sort(order[:held]))
+
+
+def _call(callback, method, *arguments):
+    """Calls a method that an object with on_epoch_end alone may lack."""
+    function = getattr(callback, method, None)
+    if function is not None:
+        function(*arguments)
+
+
+def _as_batch(batch, number):
+    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+        raise ValueError(f"batch {number} of the iterable must be (X, Y) or (X, Y, sample_weight); got {type(batch).__name__}")
+    return batch
+
+
+class _Peeked:
+    """An iterable whose first batch has been looked at already."""
+
+    def __init__(self, batches, iterator, first):
+        self._batches, self._waiting = batches, (first, iterator)
+
+    def __iter__(self):
+        if self._waiting is None:
+            yield from self._batches
+            return
+        (first, iterator), self._waiting = self._waiting, None
+        yield first
+        yield from iterator
+
+
+def _peek(batches):
+    iterator = iter(batches)
+    try:
+        first = _as_batch(next(iterator), 0)
+    except StopIteration:
+        raise ValueError("the iterable gave no batch") from None
+    return _Peeked(batches, iterator, first), first
+
+
+class _Slices:
+    """Batches of arrays that are too large to be read whole, anew each epoch."""
+
+    def __init__(self, training, X, Y, sample_weight):
+        if getattr(X, "ndim", 0) != 2:
+            raise ValueError(f"X must have shape (n_x, m), one example a column; got shape {np.shape(X)}")
+        self._training, self._X = training, X
+        self._Y, self._w = np.asanyarray(Y), None if sample_weight is None else np.asanyarray(sample_weight)
+        m = X.shape[1]
+        if self._Y.ndim not in (1, 2) or self._Y.shape[-1] != m:
+            raise ValueError(f"X has {m} examples, Y has shape {self._Y.shape}: its last axis must count them too")
+        if self._w is not None and self._w.shape != (m,):
+            raise ValueError(f"sample_weight must have shape ({m},), one weight an example; got {self._w.shape}")
+        self._epoch = 0
+
+    def __iter__(self):
+        m = self._X.shape[1]
+        size = m if self._training.batch_size is None else min(self._training.batch_size, m)
+        order = None
+        if self._training.shuffle and size < m:
+            order = self._training.net._random("slices", self._epoch).permutation(m)
+        self._epoch += 1
+        for first in range(0, m, size):
+            # reading in the order of the file spares the disk; the order within a batch doesn't matter
+            picked = slice(first, first + size) if order is None else np.sort(order[first : first + size])
+            batch = (np.asarray(self._X[:, picked]), np.asarray(self._Y[..., picked]))
+            yield batch if self._w is None else (*batch, self._w[picked])

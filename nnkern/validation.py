@@ -1,0 +1,231 @@
+"""The only place where what a user hands in is judged, and where users' errors get their words.
+
+Every function returns the thing in the form that the engine takes, without a copy where none is needed, or raises:
+the message names the argument, what came and what was expected. Nothing here knows how a network computes.
+"""
+
+import math
+import numbers
+
+import numpy as np
+
+from nnkern import _kernels
+from nnkern.exceptions import NotFittedError
+
+
+def integer(name, value, low):
+    """A whole number >= low; not a bool."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
+        raise ValueError(f"{name} must be an integer >= {low}; got {value!r}")
+    if value < low:
+        raise ValueError(f"{name} must be an integer >= {low}; got {value}")
+    return int(value)
+
+
+def number(name, value, low=-math.inf, high=math.inf, *, low_open=False, high_open=False):
+    """A finite number in the range from low to high; not a bool."""
+    interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+    if high == math.inf:
+        interval = f"finite and {'>' if low_open else '>='} {low:g}" if low > -math.inf else "finite"
+    else:
+        interval = f"in {interval}"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
+        raise ValueError(f"{name} must be a number, {interval}; got {value!r}")
+    x = float(value)
+    above = x > low if low_open else x >= low
+    below = x < high if high_open else x <= high
+    if not (math.isfinite(x) and above and below):
+        raise ValueError(f"{name} must be {interval}; got {value!r}")
+    return x
+
+
+def flag(name, value):
+    """True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False; got {value!r}")
+    return bool(value)
+
+
+def choice(name, value, names):
+    """One of the names."""
+    if not isinstance(value, str) or value not in names:
+        raise ValueError(f"{name} must be one of {', '.join(names)}; got {value!r}")
+    return value
+
+
+def dtype(value):
+    """float32 or float64, as a numpy dtype."""
+    try:
+        result = np.dtype(value)
+    except TypeError:
+        result = None
+    if result not in (np.float32, np.float64):
+        raise ValueError(f"dtype must be float32 or float64; got {value!r}")
+    return result
+
+
+def _numbers(name, array, to):
+    """An array of dtype `to` in native, aligned memory; complex numbers, strings and the like are refused."""
+    array = np.asarray(array)
+    if array.dtype.kind not in "biuf":
+        if array.dtype.kind == "O":
+            array = np.asarray(array, dtype=to)  # numpy words the error where an entry is no number
+        else:
+            raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    if array.dtype == to and array.dtype.isnative and array.flags.aligned:
+        return array
+    return array.astype(to, order="K")
+
+
+def _finite(name, array):
+    """Refuses NaN and infinities."""
+    at = _kernels.first_nonfinite(array)
+    if at is not None:
+        raise ValueError(f"{name} holds {array[at]} at position {at}: every entry must be finite")
+    return array
+
+
+def examples(X, n_x, to, *, finite, name="X"):
+    """X as (n_x, m) of dtype `to`; n_x None takes any number of features."""
+    X = _numbers(name, X, to)
+    if X.ndim != 2:
+        hint = ""
+        if X.ndim == 1:
+            hint = (
+                f": {name}.reshape(-1, 1) for one example of {X.shape[0]} features, "
+                f"{name}.reshape(1, -1) for {X.shape[0]} examples of one feature"
+            )
+        elif X.ndim > 2:
+            hint = f": {name}.reshape({name}.shape[0], -1).T where the first axis counts the examples"
+        raise ValueError(f"{name} must have shape (n_x, m), one example a column; got shape {X.shape}{hint}")
+    if X.shape[0] == 0 or X.shape[1] == 0:
+        what = "features" if X.shape[0] == 0 else "examples"
+        raise ValueError(f"{name} has 0 {what}: shape {X.shape}, expected (n_x, m) with both at least 1")
+    if n_x is not None and X.shape[0] != n_x:
+        hint = f"; it looks transposed: pass {name}.T" if X.shape[1] == n_x else ""
+        raise ValueError(f"{name} has {X.shape[0]} features, the network expects {n_x}{hint}")
+    return _finite(name, X) if finite else X
+
+
+def targets(Y, loss, n_y, m, to, *, name="Y"):
+    """(Y, labels) as the engine takes them, one of the two None: Y (n_y, m) of dtype `to`, or labels (m,) of int64."""
+    raw = np.asarray(Y)
+    if loss.labels and (raw.shape == (m,) or raw.shape == (1, m)) and (n_y == 1 or loss.name == "cross_entropy"):
+        if loss.name == "cross_entropy":
+            return None, _labels(raw, n_y, m, name)
+        if raw.ndim == 1:
+            return _labels(raw, 2, m, name).astype(to).reshape(1, m), None
+    Y = _numbers(name, raw, to)
+    if Y.shape != (n_y, m):
+        raise ValueError(_shape_of_targets(Y, loss, n_y, m, name))
+    _finite(name, Y)
+    if loss.unit_interval:
+        outside = (Y < 0) | (Y > 1)
+        if outside.any():
+            i, j = np.argwhere(outside)[0]
+            raise ValueError(f"{name} holds {Y[i, j]} at position ({i}, {j}): {loss.name} needs entries in [0, 1]")
+    if loss.name == "cross_entropy":
+        sums = Y.sum(axis=0, dtype=np.float64)
+        off = np.flatnonzero(np.abs(sums - 1) > 1e-3)
+        if len(off):
+            raise ValueError(
+                f"column {off[0]} of {name} sums to {sums[off[0]]:.6g}: cross_entropy needs columns that sum to 1, "
+                f"or labels 0 … {n_y - 1} of shape ({m},)"
+            )
+    return Y, None
+
+
+def _labels(raw, n_classes, m, name):
+    """int64 (m,), each in 0 … n_classes-1."""
+    values = raw.reshape(m)
+    if values.dtype.kind not in "biu":
+        values = _numbers(name, values, np.float64)
+        bad = np.flatnonzero(~(values == np.floor(values)))
+        if len(bad):
+            raise ValueError(
+                f"{name} holds the label {values[bad[0]]} at position {bad[0]}: labels are whole numbers "
+                f"from 0 to {n_classes - 1}"
+            )
+    bad = np.flatnonzero((values < 0) | (values >= n_classes))
+    if len(bad):
+        raise ValueError(
+            f"{name} holds the label {values[bad[0]]:g} at position {bad[0]}: labels go from 0 to {n_classes - 1}"
+        )
+    return np.ascontiguousarray(values, dtype=np.int64)
+
+
+def _shape_of_targets(Y, loss, n_y, m, name):
+    """What is wrong with the shape of Y, and what mends it."""
+    expected = f"({n_y}, {m})"
+    if loss.labels:
+        expected += f" or labels of shape ({m},)" if n_y == 1 or loss.name == "cross_entropy" else ""
+    start = f"{name} has shape {Y.shape}, expected {expected}"
+    if Y.ndim == 1 and Y.shape == (m,):
+        if n_y == 1:
+            return f"{start}: {name}.reshape(1, -1) makes it a row; a rank-1 array is never broadcast"
+        return f"{start}: a rank-1 array is never broadcast over the {n_y} outputs"
+    if Y.shape == (m, n_y):
+        return f"{start}: it is transposed, pass {name}.T"
+    if Y.ndim == 2 and Y.shape[0] == n_y:
+        return f"{start}: X has {m} examples, {name} has {Y.shape[1]}"
+    if Y.ndim == 1 and loss.labels:
+        return f"{start}: X has {m} examples, {name} has {Y.shape[0]}"
+    return start
+
+
+def weights(sample_weight, m, to):
+    """(m,) of dtype `to`, finite, >= 0, not all 0; None stays None."""
+    if sample_weight is None:
+        return None
+    w = np.ascontiguousarray(_numbers("sample_weight", sample_weight, to))
+    if w.shape != (m,):
+        raise ValueError(f"sample_weight must have shape ({m},), one weight an example; got {w.shape}")
+    _finite("sample_weight", w)
+    if (w < 0).any() or not (w > 0).any():
+        raise ValueError("sample_weight must be >= 0 everywhere and not 0 everywhere")
+    return w
+
+
+def output(out, shape, to, inputs):
+    """An array to write to, or None: refused where it is read-only, of another dtype or shape, or overlaps an input."""
+    if out is None:
+        return None
+    if not isinstance(out, np.ndarray) or out.dtype != to or not out.dtype.isnative:
+        raise TypeError(f"out must be a numpy array of {to}; got {getattr(out, 'dtype', type(out).__name__)}")
+    if out.shape != shape:
+        raise ValueError(f"out must have shape {shape}; got {out.shape}")
+    if not out.flags.writeable or not out.flags.aligned:
+        raise ValueError("out must be writable and aligned")
+    if any(stride == 0 and size > 1 for stride, size in zip(out.strides, shape, strict=True)):
+        raise ValueError("out is a broadcast array: several of its entries share one place in memory")
+    if any(np.may_share_memory(out, x) for x in inputs):
+        raise ValueError("out overlaps the input in memory")
+    return out
+
+
+def threads(value):
+    """None or a number of threads."""
+    return None if value is None else integer("threads", value, 1)
+
+
+def fitted(engine):
+    """The engine, where there is one."""
+    if engine is None:
+        raise NotFittedError("the network has no parameters yet: call fit(X, Y) or initialize(n_x) first")
+    return engine
+
+
+def arrays(name, given, views):
+    """`given` as {name: array} with exactly the names and shapes of `views`, numbers, finite or not."""
+    missing, unknown = set(views) - set(given), set(given) - set(views)
+    if missing or unknown:
+        parts = [f"lacks {', '.join(sorted(missing))}"] if missing else []
+        parts += [f"holds the unknown {', '.join(sorted(map(str, unknown)))}"] if unknown else []
+        raise ValueError(f"{name} {' and '.join(parts)}; expected {', '.join(views)}")
+    result = {}
+    for key, view in views.items():
+        array = _numbers(f"{name}[{key!r}]", given[key], view.dtype)
+        if array.shape != view.shape:
+            raise ValueError(f"{name}[{key!r}] must have shape {view.shape}; got {array.shape}")
+        result[key] = array
+    return result
