@@ -4,6 +4,7 @@ NNKERN_BLAS=openblas | accelerate | <pkg-config name>    another BLAS than the p
 NNKERN_DEBUG=1                                           no optimisation, assertions and symbols
 """
 
+import importlib.metadata
 import os
 import platform
 import shutil
@@ -22,8 +23,7 @@ COMPILE_ARGS = ["-std=c11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contr
 COMPILE_ARGS += ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
 X86_ISAS = {
     "avx2": ["-mavx2", "-mfma"],
-    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"]
-    + ["-mprefer-vector-width=512"],
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
 }
 
 
@@ -89,7 +89,7 @@ class BuildExt(build_ext):
                 ext.extra_objects += self.compiler.compile(
                     [str(SOURCES / f"isa_{isa}.c")],
                     output_dir=self.build_temp,
-                    extra_postargs=COMPILE_ARGS + ["-Wall", "-Wextra", "-Wno-psabi"] + flags,
+                    extra_postargs=[*COMPILE_ARGS, "-Wall", "-Wextra", "-Wno-psabi", *flags],
                     depends=ext.depends,
                 )
             ext.define_macros += macros
@@ -97,12 +97,16 @@ class BuildExt(build_ext):
         super().build_extension(ext)
 
     def ship(self, library, folder):
+        """Puts the BLAS library and its licence beside the extensions."""
         if library is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy2(library, folder)
         if sys.platform == "linux" and not DEBUG and shutil.which("strip"):
             subprocess.run(["strip", "--strip-unneeded", str(folder / library.name)], check=True)
+        for file in importlib.metadata.files("scipy-openblas32"):
+            if file.name.startswith("LICENSE"):
+                shutil.copy2(file.locate(), folder / f"OpenBLAS-{file.name}")
 
 
 BLAS = find_blas()

@@ -43,6 +43,7 @@ def show_config():
             "blas": build["blas"],
             "blas_config": build["blas_config"],
             "blas_core": build["blas_core"],
+            "gemm": build["gemm"],
             "isa": build["isa"],
             "usable_isas": ", ".join(build["usable_isas"]),
             "vector_bytes": build["vector_bytes"],

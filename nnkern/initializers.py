@@ -1,12 +1,12 @@
 """Initial weights by name. An initializer is a callable (rng, n, n_prev) -> (n, n_prev) array; b starts at zero.
 
-    zeros            0
-    normal           N(0, scale²), scale 0.01
-    he_normal        N(0, 2 / n_prev)                     He et al. 2015
-    he_uniform       U(±√(6 / n_prev))
-    glorot_normal    N(0, 2 / (n_prev + n))               Glorot and Bengio 2010
-    glorot_uniform   U(±√(6 / (n_prev + n)))
-    lecun_normal     N(0, 1 / n_prev)                     LeCun et al. 1998
+zeros            0
+normal           N(0, scale²), scale 0.01
+he_normal        N(0, 2 / n_prev)                     He et al. 2015
+he_uniform       U(±√(6 / n_prev))
+glorot_normal    N(0, 2 / (n_prev + n))               Glorot and Bengio 2010
+glorot_uniform   U(±√(6 / (n_prev + n)))
+lecun_normal     N(0, 1 / n_prev)                     LeCun et al. 1998
 """
 
 from dataclasses import dataclass
@@ -86,15 +86,15 @@ def default(activation):
     return "he_normal" if activation in ("relu", "leaky_relu") else "glorot_uniform"
 
 
-def draw(init, rng, n, n_prev, to):
-    """The (n, n_prev) weights that `init` (a name, an array or a callable) gives.
+def draw(init, rng, n, n_prev, to, layer):
+    """The (n, n_prev) weights that `init` (a name, an array or a callable) gives for a layer, counted from 1.
 
     Raises
     ------
     ValueError
-        The name is unknown, or the shape isn't (n, n_prev).
+        The name is unknown, the shape isn't (n, n_prev), or an entry isn't finite.
     """
     if isinstance(init, str):
         init = INITIALIZERS[validation.choice("init", init, INITIALIZERS)]
     W = init(rng, n, n_prev) if callable(init) else init
-    return validation.arrays("init", {"W": W}, {"W": np.empty((n, n_prev), to)})["W"]
+    return validation.parameter(f"init of layer {layer}", W, (n, n_prev), to)

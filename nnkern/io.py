@@ -1,8 +1,8 @@
 """Saving and loading: .npz files without pickle, versioned, checked, written whole or not at all.
 
-The archive holds `header.npy`, JSON in bytes (format, version, configuration, n_x, metadata), and one array a parameter,
-uncompressed, so that nothing in it is larger than the file. Loading runs no code and believes nothing: every size is
-checked before memory is taken.
+The archive holds `header.npy`, JSON in bytes (format, version, configuration, n_x, metadata), and one array a
+parameter, uncompressed, so that nothing in it is larger than the file. Loading runs no code and believes nothing:
+every size is checked before memory is taken.
 """
 
 import io
@@ -36,6 +36,10 @@ def save(net, path):
         text = json.dumps(header, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ValueError(f"metadata must be what JSON can hold: {error}") from error
+    # a link stays a link: the file it names is replaced
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is no regular file: a model can't take its place")
     # the new file grows beside the old one and takes its place in one step
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:

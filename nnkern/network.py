@@ -132,6 +132,8 @@ class Network:
     """
 
     def __init__(self, layers, loss, *, n_x=None, l2=0.0, l1=0.0, dtype="float32", seed=None):
+        if isinstance(layers, Dense) or not hasattr(layers, "__iter__"):
+            raise TypeError(f"layers must be a list of Dense layers; got {layers!r}")
         self.layers = tuple(layers)
         if not self.layers or not all(isinstance(layer, Dense) for layer in self.layers):
             raise ValueError(f"layers must be a list of at least one Dense; got {layers!r}")
@@ -226,7 +228,7 @@ class Network:
         weights, n_prev = {}, n_x
         for l, layer in enumerate(self.layers, start=1):
             init = initializers.default(layer.activation) if layer.init is None else layer.init
-            weights[f"W{l}"] = initializers.draw(init, rng, layer.units, n_prev, self.dtype)
+            weights[f"W{l}"] = initializers.draw(init, rng, layer.units, n_prev, self.dtype, l)
             n_prev = layer.units
         self._make_engine(n_x)
         for name, W in weights.items():
@@ -349,7 +351,7 @@ class Network:
     def _judge(self, X, Y, sample_weight=None, *, n_x, names=("X", "Y")):
         """(X, Y, labels, w) as the engine takes them."""
         X = validation.examples(X, n_x, self.dtype, finite=True, name=names[0])
-        Y, labels = validation.targets(Y, self._loss, self.n_y, X.shape[1], self.dtype, name=names[1])
+        Y, labels = validation.targets(Y, self._loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0], name=names[1])
         return X, Y, labels, validation.weights(sample_weight, X.shape[1], self.dtype)
 
     def _evaluate(self, engine, X, Y, labels, w):
@@ -558,8 +560,16 @@ class Network:
         """One step on one batch, in a training that has been entered; returns its cost."""
         cost, seconds = np.empty(1), np.empty(1)
         result = self._engine.train(
-            *data, rates=np.array([rate]), batch_size=data[0].shape[1], shuffle=False, order=None,
-            update=self.optimizer.update, numbers=self.optimizer.numbers, keep_last=False, costs=cost, seconds=seconds,
+            *data,
+            rates=np.array([rate]),
+            batch_size=data[0].shape[1],
+            shuffle=False,
+            order=None,
+            update=self.optimizer.update,
+            numbers=self.optimizer.numbers,
+            keep_last=False,
+            costs=cost,
+            seconds=seconds,
         )
         if result["status"] == "diverged":
             raise DivergenceError(self._epochs_done, number, result["last_cost"])
@@ -597,8 +607,7 @@ class Network:
         if self.config() != other.config() or (self._engine is None) != (other._engine is None):
             return False
         return self._engine is None or (
-            self.n_x == other.n_x
-            and all(np.array_equal(a, other.parameters[k]) for k, a in self.parameters.items())
+            self.n_x == other.n_x and all(np.array_equal(a, other.parameters[k]) for k, a in self.parameters.items())
         )
 
     __hash__ = None
@@ -627,8 +636,12 @@ class Network:
             state["n_x"] = self.n_x
             state["parameters"] = {name: view.copy("K") for name, view in self.parameters.items()}
             state["training"] = {
-                "key": engine.key, "state": copy.deepcopy(engine.state()), "counts": (engine.epoch, engine.step),
-                "state_of": self._state_of, "epochs_done": self._epochs_done, "optimizer": self.optimizer,
+                "key": engine.key,
+                "state": copy.deepcopy(engine.state()),
+                "counts": (engine.epoch, engine.step),
+                "state_of": self._state_of,
+                "epochs_done": self._epochs_done,
+                "optimizer": self.optimizer,
             }
         return state
 

@@ -1,5 +1,6 @@
 """The progress of a training: a tqdm bar where that is installed and standard error is a terminal, else plain lines."""
 
+import shutil
 import sys
 import time
 
@@ -20,7 +21,9 @@ class Progress:
             except ImportError:
                 pass
             else:
-                self._bar = tqdm(total=epochs, unit="epoch", file=sys.stderr, dynamic_ncols=True)
+                # a terminal that doesn't know its width says 0 columns
+                narrow = shutil.get_terminal_size().columns < 20
+                self._bar = tqdm(total=epochs, unit="epoch", file=sys.stderr, dynamic_ncols=not narrow)
 
     def update(self, done, history):
         """After the epoch number `done`, counted from 1."""

@@ -59,9 +59,18 @@ class Training:
             right = np.empty(count) if self.show else None
             squares = np.zeros((count, net.n_y)) if self.show and spread_of_Y is not None else None
             result = engine.train(
-                *data, rates=rates, batch_size=batch_size, shuffle=shuffle, order=order,
-                update=net.optimizer.update, numbers=net.optimizer.numbers, keep_last=True, costs=costs,
-                seconds=seconds, right=right, squares=squares,
+                *data,
+                rates=rates,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                order=order,
+                update=net.optimizer.update,
+                numbers=net.optimizer.numbers,
+                keep_last=True,
+                costs=costs,
+                seconds=seconds,
+                right=right,
+                squares=squares,
             )
             done = result["done"]
             net._epochs_done += done
@@ -151,7 +160,9 @@ class Training:
                     self.history["val_score"].append(evaluation.score)
                 if shown is not None:
                     shown.update(done, self.history)
-                if any([callback.on_epoch_end(net, done - 1, self.history) for callback in self.callbacks]):
+                # each is called, also after one has asked for the end
+                asked = [callback.on_epoch_end(net, done - 1, self.history) for callback in self.callbacks]
+                if any(asked):
                     break
             for callback in self.callbacks:
                 _call(callback, "on_fit_end", net, self.history)
@@ -193,7 +204,9 @@ class Training:
         m = data[0].shape[1]
         held = round(m * share)
         if not 0 < held < m:
-            raise ValueError(f"validation_split {share:g} of {m} examples leaves {m - held} for training and {held} aside")
+            raise ValueError(
+                f"validation_split {share:g} of {m} examples leaves {m - held} for training and {held} aside"
+            )
         order = self.net._random("split").permutation(m)
 
         def take(indices):
@@ -217,7 +230,9 @@ def _call(callback, method, *arguments):
 
 def _as_batch(batch, number):
     if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
-        raise ValueError(f"batch {number} of the iterable must be (X, Y) or (X, Y, sample_weight); got {type(batch).__name__}")
+        raise ValueError(
+            f"batch {number} of the iterable must be (X, Y) or (X, Y, sample_weight); got {type(batch).__name__}"
+        )
     return batch
 
 

@@ -107,7 +107,7 @@ def examples(X, n_x, to, *, finite, name="X"):
     return _finite(name, X) if finite else X
 
 
-def targets(Y, loss, n_y, m, to, *, name="Y"):
+def targets(Y, loss, n_y, m, to, *, n_x=None, name="Y"):
     """(Y, labels) as the engine takes them, one of the two None: Y (n_y, m) of dtype `to`, or labels (m,) of int64."""
     raw = np.asarray(Y)
     if loss.labels and (raw.shape == (m,) or raw.shape == (1, m)) and (n_y == 1 or loss.name == "cross_entropy"):
@@ -117,7 +117,7 @@ def targets(Y, loss, n_y, m, to, *, name="Y"):
             return _labels(raw, 2, m, name).astype(to).reshape(1, m), None
     Y = _numbers(name, raw, to)
     if Y.shape != (n_y, m):
-        raise ValueError(_shape_of_targets(Y, loss, n_y, m, name))
+        raise ValueError(_shape_of_targets(Y, loss, n_y, m, n_x, name))
     _finite(name, Y)
     if loss.unit_interval:
         outside = (Y < 0) | (Y > 1)
@@ -154,7 +154,7 @@ def _labels(raw, n_classes, m, name):
     return np.ascontiguousarray(values, dtype=np.int64)
 
 
-def _shape_of_targets(Y, loss, n_y, m, name):
+def _shape_of_targets(Y, loss, n_y, m, n_x, name):
     """What is wrong with the shape of Y, and what mends it."""
     expected = f"({n_y}, {m})"
     if loss.labels:
@@ -166,10 +166,9 @@ def _shape_of_targets(Y, loss, n_y, m, name):
         return f"{start}: a rank-1 array is never broadcast over the {n_y} outputs"
     if Y.shape == (m, n_y):
         return f"{start}: it is transposed, pass {name}.T"
-    if Y.ndim == 2 and Y.shape[0] == n_y:
-        return f"{start}: X has {m} examples, {name} has {Y.shape[1]}"
-    if Y.ndim == 1 and loss.labels:
-        return f"{start}: X has {m} examples, {name} has {Y.shape[0]}"
+    if Y.ndim == 1 or (Y.ndim == 2 and Y.shape[0] == n_y):
+        hint = "; an example is a column of X: pass X.T if yours are its rows" if Y.shape[-1] == n_x else ""
+        return f"{start}: X has {m} examples, {name} has {Y.shape[-1]}{hint}"
     return start
 
 
@@ -215,6 +214,18 @@ def fitted(engine):
     return engine
 
 
+def _shaped(name, array, shape, to):
+    array = _numbers(name, array, to)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}; got {array.shape}")
+    return array
+
+
+def parameter(name, array, shape, to):
+    """An array of that shape, finite."""
+    return _finite(name, _shaped(name, array, shape, to))
+
+
 def arrays(name, given, views):
     """`given` as {name: array} with exactly the names and shapes of `views`, numbers, finite or not."""
     missing, unknown = set(views) - set(given), set(given) - set(views)
@@ -224,8 +235,5 @@ def arrays(name, given, views):
         raise ValueError(f"{name} {' and '.join(parts)}; expected {', '.join(views)}")
     result = {}
     for key, view in views.items():
-        array = _numbers(f"{name}[{key!r}]", given[key], view.dtype)
-        if array.shape != view.shape:
-            raise ValueError(f"{name}[{key!r}] must have shape {view.shape}; got {array.shape}")
-        result[key] = array
+        result[key] = _shaped(f"{name}[{key!r}]", given[key], view.shape, view.dtype)
     return result

@@ -1,11 +1,12 @@
-# The whole network in native code: prediction, evaluation, gradients, and epochs of training in one call, GIL released.
+# The whole network in native code: prediction, evaluation, gradients, and epochs of training, each in one call with the
+# GIL released.
 #
 # An Engine owns the parameters θ of one network, their gradient dθ, the optimizer's state and the workspace; what the
 # numbers mean (names, shapes, defaults, histories) is network.py's affair, and what users hand in has been judged by
 # validation.py. Dense layers are computed by the kernels of _kernels.pyx.
 #
-# A batch is worked through in chunks of at most CHUNK_COLUMNS examples: forward, loss, backward, while the chunk's
-# activations are in the cache. The gradients of chunks are added up in a fixed tree.
+# A batch is worked through in chunks of CHUNK_COLUMNS examples, whose gradients are added up in a fixed tree; a chunk,
+# in blocks (most often one): forward, loss, backward, adding up.
 
 from libc.math cimport isfinite, pow, sqrt
 from libc.stdint cimport int64_t, uint64_t
@@ -23,8 +24,8 @@ import numpy as np
 
 cdef enum:
     CHUNK_COLUMNS = 4096
-    # columns of a block in prediction: activations of two layers stay in a second-level cache
-    PREDICT_BYTES = 1 << 19
+    # what shall stay in a second-level cache: the activations of two layers in prediction, X in training
+    BLOCK_BYTES = 1 << 19
     ALIGNMENT = 64
     MOST_SLOTS = 64
 
@@ -171,12 +172,13 @@ cdef double loss_chunk(
 
 cdef void backward_chunk(
     real *dtheta, const Plan *plan, const Workspace *space, const Matrix *X, double one_mth, Py_ssize_t first,
-    bint training, uint64_t step,
+    bint training, uint64_t step, bint accumulate,
 ) noexcept nogil:
-    """dθ of a chunk whose forward pass and loss have left A[l] and, in space.dZ, the loss's derivative.
+    """dθ of a block whose forward pass and loss have left A[l] and, in space.dZ, the loss's derivative.
 
-    dZ[L] from the loss, then for l = L … 1: dW[l] = 1/m dZ[l] A[l-1]ᵀ, db[l] = 1/m Σ_columns dZ[l],
-    dZ[l-1] = (W[l]ᵀ dZ[l]) ⊙ g[l-1]'. Below the first layer that learns nothing is computed.
+    dZ[L] from the loss, then for l = L … 1: dW[l] = 1/m dZ[l] A[l-1]ᵀ, m db[l] = Σ_columns dZ[l],
+    dZ[l-1] = (W[l]ᵀ dZ[l]) ⊙ g[l-1]'. Below the first layer that learns nothing is computed. With `accumulate` the
+    block's share is added to what dθ holds; finish_biases then makes m db to db.
     """
     cdef Py_ssize_t l = plan.L - 1, c = X.m
     cdef Layer *layer = &plan.layers[l]
@@ -188,7 +190,7 @@ cdef void backward_chunk(
     cdef Matrix W, A_prev
     cdef bint dropped
     cdef int activation = nnk.NNK_linear if plan.matched else layer.activation
-    if db is not NULL:
+    if db is not NULL and not accumulate:
         memset(db, 0, layer.n * sizeof(real))
     if activation != nnk.NNK_linear or db is not NULL:
         plan.table.backward[activation](dZ, layer.n, db, dZ, layer.n, space.A[l], layer.n, space.Z[l], layer.n,
@@ -202,15 +204,14 @@ cdef void backward_chunk(
                 below = &plan.layers[l - 1]
                 dropped = training and below.dropout > 0
                 A_prev = contiguous(space.D[l - 1] if dropped else space.A[l - 1], below.n, c)
-            weight_gradient(dtheta + layer.W_at, dZ, &A_prev, <real>one_mth, <real>0, layer.n)
-            if layer.use_bias:
-                plan.table.scale(dtheta + layer.b_at, one_mth, layer.n)
+            weight_gradient(dtheta + layer.W_at, dZ, &A_prev, <real>one_mth, <real>(1 if accumulate else 0),
+                            layer.n)
         if l == plan.first_trainable:
             return
         below = &plan.layers[l - 1]
         dropped = training and below.dropout > 0
         db_prev = dtheta + below.b_at if below.use_bias and below.trainable else NULL
-        if db_prev is not NULL:
+        if db_prev is not NULL and not accumulate:
             memset(db_prev, 0, below.n * sizeof(real))
         W = weights_of(dtheta, plan, l)
         if dropped:
@@ -227,11 +228,19 @@ cdef void backward_chunk(
         l -= 1
 
 
+cdef void finish_biases(real *dtheta, const Plan *plan, double one_mth) noexcept nogil:
+    """db[l] from m db[l]."""
+    cdef Py_ssize_t l
+    for l in range(plan.first_trainable, plan.L):
+        if plan.layers[l].trainable and plan.layers[l].use_bias:
+            plan.table.scale(dtheta + plan.layers[l].b_at, one_mth, plan.layers[l].n)
+
+
 cdef void add_to_score(
     real *like, const Plan *plan, Score *score, const void *A, const void *Y, const int64_t *labels, const void *w,
     Py_ssize_t c,
 ) noexcept nogil:
-    """Adds c examples: right ones for the cross-entropies (argmax; all outputs on the right side of ½), else squares."""
+    """Adds c examples: right ones for the cross-entropies (argmax; all outputs on their side of ½), else squares."""
     cdef const real *a = <const real *>A
     cdef const real *y = <const real *>Y
     cdef Py_ssize_t n = plan.n_y, i, j, best, true_label
@@ -270,65 +279,77 @@ cdef double batch_gradient(
     real *dtheta, const Plan *plan, const Workspace *space, const Data *data, const int64_t *order,
     Py_ssize_t first, Py_ssize_t count, double total_weight, bint training, uint64_t step, real *slots, Score *score,
 ) noexcept nogil:
-    """dθ of the mean loss of `count` examples, and that mean. `slots`: room for the sums of chunks, each as large as θ."""
-    cdef Py_ssize_t start, c, full = 0, chunk = 0, pairs, chunks = (count + space.capacity - 1) // space.capacity
+    """dθ of the mean loss of `count` examples, and that mean. `slots`: room for sums of chunks, each as large as θ."""
+    cdef Py_ssize_t start = 0, full = 0, chunk = 0, pairs, chunks = (count + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS
+    cdef Py_ssize_t end
+    cdef double cost = 0, scale = count / total_weight if total_weight > 0 else 0
+    cdef real *sums[MOST_SLOTS]
+    while start < count:
+        # the slot of this chunk: dθ itself for the first, further ones behind
+        sums[full] = dtheta if full == 0 else slots + (full - 1) * plan.count
+        end = min(count, start + CHUNK_COLUMNS)
+        chunk += 1
+        cost += chunk_gradient(sums[full], plan, space, data, order, first, start, end, 1.0 / count, scale, training,
+                               step, score)
+        full += 1
+        start = end
+        pairs = chunk
+        while pairs % 2 == 0 or (chunk == chunks and full > 1):
+            plan.table.add(sums[full - 2], sums[full - 1], plan.count)
+            full -= 1
+            pairs //= 2
+    return cost / total_weight if total_weight > 0 else 0
+
+
+cdef double chunk_gradient(
+    real *dtheta, const Plan *plan, const Workspace *space, const Data *data, const int64_t *order,
+    Py_ssize_t batch, Py_ssize_t start, Py_ssize_t end, double one_mth, double scale, bint training, uint64_t step,
+    Score *score,
+) noexcept nogil:
+    """Σ w_i L_i of the examples start … end of the batch that begins at example `batch`, and their share of dθ."""
+    cdef Py_ssize_t at = start, c
     cdef const nnk.nnk_table *table = plan.table
     cdef const int64_t *picked
     cdef const int64_t *labels
     cdef const void *w
-    cdef double cost = 0, scale = count / total_weight if total_weight > 0 else 0
+    cdef double cost = 0
     cdef Matrix X, Y
-    cdef void *A
-    cdef real *sums[MOST_SLOTS]
-    start = 0
-    while start < count:
-        c = min(space.capacity, count - start)
-        picked = NULL if order is NULL else order + first + start
-        X = data.X
+    cdef void *A = space.A[plan.L - 1]
+    while at < end:
+        c = min(space.capacity, end - at)
+        # with an order, examples are picked from the whole matrix; without, the block is a slice of it
+        picked = NULL if order is NULL else order + batch + at
+        X = data.X if picked is not NULL else columns_of(&data.X, batch + at, c, sizeof(real))
         if data.gather_X or picked is not NULL:
-            if picked is NULL:
-                X = columns_of(&data.X, first + start, c, sizeof(real))
             table.gather(space.X, X.data, X.row, X.column, picked, plan.n_x, c)
             X = contiguous(space.X, plan.n_x, c)
-        else:
-            X = columns_of(&data.X, first + start, c, sizeof(real))
         labels = NULL
         Y = data.Y
         if data.labels is not NULL:
-            labels = data.labels + first + start
+            labels = data.labels + batch + at
             if picked is not NULL:
                 take_labels(space.labels, data.labels, picked, c)
                 labels = space.labels
-        elif data.gather_Y or picked is not NULL:
-            if picked is NULL:
-                Y = columns_of(&data.Y, first + start, c, sizeof(real))
-            table.gather(space.Y, Y.data, Y.row, Y.column, picked, plan.n_y, c)
-            Y.data = space.Y
         else:
-            Y = columns_of(&data.Y, first + start, c, sizeof(real))
+            if picked is NULL:
+                Y = columns_of(&data.Y, batch + at, c, sizeof(real))
+            if data.gather_Y or picked is not NULL:
+                table.gather(space.Y, Y.data, Y.row, Y.column, picked, plan.n_y, c)
+                Y.data = space.Y
         w = NULL
         if data.w is not NULL:
-            w = <const real *>data.w + first + start
+            w = <const real *>data.w + batch + at
             if picked is not NULL:
                 table.gather(space.w, data.w, 1, 1, picked, 1, c)
                 w = space.w
-        # the slot of this chunk: dθ itself for the first, further ones behind
-        sums[full] = dtheta if full == 0 else slots + (full - 1) * plan.count
-        forward_chunk(dtheta, plan, space, &X, start, True, training, step)
-        A = space.A[plan.L - 1]
+        forward_chunk(dtheta, plan, space, &X, at, True, training, step)
         cost += loss_chunk(dtheta, plan, A, space.dZ, A, Y.data, labels, w, scale, c)
         if score is not NULL:
             add_to_score(dtheta, plan, score, A, Y.data, labels, w, c)
-        backward_chunk(sums[full], plan, space, &X, 1.0 / count, start, training, step)
-        full += 1
-        start += c
-        chunk += 1
-        pairs = chunk
-        while pairs % 2 == 0 or (chunk == chunks and full > 1):
-            table.add(sums[full - 2], sums[full - 1], plan.count)
-            full -= 1
-            pairs //= 2
-    return cost / total_weight if total_weight > 0 else 0
+        backward_chunk(dtheta, plan, space, &X, one_mth, at, training, step, at > start)
+        at += c
+    finish_biases(dtheta, plan, one_mth)
+    return cost
 
 
 cdef inline void take_labels(
@@ -426,7 +447,7 @@ cdef Status train(
     real *dtheta, Plan *plan, const Workspace *space, const Data *data, Optimizer *optimizer, Run *run,
     int64_t *order, real *slots, Engine owner,
 ) noexcept nogil:
-    cdef Py_ssize_t first, count, batches, m = data.m
+    cdef Py_ssize_t first, count, m = data.m
     cdef double cost, penalty, weight, total, total_weight, checked = nnk.nnk_seconds(), now, begun
     cdef Score score
     cdef Score *score_at = NULL
@@ -525,7 +546,19 @@ cdef inline Py_ssize_t widest_of(const Plan *plan) noexcept nogil:
 
 
 cdef inline Py_ssize_t predict_width(const Plan *plan, Py_ssize_t m) noexcept nogil:
-    return min(m, max(<Py_ssize_t>256, PREDICT_BYTES // (widest_of(plan) * plan.itemsize)))
+    return min(m, max(<Py_ssize_t>256, BLOCK_BYTES // (widest_of(plan) * plan.itemsize)))
+
+
+cdef inline Py_ssize_t training_width(const Plan *plan, Py_ssize_t batch) noexcept nogil:
+    """Examples in a block of a training batch.
+
+    Where the first layer has but a few units, both of its products are bound by reading X. A block of X that stays in
+    the cache between the two is read from memory once; it pays when that saves more than W[1] and twice dW[1] cost.
+    """
+    cdef Py_ssize_t in_cache = BLOCK_BYTES // (plan.n_x * plan.itemsize)
+    if batch > in_cache > 3 * plan.layers[0].n:
+        return min(max(4, in_cache // 4 * 4), <Py_ssize_t>CHUNK_COLUMNS)      # the kernels take four columns at a time
+    return min(batch, <Py_ssize_t>CHUNK_COLUMNS)
 
 
 cdef object _predict(Engine engine, const real[:, :] X_view, out):
@@ -880,7 +913,7 @@ cdef class Engine:
         cdef double[:, ::1] squares_ = squares
         cdef int64_t[::1] order_ = order
         cdef Py_ssize_t size = min(<Py_ssize_t>batch_size, <Py_ssize_t>X.shape[1])
-        cdef WorkspaceHolder holder = WorkspaceHolder(self, min(size, <Py_ssize_t>CHUNK_COLUMNS))
+        cdef WorkspaceHolder holder = WorkspaceHolder(self, training_width(&self.plan, size))
         cdef Status status
         self.prepare(&optimizer, update, numbers, keep_last)
         self.prepare_slots((size + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
@@ -1028,7 +1061,8 @@ cdef int _backward(
         total = weight_of(dtheta, &data, NULL, 0, data.m)
         loss_chunk(dtheta, plan, space.dZ_other, space.dZ, space.A[plan.L - 1], Y, data.labels, data.w,
                    data.m / total, data.m)
-        backward_chunk(dtheta, plan, space, &X, 1.0 / data.m, 0, engine.retained_training, engine.step)
+        backward_chunk(dtheta, plan, space, &X, 1.0 / data.m, 0, engine.retained_training, engine.step, False)
+        finish_biases(dtheta, plan, 1.0 / data.m)
         memset(&step, 0, sizeof(step))
         for l in range(plan.L):
             step.l2, step.l1 = plan.layers[l].l2, plan.layers[l].l1

@@ -10,7 +10,7 @@
 from collections import namedtuple
 
 from libc.limits cimport INT_MAX
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -20,6 +20,9 @@ from blas cimport (
     nnk_blas_single_thread,
 )
 
+import os as _os
+from numbers import Integral
+
 import numpy as np
 
 cdef const nnk.nnk_tables *tables = nnk.nnk_choose_tables()
@@ -27,10 +30,19 @@ if tables is NULL:
     _usable = []
     while nnk.nnk_usable_isas()[len(_usable)] is not NULL:
         _usable.append(nnk.nnk_usable_isas()[len(_usable)].decode())
-    import os as _os
     raise ImportError(
         f"NNKERN_ISA={_os.environ.get('NNKERN_ISA')!r} can't be had: "
         f"this build on this processor has {', '.join(_usable)}")
+
+# Which side computes products where both can: NNKERN_GEMM=blas leaves all of them to BLAS.
+_asked = _os.environ.get("NNKERN_GEMM") or "auto"
+if _asked not in ("auto", "blas", "tiles"):
+    raise ImportError(f"NNKERN_GEMM={_asked!r} is unknown: auto, blas or tiles")
+cdef bint own_products = _asked != "blas"
+
+# Fewest rows for which our own loops take a matrix times a vector: they work along the columns.
+cdef enum:
+    GEMV_ROWS = 64
 
 # Size of a block of Z: it stays in a second-level cache beside the operands of the product.
 cdef enum:
@@ -47,8 +59,8 @@ NEEDS_Z = frozenset(
     for i in range(nnk.NNK_ACTIVATIONS) if nnk.nnk_activation_facts[i].derivative_reads_Z)
 cdef dict activation_codes = {name: code for code, name in enumerate(ACTIVATIONS)}
 
-DenseGradients = namedtuple("DenseGradients", "dZ dW db dA_prev")
-DenseGradients.__doc__ = "What dense_backward returns: dZ (n, m), dW (n, n_prev), db (n, 1), dA_prev (n_prev, m) or None."
+DenseGradients = namedtuple("DenseGradients", "dZ dW db dA_prev", module="nnkern.kernels")
+DenseGradients.__doc__ = "What dense_backward returns: dZ (n, m), dW (n, n_prev), db (n, 1), dA_prev or None."
 
 cdef object FLOAT32 = np.dtype(np.float32)
 cdef object FLOAT64 = np.dtype(np.float64)
@@ -117,37 +129,46 @@ cdef void product(
     cdef Py_ssize_t n = A.n, k = A.m, m = B.m, j
     cdef int lda = 0, ldb = 0
     cdef CBLAS_TRANSPOSE op_A, op_B
-    cdef Matrix T
     if n == 0 or m == 0:
         return
-    if beta == 0 and (k == 0 or n == 1 or m == 1):
-        # BLAS may take 0 y for y when y holds NaN
+    if k == 0 or n == 1 or m == 1:
+        # C := beta C first. BLAS may take 0 C for C where C holds NaN
         for j in range(m):
-            memset(C + j * ldc, 0, n * sizeof(real))
-        beta = 1
+            if beta == 0:
+                memset(C + j * ldc, 0, n * sizeof(real))
+            elif beta != 1:
+                table_of(C).scale(C + j * ldc, beta, n)
     if k == 0:
         return
     op_A = as_blas(A, &lda)
     op_B = as_blas(B, &ldb)
     if m == 1:
-        # one example: C = A B with B a column
-        if op_A == CblasNoTrans:
-            gemv(C, 1, CblasNoTrans, alpha, <const real *>A.data, lda, <const real *>B.data, <int>B.row if k > 1 else 1,
-                 beta, <int>n, <int>k)
-        else:
-            gemv(C, 1, CblasTrans, alpha, <const real *>A.data, lda, <const real *>B.data, <int>B.row if k > 1 else 1,
-                 beta, <int>k, <int>n)
+        # one example: C += alpha A B with B a column
+        matrix_times_vector(C, 1, alpha, <const real *>A.data, lda, op_A == CblasTrans, <const real *>B.data, B.row,
+                            n, k)
     elif n == 1:
-        # one unit: Cᵀ = Bᵀ Aᵀ with Aᵀ a column
-        if op_B == CblasNoTrans:
-            gemv(C, <int>ldc, CblasTrans, alpha, <const real *>B.data, ldb, <const real *>A.data,
-                 <int>A.column if k > 1 else 1, beta, <int>k, <int>m)
-        else:
-            gemv(C, <int>ldc, CblasNoTrans, alpha, <const real *>B.data, ldb, <const real *>A.data,
-                 <int>A.column if k > 1 else 1, beta, <int>m, <int>k)
+        # one unit: Cᵀ += alpha Bᵀ Aᵀ with Aᵀ a column
+        matrix_times_vector(C, ldc, alpha, <const real *>B.data, ldb, op_B == CblasNoTrans, <const real *>A.data,
+                            A.column, m, k)
     else:
         gemm(C, <int>ldc, op_A, op_B, alpha, <const real *>A.data, lda, <const real *>B.data, ldb, beta,
              <int>n, <int>m, <int>k)
+
+
+cdef inline void matrix_times_vector(
+    real *y, Py_ssize_t inc_y, real alpha, const real *A, int lda, bint transpose, const real *x, Py_ssize_t inc_x,
+    Py_ssize_t n, Py_ssize_t k,
+) noexcept nogil:
+    """y (n) += alpha op(A) x (k), A stored as op says. Our own loops take what is contiguous, BLAS the rest."""
+    if transpose:
+        if own_products and k >= GEMV_ROWS and inc_x == 1:
+            table_of(y).dots(y, inc_y, A, lda, x, alpha, k, n)
+        else:
+            gemv(y, <int>inc_y, CblasTrans, alpha, A, lda, x, <int>inc_x if k > 1 else 1, <real>1, <int>k, <int>n)
+    elif own_products and n >= GEMV_ROWS and inc_y == 1:
+        table_of(y).add_columns(y, A, lda, x, inc_x, alpha, n, k)
+    else:
+        gemv(y, <int>inc_y, CblasNoTrans, alpha, A, lda, x, <int>inc_x if k > 1 else 1, <real>1, <int>n, <int>k)
 
 
 cdef inline Py_ssize_t block_columns(Py_ssize_t n, int itemsize) noexcept nogil:
@@ -232,6 +253,15 @@ cdef int activation_code(activation) except -1:
     return code
 
 
+cdef int check_threads(threads) except -1:
+    if threads is not None:
+        if isinstance(threads, bool) or not isinstance(threads, Integral):
+            raise ValueError(f"threads must be an integer >= 1 or None; got {threads!r}")
+        if threads < 1:
+            raise ValueError(f"threads must be an integer >= 1 or None; got {threads}")
+    return 0
+
+
 cdef double checked_slope(negative_slope) except? -1:
     cdef double slope = negative_slope
     if not 0 <= slope < float("inf"):
@@ -286,9 +316,8 @@ cdef object output(str name, out, tuple shape, dtype, inputs):
         raise ValueError(f"{name} is read-only")
     if not is_aligned(out):
         raise ValueError(f"{name} must be aligned")
-    for stride, size in zip(out.strides, shape, strict=True):
-        if stride == 0 and size > 1:
-            raise ValueError(f"{name} is a broadcast array: several of its entries share one place in memory")
+    if out.size > 1 and any([stride == 0 and size > 1 for stride, size in zip(out.strides, shape, strict=True)]):
+        raise ValueError(f"{name} is a broadcast array: several of its entries share one place in memory")
     for other_name, other in inputs:
         if other is not None and np.may_share_memory(out, other):
             raise ValueError(f"{name} overlaps {other_name} in memory")
@@ -360,6 +389,7 @@ def dense_forward(W, A_prev, b, activation, *, out=None, return_Z=False, negativ
     """
     cdef int code = activation_code(activation)
     cdef double slope = checked_slope(negative_slope)
+    check_threads(threads)
     dtype = dtype_of("W", W)
     W = operand("W", W, dtype, "(n, n_prev)")
     A_prev = operand("A_prev", A_prev, dtype, "(n_prev, m)")
@@ -496,6 +526,7 @@ def dense_backward(dA, W, A_prev, A, activation, *, Z=None, need_dA_prev=True, o
     """
     cdef int code = activation_code(activation)
     cdef double slope = checked_slope(negative_slope)
+    check_threads(threads)
     dtype = dtype_of("dA", dA)
     dA = operand("dA", dA, dtype, "(n, m)")
     W = operand("W", W, dtype, "(n, n_prev)")
@@ -533,7 +564,7 @@ cdef object _dense_backward(
                          f"got ({H.n}, {H.m})")
     dtype = FLOAT32 if real is float else FLOAT64
     cdef list inputs = []
-    if out != (None, None, None, None):
+    if any([array is not None for array in out]):
         inputs = [("dA", dA_view.base), ("W", W_view.base), ("A_prev", A_prev_view.base),
                   ("Z" if reads_Z else "A", H_view.base)]
     if not need_dA_prev and out[3] is not None:
@@ -1037,6 +1068,7 @@ def build_config():
         "blas": NNK_BLAS_NAME.decode(),
         "blas_config": nnk_blas_config().decode(),
         "blas_core": nnk_blas_core().decode(),
+        "gemm": _asked,
         "isa": tables.isa.decode(),
         "usable_isas": usable,
         "vector_bytes": tables.vector_bytes,

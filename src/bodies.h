@@ -4,6 +4,7 @@
 #include "epilogue.h"
 #include "losses.h"
 #include "update.h"
+#include "gemv.h"
 #include "flat.h"
 
 #undef LANES

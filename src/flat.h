@@ -110,6 +110,8 @@ static const nnk_table NAME(table) = {
     .update = {ENTRY(penalise), ENTRY(sgd), ENTRY(momentum), ENTRY(nesterov), ENTRY(adam), ENTRY(rmsprop), ENTRY(adagrad)},
 #undef ENTRY
     .cross_entropy = NAME(cross_entropy),
+    .dots = NAME(dots),
+    .add_columns = NAME(add_columns),
     .dropout = NAME(dropout),
     .gather = NAME(gather),
     .scatter = NAME(scatter),

@@ -40,8 +40,7 @@ def remez(f, weight, lo, hi, degrees, rounds=12, grid=1200):
         peaks = [
             i
             for i in range(grid + 1)
-            if (i == 0 or abs(es[i]) >= abs(es[i - 1]))
-            and (i == grid or abs(es[i]) >= abs(es[i + 1]))
+            if (i == 0 or abs(es[i]) >= abs(es[i - 1])) and (i == grid or abs(es[i]) >= abs(es[i + 1]))
         ]
         picked = []
         for i in peaks:

@@ -70,6 +70,12 @@ typedef struct {
                             double scale, ptrdiff_t n, ptrdiff_t m);
     /* One step over a segment; returns l2/2 Σθ² + l1 Σ|θ| of the θ before it. s1, s2 where the update has them. */
     double (*update[NNK_UPDATES])(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t count);
+    /* y (columns) += alpha Aᵀ x and y (rows) += alpha A x for A (rows, columns); strides in entries; x of the first and y
+     * of the second contiguous */
+    void (*dots)(void *y, ptrdiff_t inc_y, const void *A, ptrdiff_t lda, const void *x, double alpha, ptrdiff_t rows,
+                 ptrdiff_t columns);
+    void (*add_columns)(void *y, const void *A, ptrdiff_t lda, const void *x, ptrdiff_t inc_x, double alpha,
+                        ptrdiff_t rows, ptrdiff_t columns);
     /* out = in ⊙ mask / (1 - p): entry i is kept where the generator's 32 bits at (key, stream, first + i) are not below
      * p 2³²; out may be in */
     void (*dropout)(void *out, const void *in, uint64_t key, uint64_t stream, uint64_t first, double p, ptrdiff_t count);

@@ -47,6 +47,12 @@ cdef extern from "nnk.h" nogil:
             void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w, double scale,
             Py_ssize_t n, Py_ssize_t m) noexcept nogil
         nnk_update update[1]
+        void dots(
+            void *y, Py_ssize_t inc_y, const void *A, Py_ssize_t lda, const void *x, double alpha,
+            Py_ssize_t rows, Py_ssize_t columns) noexcept nogil
+        void add_columns(
+            void *y, const void *A, Py_ssize_t lda, const void *x, Py_ssize_t inc_x, double alpha,
+            Py_ssize_t rows, Py_ssize_t columns) noexcept nogil
         void dropout(
             void *out, const void *in_, uint64_t key, uint64_t stream, uint64_t first, double p,
             Py_ssize_t count) noexcept nogil

@@ -1,0 +1,176 @@
+"""The list of what is timed: training cases, inference cases, their data and their work.
+
+Every other file of this folder reads it; a case that isn't here isn't measured. Data are
+generated from fixed seeds, so that each side can make its own copy of the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """Mini-batch gradient descent on a dense network; one batch is one step.
+
+    The output is one sigmoid unit with binary cross-entropy, or softmax with cross-entropy.
+    """
+
+    name: str
+    n: tuple[int, ...]  # n[0] inputs, then the units of each layer
+    activation: str  # of the hidden layers
+    batch: int
+    examples: int
+    shuffle: bool = False
+    slow: bool = False  # seconds for one epoch: left out of --quick
+    # A power of two, so that it is the same number in float32 and float64.
+    learning_rate: float = 0.0078125
+
+    @property
+    def output(self) -> str:
+        return "sigmoid" if self.n[-1] == 1 else "softmax"
+
+    @property
+    def loss(self) -> str:
+        return "binary_cross_entropy" if self.n[-1] == 1 else "cross_entropy"
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        """One name per layer, the output's last."""
+        return (self.activation,) * (len(self.n) - 2) + (self.output,)
+
+    @property
+    def full_batch(self) -> bool:
+        return self.batch >= self.examples
+
+    @property
+    def steps(self) -> int:
+        """Steps of one epoch."""
+        return -(-self.examples // self.batch)
+
+    @property
+    def flops(self) -> float:
+        """Of the products of an average step: forward, dW, and dA for all layers but the first."""
+        weights = [n * n_prev for n_prev, n in zip(self.n, self.n[1:], strict=False)]
+        per_example = 2 * (3 * sum(weights) - weights[0])
+        return per_example * self.examples / self.steps
+
+    @property
+    def shape(self) -> str:
+        size = f"full {self.batch}" if self.full_batch else str(self.batch)
+        hidden = f" {self.activation}" if len(self.n) > 2 else ""
+        return "-".join(map(str, self.n)) + f"{hidden}, {size}" + " shuffled" * self.shuffle
+
+    def first(self, steps: int) -> TrainingCase:
+        """The same case on the examples of its first `steps` batches alone."""
+        return replace(self, examples=min(self.examples, steps * self.batch))
+
+
+@dataclass(frozen=True)
+class InferenceCase:
+    """Prediction of one batch by a relu network with a softmax output."""
+
+    name: str
+    n: tuple[int, ...]
+    batches: tuple[int, ...] = (1, 32, 1024)
+    activation: str = "relu"
+
+    @property
+    def output(self) -> str:
+        return "softmax"
+
+    @property
+    def activations(self) -> tuple[str, ...]:
+        return (self.activation,) * (len(self.n) - 2) + (self.output,)
+
+    @property
+    def flops(self) -> float:
+        """Of the products, for one example."""
+        return 2.0 * sum(n * n_prev for n_prev, n in zip(self.n, self.n[1:], strict=False))
+
+    @property
+    def shape(self) -> str:
+        return "-".join(map(str, self.n))
+
+
+TRAINING = (
+    TrainingCase("logreg", (12288, 1), "relu", 209, 209),
+    TrainingCase("planar", (2, 4, 1), "tanh", 400, 400),
+    TrainingCase("cat", (12288, 20, 7, 5, 1), "relu", 209, 209),
+    TrainingCase("digits", (64, 64, 10), "relu", 32, 1792),
+    TrainingCase("mnist128", (784, 128, 10), "relu", 64, 6400),
+    TrainingCase("mnist512", (784, 512, 512, 10), "relu", 256, 5120),
+    TrainingCase("wide", (1024, 4096, 4096, 1024), "relu", 1024, 2048, slow=True),
+    TrainingCase("tab", (20, 256, 256, 1), "relu", 128, 6400),
+    TrainingCase("tanh", (64, 256, 256, 64), "tanh", 256, 5120),
+    TrainingCase("shuffled", (784, 128, 10), "relu", 64, 60000, shuffle=True),
+)
+
+INFERENCE = (
+    InferenceCase("digits", (64, 64, 10)),
+    InferenceCase("control", (17, 64, 64, 6)),
+    InferenceCase("mnist128", (784, 128, 10)),
+    InferenceCase("mnist512", (784, 512, 512, 10)),
+)
+
+# For the tests of the benchmarks: every mechanism, no work.
+TINY_TRAINING = (
+    TrainingCase("tiny-relu", (7, 6, 5, 3), "relu", 8, 40),
+    TrainingCase("tiny-tanh", (3, 5, 1), "tanh", 20, 20),
+    TrainingCase("tiny-shuffled", (7, 6, 3), "relu", 8, 44, shuffle=True),
+)
+TINY_INFERENCE = (InferenceCase("tiny", (7, 6, 3), batches=(1, 5)),)
+
+ALL = TRAINING + INFERENCE + TINY_TRAINING + TINY_INFERENCE
+
+
+def training_case(name: str) -> TrainingCase:
+    return next(case for case in TRAINING + TINY_TRAINING if case.name == name)
+
+
+def inference_case(name: str) -> InferenceCase:
+    return next(case for case in INFERENCE + TINY_INFERENCE if case.name == name)
+
+
+def examples(n_x: int, m: int, seed: int = 1) -> np.ndarray:
+    """X of shape (n_x, m), float32, examples contiguous."""
+    return np.random.default_rng(seed).standard_normal((m, n_x), dtype=np.float32).T
+
+
+def data(case: TrainingCase) -> tuple[np.ndarray, np.ndarray]:
+    """X (n_x, m) float32 with examples contiguous, and integer labels (m,).
+
+    A linear teacher gives the labels; a tenth of them is random, so that no network gets to
+    saturate however long it is timed.
+    """
+    X = examples(case.n[0], case.examples)
+    rng = np.random.default_rng(2)
+    classes = max(case.n[-1], 2)
+    teacher = rng.standard_normal((classes, case.n[0]), dtype=np.float32)
+    labels = np.argmax(teacher @ X, axis=0)
+    random = rng.random(case.examples) < 0.1
+    labels[random] = rng.integers(0, classes, np.count_nonzero(random))
+    return X, labels
+
+
+def initial(case: TrainingCase | InferenceCase) -> dict[str, np.ndarray]:
+    """W1 (n1, n0), b1 (n1, 1), ... float32. Biases aren't zero: one that is lost must show."""
+    rng = np.random.default_rng(3)
+    parameters = {}
+    for layer, (n_prev, n) in enumerate(zip(case.n, case.n[1:], strict=False), 1):
+        gain = 2.0 if case.activation == "relu" else 1.0
+        W = rng.standard_normal((n, n_prev)) * np.sqrt(gain / n_prev)
+        parameters[f"W{layer}"] = W.astype(np.float32)
+        parameters[f"b{layer}"] = (0.1 * rng.standard_normal((n, 1))).astype(np.float32)
+    return parameters
+
+
+def one_hot(labels: np.ndarray, classes: int, dtype) -> np.ndarray:
+    """Y (n_y, m) with examples contiguous; for one class the labels themselves."""
+    if classes == 1:
+        return labels[:, None].astype(dtype).T
+    Y = np.zeros((labels.size, classes), dtype)
+    Y[np.arange(labels.size), labels] = 1
+    return Y.T

@@ -1,0 +1,70 @@
+"""Prediction of 1, 32 and 1024 examples: one call of each side."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import cases
+import numpy as np
+import reference
+from reference import Disagreement, compare
+from sides import Missing, Session, SideError, alternate, progress
+from training import select
+
+
+def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
+    row = {
+        "case": case.name,
+        "shape": case.shape,
+        "batch": batch,
+        "dtype": session.dtype,
+        "threads": session.threads,
+        "flops": case.flops * batch,
+        "sides": {},
+    }
+    X = cases.examples(case.n[0], batch)
+    value, bound = reference.predict(case, X, cases.initial(case), session.dtype)
+    once = {}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "A.npy"
+        for name, side in session.sides.items():
+            entry = row["sides"][name] = {}
+            try:
+                seconds = side.ask(
+                    "inference",
+                    case=case.name,
+                    batch=batch,
+                    dtype=session.dtype,
+                    threads=session.threads,
+                    to=str(file),
+                )
+                came = np.load(file)
+                if came.dtype != session.dtype:
+                    raise Disagreement(f"{name}, {case.name}: {came.dtype}, not {session.dtype}")
+                compare(f"{name}, {case.name} with {batch} examples", came, value, bound)
+                once[name] = seconds
+                entry["form"] = side.ask("form")
+            except Disagreement as error:
+                entry["wrong"] = str(error)
+                progress(f"WRONG: {error}")
+            except Missing as reason:
+                entry["missing"] = str(reason)
+            except SideError as error:
+                entry["failed"] = str(error)
+                progress(f"FAILED: {error}")
+    calls = {name: lambda calls, side=session.sides[name]: side.ask("calls", calls=calls) for name in once}
+    if calls:
+        times, row["calls_per_round"] = alternate(calls, once, session.short_rounds, session.short_budget)
+        for name, lists in times.items():
+            row["sides"][name] |= lists
+    return row
+
+
+def run(session: Session, chosen: list[str] | None) -> list[dict]:
+    rows = []
+    for case in select(cases.INFERENCE, cases.TINY_INFERENCE, chosen):
+        progress(f"inference {case.name}")
+        rows += [measure(case, batch, session) for batch in case.batches]
+        session.measure_limit()
+    return rows

@@ -1,0 +1,48 @@
+"""The sides of a comparison, one file each: with_<name>.py defines a class Side.
+
+A side runs in a process of its own (side.py), set up as a user who knows the library would. To
+add one, write with_<name>.py; the runner finds it by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Protocol
+
+import numpy as np
+from cases import InferenceCase, TrainingCase
+
+
+class Unsupported(Exception):
+    """The library can't do this case; the table shows a dash."""
+
+
+class SideProtocol(Protocol):
+    library: ClassVar[str]
+
+    def describe(self) -> dict:
+        """Version, kernel set and threads really in use: {"version": ..., "kernels": ...}."""
+
+    def prepare_training(self, case: TrainingCase, dtype: str, threads: int, X: np.ndarray, labels: np.ndarray) -> None:
+        """Convert X (n_x, m) and labels (m,) to what the library likes best; build the network."""
+
+    def load(self, parameters: dict[str, np.ndarray]) -> None:
+        """Set {"W1": (n1, n0), "b1": (n1, 1), ...}, float32, before each round; not timed."""
+
+    def train(self, epochs: int) -> list[float] | None:
+        """Plain SGD over contiguous batches in order (shuffled anew in each epoch if the case
+        says so). Each epoch's mean cost before its updates, None where the library keeps none.
+        """
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The trained parameters, in the form that load takes."""
+
+    def predictor(
+        self,
+        case: InferenceCase,
+        dtype: str,
+        threads: int,
+        parameters: dict[str, np.ndarray],
+        X: np.ndarray,
+    ) -> tuple[Callable[[], object], Callable[[], np.ndarray]]:
+        """A call that predicts X (n_x, batch), timed; one that predicts and gives (n_y, batch)."""

@@ -1,0 +1,53 @@
+"""nnkern: `fit` as a user calls it; `predict` with `out=` on an array that fits."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+import nnkern as nk
+
+
+class Side:
+    library = "nnkern"
+
+    def describe(self) -> dict:
+        config = nk.show_config().to_dict()
+        threads, version = config.pop("threads"), config.pop("version")
+        return {"version": version, "kernels": config, "threads": threads}
+
+    def network(self, case, dtype, threads):
+        nk.set_num_threads(threads)
+        layers = [nk.Dense(n, name) for n, name in zip(case.n[1:], case.activations, strict=True)]
+        loss = "binary_cross_entropy" if case.output == "sigmoid" else "cross_entropy"
+        return nk.Network(layers, loss, n_x=case.n[0], dtype=dtype, seed=0)
+
+    def prepare_training(self, case, dtype, threads, X, labels):
+        self.net = self.network(case, dtype, threads)
+        X = np.asarray(X, dtype, order="F")
+        self.fit = partial(
+            self.net.fit,
+            X,
+            labels,
+            batch_size=None if case.full_batch else case.batch,
+            shuffle=case.shuffle,
+            optimizer=nk.SGD(case.learning_rate),
+        )
+
+    def load(self, parameters):
+        self.net.set_parameters(parameters)
+
+    def train(self, epochs):
+        return self.fit(epochs=epochs)["cost"]
+
+    def parameters(self):
+        return dict(self.net.parameters)
+
+    def predictor(self, case, dtype, threads, parameters, X):
+        net = self.network(case, dtype, threads)
+        net.set_parameters(parameters)
+        X = np.asarray(X, dtype, order="F")
+        A = np.empty((case.n[-1], X.shape[1]), dtype, order="F")
+        predict = partial(net.predict, X, out=A)
+        return predict, lambda: predict().copy()

@@ -1,0 +1,133 @@
+"""Verify, then time nnkern beside its peers: python benchmarks/run.py --help"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cases
+import inference
+import kernels
+import machine
+import report
+import training
+from sides import UNSET, Missing, Session, SideError, cores, installed_sides
+
+OURS = "nnkern"
+GROUPS = {
+    "kernels": (kernels.run, "One layer, one thread, µs per call"),
+    "training": (training.run, "One step of the whole fit, µs"),
+    "inference": (inference.run, "One prediction, µs"),
+}
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}")
+    parser.add_argument("--quick", action="store_true", help="under a minute; no slow cases")
+    parser.add_argument("--case", action="append", metavar="NAME", help="only this case; repeat")
+    parser.add_argument(
+        "--side",
+        action="append",
+        metavar="NAME",
+        help="only these sides (a name, or the path of a side's file); repeat. "
+        f"There are {', '.join(installed_sides())}",
+    )
+    parser.add_argument("--threads", type=int, default=1, help="0: all there are; default 1")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="quote processor time: on a machine that isn't idle, for one thread",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
+    options = parser.parse_args(argv)
+    for group in options.groups:
+        if group not in GROUPS:
+            parser.error(f"unknown group {group!r}: there are {', '.join(GROUPS)}")
+    known = {case.name for case in cases.ALL}
+    for name in options.case or ():
+        if name not in known:
+            parser.error(f"unknown case {name!r}: there are {', '.join(sorted(known))}")
+    if options.threads < 0:
+        parser.error("--threads takes a number from 0")
+    if options.cpu_time and options.threads != 1:
+        parser.error("--cpu-time tells nothing about several threads")
+    options.groups = options.groups or list(GROUPS)
+    options.threads = options.threads or cores()
+    if options.threads != 1 and "kernels" in options.groups:
+        # That comparison is of one thread by definition.
+        options.groups.remove("kernels")
+    return options
+
+
+def header(result: dict) -> str:
+    found = result["machine"]
+    sizes = ", ".join(f"{name} {size}" for name, size in found["caches"].items())
+    lines = [f"{found['cpu']}, {found['cores']} cores, {sizes}; Python {found['python']}"]
+    for name, side in result["sides"].items():
+        lines.append(f"{name} {side['version']}: {side['kernels']}, {side['threads']} threads")
+    lines += [f"{name}: not measured: {reason}" for name, reason in result["missing"].items()]
+    where = f"processor {result['core']}" if result["core"] != "-" else "no processor of its own"
+    lines.append(f"{result['dtype']}, {result['threads']} thread(s), {where}; unset for all sides: " + ", ".join(UNSET))
+    if result["limit"]:
+        lines.append(
+            f"limit: {result['limit'] / 1e9:.0f} GF/s, numpy's best product of 1024^3 in this "
+            "run, a stand-in for the FMA limit"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
+    start = time.perf_counter()
+    result = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(["benchmarks/run.py", *(sys.argv[1:] if argv is None else argv)]),
+        "machine": machine.describe(),
+        "threads": options.threads,
+        "dtype": options.dtype,
+        "groups": {},
+    }
+    failed = False
+    with Session(options.side or installed_sides(), options.threads, options.dtype, options.quick) as session:
+        result |= {"core": session.core, "missing": session.missing}
+        session.measure_limit()
+        for group in options.groups:
+            try:
+                result["groups"][group] = GROUPS[group][0](session, options.case)
+            except (Missing, SideError) as error:
+                result["groups"][group] = []
+                session.missing[group] = str(error)
+                failed = True
+        result |= {"sides": session.described, "limit": session.limit}
+        names = list(session.sides)
+    # Without the library itself nothing was compared.
+    failed |= OURS in session.missing
+    print(header(result))
+    kind = "cpu_seconds" if options.cpu_time else "seconds"
+    for group, rows in result["groups"].items():
+        for row in rows:
+            report.summarise(row, OURS, session.limit, kind)
+        columns = list(rows[0]["sides"]) if group == "kernels" and rows else names
+        title = GROUPS[group][1] + " of processor time" * options.cpu_time
+        print(report.table(title, rows, columns))
+        print(report.verdict(rows, OURS))
+        wrong = report.wrong(rows)
+        failed |= bool(wrong)
+        for text in wrong:
+            print(f"not timed: {text}")
+    result["seconds"] = time.perf_counter() - start
+    result["machine"]["load_after"] = machine.describe()["load"]
+    print(f"{result['seconds']:.0f} s")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

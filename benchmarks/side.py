@@ -1,0 +1,130 @@
+"""One side of a comparison in a process of its own: python side.py FILE CORE
+
+FILE defines the class Side (see peers/__init__.py), CORE is the processor to stay on, or "-". Each
+line on standard input is a JSON object whose "do" names a command; each gets one JSON line back,
+{"ok": ...}, {"unsupported": reason} or {"error": text}. What the library prints itself goes to
+standard error. sides.py is the other end.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import json
+import os
+import sys
+import traceback
+from dataclasses import replace
+from itertools import repeat
+
+CORE = sys.argv[2]
+# Before the library is loaded: it may size its pool from the processors it is given.
+if CORE != "-":
+    os.sched_setaffinity(0, {int(CORE)})
+
+import numpy as np  # noqa: E402
+from cases import data, examples, inference_case, initial, training_case  # noqa: E402
+from clock import Clock  # noqa: E402
+from peers import Unsupported  # noqa: E402
+
+
+def load_side(path: str):
+    spec = importlib.util.spec_from_file_location("peers.this_side", path)
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look their module up there.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module.Side()
+
+
+class Commands:
+    """What the runner may ask for; each method takes the JSON object's other members."""
+
+    def __init__(self, side):
+        self.side = side
+
+    def describe(self):
+        return {
+            "library": self.side.library,
+            "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+            **self.side.describe(),
+        }
+
+    def form(self):
+        """Which of several ways the side chose for the case in hand, if it has a choice."""
+        form = getattr(self.side, "form", None)
+        return form and str(form)
+
+    def training(self, case, dtype, threads):
+        self.case, self.dtype, self.threads = training_case(case), dtype, threads
+        self.X, self.labels = data(self.case)
+        self.initial = initial(self.case)
+
+    def first_steps(self, steps, epochs, to, learning_rate=None):
+        """Train on the first batches alone; parameters go to the file `to`, costs come back."""
+        case = self.case.first(steps)
+        if learning_rate is not None:
+            case = replace(case, learning_rate=learning_rate)
+        X, labels = self.X[:, : case.examples], self.labels[: case.examples]
+        self.side.prepare_training(case, self.dtype, self.threads, X, labels)
+        self.side.load(self.initial)
+        costs = self.side.train(epochs)
+        np.savez(to, **self.side.parameters())
+        return costs and [float(cost) for cost in costs]
+
+    def ready(self):
+        """Prepare the whole data set; times of one epoch."""
+        self.side.prepare_training(self.case, self.dtype, self.threads, self.X, self.labels)
+        return self.round(1)
+
+    def round(self, epochs):
+        """Times of so many epochs from the initial parameters."""
+        self.side.load(self.initial)
+        clock = Clock()
+        self.side.train(epochs)
+        return clock.read()
+
+    def inference(self, case, batch, dtype, threads, to):
+        """Predict once into the file `to`; times of one call."""
+        case = inference_case(case)
+        X = examples(case.n[0], batch)
+        self.call, result = self.side.predictor(case, dtype, threads, initial(case), X)
+        np.save(to, result())
+        return self.calls(1)
+
+    def calls(self, calls):
+        """Times of so many predictions."""
+        call = self.call
+        clock = Clock()
+        for _ in repeat(None, calls):
+            call()
+        return clock.read()
+
+    def gemm_rate(self, dtype, threads):
+        return self.side.gemm_rate(dtype, threads)
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    gc.disable()
+    try:
+        commands = Commands(load_side(sys.argv[1]))
+    except ImportError as error:
+        print(json.dumps({"unsupported": str(error)}), file=answers)
+        return
+    print(json.dumps({"ok": None}), file=answers)
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"ok": getattr(commands, request.pop("do"))(**request)}
+        except Unsupported as reason:
+            answer = {"unsupported": str(reason)}
+        except Exception as error:
+            traceback.print_exc()
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What the test modules share: hypothesis profiles, memory layouts, the comparison with a bound.
+
+Nothing here knows the library or the equations; those are in reference.py.
+"""
+
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+# The oracle is imported as `reference` under every import mode of pytest; nnkern is the installed package, never the
+# uncompiled folder beside this one, which `python -m pytest` puts on the path.
+HERE = Path(__file__).resolve().parent
+os.environ["PYTHONSAFEPATH"] = "1"  # for the processes that tests start
+sys.path[:] = [str(HERE), *(place for place in sys.path if Path(place).resolve() not in (HERE, HERE.parent))]
+
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=60)
+settings.register_profile("full", deadline=None, max_examples=1500)
+settings.load_profile(os.environ.get("NNKERN_TEST_PROFILE", "quick"))
+
+# One below, at and one above the widths of vectors and tiles.
+SIZES = (0, 1, 2, 3, 5, 7, 8, 9, 13, 14, 15, 16, 17, 31, 32, 33, 63, 64, 65)
+
+DTYPES = (np.dtype("float32"), np.dtype("float64"))
+
+
+@pytest.fixture(params=DTYPES, ids=str)
+def dtype(request):
+    return request.param
+
+
+# ---- layouts: the same values in another arrangement of memory ----
+# Cells around a view are NaN, so that a kernel that reads or writes beside it shows.
+
+
+def _strided(a):
+    view = np.full((2 * a.shape[0], 3 * a.shape[1]), np.nan, a.dtype)[::2, ::3]
+    view[...] = a
+    return view
+
+
+def _padded(a):
+    n, m = a.shape
+    view = np.full((n + 3, m + 5), np.nan, a.dtype)[2 : 2 + n, 1 : 1 + m]
+    view[...] = a
+    return view
+
+
+def _misaligned(a):
+    view = np.ndarray(a.shape, a.dtype, np.zeros(a.nbytes + 1, np.uint8), offset=1)
+    view[...] = a
+    return view
+
+
+def _read_only(a):
+    a = a.copy()
+    a.flags.writeable = False
+    return a
+
+
+WRITABLE_LAYOUTS = {
+    "C": lambda a: np.array(a, order="C"),
+    "F": lambda a: np.array(a, order="F"),
+    "reversed": lambda a: np.array(a[::-1, ::-1], order="C")[::-1, ::-1],
+    "rows reversed, F": lambda a: np.array(a[::-1], order="F")[::-1],
+    "strided": _strided,
+    "strided, transposed": lambda a: _strided(a.T).T,
+    "padded": _padded,
+    "padded, transposed": lambda a: _padded(a.T).T,
+}
+UNUSUAL_LAYOUTS = {
+    "misaligned": _misaligned,
+    "misaligned, transposed": lambda a: _misaligned(a.T).T,
+    "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder("S")),
+}
+LAYOUTS = {
+    **WRITABLE_LAYOUTS,
+    **UNUSUAL_LAYOUTS,
+    "read-only": _read_only,
+    "one column broadcast": lambda a: np.broadcast_to(a[:, :1], a.shape) if a.size else a,
+    "one row broadcast": lambda a: np.broadcast_to(a[:1], a.shape) if a.size else a,
+    "one number broadcast": lambda a: np.broadcast_to(a[:1, :1], a.shape) if a.size else a,
+}
+"""name -> function of an array; a broadcast layout keeps the first column, row or number only."""
+
+
+def root(a):
+    """The array that owns the memory of `a`."""
+    while isinstance(a.base, np.ndarray):
+        a = a.base
+    return a
+
+
+@contextmanager
+def unmodified(*arrays):
+    """Asserts that the whole memory behind each array is the same, bit for bit, afterwards."""
+    before = [root(a).tobytes() for a in arrays]
+    yield
+    for number, (a, bytes_before) in enumerate(zip(arrays, before, strict=True)):
+        assert root(a).tobytes() == bytes_before, f"argument {number} was written to"
+
+
+def prefilled(shape, dtype, layout="F"):
+    """An array for `out=` that holds NaN everywhere, around it too."""
+    return LAYOUTS[layout](np.full(shape, np.nan, dtype))
+
+
+def assert_only_inside(view):
+    """Asserts that memory around a `prefilled` view is NaN still; fills the view with NaN again."""
+    view[...] = np.nan
+    assert np.isnan(root(view)).all(), "memory around the view was written to"
+
+
+# ---- comparison with a bound ----
+
+
+class Comparison:
+    """compare(actual, expected, bound): |actual - expected| <= bound in each entry, NaN for NaN.
+
+    Counts what it saw: a module whose outputs are mostly zeros compares nothing worth comparing.
+    """
+
+    def __init__(self):
+        self.entries = self.nonzero = 0
+
+    def __call__(self, actual, expected, bound, what=""):
+        actual, expected = np.asarray(actual), np.asarray(expected)
+        assert actual.shape == expected.shape, f"{what}: {actual.shape}, not {expected.shape}"
+        self.entries += expected.size
+        self.nonzero += np.count_nonzero(expected)
+        with np.errstate(invalid="ignore"):
+            difference = np.abs(actual.astype(np.float64) - expected)
+        bound = np.broadcast_to(bound, expected.shape)
+        same = (np.isnan(actual) & np.isnan(expected)) | (actual == expected)
+        bad = ~(same | (difference <= bound))
+        if bad.any():
+            first = tuple(int(k) for k in np.argwhere(bad)[0])
+            pytest.fail(
+                f"{what}: {np.count_nonzero(bad)} of {bad.size} entries out of bounds,"
+                f" first at {first}: {actual[first]!r}, expected {expected[first]!r}"
+                f" within {bound[first]:.3g}, off by {difference[first]:.3g}"
+            )
+
+
+@pytest.fixture(scope="module")
+def compare():
+    comparison = Comparison()
+    yield comparison
+    assert comparison.nonzero >= 0.3 * comparison.entries, "the outputs compared are mostly zeros"

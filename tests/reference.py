@@ -1,0 +1,561 @@
+"""The slow oracle: the equations of the library's notation in float64 numpy, as on paper.
+
+It knows nothing of nnkern and takes no short cut; the tests hold every kernel, gradient and
+optimizer step against it. One example is a column: X (n_x, m), W (n, n_prev), b (n, 1), Z and
+A (n, m). The second half holds the error bounds that such comparisons may use; both the kernel and
+the oracle round, so every bound counts the roundings of both.
+
+Source of the bounds: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., ch. 3.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+F64 = np.float64
+
+
+# ---- activations: g, g' from z, g' from a ----
+
+
+class Activation(NamedTuple):
+    """An elementwise activation; every function takes (array, negative_slope)."""
+
+    g: Callable
+    derivative_of_z: Callable
+    derivative_of_a: Callable
+    steepest: Callable
+    """(z, delta) -> the point of [z - delta, z + delta] where |g'| is largest."""
+    ulps: float
+    """How far a kernel's g may be from the exact value of g, in units in the last place."""
+
+
+def _sigmoid(z, _=None):
+    e = np.exp(-np.abs(z))
+    return np.where(z < 0, e, 1.0) / (1.0 + e)
+
+
+def _nearest_to_zero(z, delta):
+    return np.maximum(np.abs(z) - delta, 0.0)
+
+
+def _rightmost(z, delta):
+    return z + delta
+
+
+ELEMENTWISE = {
+    "linear": Activation(
+        g=lambda z, _: z,
+        derivative_of_z=lambda z, _: np.ones_like(z),
+        derivative_of_a=lambda a, _: np.ones_like(a),
+        steepest=_rightmost,
+        ulps=0,
+    ),
+    "sigmoid": Activation(
+        g=_sigmoid,
+        derivative_of_z=lambda z, _: _sigmoid(z) * _sigmoid(-z),
+        derivative_of_a=lambda a, _: a * (1 - a),
+        steepest=_nearest_to_zero,
+        ulps=4,
+    ),
+    "tanh": Activation(
+        g=lambda z, _: np.tanh(z),
+        derivative_of_z=lambda z, _: 1 - np.tanh(z) ** 2,
+        derivative_of_a=lambda a, _: 1 - a**2,
+        steepest=_nearest_to_zero,
+        ulps=4,
+    ),
+    "relu": Activation(
+        g=lambda z, _: np.where(z < 0, 0.0, z),
+        derivative_of_z=lambda z, _: np.where(z <= 0, 0.0, 1.0),
+        derivative_of_a=lambda a, _: np.where(a <= 0, 0.0, 1.0),
+        steepest=_rightmost,
+        ulps=0,
+    ),
+    # The slope itself is rounded to the kernel's dtype, then the product is: 1 ULP each at most.
+    "leaky_relu": Activation(
+        g=lambda z, slope: np.where(z < 0, slope * z, z),
+        derivative_of_z=lambda z, slope: np.where(z <= 0, slope, 1.0),
+        derivative_of_a=lambda a, slope: np.where(a <= 0, slope, 1.0),
+        steepest=_rightmost,
+        ulps=2,
+    ),
+}
+
+ACTIVATIONS = (*ELEMENTWISE, "softmax")
+
+
+def softmax(Z):
+    """A = exp(Z) / sum over units of exp(Z), each column shifted by its largest entry."""
+    Z = np.asarray(Z, F64)
+    if Z.shape[0] == 0:
+        return Z.copy()
+    E = np.exp(Z - Z.max(axis=0, keepdims=True))
+    return E / E.sum(axis=0, keepdims=True)
+
+
+def activation_forward(Z, name, negative_slope=0.01):
+    """A = g(Z)."""
+    Z = np.asarray(Z, F64)
+    return softmax(Z) if name == "softmax" else ELEMENTWISE[name].g(Z, negative_slope)
+
+
+def activation_backward(dA, A, name, negative_slope=0.01):
+    """dZ = dA * g'(Z), g' written with A; for softmax dZ = A * (dA - sum over units of dA * A)."""
+    dA, A = np.asarray(dA, F64), np.asarray(A, F64)
+    if name == "softmax":
+        return A * (dA - (dA * A).sum(axis=0, keepdims=True))
+    return dA * ELEMENTWISE[name].derivative_of_a(A, negative_slope)
+
+
+# ---- one dense layer ----
+
+
+def dense_forward(W, A_prev, b, activation, negative_slope=0.01):
+    """Z = W A_prev + b, A = g(Z); gives (A, Z)."""
+    W, A_prev, b = (np.asarray(array, F64) for array in (W, A_prev, b))
+    Z = W @ A_prev + b
+    return activation_forward(Z, activation, negative_slope), Z
+
+
+def dense_backward(dA, W, A_prev, A, activation, negative_slope=0.01):
+    """dZ = dA * g', dW = 1/m dZ A_prev^T, db = 1/m sum over columns of dZ, dA_prev = W^T dZ."""
+    W, A_prev = np.asarray(W, F64), np.asarray(A_prev, F64)
+    m = A_prev.shape[1]
+    dZ = activation_backward(dA, A, activation, negative_slope)
+    dW = dZ @ A_prev.T / max(m, 1)
+    db = dZ.sum(axis=1, keepdims=True) / max(m, 1)
+    return dZ, dW, db, W.T @ dZ
+
+
+def dense_forward_loop(W, A_prev, b, activation, negative_slope=0.01):
+    """dense_forward, one example after another and one product after another."""
+    (n, n_prev), m = W.shape, A_prev.shape[1]
+    Z, A = np.zeros((n, m)), np.zeros((n, m))
+    for i in range(m):
+        for j in range(n):
+            z = 0.0
+            for k in range(n_prev):
+                z += float(W[j, k]) * float(A_prev[k, i])
+            Z[j, i] = z + float(b[j, 0])
+        A[:, [i]] = activation_forward(Z[:, [i]], activation, negative_slope)
+    return A, Z
+
+
+def dense_backward_loop(dA, W, A_prev, A, activation, negative_slope=0.01):
+    """dense_backward, one example after another: each adds its own share to dW and db."""
+    (n, n_prev), m = W.shape, A_prev.shape[1]
+    dZ, dA_prev = np.zeros((n, m)), np.zeros((n_prev, m))
+    dW, db = np.zeros((n, n_prev)), np.zeros((n, 1))
+    for i in range(m):
+        dZ[:, [i]] = activation_backward(dA[:, [i]], A[:, [i]], activation, negative_slope)
+        for j in range(n):
+            db[j, 0] += dZ[j, i] / m
+            for k in range(n_prev):
+                dW[j, k] += dZ[j, i] * float(A_prev[k, i]) / m
+                dA_prev[k, i] += float(W[j, k]) * dZ[j, i]
+    return dZ, dW, db, dA_prev
+
+
+# ---- losses: L of each example from Z, and the derivative ----
+
+MATCHED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax"}
+"""Losses that are computed from Z together with the one output activation they belong to."""
+
+LOSSES = (*MATCHED, "squared_error", "absolute_error")
+
+
+def one_hot(labels, n_y):
+    """Labels 0..n_y-1 of shape (m,) or (1, m) as Y (n_y, m)."""
+    return (np.arange(n_y)[:, None] == np.asarray(labels).reshape(1, -1)).astype(F64)
+
+
+def log_sum_exp(Z):
+    """log of the sum over units of exp(Z), as a row (1, m)."""
+    largest = Z.max(axis=0, keepdims=True)
+    return largest + np.log(np.exp(Z - largest).sum(axis=0, keepdims=True))
+
+
+def softplus(Z):
+    """log(1 + exp(Z)) without overflow."""
+    return np.maximum(Z, 0.0) + np.log1p(np.exp(-np.abs(Z)))
+
+
+def loss(Z, Y, name, activation="linear", negative_slope=0.01):
+    """L (m,) of each example, A, and dZ, the derivative of each example's own L by its column of Z.
+
+    The cross-entropies imply their activation; the others are functions of A = g(Z).
+    """
+    Z, Y = np.asarray(Z, F64), np.asarray(Y, F64)
+    activation = MATCHED.get(name, activation)
+    A = activation_forward(Z, activation, negative_slope)
+    if name == "binary_cross_entropy":
+        # -(y log a + (1 - y) log(1 - a)) with log a = -softplus(-z), log(1 - a) = -softplus(z)
+        return (Y * softplus(-Z) + (1 - Y) * softplus(Z)).sum(axis=0), A, A - Y
+    if name == "cross_entropy":
+        # -sum y log a with log a = z - log_sum_exp(z)
+        return (Y * (log_sum_exp(Z) - Z)).sum(axis=0), A, A - Y
+    if name == "squared_error":
+        L, dA = (0.5 * (A - Y) ** 2).sum(axis=0), A - Y
+    elif name == "absolute_error":
+        L, dA = np.abs(Y - A).sum(axis=0), np.sign(A - Y)
+    else:
+        raise KeyError(name)
+    return L, A, activation_backward(dA, A, activation, negative_slope)
+
+
+def weighted_mean(L, sample_weight=None):
+    """sum of w_i L_i / sum of w_i, with w_i = 1 by default."""
+    w = np.ones(L.size) if sample_weight is None else np.asarray(sample_weight, F64)
+    return float((w * L).sum() / w.sum())
+
+
+def weight_columns(dZ, sample_weight=None):
+    """Column i times m w_i / sum(w), so that 1/m of the sum over columns is the weighted mean."""
+    if sample_weight is None:
+        return dZ
+    w = np.asarray(sample_weight, F64)
+    return dZ * (w.size * w / w.sum())
+
+
+# ---- a whole network ----
+# parameters: {"W1": (n1, n_x), "b1": (n1, 1), "W2": ...}; activations: the names, layer 1 first;
+# l2: one number, or one for each layer.
+
+
+def _l2_of_layers(l2, L):
+    return np.broadcast_to(np.asarray(l2, F64), (L,))
+
+
+def network_forward(X, parameters, activations, negative_slope=0.01):
+    """Gives the lists A and Z with A[0] = X and Z[0] = None."""
+    A, Z = [np.asarray(X, F64)], [None]
+    for layer, name in enumerate(activations, start=1):
+        W, b = parameters[f"W{layer}"], parameters[f"b{layer}"]
+        A_l, Z_l = dense_forward(W, A[-1], b, name, negative_slope)
+        A.append(A_l)
+        Z.append(Z_l)
+    return A, Z
+
+
+def penalty(parameters, L, l2=0.0):
+    """sum over layers of l2/2 times the squared norm of W; biases carry none."""
+    return sum(
+        0.5 * l2_l * float((np.asarray(parameters[f"W{layer}"], F64) ** 2).sum())
+        for layer, l2_l in enumerate(_l2_of_layers(l2, L), start=1)
+    )
+
+
+def network_cost(X, Y, parameters, activations, loss_name, l2=0.0, sample_weight=None, negative_slope=0.01):
+    """J = weighted mean of L + penalty."""
+    _, Z = network_forward(X, parameters, activations, negative_slope)
+    L, _, _ = loss(Z[-1], Y, loss_name, activations[-1], negative_slope)
+    return weighted_mean(L, sample_weight) + penalty(parameters, len(activations), l2)
+
+
+def network_backward(X, Y, parameters, activations, loss_name, l2=0.0, sample_weight=None, negative_slope=0.01):
+    """Derivatives of network_cost by every parameter: {"dW1": ..., "db1": ..., ...}."""
+    A, Z = network_forward(X, parameters, activations, negative_slope)
+    _, _, dZ = loss(Z[-1], Y, loss_name, activations[-1], negative_slope)
+    dZ = weight_columns(dZ, sample_weight)
+    l2_of = _l2_of_layers(l2, len(activations))
+    gradients = {}
+    for layer in range(len(activations), 0, -1):
+        W = np.asarray(parameters[f"W{layer}"], F64)
+        _, dW, db, dA_prev = dense_backward(dZ, W, A[layer - 1], A[layer], "linear")
+        gradients[f"dW{layer}"] = dW + l2_of[layer - 1] * W
+        gradients[f"db{layer}"] = db
+        if layer > 1:
+            dZ = activation_backward(dA_prev, A[layer - 1], activations[layer - 2], negative_slope)
+    return gradients
+
+
+def central_differences(J, theta, step=1e-5):
+    """(J(theta + step) - J(theta - step)) / (2 step) for each entry of theta, which is restored."""
+    gradient = np.empty(theta.shape)
+    for index in np.ndindex(theta.shape):
+        value = theta[index]
+        theta[index] = value + step
+        above = J()
+        theta[index] = value - step
+        below = J()
+        theta[index] = value
+        gradient[index] = (above - below) / (2 * step)
+    return gradient
+
+
+# ---- optimizers: theta, g and the state s of one parameter array ----
+
+
+class Optimizer:
+    """Keeps the state of each parameter by name; `step` changes the parameters in place."""
+
+    def __init__(self, learning_rate):
+        self.learning_rate = learning_rate
+        self.t = 0
+        self.state = {}
+
+    def step(self, parameters, gradients, learning_rate=None):
+        """One update; `learning_rate` stands for this step's rate where a schedule gives it."""
+        self.t += 1
+        alpha = self.learning_rate if learning_rate is None else learning_rate
+        for name, theta in parameters.items():
+            g = gradients["d" + name]
+            state = self.state.setdefault(name, [np.zeros(theta.shape) for _ in range(2)])
+            self.update(theta, g, state, alpha, is_weight=name.startswith("W"))
+
+    def update(self, theta, g, state, alpha, is_weight):
+        raise NotImplementedError
+
+
+class SGD(Optimizer):
+    """v := mu v - alpha g, theta := theta + v; with Nesterov theta := theta + mu v - alpha g."""
+
+    def __init__(self, learning_rate=0.1, momentum=0.0, nesterov=False):
+        super().__init__(learning_rate)
+        self.mu, self.nesterov = momentum, nesterov
+
+    def update(self, theta, g, state, alpha, is_weight):
+        v = state[0]
+        v[...] = self.mu * v - alpha * g
+        theta += self.mu * v - alpha * g if self.nesterov else v
+
+
+class Adam(Optimizer):
+    """Kingma and Ba 2015, algorithm 1; eps is added to the root of the corrected v."""
+
+    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8):
+        super().__init__(learning_rate)
+        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+
+    def update(self, theta, g, state, alpha, is_weight):
+        m, v = state
+        m[...] = self.beta1 * m + (1 - self.beta1) * g
+        v[...] = self.beta2 * v + (1 - self.beta2) * g**2
+        m_hat = m / (1 - self.beta1**self.t)
+        v_hat = v / (1 - self.beta2**self.t)
+        theta -= alpha * m_hat / (np.sqrt(v_hat) + self.eps)
+
+
+class AdamW(Adam):
+    """W := W - alpha weight_decay W for weights only, then Adam (Loshchilov and Hutter 2019)."""
+
+    def __init__(self, learning_rate=1e-3, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.01):
+        super().__init__(learning_rate, beta1, beta2, eps)
+        self.weight_decay = weight_decay
+
+    def update(self, theta, g, state, alpha, is_weight):
+        if is_weight:
+            theta -= alpha * self.weight_decay * theta
+        super().update(theta, g, state, alpha, is_weight)
+
+
+class RMSprop(Optimizer):
+    """s := a s + (1 - a) g^2, theta := theta - alpha g / (sqrt(s) + eps); not centred."""
+
+    def __init__(self, learning_rate=1e-2, alpha=0.99, eps=1e-8):
+        super().__init__(learning_rate)
+        self.smoothing, self.eps = alpha, eps
+
+    def update(self, theta, g, state, alpha, is_weight):
+        s = state[0]
+        s[...] = self.smoothing * s + (1 - self.smoothing) * g**2
+        theta -= alpha * g / (np.sqrt(s) + self.eps)
+
+
+class Adagrad(Optimizer):
+    """s := s + g^2, theta := theta - alpha g / (sqrt(s) + eps)."""
+
+    def __init__(self, learning_rate=1e-2, eps=1e-10):
+        super().__init__(learning_rate)
+        self.eps = eps
+
+    def update(self, theta, g, state, alpha, is_weight):
+        s = state[0]
+        s += g**2
+        theta -= alpha * g / (np.sqrt(s) + self.eps)
+
+
+# ---- the same cost in torch, for its autograd and its optimizers ----
+
+
+def torch_cost(X, Y, theta, activations, loss_name, l2=0.0, sample_weight=None):
+    """network_cost as a torch scalar; theta holds torch's leaves by name."""
+    import torch  # an optional second opinion: only tests that have it call this
+
+    functional = torch.nn.functional
+    g = {
+        "linear": lambda Z: Z,
+        "sigmoid": torch.sigmoid,
+        "tanh": torch.tanh,
+        "relu": torch.relu,
+        "leaky_relu": lambda Z: functional.leaky_relu(Z, 0.01),
+        "softmax": lambda Z: torch.softmax(Z, 0),
+    }
+    A, Y = torch.tensor(X), torch.tensor(Y)
+    for layer, name in enumerate(activations, start=1):
+        Z = theta[f"W{layer}"] @ A + theta[f"b{layer}"]
+        A = g[name](Z)
+    L = {
+        "binary_cross_entropy": lambda: functional.binary_cross_entropy_with_logits(Z, Y, reduction="none").sum(0),
+        "cross_entropy": lambda: functional.cross_entropy(Z.T, Y.T, reduction="none"),
+        "squared_error": lambda: (0.5 * (A - Y) ** 2).sum(0),
+        "absolute_error": lambda: (A - Y).abs().sum(0),
+    }[loss_name]()
+    w = torch.ones_like(L) if sample_weight is None else torch.tensor(sample_weight)
+    squares = sum((theta[f"W{layer}"] ** 2).sum() for layer in range(1, len(activations) + 1))
+    return (w * L).sum() / w.sum() + 0.5 * l2 * squares
+
+
+# ---- error bounds ----
+
+
+def unit_roundoff(dtype):
+    """u = 2^-24 for float32, 2^-53 for float64."""
+    return float(np.finfo(dtype).eps) / 2
+
+
+def gamma(n, u):
+    """n u / (1 - n u): the relative error that n roundings can add up to (Higham, lemma 3.1)."""
+    if n * u >= 1:
+        raise ValueError(f"{n} roundings of unit {u} leave no bound")
+    return n * u / (1 - n * u)
+
+
+def gamma_both(n, dtype):
+    """gamma for n roundings in a kernel of this dtype and n in the float64 oracle."""
+    return gamma(n, unit_roundoff(dtype)) + gamma(n, unit_roundoff(F64))
+
+
+def ulp(x, dtype):
+    """The spacing of this dtype's numbers at |x|; among subnormals, the smallest of them."""
+    info = np.finfo(dtype)
+    x = np.asarray(x, F64)
+    exponent = np.where(x == 0, info.minexp, np.frexp(x)[1] - 1)
+    return np.ldexp(1.0, np.maximum(exponent, info.minexp) - info.nmant)
+
+
+def _underflow(n, dtype):
+    """What n operations can lose where a result falls among the subnormals."""
+    return n * float(np.finfo(dtype).smallest_subnormal)
+
+
+def bound_Z(W, A_prev, b, dtype):
+    """|z^ - z| <= gamma_(K+1) (|W| |x| + |b|) for a sum of K products and b."""
+    W, A_prev, b = (np.abs(np.asarray(array, F64)) for array in (W, A_prev, b))
+    K = W.shape[1]
+    return gamma_both(K + 1, dtype) * (W @ A_prev + b) + _underflow(K + 1, dtype)
+
+
+def bound_A(Z, name, dtype, Z_error=0.0, negative_slope=0.01):
+    """|a^ - a| where z is off by at most Z_error: mean value theorem, and the ULP budget of g."""
+    Z = np.asarray(Z, F64)
+    if Z.size == 0:
+        return np.zeros(Z.shape)
+    if name == "softmax":
+        return _bound_softmax(Z, dtype, Z_error)
+    function = ELEMENTWISE[name]
+    slope = function.derivative_of_z(function.steepest(Z, Z_error), negative_slope)
+    reach = slope * Z_error
+    largest = np.abs(function.g(Z, negative_slope)) + reach
+    rounding = function.ulps * (ulp(largest, dtype) + ulp(largest, F64))
+    return reach + rounding
+
+
+def _bound_softmax(Z, dtype, Z_error):
+    """Relative errors of exp(z - max), of their sum and of the quotient, put together.
+
+    d = z - max is rounded, |d| u in it is |d| u relative in exp(d); exp is good to 4 ULP = 8 u. An
+    error of Z_error in every z changes the quotient by a factor of at most exp(2 Z_error).
+    """
+    n = Z.shape[0]
+    A = softmax(Z)
+    d = Z.max(axis=0, keepdims=True) - Z
+    both = gamma_both(1, dtype)
+    exp_error = (d + 8) * both
+    sum_error = (A * exp_error).sum(axis=0, keepdims=True) + gamma_both(n, dtype)
+    relative = np.expm1(exp_error + sum_error + 2 * both)
+    from_Z = np.expm1(2 * np.max(np.broadcast_to(Z_error, Z.shape), axis=0, keepdims=True))
+    return A * (relative + from_Z + relative * from_Z) + _underflow(8, dtype)
+
+
+def bound_dZ(dA, A, name, dtype, negative_slope=0.01):
+    """|dz^ - dz| for given dA and A: the roundings of dA * g'(a)."""
+    dA, A = np.abs(np.asarray(dA, F64)), np.asarray(A, F64)
+    if name == "softmax":
+        # A * (dA - s), s a sum of n products
+        n = A.shape[0]
+        magnitude = A * (dA + (dA * A).sum(axis=0, keepdims=True))
+        return gamma_both(n + 2, dtype) * magnitude + _underflow(n + 2, dtype)
+    if name in ("linear", "relu"):
+        return np.zeros(A.shape)
+    magnitude = {
+        "sigmoid": lambda: np.abs(A * (1 - A)),
+        "tanh": lambda: 1 + A**2,
+        "leaky_relu": lambda: np.where(A <= 0, abs(negative_slope), 0.0),
+    }[name]()
+    return gamma_both(3, dtype) * dA * magnitude + _underflow(3, dtype)
+
+
+def bound_backward(dA, W, A_prev, A, name, dtype, negative_slope=0.01):
+    """Bounds of dZ, dW, db, dA_prev: the error that dZ carries in, and each sum's own roundings.
+
+    A term of dW meets its product, m - 1 additions, 1/m and the product with it: m + 2 roundings;
+    a term of db one fewer; a term of dA_prev meets n.
+    """
+    W, A_prev = np.abs(np.asarray(W, F64)), np.abs(np.asarray(A_prev, F64))
+    n, m = W.shape[0], A_prev.shape[1]
+    dZ_error = bound_dZ(dA, A, name, dtype, negative_slope)
+    dZ = np.abs(activation_backward(dA, A, name, negative_slope)) + dZ_error
+    share = 1 / max(m, 1)
+
+    def of_sum(roundings, magnitude, carried):
+        own = gamma_both(roundings, dtype) * magnitude
+        return own + carried + _underflow(roundings, dtype)
+
+    return (
+        dZ_error,
+        of_sum(m + 2, share * (dZ @ A_prev.T), share * (dZ_error @ A_prev.T)),
+        of_sum(m + 1, share * dZ.sum(axis=1, keepdims=True), share * dZ_error.sum(axis=1, keepdims=True)),
+        of_sum(n, W.T @ dZ, W.T @ dZ_error),
+    )
+
+
+# Roundings in one entry of a loss: exp and log, each to 4 ULP = 8 u, and a few sums and products.
+_LOSS_ROUNDINGS = 24
+
+
+def bound_loss(Z, Y, name, dtype, sample_weight=None):
+    """Bounds of (cost, A, dZ) of a fused loss: cost is a sum over units and examples.
+
+    Magnitudes are those of the terms that are added, not of the result: the losses cancel.
+    """
+    Z, Y = np.asarray(Z, F64), np.asarray(Y, F64)
+    n_y, m = Z.shape
+    activation = MATCHED.get(name, "linear")
+    _, A, dZ = loss(Z, Y, name)
+    if name == "binary_cross_entropy":
+        terms = (1 + np.abs(Y)) * np.abs(Z) + np.log1p(np.exp(-np.abs(Z)))
+    elif name == "cross_entropy":
+        lse = log_sum_exp(Z)
+        d = Z.max(axis=0, keepdims=True) - Z
+        terms = Y * (np.abs(lse) + np.abs(Z) + np.abs(Z).max(axis=0, keepdims=True))
+        # the relative error of the sum of exponentials is absolute in its logarithm
+        terms = terms + Y * (1 + (A * d).sum(axis=0, keepdims=True))
+    elif name == "squared_error":
+        terms = (np.abs(Z) + np.abs(Y)) * np.abs(Z - Y)
+    else:
+        terms = np.abs(Z) + np.abs(Y)
+    roundings = _LOSS_ROUNDINGS + 2 * n_y * m + 2 * m
+    cost = gamma_both(roundings, dtype) * weighted_mean(terms.sum(axis=0), sample_weight)
+    A_error = bound_A(Z, activation, dtype)
+    # absolute error's derivative is a sign; the others are one subtraction after A
+    own = np.zeros(Z.shape) if name == "absolute_error" else gamma_both(1, dtype) * np.abs(dZ)
+    carried = A_error if name in MATCHED else np.zeros(Z.shape)
+    dZ_error = weight_columns(own + carried, sample_weight)
+    if sample_weight is not None:
+        # the sum of w, the quotient, the product with m, the product with the derivative
+        dZ_error = dZ_error + gamma_both(m + 3, dtype) * np.abs(weight_columns(dZ, sample_weight))
+        dZ_error = dZ_error + _underflow(m, dtype)
+    return cost + _underflow(roundings, dtype), A_error, dZ_error

@@ -1,0 +1,743 @@
+"""The command line: train, predict, evaluate, info, and every way to get it wrong."""
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import nnkern as nk
+from nnkern import cli
+from nnkern import data as nkdata
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capfd):
+    """Runs a command in this process, in an empty folder: (status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        capfd.readouterr()
+        status = cli.main([str(argument) for argument in arguments])
+        return status, *capfd.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def good(run):
+    """Runs a command that must succeed, and gives what it printed."""
+
+    def call(*arguments):
+        status, out, err = run(*arguments)
+        assert status == 0, err
+        assert err == ""
+        return out
+
+    return call
+
+
+@pytest.fixture
+def bad(run):
+    """Runs a command that must fail with status 2 and one line, and gives that line."""
+
+    def call(*arguments):
+        status, out, err = run(*arguments)
+        assert status == 2
+        assert out == ""
+        return one_line(err)
+
+    return call
+
+
+def one_line(err):
+    assert err.endswith("\n")
+    assert err.count("\n") == 1, err
+    assert re.match(r"nnkern( \w+)?: error: \S", err), err
+    assert "Traceback" not in err
+    return err
+
+
+def process(*arguments, **options):
+    """The same in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "nnkern", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+def rows(text):
+    return list(csv.reader(io.StringIO(text)))
+
+
+def number_after(name, text):
+    return float(re.search(rf"{name} (-?[0-9.e+-]+)", text)[1])
+
+
+def write_flowers(path, m=240):
+    """Three well separated classes from one number and one text column."""
+    rng = np.random.default_rng(0)
+    kinds = ["daisy", "rose", "tulip"]
+    lines = ["length,colour,kind"]
+    for i in range(m):
+        colour = ["white", "red", "red"][i % 3]
+        lines.append(f"{[1, 2, 6][i % 3] + rng.normal() / 4:.4f},{colour},{kinds[i % 3]}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_houses(path, m=300):
+    """price = 3000 · size + 50000 in the town, − 20000 outside, and a little noise."""
+    rng = np.random.default_rng(1)
+    lines = ["price,size,place,floors"]
+    for i in range(m):
+        size, place = rng.uniform(30, 200), ["town", "country"][i % 2]
+        price = 3000 * size + (50000 if place == "town" else -20000) + rng.normal() * 1000
+        lines.append(f"{price:.2f},{size:.2f},{place},1")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_pictures(folder, n=20):
+    image = pytest.importorskip("PIL.Image", reason="pictures need Pillow")
+    rng = np.random.default_rng(2)
+    for kind, channel in (("cat", 0), ("not cat", 2)):
+        (folder / kind).mkdir(parents=True)
+        for i in range(n):
+            pixels = rng.integers(0, 120, (10, 12, 3), dtype=np.uint8)
+            pixels[..., channel] += 100
+            image.fromarray(pixels).save(folder / kind / f"{i:02}.png")
+    return folder
+
+
+def columns_without(path, name, new):
+    """A copy of a CSV file without one column."""
+    table = rows(path.read_text())
+    j = table[0].index(name)
+    text = "\n".join(",".join(row[:j] + row[j + 1 :]) for row in table) + "\n"
+    new.write_text(text)
+    return new
+
+
+# --- training, and what becomes of the model ---------------------------------------------------
+
+
+def test_digits_by_default(good, tmp_path):
+    pytest.importorskip("sklearn", reason="the digits are scikit-learn's")
+    start = time.perf_counter()
+    out = good("train", "--quiet", "--save", "m.npz")
+    assert time.perf_counter() - start < 30
+    assert number_after("held-out accuracy", out) >= 0.97
+    assert "(599 examples)" in out
+    assert float(re.search(r"([\d,]+) examples per second", out)[1].replace(",", "")) > 0
+    assert number_after("accuracy", good("evaluate", "m.npz")) >= 0.98
+    table = rows(good("predict", "m.npz"))
+    assert table[0] == ["label", *(f"p({i})" for i in range(10))]
+    assert len(table) == 1798
+    P = np.array(table[1:], float)
+    assert (P[:, 1:].argmax(axis=1) == P[:, 0]).all()
+    np.testing.assert_allclose(P[:, 1:].sum(axis=1), 1, rtol=1e-5)
+
+
+def test_same_seed_same_model(good, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    outs = []
+    for seed in (3, 3, 4):
+        good("train", flowers, "--quiet", "--epochs", 3, "--seed", seed, "--save", "m.npz")
+        outs.append(good("predict", "m.npz", flowers))
+    assert outs[0] == outs[1]
+    assert outs[0] != outs[2]
+
+
+def test_csv_classes(good, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    out = good("train", flowers, "--quiet", "--layers", "16,8", "--save", "m.npz")
+    assert number_after("held-out accuracy", out) >= 0.98
+    assert "(48 examples)" in out
+    assert number_after("accuracy", good("evaluate", "m.npz", flowers)) >= 0.98
+    unlabelled = columns_without(flowers, "kind", tmp_path / "new.csv")
+    table = rows(good("predict", "m.npz", unlabelled))
+    assert table[0] == ["label", "p(daisy)", "p(rose)", "p(tulip)"]
+    right = [row[0] == kind for row, (_, _, kind) in pairs(table, flowers)]
+    assert np.mean(right) >= 0.98
+    assert good("predict", "m.npz", flowers) == good("predict", "m.npz", unlabelled)
+
+
+def pairs(table, path):
+    return zip(table[1:], rows(path.read_text())[1:], strict=True)
+
+
+def test_model_file_tells_all_of_the_preprocessing(good, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    good("train", flowers, "--quiet", "--epochs", 2, "--save", "m.npz", "--dtype", "float64")
+    net = nk.load("m.npz")
+    assert net.dtype == np.float64
+    preprocessor = nkdata.Preprocessor.from_dict(net.metadata[cli.RECORD])
+    table = nkdata.read_csv(flowers)
+    target = nkdata.choose_target(table)
+    train, _ = nkdata.split(target.Y, 0.2, 0)
+    assert preprocessor == nkdata.Preprocessor.fit(table, target, rows=train)
+    A = net.predict(preprocessor.features(table))
+    printed = np.array([row[1:] for row in rows(good("predict", "m.npz", flowers))[1:]], float)
+    np.testing.assert_array_equal(printed, A.T)  # 17 digits: to the last bit
+
+
+def test_two_classes(good, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    flowers.write_text(flowers.read_text().replace("tulip", "no").replace("rose", "no"))
+    for loss in ((), ("--loss", "cross_entropy")):
+        out = good("train", flowers, "--quiet", "--epochs", 100, "--save", "m.npz", *loss)
+        assert number_after("held-out accuracy", out) >= 0.98
+        assert nk.load("m.npz").n_y == (2 if loss else 1)
+        table = rows(good("predict", "m.npz", flowers))
+        assert table[0] == ["label", "p(daisy)", "p(no)"]
+        P = np.array([row[1:] for row in table[1:]], float)
+        np.testing.assert_allclose(P.sum(axis=1), 1, rtol=1e-6)
+        assert all((row[0] == "no") == (p[1] > 0.5) for row, p in zip(table[1:], P, strict=True))
+
+
+def test_csv_regression(good, tmp_path):
+    houses = write_houses(tmp_path / "h.csv")
+    options = ("--target", "price", "--epochs", 100, "--learning-rate", "0.01")
+    out = good("train", houses, "--quiet", *options, "--save", "m.npz")
+    assert number_after("held-out R2", out) >= 0.99
+    out = good("evaluate", "m.npz", houses)
+    assert number_after("R2", out) >= 0.99
+    rmse = number_after("RMSE", out)
+    assert 500 < rmse < 0.1 * 150000
+    table = rows(good("predict", "m.npz", columns_without(houses, "price", tmp_path / "new.csv")))
+    assert table[0] == ["prediction"]
+    off = [float(row[0]) - float(price) for row, (price, *_) in pairs(table, houses)]
+    assert np.sqrt(np.mean(np.square(off))) == pytest.approx(rmse, rel=1e-4)
+
+
+def test_absolute_error_and_no_hidden_layer(good, tmp_path):
+    houses = write_houses(tmp_path / "h.csv")
+    out = good(
+        *("train", houses, "--target", "price", "--quiet", "--loss", "absolute_error"),
+        *("--layers", "none", "--optimizer", "sgd", "--learning-rate", "0.05"),
+        *("--momentum", "0.5", "--save", "m.npz"),
+    )
+    assert number_after("held-out R2", out) >= 0.99
+    net = nk.load("m.npz")
+    assert (net.L, net.loss) == (1, "absolute_error")
+
+
+def test_numeric_target_as_classes(run, good, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    text = flowers.read_text()
+    for kind, number in (("daisy", "1"), ("rose", "2"), ("tulip", "10")):
+        text = text.replace(kind, number)
+    flowers.write_text(text)
+    status, out, _ = run("train", flowers, "--epochs", 1)
+    assert status == 0
+    assert "regression of 'kind' (numbers; --task classification takes its 3 values" in out
+    assert "held-out R2" in out
+    for option in (("--task", "classification"), ("--loss", "cross_entropy")):
+        good("train", flowers, "--quiet", "--epochs", 1, *option, "--save", "m.npz")
+        assert rows(good("predict", "m.npz", flowers))[0] == ["label", "p(1)", "p(2)", "p(10)"]
+
+
+def test_missing_values_and_unknown_categories(run, good, bad, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    text = flowers.read_text()
+    holes = tmp_path / "holes.csv"
+    lines = text.splitlines()
+    lines[3] = "," + lines[3].split(",", 1)[1]
+    holes.write_text("\n".join(lines) + "\n")
+    assert "line 4: column 'length' has no value" in bad("train", holes)
+    good("train", holes, "--quiet", "--epochs", 2, "--missing", "impute", "--save", "m.npz")
+    assert len(rows(good("predict", "m.npz", holes))) == 241
+    holes.write_text(text.replace("white", "blue"))
+    status, out, err = run("predict", "m.npz", holes)
+    assert status == 0
+    assert len(rows(out)) == 241
+    assert err.count("\n") == 1
+    assert err.startswith("nnkern: warning: holes.csv: column 'colour' holds 'blue', unseen")
+
+
+def test_ignored_and_categorical_columns(good, tmp_path):
+    houses = write_houses(tmp_path / "h.csv")
+    options = ("--target", "price", "--ignore", "floors", "--categorical", "floors,place")
+    good("train", houses, "--quiet", "--epochs", 1, *options, "--save", "m.npz")
+    assert nk.load("m.npz").n_x == 3
+    good("predict", "m.npz", houses)
+    good("predict", "m.npz", columns_without(houses, "floors", tmp_path / "new.csv"))
+
+
+@pytest.mark.parametrize("labels", ["numbers", "text", "one-hot"])
+def test_npz_classes(good, labels):
+    rng = np.random.default_rng(0)
+    Y = np.arange(200) % 2
+    X = rng.normal(size=(3, 200)) + 4 * Y
+    named = {
+        "numbers": Y,
+        "text": np.array(["no", "yes"])[Y],
+        "one-hot": np.eye(2, dtype=int)[:, Y],
+    }
+    np.savez("a.npz", X=X, Y=named[labels])
+    np.savez("new.npz", X=X)
+    out = good("train", "a.npz", "--quiet", "--layers", "8", "--save", "m.npz")
+    assert number_after("held-out accuracy", out) >= 0.98
+    assert number_after("accuracy", good("evaluate", "m.npz", "a.npz")) >= 0.98
+    table = rows(good("predict", "m.npz", "new.npz"))
+    names = ["no", "yes"] if labels == "text" else ["0", "1"]
+    assert table[0] == ["label", *(f"p({name})" for name in names)]
+    assert np.mean([row[0] == names[y] for row, y in zip(table[1:], Y, strict=True)]) >= 0.98
+
+
+def test_npz_regression_of_two_values(good):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3, 400))
+    Y = np.array([[1000, 0, 0], [0, 1, -1]]) @ X + [[500], [0]]
+    np.savez("a.npz", X=X, Y=Y)
+    options = ("--layers", "none", "--l2", 0, "--learning-rate", "0.01")
+    out = good("train", "a.npz", "--quiet", *options, "--epochs", 100, "--save", "m.npz")
+    assert number_after("held-out R2", out) >= 0.999
+    table = rows(good("predict", "m.npz", "a.npz"))
+    assert table[0] == ["prediction_0", "prediction_1"]
+    off = np.array(table[1:], float).T - Y
+    assert (np.sqrt((off**2).mean(axis=1)) < 0.03 * Y.std(axis=1)).all()
+
+
+def test_folder_of_pictures(good, tmp_path):
+    folder = write_pictures(tmp_path / "pictures")
+    out = good(
+        *("train", folder, "--layers", "8", "--quiet", "--size", 16),
+        *("--epochs", 30, "--save", "m.npz"),
+    )
+    assert number_after("held-out accuracy", out) == 1
+    assert "(8 examples)" in out
+    assert nk.load("m.npz").n_x == 3 * 16 * 16
+    assert number_after("accuracy", good("evaluate", "m.npz", folder)) == 1
+    table = rows(good("predict", "m.npz", folder))
+    assert table[0] == ["file", "label", "p(cat)", "p(not cat)"]
+    assert table[1][:2] == [os.path.join("cat", "00.png"), "cat"]
+    assert table[40][:2] == [os.path.join("not cat", "19.png"), "not cat"]
+    table = rows(good("predict", "m.npz", folder / "not cat" / "03.png"))
+    assert [row[:2] for row in table[1:]] == [["03.png", "not cat"]]
+    assert len(rows(good("predict", "m.npz", folder / "cat"))) == 21
+
+
+def test_pictures_are_64_pixels_wide_by_default(good, tmp_path):
+    folder = write_pictures(tmp_path / "pictures", n=3)
+    good("train", folder, "--layers", "2", "--quiet", "--epochs", 1, "--save", "m.npz")
+    assert nk.load("m.npz").n_x == 12288
+
+
+def test_plain_network_predicts_from_arrays(good, bad, tmp_path):
+    X = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
+    np.savez("x.npz", X=X, Y=np.array([0, 1, 2, 0, 1]))
+    np.savez("price.npz", X=X, Y=np.array([[0.5, 1, 2, 3, 4]]))
+    for layer, loss, header in [
+        (nk.Dense(1, "sigmoid"), "binary_cross_entropy", ["label", "p(0)", "p(1)"]),
+        (nk.Dense(3, "softmax"), "cross_entropy", ["label", "p(0)", "p(1)", "p(2)"]),
+        (nk.Dense(1, "linear"), "squared_error", ["prediction"]),
+    ]:
+        net = nk.Network([layer], loss=loss, n_x=3, seed=0)
+        net.save("m.npz")
+        table = rows(good("predict", "m.npz", "x.npz"))
+        assert table[0] == header
+        printed = np.array([row[-net.n_y :] for row in table[1:]], np.float32)
+        # examples contiguous, as the command has them: another layout may round its sums otherwise
+        np.testing.assert_array_equal(printed, net.predict(np.asfortranarray(X)).T)
+    assert "R2" in good("evaluate", "m.npz", "price.npz")
+    nk.Network([nk.Dense(2, "sigmoid")], loss="binary_cross_entropy", n_x=3).save("m.npz")
+    assert "several sigmoid outputs" in bad("predict", "m.npz", "x.npz")
+
+
+def test_without_held_out_examples(good, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    out = good("train", flowers, "--quiet", "--validation", 0, "--epochs", 2, "--plot", "c.png")
+    assert re.match(r"training accuracy [01]\.\d+ \(240 examples\)", out)
+    assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("optimizer", nk.optimizers.OPTIMIZERS)
+def test_every_optimizer(good, tmp_path, optimizer):
+    flowers = write_flowers(tmp_path / "f.csv")
+    out = good("train", flowers, "--quiet", "--optimizer", optimizer, "--batch-size", 8)
+    assert number_after("held-out accuracy", out) >= 0.9
+
+
+def test_every_training_option_arrives(good, tmp_path, monkeypatch):
+    seen = {}
+    fit, init = nk.Network.fit, nk.Network.__init__
+
+    def spy_fit(self, *arguments, **options):
+        seen.update(options)
+        return fit(self, *arguments, **options)
+
+    def spy_init(self, layers, *arguments, **options):
+        seen["layers"] = [(d.units, d.activation, d.dropout) for d in layers]
+        seen.update(options)
+        init(self, layers, *arguments, **options)
+
+    monkeypatch.setattr(nk.Network, "fit", spy_fit)
+    monkeypatch.setattr(nk.Network, "__init__", spy_init)
+    flowers = write_flowers(tmp_path / "f.csv")
+    good(
+        *("train", flowers, "--quiet", "--layers", "7,5", "--activation", "tanh", "--l2", "0.25"),
+        *("--dropout", "0.5", "--dtype", "float64", "--optimizer", "sgd", "--momentum", "0.75"),
+        *("--learning-rate", "0.125", "--epochs", 2, "--batch-size", "full", "--seed", 11),
+        *("--threads", 1, "--loss", "cross_entropy"),
+    )
+    assert seen["layers"] == [(7, "tanh", 0.5), (5, "tanh", 0.5), (3, "softmax", 0.0)]
+    assert (seen["l2"], seen["dtype"], seen["seed"]) == (0.25, "float64", 11)
+    assert (seen["epochs"], seen["batch_size"], seen["threads"]) == (2, None, 1)
+    assert seen["loss"] == "cross_entropy"
+    optimizer = seen["optimizer"]
+    assert isinstance(optimizer, nk.SGD)
+    assert (optimizer.learning_rate, optimizer.momentum) == (0.125, 0.75)
+
+
+# --- what is shown -----------------------------------------------------------------------------
+
+
+def test_progress_where_standard_error_is_no_terminal(run, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    status, out, err = run("train", flowers, "--epochs", 3, "--save", "m.npz")
+    assert status == 0
+    assert out.splitlines()[0] == "data     f.csv: 240 rows, 3 columns"
+    assert out.splitlines()[1] == ("task     3 classes of 'kind' (text); 192 to train on, 48 held out")
+    assert out.splitlines()[2].startswith("network  3-64-3, relu, softmax, cross_entropy, float32")
+    assert "held-out accuracy" in out
+    assert out.splitlines()[-1] == "saved m.npz"
+    assert "cost" in err
+    assert "3/3" in err
+    assert "\r" not in err
+    assert "\x1b" not in err
+
+
+def test_plot_is_a_picture(good, tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="looks at the PNG with Pillow")
+    pytest.importorskip("matplotlib", reason="draws the PNG")
+    flowers = write_flowers(tmp_path / "f.csv")
+    good("train", flowers, "--quiet", "--epochs", 3, "--plot", "curve.png")
+    with image.open("curve.png") as drawn:
+        assert drawn.format == "PNG"
+        assert len(drawn.convert("RGB").getcolors(1 << 24)) > 2  # paper, ink and a curve
+
+
+def test_info(good):
+    out = good("info")
+    assert out == f"{nk.show_config()}\n"
+    facts = nk.show_config().to_dict()
+    for name in ("version", "blas", "isa", "threads"):
+        assert str(facts[name]) in out
+
+
+@pytest.mark.parametrize("command", [(), ("train",), ("predict",), ("evaluate",), ("info",)])
+def test_help(good, command):
+    out = good(*command, "--help")
+    assert out.startswith("usage: nnkern")
+    if command and command != ("info",):
+        assert f"nnkern {command[0]} " in out.split("examples:")[1]
+
+
+def test_version(good):
+    assert good("--version") == f"nnkern {nk.__version__}\n"
+
+
+# --- files -------------------------------------------------------------------------------------
+
+
+def test_output_file_is_the_old_or_the_new_one(good, bad, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    good("train", flowers, "--quiet", "--epochs", 1, "--save", "m.npz")
+    assert good("predict", "m.npz", flowers, "--output", "out.csv") == ""
+    text = (tmp_path / "out.csv").read_text()
+    assert text == good("predict", "m.npz", flowers)
+    assert "No such file" in bad("predict", "m.npz", flowers, "--output", "no/out.csv")
+    flowers.write_text(flowers.read_text().replace("1.", "many "))
+    bad("predict", "m.npz", flowers, "--output", "out.csv")
+    assert (tmp_path / "out.csv").read_text() == text
+    assert sorted(os.listdir()) == ["f.csv", "m.npz", "out.csv"]
+
+
+@posix
+def test_output_to_a_device_leaves_it_a_device(good, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    good("train", flowers, "--quiet", "--epochs", 1, "--save", "m.npz")
+    os.mkfifo("pipe")
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    good("predict", "m.npz", flowers, "--output", "pipe")
+    assert os.read(reader, 5) == b"label"
+    os.close(reader)
+    assert not os.path.isfile("pipe")
+
+
+def test_saved_model_predicts_the_same_in_a_new_process(good, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    good("train", flowers, "--quiet", "--epochs", 2, "--save", "m.npz")
+    again = process("predict", "m.npz", "f.csv", cwd=tmp_path)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout == good("predict", "m.npz", flowers)
+    piped = process("predict", "m.npz", "-", cwd=tmp_path, input=flowers.read_text())
+    assert (piped.returncode, piped.stdout) == (0, again.stdout)
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "required: COMMAND"),
+        (("dance",), "dance"),
+        (("train", "--epochs", "0"), "'0' is not a whole number of at least 1"),
+        (("train", "--epochs", "many"), "'many' is not a whole number"),
+        (("train", "--layers", "64,x"), "'64,x' is not a list of layer sizes like 64,32"),
+        (("train", "--layers", "0"), "'0' is not a list of layer sizes"),
+        (("train", "--batch-size", "-1"), "--batch-size"),
+        (("train", "--validation", "1"), "0 <= share < 1"),
+        (("train", "--validation", "nan"), "0 <= share < 1"),
+        (("train", "--learning-rate", "fast"), "'fast'"),
+        (("train", "--seed", "-1"), "'-1'"),
+        (("train", "--threads", "0"), "'0'"),
+        (("train", "--loss", "huge"), "'huge'"),
+        (("train", "--optimizer", "huge"), "'huge'"),
+        (("train", "--nonsense"), "--nonsense"),
+        (("predict",), "MODEL"),
+        (("info", "more"), "more"),
+    ],
+)
+def test_wrong_arguments(bad, arguments, message):
+    assert message in bad(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("no.csv",), "no.csv: No such file or directory"),
+        (("no.npz",), "no.npz: No such file or directory"),
+        (("no.png",), "no.png: No such file or directory"),
+        (("noise.csv",), "noise.csv is not a CSV file"),
+        (("noise.npz",), "noise.npz is not a readable .npz file"),
+        (("empty",), "empty holds no pictures"),
+        (("f.csv", "--target", "petals"), "no column 'petals', but 'length', 'colour', 'kind'"),
+        (("f.csv", "--ignore", "petals"), "no column 'petals'"),
+        (("f.csv", "--ignore", "length,colour"), "no column besides the target"),
+        (("f.csv", "--task", "regression"), "regression needs numbers in the target 'kind'"),
+        (("f.csv", "--loss", "squared_error"), "regression needs numbers"),
+        (("f.csv", "--loss", "binary_cross_entropy"), "is for two classes, not for 3"),
+        (("f.csv", "--task", "regression", "--loss", "cross_entropy"), "is for classification"),
+        (("f.csv", "--activation", "wiggle"), "relu"),
+        (("f.csv", "--learning-rate", "-1"), "learning_rate"),
+        (("f.csv", "--learning-rate", "nan"), "learning_rate"),
+        (("f.csv", "--l2", "-1"), "l2"),
+        (("f.csv", "--dropout", "1"), "dropout"),
+        (("f.csv", "--optimizer", "sgd", "--momentum", "2"), "momentum"),
+        (("f.csv", "--momentum", "0.9"), "--momentum is for --optimizer sgd, not for adam"),
+        (("f.csv", "--save", "no/m.npz"), "there is no folder"),
+        (("f.csv", "--save", "empty"), "empty is a folder"),
+        (("f.csv", "--plot", "empty.png"), "empty.png is a folder"),
+        (("f.csv", "--plot", "curve.txt"), "expected one of .png"),
+        (("f.csv", "--plot", "no/curve.png"), "there is no folder"),
+        (("f.npz", "--target", "kind"), "--target is for CSV files"),
+        (("f.npz",), "no array Y"),
+        (("turned.npz",), "save X.T"),
+        (("tiny.csv",), "too few"),
+    ],
+)
+def test_training_that_cannot_be(bad, tmp_path, arguments, message):
+    write_flowers(tmp_path / "f.csv")
+    (tmp_path / "noise.csv").write_bytes(bytes(range(128, 256)) * 10)
+    (tmp_path / "noise.npz").write_bytes(bytes(range(256)) * 10)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty.png").mkdir()
+    (tmp_path / "tiny.csv").write_text("x,y\n1,a\n2,b\n")
+    np.savez("f.npz", X=np.ones((2, 3)))
+    np.savez("turned.npz", X=np.ones((3, 2)), Y=np.arange(3))
+    before = sorted(os.listdir())
+    assert message in bad("train", *arguments, "--epochs", 1, "--quiet")
+    assert sorted(os.listdir()) == before
+
+
+@posix
+def test_a_pipe_is_not_replaced_by_a_model(bad, tmp_path):
+    os.mkfifo("pipe")
+    assert "pipe is a folder or a device" in bad("train", "--save", "pipe")
+    assert not os.path.isfile("pipe")
+
+
+def test_divergence_is_one_line_and_saves_nothing(bad, tmp_path):
+    houses = write_houses(tmp_path / "h.csv")
+    options = ("--target", "price", "--optimizer", "sgd", "--learning-rate", 1e6)
+    line = bad("train", houses, "--quiet", *options, "--save", "m.npz")
+    assert "epoch" in line
+    assert not os.path.exists("m.npz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("no.npz", "f.csv"), "no.npz: No such file or directory"),
+        (("f.csv", "f.csv"), "f.csv"),
+        (("cut.npz", "f.csv"), "cut.npz"),
+        (("m.npz", "no.csv"), "no.csv: No such file or directory"),
+        (("m.npz", "a.npz"), "expects a CSV file, not an .npz file with X"),
+        (("m.npz", "less.csv"), "lacks the model's columns 'colour'"),
+        (("m.npz", "more.csv"), "columns unknown to the model: 'smell'"),
+        (("m.npz", "text.csv"), "line 3: column 'length' holds 'long', not a number"),
+        (("m.npz", "holes.csv"), "line 2: column 'length' has no value"),
+        (("odd.npz", "f.csv"), "damaged"),
+        (("other.npz", "f.csv"), "don't agree"),
+    ],
+)
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_predictions_that_cannot_be(good, bad, tmp_path, command, arguments, message):
+    flowers = write_flowers(tmp_path / "f.csv", 60)
+    good("train", flowers, "--quiet", "--epochs", 1, "--save", "m.npz")
+    whole = (tmp_path / "m.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "less.csv").write_text("length,kind\n1,rose\n")
+    (tmp_path / "more.csv").write_text("length,colour,smell,kind\n1,red,good,rose\n")
+    (tmp_path / "text.csv").write_text("length,colour,kind\n1,red,rose\nlong,red,rose\n")
+    (tmp_path / "holes.csv").write_text("length,colour,kind\n,red,rose\n")
+    np.savez("a.npz", X=np.ones((3, 2)), Y=np.arange(2))
+    net = nk.load("m.npz")
+    record = net.metadata[cli.RECORD]
+    net.metadata[cli.RECORD] = record | {"mean": "none"}
+    net.save("odd.npz")
+    net.metadata[cli.RECORD] = record | {"labels": ["a", "b"]}
+    net.save("other.npz")
+    assert message in bad(command, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("length,colour\n1,red\n", "has no column 'kind', the target"),
+        ("length,colour,kind\n1,red,oak\n", "line 2: the label 'oak' is none of the model's"),
+    ],
+)
+def test_evaluation_needs_known_labels(good, bad, tmp_path, text, message):
+    good("train", write_flowers(tmp_path / "f.csv"), "--quiet", "--epochs", 1, "--save", "m.npz")
+    (tmp_path / "new.csv").write_text(text)
+    assert message in bad("evaluate", "m.npz", "new.csv")
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("sklearn", ("train",), "nnkern[demo]"),
+        ("PIL", ("train", "pictures"), "nnkern[images]"),
+        ("matplotlib", ("train", "f.csv", "--plot", "c.png"), "nnkern[plot]"),
+    ],
+)
+def test_missing_package_names_its_extra(bad, tmp_path, monkeypatch, module, arguments, extra):
+    write_flowers(tmp_path / "f.csv")
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.setitem(sys.modules, module, None)
+    assert f"pip install '{extra}'" in bad(*arguments)
+
+
+def test_unforeseen_error_is_one_line_too(bad, monkeypatch):
+    def broken():
+        raise RuntimeError("wires\ncrossed")
+
+    monkeypatch.setattr(nk, "show_config", broken)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cli, "_info", lambda options: broken())
+        assert bad("info") == "nnkern info: error: RuntimeError: wires crossed\n"
+
+
+def test_out_of_memory_is_one_line(bad, monkeypatch):
+    def greedy(path=None, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(nkdata, "read", greedy)
+    assert bad("train") == "nnkern train: error: not enough memory\n"
+
+
+def test_no_traceback_from_a_process(tmp_path):
+    for arguments in (("train", "no.csv"), ("predict", "no.npz", "no.csv"), ("dance",)):
+        done = process(*arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stdout == ""
+        one_line(done.stderr)
+
+
+# --- interruption and pipes --------------------------------------------------------------------
+
+
+@posix
+def test_interrupt_gives_130(tmp_path):
+    write_flowers(tmp_path / "f.csv")
+    command = [sys.executable, "-m", "nnkern", "train", "f.csv", "--epochs", "10000000"]
+    child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        child.stderr.read(1)  # the first sign of progress: the training has begun
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=60)
+    finally:
+        child.kill()
+    assert child.returncode == 130
+    assert err.endswith("nnkern train: interrupted\n")
+    assert "Traceback" not in err
+
+
+@posix
+@pytest.mark.parametrize("arguments", [("predict", "m.npz", "f.csv"), ("info",), ("--help",)])
+def test_reader_that_goes_away(good, tmp_path, arguments):
+    good(
+        "train",
+        write_flowers(tmp_path / "f.csv", 6000),
+        "--quiet",
+        "--epochs",
+        1,
+        "--save",
+        "m.npz",
+    )
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    # unbuffered, argparse itself meets the closed pipe when it prints the help, and says nothing
+    buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-m", "nnkern", *arguments],
+        cwd=tmp_path,
+        env=buffered,
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(write_end)
+    assert done.stderr == b""
+    assert done.returncode == 141
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the device is Linux's")
+def test_full_disk_is_one_line(good, tmp_path):
+    good("train", write_flowers(tmp_path / "f.csv"), "--quiet", "--epochs", 1, "--save", "m.npz")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "nnkern", "predict", "m.npz", "f.csv"],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert "No space left" in one_line(done.stderr)
+
+
+def test_record_in_a_model_file_is_json(good, tmp_path):
+    good("train", write_flowers(tmp_path / "f.csv"), "--quiet", "--epochs", 1, "--save", "m.npz")
+    record = nk.load("m.npz").metadata[cli.RECORD]
+    assert json.loads(json.dumps(record)) == record
