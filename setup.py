@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -117,8 +118,10 @@ def extension(name, c_sources=()):
     return Extension(
         f"nnkern.{name}",
         [str(SOURCES / f"{name}.pyx"), *(str(SOURCES / source) for source in c_sources)],
-        include_dirs=[str(SOURCES), *BLAS["include_dirs"]],
-        define_macros=BLAS["macros"] + ([("NNK_DEBUG", None)] if DEBUG else []),
+        include_dirs=[str(SOURCES), numpy.get_include(), *BLAS["include_dirs"]],
+        define_macros=BLAS["macros"]
+        + [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
+        + ([("NNK_DEBUG", None)] if DEBUG else []),
         extra_compile_args=COMPILE_ARGS,
         extra_link_args=BLAS["link_args"],
         depends=HEADERS,

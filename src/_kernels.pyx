@@ -15,6 +15,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 cimport nnk
+cimport numpy as cnp
 from blas cimport (
     NNK_BLAS_NAME, CBLAS_TRANSPOSE, CblasNoTrans, CblasTrans, gemm, gemv, nnk_blas_config, nnk_blas_core,
     nnk_blas_single_thread,
@@ -24,6 +25,8 @@ import os as _os
 from numbers import Integral
 
 import numpy as np
+
+cnp.import_array()
 
 cdef const nnk.nnk_tables *tables = nnk.nnk_choose_tables()
 if tables is NULL:
@@ -38,7 +41,7 @@ if tables is NULL:
 _asked = _os.environ.get("NNKERN_GEMM") or "auto"
 if _asked not in ("auto", "blas", "tiles"):
     raise ImportError(f"NNKERN_GEMM={_asked!r} is unknown: auto, blas or tiles")
-cdef bint own_products = _asked != "blas"
+cdef bint own_products = _asked != "blas", always_tiles = _asked == "tiles"
 
 # Fewest rows for which our own loops take a matrix times a vector: they work along the columns.
 cdef enum:
@@ -48,7 +51,7 @@ cdef enum:
 cdef enum:
     BLOCK_BYTES = 1 << 19
     # fewest columns of a block: below that BLAS spends its time packing W again and again
-    BLOCK_COLUMNS = 256
+    BLOCK_COLUMNS = 1024
     # examples whose gradients are added up in one run; the sums of chunks are combined in a tree
     CHUNK_COLUMNS = 4096
 
@@ -64,7 +67,6 @@ DenseGradients.__doc__ = "What dense_backward returns: dZ (n, m), dW (n, n_prev)
 
 cdef object FLOAT32 = np.dtype(np.float32)
 cdef object FLOAT64 = np.dtype(np.float64)
-cdef object empty = np.empty
 cdef object ndarray = np.ndarray
 
 
@@ -150,9 +152,30 @@ cdef void product(
         # one unit: Cᵀ += alpha Bᵀ Aᵀ with Aᵀ a column
         matrix_times_vector(C, ldc, alpha, <const real *>B.data, ldb, op_B == CblasNoTrans, <const real *>A.data,
                             A.column, m, k)
+    elif own_products and (always_tiles or tiles_pay(op_A == CblasTrans, B, n, k, sizeof(real))):
+        table_of(C).gemm(C, ldc, alpha, A.data, lda, op_A == CblasTrans, B.data, B.row, B.column, beta, n, m, k)
     else:
         gemm(C, <int>ldc, op_A, op_B, alpha, <const real *>A.data, lda, <const real *>B.data, ldb, beta,
              <int>n, <int>m, <int>k)
+
+
+cdef inline bint tiles_pay(bint turned, const Matrix *B, Py_ssize_t n, Py_ssize_t k, int itemsize) noexcept nogil:
+    """Whether our tiles compute A B, A (n, k), faster than BLAS. Depends on shapes, strides and dtype only.
+
+    Measured against OpenBLAS 0.3.34 on one core of a Zen 4 (limit 118 GF/s in float32, GF/s of tiles : BLAS):
+    128×64×784 108 : 94, 256×128×256 108 : 99, 64×256×256 109 : 97, 10×256×512 66 : 48. BLAS is ahead where
+      - A has to be turned and is large: 784×256×512 79 : 98, 512×256×512 95 : 103 (but 256×256×256 105 : 102);
+      - neighbouring columns of B are a multiple of 4096 bytes apart, so that they share a set of the first cache:
+        20×209×12288 53 : 72, 1024×256×1024 79 : 103; with neighbouring rows so far apart it is ahead by less,
+        1024×1024×256 99 : 104, and not for few rows of A, 20×12288×209 66 : 56.
+    """
+    if tables.vector_bytes < 32:
+        return False
+    if turned:
+        return n <= 256 and k <= 256
+    if B.row == 1:
+        return k < 512 or B.column * itemsize % 4096 != 0
+    return n <= 32 or B.row * itemsize % 4096 != 0
 
 
 cdef inline void matrix_times_vector(
@@ -269,59 +292,96 @@ cdef double checked_slope(negative_slope) except? -1:
     return slope
 
 
-cdef inline bint is_aligned(array) except -1:
-    """Whether the kernels can take the array as it lies: native bytes, data and strides on entries' boundaries."""
-    return array.flags.aligned and array.dtype.isnative
-
-
-cdef object dtype_of(str name, x):
-    """The common dtype of a call, read off its first operand."""
-    if not isinstance(x, ndarray):
+cdef int type_of(str name, x) except -1:
+    """The numpy type number of a call, read off its first operand: NPY_FLOAT or NPY_DOUBLE."""
+    if not cnp.PyArray_Check(x):
         raise TypeError(f"{name} must be a numpy array of float32 or float64; got {type(x).__name__}")
-    dtype = x.dtype
-    if dtype is FLOAT32 or dtype is FLOAT64:
-        return dtype
-    native = dtype.newbyteorder("=")
-    if native == FLOAT32 or native == FLOAT64:
-        return FLOAT32 if native == FLOAT32 else FLOAT64
-    raise TypeError(f"{name} must be a numpy array of float32 or float64; got dtype {dtype}")
+    cdef int number = cnp.PyArray_TYPE(x)
+    if number != cnp.NPY_FLOAT and number != cnp.NPY_DOUBLE:
+        raise TypeError(f"{name} must be a numpy array of float32 or float64; got dtype {x.dtype}")
+    return number
 
 
-cdef object operand(str name, x, dtype, str meaning):
+cdef object operand(str name, x, int number, str meaning):
     """x, or a copy of it that a kernel can take; errors name the argument and the shape that `meaning` gives it."""
-    if not isinstance(x, ndarray):
-        raise TypeError(f"{name} must be a numpy array of {dtype}; got {type(x).__name__}")
-    cdef bint native = x.dtype is dtype
-    if not native and x.dtype.newbyteorder("=") != dtype:
-        raise TypeError(f"{name} has dtype {x.dtype}, the first operand {dtype}: all must be alike")
-    if x.ndim != 2:
+    if not cnp.PyArray_Check(x):
+        raise TypeError(f"{name} must be a numpy array of {dtype_of(number)}; got {type(x).__name__}")
+    if cnp.PyArray_TYPE(x) != number:
+        raise TypeError(f"{name} has dtype {x.dtype}, the first operand {dtype_of(number)}: all must be alike")
+    if cnp.PyArray_NDIM(x) != 2:
         hint = ""
         if x.ndim == 1:
             hint = f"; {name}.reshape(-1, 1) makes it a column, {name}.reshape(1, -1) a row"
         raise ValueError(f"{name} must have shape {meaning}; got an array of rank {x.ndim}, shape {x.shape}{hint}")
-    return x if native and x.flags.aligned else np.array(x, dtype=dtype, order="F")
+    # swapped bytes, or entries off their boundaries
+    return x if cnp.PyArray_ISBEHAVED_RO(x) else np.array(x, dtype=dtype_of(number), order="F")
 
 
-cdef object output(str name, out, tuple shape, dtype, inputs):
-    """A new array in Fortran order, or `out` after the checks it needs."""
+cdef inline object dtype_of(int number):
+    return FLOAT32 if number == cnp.NPY_FLOAT else FLOAT64
+
+
+cdef inline cnp.ndarray new_matrix(Py_ssize_t n, Py_ssize_t m, int number):
+    """(n, m) in Fortran order, not written to."""
+    cdef cnp.npy_intp shape[2]
+    shape[0], shape[1] = n, m
+    return cnp.PyArray_EMPTY(2, shape, number, 1)
+
+
+cdef cnp.ndarray output(str name, out, Py_ssize_t n, Py_ssize_t m, int number, inputs):
+    """A new (n, m) array, or `out` after the checks it needs; `inputs`: pairs (name, array) it must not overlap."""
     if out is None:
-        return empty(shape, dtype, "F")
-    if not isinstance(out, ndarray):
-        raise TypeError(f"{name} must be a numpy array of {dtype}; got {type(out).__name__}")
-    if out.dtype != dtype or not out.dtype.isnative:
-        raise TypeError(f"{name} must have dtype {dtype}; got {out.dtype}")
-    if out.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}; got {out.shape}")
-    if not out.flags.writeable:
+        return new_matrix(n, m, number)
+    if not cnp.PyArray_Check(out):
+        raise TypeError(f"{name} must be a numpy array of {dtype_of(number)}; got {type(out).__name__}")
+    if cnp.PyArray_TYPE(out) != number or not out.dtype.isnative:
+        raise TypeError(f"{name} must have dtype {dtype_of(number)}; got {out.dtype}")
+    if cnp.PyArray_NDIM(out) != 2 or cnp.PyArray_DIM(out, 0) != n or cnp.PyArray_DIM(out, 1) != m:
+        raise ValueError(f"{name} must have shape ({n}, {m}); got {out.shape}")
+    if not cnp.PyArray_ISWRITEABLE(out):
         raise ValueError(f"{name} is read-only")
-    if not is_aligned(out):
+    if not cnp.PyArray_ISALIGNED(out):
         raise ValueError(f"{name} must be aligned")
-    if out.size > 1 and any([stride == 0 and size > 1 for stride, size in zip(out.strides, shape, strict=True)]):
+    cdef Matrix A = matrix_of_array(out)
+    if n * m > 1 and ((A.row == 0 and n > 1) or (A.column == 0 and m > 1)):
         raise ValueError(f"{name} is a broadcast array: several of its entries share one place in memory")
     for other_name, other in inputs:
-        if other is not None and np.may_share_memory(out, other):
+        if other is not None and share_bytes(out, other):
             raise ValueError(f"{name} overlaps {other_name} in memory")
     return out
+
+
+cdef inline Matrix matrix_of_array(cnp.ndarray array):
+    """Of a behaved array of two dimensions."""
+    cdef Matrix A
+    cdef Py_ssize_t itemsize = cnp.PyArray_ITEMSIZE(array)
+    A.data = cnp.PyArray_DATA(array)
+    A.n, A.m = cnp.PyArray_DIM(array, 0), cnp.PyArray_DIM(array, 1)
+    A.row, A.column = cnp.PyArray_STRIDE(array, 0) // itemsize, cnp.PyArray_STRIDE(array, 1) // itemsize
+    return A
+
+
+cdef void byte_bounds(cnp.ndarray array, size_t *first, size_t *end):
+    """The bytes between which the entries of an array lie."""
+    cdef Py_ssize_t reach, axis
+    first[0] = end[0] = <size_t>cnp.PyArray_DATA(array)
+    if cnp.PyArray_SIZE(array) == 0:
+        return
+    end[0] += cnp.PyArray_ITEMSIZE(array)
+    for axis in range(cnp.PyArray_NDIM(array)):
+        reach = (cnp.PyArray_DIM(array, axis) - 1) * cnp.PyArray_STRIDE(array, axis)
+        if reach < 0:
+            first[0] += reach
+        else:
+            end[0] += reach
+
+
+cdef bint share_bytes(cnp.ndarray a, cnp.ndarray b):
+    """Whether the stretches of memory of two arrays overlap (their entries might still take turns)."""
+    cdef size_t a_first, a_end, b_first, b_end
+    byte_bounds(a, &a_first, &a_end)
+    byte_bounds(b, &b_first, &b_end)
+    return a_first < b_end and b_first < a_end
 
 
 cdef class Scratch:
@@ -390,12 +450,12 @@ def dense_forward(W, A_prev, b, activation, *, out=None, return_Z=False, negativ
     cdef int code = activation_code(activation)
     cdef double slope = checked_slope(negative_slope)
     check_threads(threads)
-    dtype = dtype_of("W", W)
-    W = operand("W", W, dtype, "(n, n_prev)")
-    A_prev = operand("A_prev", A_prev, dtype, "(n_prev, m)")
+    cdef int number = type_of("W", W)
+    W = operand("W", W, number, "(n, n_prev)")
+    A_prev = operand("A_prev", A_prev, number, "(n_prev, m)")
     if b is not None:
-        b = operand("b", b, dtype, "(n, 1)")
-    if dtype is FLOAT32:
+        b = operand("b", b, number, "(n, 1)")
+    if number == cnp.NPY_FLOAT:
         return _dense_forward[float](W, A_prev, b, code, out, return_Z, slope)
     return _dense_forward[double](W, A_prev, b, code, out, return_Z, slope)
 
@@ -417,16 +477,15 @@ cdef object _dense_forward(
         if b.n != n or b.m != 1:
             raise ValueError(f"b must have shape ({n}, 1), as W has {n} rows; got ({b.n}, {b.m})")
         pack_b = n > 1 and b.row != 1
-    dtype = FLOAT32 if real is float else FLOAT64
-    A_array = output("out", out, (n, m), dtype,
-                     () if out is None else (("W", W_view.base), ("A_prev", A_prev_view.base),
-                                             ("b", None if b_view is None else b_view.base)))
-    Z_array = empty((n, m), dtype, "F") if return_Z else None
-    cdef real[:, :] A_view = A_array
-    cdef real[:, :] Z_view = Z_array
-    A = matrix_of[real](A_view)
+    cdef int number = cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE
+    cdef cnp.ndarray A_array = output(
+        "out", out, n, m, number,
+        () if out is None else (("W", W_view.base), ("A_prev", A_prev_view.base),
+                                ("b", None if b_view is None else b_view.base)))
+    cdef cnp.ndarray Z_array = new_matrix(n, m, number) if return_Z else None
+    A = matrix_of_array(A_array)
     if return_Z:
-        Z = matrix_of[real](Z_view)
+        Z = matrix_of_array(Z_array)
     if n == 0 or m == 0:
         return (A_array, Z_array) if return_Z else A_array
     whole = is_whole(&A)
@@ -527,28 +586,26 @@ def dense_backward(dA, W, A_prev, A, activation, *, Z=None, need_dA_prev=True, o
     cdef int code = activation_code(activation)
     cdef double slope = checked_slope(negative_slope)
     check_threads(threads)
-    dtype = dtype_of("dA", dA)
-    dA = operand("dA", dA, dtype, "(n, m)")
-    W = operand("W", W, dtype, "(n, n_prev)")
-    A_prev = operand("A_prev", A_prev, dtype, "(n_prev, m)")
-    A = operand("A", A, dtype, "(n, m)")
+    cdef int number = type_of("dA", dA)
+    dA = operand("dA", dA, number, "(n, m)")
+    W = operand("W", W, number, "(n, n_prev)")
+    A_prev = operand("A_prev", A_prev, number, "(n_prev, m)")
+    A = operand("A", A, number, "(n, m)")
     if nnk.nnk_activation_facts[code].derivative_reads_Z:
         if Z is None:
             raise ValueError(f"the derivative of {activation} needs Z=: dense_forward(…, return_Z=True) returns it")
         # Z takes the place of A, the one operand that g' reads
-        A = operand("Z", Z, dtype, "(n, m)")
-    if out is None:
-        out = (None, None, None, None)
-    elif not isinstance(out, tuple) or len(out) != 4:
+        A = operand("Z", Z, number, "(n, m)")
+    if out is not None and (not isinstance(out, tuple) or len(out) != 4):
         raise TypeError(f"out must be a tuple (dZ, dW, db, dA_prev); got {out!r}")
-    if dtype is FLOAT32:
+    if number == cnp.NPY_FLOAT:
         return _dense_backward[float](dA, W, A_prev, A, code, need_dA_prev, out, slope)
     return _dense_backward[double](dA, W, A_prev, A, code, need_dA_prev, out, slope)
 
 
 cdef object _dense_backward(
     const real[:, :] dA_view, const real[:, :] W_view, const real[:, :] A_prev_view, const real[:, :] H_view,
-    int activation, bint need_dA_prev, tuple out, double slope,
+    int activation, bint need_dA_prev, out, double slope,
 ):
     cdef Matrix dA = matrix_of(dA_view), W = matrix_of(W_view), A_prev = matrix_of(A_prev_view), H = matrix_of(H_view)
     cdef Py_ssize_t n = W.n, n_prev = W.m, m = A_prev.m, packed = 0
@@ -562,29 +619,29 @@ cdef object _dense_backward(
     if H.n != n or H.m != m:
         raise ValueError(f"{'Z' if reads_Z else 'A'} must have shape ({n}, {m}), as W and A_prev say; "
                          f"got ({H.n}, {H.m})")
-    dtype = FLOAT32 if real is float else FLOAT64
-    cdef list inputs = []
-    if any([array is not None for array in out]):
+    cdef int number = cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE
+    cdef cnp.ndarray dZ_array, dW_array, db_array, dA_prev_array = None
+    if out is None:
+        dZ_array, dW_array = new_matrix(n, m, number), new_matrix(n, n_prev, number)
+        db_array = new_matrix(n, 1, number)
+        if need_dA_prev:
+            dA_prev_array = new_matrix(n_prev, m, number)
+    else:
+        if not need_dA_prev and out[3] is not None:
+            raise ValueError("out holds a dA_prev that isn't computed: need_dA_prev is False")
         inputs = [("dA", dA_view.base), ("W", W_view.base), ("A_prev", A_prev_view.base),
                   ("Z" if reads_Z else "A", H_view.base)]
-    if not need_dA_prev and out[3] is not None:
-        raise ValueError("out holds a dA_prev that isn't computed: need_dA_prev is False")
-    arrays = []
-    cdef tuple shapes = ((n, m), (n, n_prev), (n, 1), (n_prev, m))
-    for i, name in enumerate(("dZ", "dW", "db", "dA_prev")):
-        if i == 3 and not need_dA_prev:
-            arrays.append(None)
-            continue
-        arrays.append(output(f"out's {name}", out[i], shapes[i], dtype, inputs))
-        if out[i] is not None:
-            inputs.append((f"out's {name}", out[i]))
-    cdef real[:, :] dZ_view = arrays[0]
-    cdef real[:, :] dW_view = arrays[1]
-    cdef real[:, :] db_view = arrays[2]
-    cdef real[:, :] dA_prev_view = arrays[3]
-    cdef Matrix dZ = matrix_of[real](dZ_view), dW = matrix_of[real](dW_view), db = matrix_of[real](db_view), dA_prev
+        dZ_array = output("out's dZ", out[0], n, m, number, inputs)
+        inputs.append(("out's dZ", dZ_array))
+        dW_array = output("out's dW", out[1], n, n_prev, number, inputs)
+        inputs.append(("out's dW", dW_array))
+        db_array = output("out's db", out[2], n, 1, number, inputs)
+        inputs.append(("out's db", db_array))
+        if need_dA_prev:
+            dA_prev_array = output("out's dA_prev", out[3], n_prev, m, number, inputs)
+    cdef Matrix dZ = matrix_of_array(dZ_array), dW = matrix_of_array(dW_array), db = matrix_of_array(db_array), dA_prev
     if need_dA_prev:
-        dA_prev = matrix_of[real](dA_prev_view)
+        dA_prev = matrix_of_array(dA_prev_array)
 
     # Chunks of examples; the gradients of chunks are combined in a tree: slot 0 ends up with the sum.
     cdef Py_ssize_t chunks = max(1, (m + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS), slots = 1, chunk, full
@@ -653,7 +710,7 @@ cdef object _dense_backward(
         if not direct:
             nnk_scatter(&dW, slot_dW[0])
             nnk_scatter(&db, slot_db[0])
-    return DenseGradients(arrays[0], arrays[1], arrays[2], arrays[3])
+    return tuple.__new__(DenseGradients, (dZ_array, dW_array, db_array, dA_prev_array))
 
 
 cdef inline void nnk_gather(real *packed, const Matrix *A) noexcept nogil:
@@ -754,18 +811,18 @@ def activation_forward(Z, name, *, out=None, negative_slope=0.01):
     """
     cdef int code = activation_code(name)
     cdef double slope = checked_slope(negative_slope)
-    dtype = dtype_of("Z", Z)
-    Z = operand("Z", Z, dtype, "(n, m)")
-    if dtype is FLOAT32:
+    cdef int number = type_of("Z", Z)
+    Z = operand("Z", Z, number, "(n, m)")
+    if number == cnp.NPY_FLOAT:
         return _activation_forward[float](Z, code, out, slope)
     return _activation_forward[double](Z, code, out, slope)
 
 
 cdef object _activation_forward(const real[:, :] Z_view, int activation, out, double slope):
     cdef Matrix Z = matrix_of(Z_view), A
-    A_array = output("out", out, (Z.n, Z.m), FLOAT32 if real is float else FLOAT64, (("Z", Z_view.base),))
-    cdef real[:, :] A_view = A_array
-    A = matrix_of[real](A_view)
+    cdef cnp.ndarray A_array = output("out", out, Z.n, Z.m, cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE,
+                                      (("Z", Z_view.base),))
+    A = matrix_of_array(A_array)
     _walk[real](&A, &Z, NULL, activation, slope, True)
     return A_array
 
@@ -803,16 +860,16 @@ def activation_backward(dA, A, name, *, Z=None, out=None, negative_slope=0.01):
     """
     cdef int code = activation_code(name)
     cdef double slope = checked_slope(negative_slope)
-    dtype = dtype_of("dA", dA)
-    dA = operand("dA", dA, dtype, "(n, m)")
-    A = operand("A", A, dtype, "(n, m)")
+    cdef int number = type_of("dA", dA)
+    dA = operand("dA", dA, number, "(n, m)")
+    A = operand("A", A, number, "(n, m)")
     if nnk.nnk_activation_facts[code].derivative_reads_Z:
         if Z is None:
             raise ValueError(f"the derivative of {name} needs Z=")
-        A = operand("Z", Z, dtype, "(n, m)")
+        A = operand("Z", Z, number, "(n, m)")
     if A.shape != dA.shape:
         raise ValueError(f"A has shape {A.shape}, dA {dA.shape}: both must be (n, m)")
-    if dtype is FLOAT32:
+    if number == cnp.NPY_FLOAT:
         return _activation_backward[float](dA, A, code, out, slope)
     return _activation_backward[double](dA, A, code, out, slope)
 
@@ -821,10 +878,9 @@ cdef object _activation_backward(
     const real[:, :] dA_view, const real[:, :] H_view, int activation, out, double slope,
 ):
     cdef Matrix dA = matrix_of(dA_view), H = matrix_of(H_view), dZ
-    dZ_array = output("out", out, (dA.n, dA.m), FLOAT32 if real is float else FLOAT64,
-                      (("dA", dA_view.base), ("A", H_view.base)))
-    cdef real[:, :] dZ_view = dZ_array
-    dZ = matrix_of[real](dZ_view)
+    cdef cnp.ndarray dZ_array = output("out", out, dA.n, dA.m, cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE,
+                                       (("dA", dA_view.base), ("A", H_view.base)))
+    dZ = matrix_of_array(dZ_array)
     _walk[real](&dZ, &dA, &H, activation, slope, False)
     return dZ_array
 
@@ -871,8 +927,9 @@ cdef int _walk(
 
 cdef object _loss(str name, Z, Y, sample_weight, int code):
     """cost, A, dZ; `code` of an elementwise loss, or -1 for cross_entropy."""
-    dtype = dtype_of("Z", Z)
-    A = np.array(operand("Z", Z, dtype, "(n_y, m)"), dtype=dtype, order="F")
+    cdef int number = type_of("Z", Z)
+    dtype = dtype_of(number)
+    A = np.array(operand("Z", Z, number, "(n_y, m)"), dtype=dtype, order="F")
     cdef Py_ssize_t n = A.shape[0], m = A.shape[1]
     cdef const int64_t[::1] labels = None
     if code < 0 and isinstance(Y, ndarray) and Y.dtype.kind in "iub":
@@ -884,7 +941,7 @@ cdef object _loss(str name, Z, Y, sample_weight, int code):
             raise ValueError(f"Y holds the label {Y[first]} at position {first}: labels go from 0 to {n - 1}")
         labels = Y
     else:
-        Y = operand("Y", Y, dtype, "(n_y, m)")
+        Y = operand("Y", Y, number, "(n_y, m)")
         if Y.shape != A.shape:
             raise ValueError(f"Y has shape {Y.shape}, Z {A.shape}: both must be (n_y, m)")
         Y = np.asfortranarray(Y)
@@ -899,10 +956,10 @@ cdef object _loss(str name, Z, Y, sample_weight, int code):
         total = weights.sum(dtype=np.float64)
         if m and not (total > 0 and total < float("inf") and weights.min() >= 0):
             raise ValueError("sample_weight must be finite, >= 0 and not all 0")
-    dZ = empty((n, m), dtype, "F")
+    dZ = new_matrix(n, m, number)
     if m == 0:
         return 0.0, A, dZ
-    if dtype is FLOAT32:
+    if number == cnp.NPY_FLOAT:
         cost = _loss_pass[float](A, dZ, None if labels is not None else Y, labels, weights, code, total)
     else:
         cost = _loss_pass[double](A, dZ, None if labels is not None else Y, labels, weights, code, total)

@@ -5,6 +5,7 @@
 #include "losses.h"
 #include "update.h"
 #include "gemv.h"
+#include "gemm.h"
 #include "flat.h"
 
 #undef LANES
@@ -16,3 +17,4 @@
 #undef EXP_LOWEST
 #undef TANH_IS_ONE
 #undef SQRT_HALF
+#undef TILE_COLUMNS

@@ -202,24 +202,58 @@ NNK_INLINE real NAME(exp_column)(real *a, const real *z, const real *b, real *z_
         const vec z_b = v_load_first(z + i, n - i, lowest) + (b ? v_load_first(b + i, n - i, 0) : zeros);
         const vec e = v_exp(z_b - *z_max);
         v_store_first(a + i, e, n - i);
-        /* the lanes past n are e^-inf = 0, but NaN where z_max is not finite: they must not be summed then */
-        real rest[LANES];
-        v_store(rest, e);
-        for (ptrdiff_t k = n - i; k < LANES; k++)
-            rest[k] = 0;
-        sum += v_load(rest);
+        /* the lanes past n are e^-inf = 0, but NaN where z_max is not finite */
+        sum += v_keep_first(e, n - i);
     }
     return v_sum(sum);
 }
 
+/* The same for `columns` (a constant) columns of at most one vector: e^(z + b - z_max) and its sum, in every lane. All
+ * columns are loaded before the caller stores any: a load right behind a partial store close by would wait for it. */
+#define NARROW 4
+NNK_INLINE void NAME(exp_narrow)(const int columns, vec *z, vec *e, vec *top, vec *sum, const real *Z, ptrdiff_t ldz,
+                                 vec b, ptrdiff_t n)
+{
+    const real lowest = -(real)__builtin_inf();
+#pragma GCC unroll 4
+    for (int c = 0; c < columns; c++)
+        z[c] = (n < LANES ? v_load_first(Z + c * ldz, n, lowest) : v_load(Z + c * ldz)) + b;
+#pragma GCC unroll 4
+    for (int c = 0; c < columns; c++) {
+        top[c] = v_highest_everywhere(v_max(v_all(lowest), z[c]));
+        e[c] = v_keep_first(v_exp(z[c] - top[c]), n);
+        sum[c] = v_sum_everywhere(e[c]);
+    }
+}
+
+NNK_INLINE void NAME(softmax_narrow)(const int columns, real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, vec b,
+                                     ptrdiff_t n)
+{
+    vec z[NARROW], e[NARROW], top[NARROW], sum[NARROW];
+    NAME(exp_narrow)(columns, z, e, top, sum, Z, ldz, b, n);
+#pragma GCC unroll 4
+    for (int c = 0; c < columns; c++)
+        v_put(A + c * lda, e[c] / sum[c], n);
+}
+
 /* Â = e^z / Σ e^z over the units of each example */
-static void NAME(softmax_forward)(void *A, ptrdiff_t lda, const void *Z, ptrdiff_t ldz, const void *b, double slope,
+static void NAME(softmax_forward)(void *A_, ptrdiff_t lda, const void *Z_, ptrdiff_t ldz, const void *b, double slope,
                                   ptrdiff_t n, ptrdiff_t m)
 {
+    real *A = A_;
+    const real *Z = Z_;
+    ptrdiff_t j = 0;
     (void)slope;
-    for (ptrdiff_t j = 0; j < m; j++) {
-        real *a = (real *)A + j * lda, z_max;
-        const real inverse = R(1) / NAME(exp_column)(a, (const real *)Z + j * ldz, b, &z_max, n);
+    if (n <= LANES) {
+        const vec bias = b ? v_first(b, n) : v_all(0);
+        for (; j + NARROW <= m; j += NARROW)
+            NAME(softmax_narrow)(NARROW, A + j * lda, lda, Z + j * ldz, ldz, bias, n);
+        for (; j < m; j++)
+            NAME(softmax_narrow)(1, A + j * lda, lda, Z + j * ldz, ldz, bias, n);
+    }
+    for (; j < m; j++) {
+        real *a = A + j * lda, z_max;
+        const real inverse = R(1) / NAME(exp_column)(a, Z + j * ldz, b, &z_max, n);
         ptrdiff_t i = 0;
         for (; i + LANES <= n; i += LANES)
             v_store(a + i, v_load(a + i) * inverse);

@@ -110,6 +110,7 @@ static const nnk_table NAME(table) = {
     .update = {ENTRY(penalise), ENTRY(sgd), ENTRY(momentum), ENTRY(nesterov), ENTRY(adam), ENTRY(rmsprop), ENTRY(adagrad)},
 #undef ENTRY
     .cross_entropy = NAME(cross_entropy),
+    .gemm = NAME(gemm),
     .dots = NAME(dots),
     .add_columns = NAME(add_columns),
     .dropout = NAME(dropout),

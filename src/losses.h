@@ -89,75 +89,98 @@ ELEMENTWISE_LOSS(squared_error)
 ELEMENTWISE_LOSS(absolute_error)
 #undef ELEMENTWISE_LOSS
 
+/* y_i … of one example: from Y, or from its label; the first k lanes count */
+NNK_INLINE vec NAME(targets_at)(const real *y, integer label, ptrdiff_t i, ptrdiff_t k)
+{
+    if (y)
+        return v_first(y + i, k);
+    ivec lanes;
+    for (int lane = 0; lane < LANES; lane++)
+        lanes[lane] = lane;
+    return v_select((ivec)(lanes == label - (integer)i), v_all(1), v_all(0));
+}
+
+/* y (z_max - z), 0 where y is: also where z is -inf */
+NNK_INLINE vec NAME(offset_of)(vec y, vec z, vec z_max)
+{
+    return v_select((ivec)(y == v_all(0)), v_all(0), y * (z_max - z));
+}
+
+/* `columns` (a constant) columns of at most one vector: A, dZ, and what their costs are made of */
+NNK_INLINE void NAME(cross_entropy_narrow)(const int columns, real *A, real *dZ, const real *Z, const real *Y,
+                                           const int64_t *labels, const real *w, real scale, real *sums, real *offset,
+                                           real *y_sum, ptrdiff_t n)
+{
+    vec z[NARROW], e[NARROW], top[NARROW], sum[NARROW];
+    NAME(exp_narrow)(columns, z, e, top, sum, Z, n, v_all(0), n);
+#pragma GCC unroll 4
+    for (int c = 0; c < columns; c++) {
+        const vec y = NAME(targets_at)(Y ? Y + c * n : NULL, labels ? (integer)labels[c] : 0, 0, n), p = e[c] / sum[c];
+        sums[c] = sum[c][0];
+        offset[c] = v_sum(NAME(offset_of)(y, v_keep_first(z[c], n), top[c]));
+        y_sum[c] = labels ? R(1) : v_sum(y);
+        v_put(A + c * n, p, n);
+        v_put(dZ + c * n, (p - y) * ((w ? w[c] : R(1)) * scale), n);
+    }
+}
+
+/* one column of any length, in three passes */
+static void NAME(cross_entropy_column)(real *a, real *dz, const real *z, const real *y, integer label, real weight,
+                                       real *sum, real *offset, real *y_sum, ptrdiff_t n)
+{
+    real z_max;
+    vec offsets = v_all(0), ys = v_all(0);
+    memcpy(dz, z, (size_t)n * sizeof(real)); /* a may be z: dz holds it until it is overwritten below */
+    *sum = NAME(exp_column)(a, z, NULL, &z_max, n);
+    const real inverse = R(1) / *sum;
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        const ptrdiff_t k = n - i;
+        const vec p = v_first(a + i, k) * inverse, y_i = NAME(targets_at)(y, label, i, k);
+        offsets += NAME(offset_of)(y_i, v_first(dz + i, k), v_all(z_max));
+        ys += y_i;
+        v_put(a + i, p, k);
+        v_put(dz + i, (p - y_i) * weight, k);
+    }
+    *offset = v_sum(offsets);
+    *y_sum = v_sum(ys);
+}
+
 /* L = -Σ_k y_k log ŷ_k = Σ_k y_k (log Σ e^z - z_k), ŷ = softmax z. The logarithms of CE_COLUMNS examples are taken
  * together, so that the vectors are full whatever n is. */
 #define CE_COLUMNS 64
-static double NAME(cross_entropy)(void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels,
+static double NAME(cross_entropy)(void *A_, void *dZ_, const void *Z_, const void *Y_, const int64_t *labels,
                                   const void *w_, double scale, ptrdiff_t n, ptrdiff_t m)
 {
-    const real *w = w_;
     double cost = 0;
     for (ptrdiff_t first = 0; first < m; first += CE_COLUMNS) {
         const ptrdiff_t columns = m - first < CE_COLUMNS ? m - first : CE_COLUMNS;
+        real *A = (real *)A_ + first * n, *dZ = (real *)dZ_ + first * n;
+        const real *Z = (const real *)Z_ + first * n, *Y = labels ? NULL : (const real *)Y_ + first * n;
+        const real *w = w_ ? (const real *)w_ + first : NULL;
+        const int64_t *label = labels ? labels + first : NULL;
         /* per example: Σ e^(z - z_max), then its logarithm; and Σ_k y_k (z_max - z_k), Σ_k y_k */
         real sums[CE_COLUMNS], offset[CE_COLUMNS], y_sum[CE_COLUMNS];
         for (ptrdiff_t c = 0; c < CE_COLUMNS; c++)
             sums[c] = 1;
-        for (ptrdiff_t c = 0; c < columns; c++) {
-            const ptrdiff_t j = first + c;
-            const real *z = (const real *)Z + j * n;
-            real *a = (real *)A + j * n, *dz = (real *)dZ + j * n, z_max;
-            const real z_label = labels ? z[labels[j]] : 0; /* before A, which may be Z, is written */
-            if (!labels)
-                memcpy(dz, z, (size_t)n * sizeof(real)); /* likewise: dz holds z until it is overwritten below */
-            sums[c] = NAME(exp_column)(a, z, NULL, &z_max, n);
-            const real inverse = R(1) / sums[c], weight = R((w ? w[j] : R(1)) * scale);
-            if (labels) {
-                offset[c] = z_max - z_label;
-                y_sum[c] = 1;
-                ptrdiff_t i = 0;
-                for (; i + LANES <= n; i += LANES) {
-                    const vec p = v_load(a + i) * inverse;
-                    v_store(a + i, p);
-                    v_store(dz + i, p * weight);
-                }
-                if (i < n) {
-                    const vec p = v_load_first(a + i, n - i, 0) * inverse;
-                    v_store_first(a + i, p, n - i);
-                    v_store_first(dz + i, p * weight, n - i);
-                }
-                dz[labels[j]] = (a[labels[j]] - R(1)) * weight;
-            }
-            else {
-                const real *y = (const real *)Y + j * n;
-                vec inner = v_all(0), total = v_all(0);
-                ptrdiff_t i = 0;
-                for (; i < n; i += LANES) {
-                    const ptrdiff_t k = n - i;
-                    const int whole = k >= LANES;
-                    const vec p = (whole ? v_load(a + i) : v_load_first(a + i, k, 0)) * inverse;
-                    const vec y_i = whole ? v_load(y + i) : v_load_first(y + i, k, 0);
-                    const vec z_i = whole ? v_load(dz + i) : v_load_first(dz + i, k, z_max);
-                    inner += v_select((ivec)(y_i == v_all(0)), v_all(0), y_i * (z_max - z_i));
-                    total += y_i;
-                    const vec d = (p - y_i) * weight;
-                    if (whole) {
-                        v_store(a + i, p);
-                        v_store(dz + i, d);
-                    }
-                    else {
-                        v_store_first(a + i, p, k);
-                        v_store_first(dz + i, d, k);
-                    }
-                }
-                offset[c] = v_sum(inner);
-                y_sum[c] = v_sum(total);
-            }
+        ptrdiff_t c = 0;
+        if (n <= LANES) {
+            for (; c + NARROW <= columns; c += NARROW)
+                NAME(cross_entropy_narrow)(NARROW, A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL,
+                                           label ? label + c : NULL, w ? w + c : NULL, R(scale), sums + c, offset + c,
+                                           y_sum + c, n);
+            for (; c < columns; c++)
+                NAME(cross_entropy_narrow)(1, A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL,
+                                           label ? label + c : NULL, w ? w + c : NULL, R(scale), sums + c, offset + c,
+                                           y_sum + c, n);
         }
-        for (ptrdiff_t c = 0; c < CE_COLUMNS; c += LANES)
+        for (; c < columns; c++)
+            NAME(cross_entropy_column)(A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL,
+                                       label ? (integer)label[c] : 0, (w ? w[c] : R(1)) * R(scale), sums + c, offset + c,
+                                       y_sum + c, n);
+        for (c = 0; c < CE_COLUMNS; c += LANES)
             v_store(sums + c, v_log(v_load(sums + c)));
-        for (ptrdiff_t c = 0; c < columns; c++)
-            cost += (w ? w[first + c] : R(1)) * ((double)y_sum[c] * sums[c] + offset[c]);
+        for (c = 0; c < columns; c++)
+            cost += (w ? w[c] : R(1)) * ((double)y_sum[c] * sums[c] + offset[c]);
     }
     return cost;
 }

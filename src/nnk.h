@@ -70,6 +70,9 @@ typedef struct {
                             double scale, ptrdiff_t n, ptrdiff_t m);
     /* One step over a segment; returns l2/2 Σθ² + l1 Σ|θ| of the θ before it. s1, s2 where the update has them. */
     double (*update[NNK_UPDATES])(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t count);
+    /* C (n, m) := alpha op(L) R + beta C; op(L) (n, depth) is L, or with `turned` its transpose; R of any strides */
+    void (*gemm)(void *C, ptrdiff_t ldc, double alpha, const void *L, ptrdiff_t ldl, int turned, const void *R,
+                 ptrdiff_t r_row, ptrdiff_t r_column, double beta, ptrdiff_t n, ptrdiff_t m, ptrdiff_t depth);
     /* y (columns) += alpha Aᵀ x and y (rows) += alpha A x for A (rows, columns); strides in entries; x of the first and y
      * of the second contiguous */
     void (*dots)(void *y, ptrdiff_t inc_y, const void *A, ptrdiff_t lda, const void *x, double alpha, ptrdiff_t rows,

@@ -47,6 +47,10 @@ cdef extern from "nnk.h" nogil:
             void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w, double scale,
             Py_ssize_t n, Py_ssize_t m) noexcept nogil
         nnk_update update[1]
+        void gemm(
+            void *C, Py_ssize_t ldc, double alpha, const void *L, Py_ssize_t ldl, bint turned, const void *R,
+            Py_ssize_t r_row, Py_ssize_t r_column, double beta, Py_ssize_t n, Py_ssize_t m,
+            Py_ssize_t depth) noexcept nogil
         void dots(
             void *y, Py_ssize_t inc_y, const void *A, Py_ssize_t lda, const void *x, double alpha,
             Py_ssize_t rows, Py_ssize_t columns) noexcept nogil

@@ -25,10 +25,13 @@ typedef integer NAME(ivec) __attribute__((vector_size(NNK_VECTOR_BYTES)));
 #define ivec NAME(ivec)
 
 #define v_all NAME(v_all)
+#define v_first_lanes NAME(v_first_lanes)
 #define v_load NAME(v_load)
 #define v_store NAME(v_store)
 #define v_load_first NAME(v_load_first)
 #define v_store_first NAME(v_store_first)
+#define v_first NAME(v_first)
+#define v_put NAME(v_put)
 #define v_select NAME(v_select)
 #define v_less NAME(v_less)
 #define v_less_equal NAME(v_less_equal)
@@ -40,8 +43,24 @@ typedef integer NAME(ivec) __attribute__((vector_size(NNK_VECTOR_BYTES)));
 #define v_sum NAME(v_sum)
 #define v_sum_double NAME(v_sum_double)
 #define v_highest NAME(v_highest)
+#define v_swap NAME(v_swap)
+#define v_sum_everywhere NAME(v_sum_everywhere)
+#define v_highest_everywhere NAME(v_highest_everywhere)
+#define v_keep_first NAME(v_keep_first)
 
 NNK_INLINE vec v_all(real x) { return x - (vec){0}; }
+
+/* mask ? a : b, where a lane of mask is all ones or all zeros */
+NNK_INLINE vec v_select(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
+
+/* ones in the first k lanes */
+NNK_INLINE ivec v_first_lanes(ptrdiff_t k)
+{
+    ivec lanes;
+    for (int lane = 0; lane < LANES; lane++)
+        lanes[lane] = lane;
+    return (ivec)(lanes < (integer)k);
+}
 
 NNK_INLINE vec v_load(const real *p)
 {
@@ -59,6 +78,12 @@ NNK_INLINE vec v_load_first(const real *p, ptrdiff_t k, real fill)
     return (vec)_mm512_mask_loadu_ps((__m512)v_all(fill), (__mmask16)((1u << k) - 1), p);
 #elif defined(__AVX512VL__) && NNK_VECTOR_BYTES == 64
     return (vec)_mm512_mask_loadu_pd((__m512d)v_all(fill), (__mmask8)((1u << k) - 1), p);
+#elif defined(__AVX2__) && NNK_VECTOR_BYTES == 32 && REAL_BITS == 32
+    const ivec mask = v_first_lanes(k);
+    return v_select(mask, (vec)_mm256_maskload_ps(p, (__m256i)mask), v_all(fill));
+#elif defined(__AVX2__) && NNK_VECTOR_BYTES == 32
+    const ivec mask = v_first_lanes(k);
+    return v_select(mask, (vec)_mm256_maskload_pd(p, (__m256i)mask), v_all(fill));
 #else
     vec v = v_all(fill);
     for (ptrdiff_t i = 0; i < k; i++)
@@ -74,14 +99,26 @@ NNK_INLINE void v_store_first(real *p, vec v, ptrdiff_t k)
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << k) - 1), (__m512)v);
 #elif defined(__AVX512VL__) && NNK_VECTOR_BYTES == 64
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << k) - 1), (__m512d)v);
+#elif defined(__AVX2__) && NNK_VECTOR_BYTES == 32 && REAL_BITS == 32
+    _mm256_maskstore_ps(p, (__m256i)v_first_lanes(k), (__m256)v);
+#elif defined(__AVX2__) && NNK_VECTOR_BYTES == 32
+    _mm256_maskstore_pd(p, (__m256i)v_first_lanes(k), (__m256d)v);
 #else
     for (ptrdiff_t i = 0; i < k; i++)
         p[i] = v[i];
 #endif
 }
 
-/* mask ? a : b, where a lane of mask is all ones or all zeros */
-NNK_INLINE vec v_select(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
+/* The same for k lanes or more: all of them then. */
+NNK_INLINE vec v_first(const real *p, ptrdiff_t k) { return k < LANES ? v_load_first(p, k, 0) : v_load(p); }
+NNK_INLINE void v_put(real *p, vec v, ptrdiff_t k)
+{
+    if (k < LANES)
+        v_store_first(p, v, k);
+    else
+        v_store(p, v);
+}
+
 NNK_INLINE ivec v_less(vec a, vec b) { return (ivec)(a < b); }
 /* a <= b, false for NaN: written so that a NaN in `a` takes the other branch of a select */
 NNK_INLINE ivec v_less_equal(vec a, vec b) { return (ivec)(a <= b); }
@@ -110,16 +147,34 @@ NNK_INLINE vec v_sqrt(vec a)
 #endif
 }
 
-/* Sums lane pairs in a fixed tree: halves, quarters, … */
-NNK_INLINE real v_sum(vec a)
+/* lane i of the result is lane i ^ distance of a */
+NNK_INLINE vec v_swap(vec a, int distance)
 {
-    real s[LANES];
-    v_store(s, a);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            s[i] += s[i + half];
-    return s[0];
+    ivec from;
+    for (int lane = 0; lane < LANES; lane++)
+        from[lane] = lane ^ distance;
+    return __builtin_shuffle(a, from);
 }
+
+/* The sum of the lanes, in a fixed tree (halves, quarters, …), in every lane; and the highest, which passes over NaN in
+ * some of the lanes */
+NNK_INLINE vec v_sum_everywhere(vec a)
+{
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2)
+        a += v_swap(a, half);
+    return a;
+}
+
+NNK_INLINE vec v_highest_everywhere(vec a)
+{
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half > 0; half /= 2)
+        a = v_max(a, v_swap(a, half));
+    return a;
+}
+
+NNK_INLINE real v_sum(vec a) { return v_sum_everywhere(a)[0]; }
 
 NNK_INLINE double v_sum_double(vec a)
 {
@@ -129,12 +184,10 @@ NNK_INLINE double v_sum_double(vec a)
     return s;
 }
 
-NNK_INLINE real v_highest(vec a)
+NNK_INLINE real v_highest(vec a) { return v_highest_everywhere(a)[0]; }
+
+/* a in the first k lanes, 0 in the others */
+NNK_INLINE vec v_keep_first(vec a, ptrdiff_t k)
 {
-    real s[LANES];
-    v_store(s, a);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            s[i] = s[i] < s[i + half] ? s[i + half] : s[i];
-    return s[0];
+    return v_select(v_first_lanes(k), a, v_all(0));
 }

@@ -4,23 +4,14 @@
 #define update_vec NAME(update_vec)
 #define update_body NAME(update_body)
 
-NNK_INLINE vec NAME(first_of)(const real *p, ptrdiff_t k) { return k < LANES ? v_load_first(p, k, 0) : v_load(p); }
-NNK_INLINE void NAME(put_first)(real *p, vec v, ptrdiff_t k)
-{
-    if (k < LANES)
-        v_store_first(p, v, k);
-    else
-        v_store(p, v);
-}
-
 /* The vector (its first k lanes) at entry i. Adds θ² to *squares and |θ| to *sizes where `penalised`. */
 NNK_INLINE void update_vec(int update, int penalised, real *theta, real *s1, real *s2, real *dtheta,
                            const nnk_step *step, ptrdiff_t i, ptrdiff_t k, vec *squares, vec *sizes)
 {
     const real rate = R(step->rate), inertia = R(step->inertia), eps = R(step->eps);
     const real fresh1 = R(1 - step->beta1), beta2 = R(step->beta2), fresh2 = R(1 - step->beta2);
-    const vec old = NAME(first_of)(theta + i, k);
-    vec g = NAME(first_of)(dtheta + i, k);
+    const vec old = v_first(theta + i, k);
+    vec g = v_first(dtheta + i, k);
     if (penalised) {
         const vec sign = v_select((ivec)(old == v_all(0)), old, v_copysign(v_all(1), old));
         *squares += old * old;
@@ -30,32 +21,32 @@ NNK_INLINE void update_vec(int update, int penalised, real *theta, real *s1, rea
     const vec x = update == NNK_adam ? old * R(step->shrink) : old;
     switch (update) {
     case NNK_penalise:
-        NAME(put_first)(dtheta + i, g, k);
+        v_put(dtheta + i, g, k);
         return;
     case NNK_sgd:
-        NAME(put_first)(theta + i, x - rate * g, k);
+        v_put(theta + i, x - rate * g, k);
         return;
     case NNK_momentum:
     case NNK_nesterov: {
-        const vec v = inertia * NAME(first_of)(s1 + i, k) - rate * g;
-        NAME(put_first)(s1 + i, v, k);
-        NAME(put_first)(theta + i, x + (update == NNK_nesterov ? inertia * v - rate * g : v), k);
+        const vec v = inertia * v_first(s1 + i, k) - rate * g;
+        v_put(s1 + i, v, k);
+        v_put(theta + i, x + (update == NNK_nesterov ? inertia * v - rate * g : v), k);
         return;
     }
     case NNK_adam: {
-        const vec first = NAME(first_of)(s1 + i, k), second = NAME(first_of)(s2 + i, k);
+        const vec first = v_first(s1 + i, k), second = v_first(s2 + i, k);
         const vec m1 = first + fresh1 * (g - first), m2 = beta2 * second + fresh2 * (g * g);
-        NAME(put_first)(s1 + i, m1, k);
-        NAME(put_first)(s2 + i, m2, k);
-        NAME(put_first)(theta + i, x - rate * (m1 / (v_sqrt(m2) * R(1 / step->root) + eps)), k);
+        v_put(s1 + i, m1, k);
+        v_put(s2 + i, m2, k);
+        v_put(theta + i, x - rate * (m1 / (v_sqrt(m2) * R(1 / step->root) + eps)), k);
         return;
     }
     case NNK_rmsprop:
     case NNK_adagrad: {
-        const vec second = NAME(first_of)(s2 + i, k);
+        const vec second = v_first(s2 + i, k);
         const vec sum = update == NNK_adagrad ? second + g * g : beta2 * second + fresh2 * (g * g);
-        NAME(put_first)(s2 + i, sum, k);
-        NAME(put_first)(theta + i, x - rate * (g / (v_sqrt(sum) + eps)), k);
+        v_put(s2 + i, sum, k);
+        v_put(theta + i, x - rate * (g / (v_sqrt(sum) + eps)), k);
         return;
     }
     }

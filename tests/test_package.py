@@ -1,0 +1,388 @@
+"""The package as such: what importing it does and leaves alone, what it says of itself, its names and examples."""
+
+import ast
+import doctest
+import importlib
+import importlib.metadata
+import inspect
+import json
+import os
+import pkgutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nnkern as nk
+
+FOLDER = Path(nk.__file__).parent
+ISAS = ("baseline", "avx2", "avx512")
+
+
+def run(code, *, environment=(), check=True):
+    """Runs it in a process of its own, without the variables that choose kernels; gives what it printed."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("NNKERN_", "OPENBLAS_", "OMP_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**clean, **dict(environment)},
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout
+    return done
+
+
+# ---- import ----
+
+
+@pytest.mark.parametrize("given", [{}, {"OPENBLAS_NUM_THREADS": "7", "OMP_NUM_THREADS": "5"}], ids=["none", "set"])
+def test_import_leaves_the_environment(given):
+    code = """
+        import os
+        from ctypes import CDLL, c_char_p
+        import numpy
+        getenv = CDLL(None).getenv
+        getenv.restype = c_char_p
+        names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_CORETYPE")
+        before = dict(os.environ), [getenv(name.encode()) for name in names]
+        import nnkern
+        # the environment as Python saw it at its start, and as C sees it now
+        assert dict(os.environ) == before[0]
+        assert [getenv(name.encode()) for name in names] == before[1]
+    """
+    run(code, environment=given)
+
+
+def test_import_and_use_leave_floating_point_modes():
+    """A subnormal would be flushed to zero if MXCSR had changed; in threads of the pool too."""
+    code = """
+        import numpy as np
+        np.seterr(all="warn", under="ignore")
+        before = np.geterr()
+        import nnkern as nk
+        tiny = np.float64(5e-324)
+        def unchanged():
+            assert np.geterr() == before
+            assert np.array([1e-310]) * 0.5 == 5e-311
+            assert tiny * 1.0 == tiny != 0
+            assert 1 / np.float64(3) * 3 == 1
+        unchanged()
+        X = np.full((300, 2000), 1.0)
+        net = nk.Network([nk.Dense(300)], "squared_error", n_x=300, dtype="float64", seed=0)
+        net.fit(X, X, epochs=1, batch_size=None, optimizer=nk.SGD(1e-6), threads=2)
+        unchanged()
+        # subnormal products survive in every thread
+        net.set_parameters({"W1": np.eye(300) * 2.0**-1000, "b1": np.zeros((300, 1))})
+        A = net.predict(np.full((300, 2000), 2.0**-60), threads=2)
+        assert (A == 2.0**-1060).all()
+    """
+    run(code)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in Linux' /proc")
+def test_import_starts_no_thread():
+    code = """
+        import os
+        import numpy
+        before = len(os.listdir("/proc/self/task"))
+        import nnkern as nk
+        assert len(os.listdir("/proc/self/task")) == before
+        net = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0)
+        net.fit(numpy.ones((1, 1)), numpy.ones((1, 1)), epochs=1, threads=1)
+        nk.show_config()
+        assert len(os.listdir("/proc/self/task")) == before
+    """
+    run(code)
+
+
+def test_import_needs_numpy_and_the_standard_library_alone():
+    code = """
+        import sys
+        import numpy
+        before = set(sys.modules)
+        import nnkern
+        print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+    """
+    # Cython registers two modules of its own, which no distribution brings
+    new = {name for name in run(code).split() if name != "cython_runtime" and not name.startswith("_cython_")}
+    assert new - sys.stdlib_module_names <= {"nnkern", "numpy"}
+
+
+def test_optional_parts_are_not_imported():
+    code = """
+        import sys
+        import nnkern
+        print(*sys.modules)
+    """
+    loaded = set(run(code).split())
+    optional = {"sklearn", "scipy", "matplotlib", "PIL", "tqdm", "onnx", "pandas", "torch", "hypothesis", "argparse"}
+    assert optional & loaded == set()
+    assert {"nnkern.cli", "nnkern.data", "nnkern.sklearn", "nnkern.onnx", "nnkern.plotting"} & loaded == set()
+
+
+@pytest.mark.no_sanitizer
+def test_import_takes_little_time(record_property):
+    code = """
+        import time
+        import numpy
+        start = time.perf_counter()
+        import nnkern
+        print(time.perf_counter() - start)
+    """
+    seconds = min(float(run(code)) for _ in range(3))
+    record_property("seconds over import numpy", seconds)
+    print(f"import nnkern: {1000 * seconds:.1f} ms over import numpy")
+    assert seconds < 0.25
+
+
+def test_import_prints_nothing():
+    assert run("import nnkern") == ""
+
+
+# ---- what it says of itself ----
+
+
+def test_version_is_that_of_the_distribution():
+    assert nk.__version__ == importlib.metadata.version("nnkern")
+    assert importlib.metadata.requires("nnkern")[0].startswith("numpy")
+    required = [entry for entry in importlib.metadata.requires("nnkern") if "extra ==" not in entry]
+    assert len(required) == 1
+
+
+def test_show_config_prints_well_and_gives_facts():
+    config = nk.show_config()
+    facts = config.to_dict()
+    for key in ("version", "blas", "blas_core", "isa", "gemm", "threads"):
+        assert key in facts
+    assert facts["version"] == nk.__version__
+    assert facts["isa"] in ISAS
+    assert facts["gemm"] in ("auto", "blas", "tiles")
+    assert facts["threads"] == nk.get_num_threads()
+    assert facts["blas"] in ("OpenBLAS", "Accelerate") or facts["blas"]
+    json.dumps(facts)
+    for text in (str(config), repr(config)):
+        assert all(str(value) in text for value in facts.values())
+
+
+def test_show_config_follows_the_number_of_threads():
+    before = nk.get_num_threads()
+    try:
+        nk.set_num_threads(3)
+        assert nk.get_num_threads() == 3
+        assert nk.show_config().to_dict()["threads"] == 3
+    finally:
+        nk.set_num_threads(before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mapped files are read from Linux' /proc")
+def test_blas_lies_inside_the_package():
+    code = """
+        import ctypes, os
+        import nnkern
+        folder = os.path.realpath(os.path.dirname(nnkern.__file__))
+        mapped = {os.path.realpath(line.split()[-1]) for line in open("/proc/self/maps") if "/" in line}
+        ours = sorted(path for path in mapped if "blas" in os.path.basename(path).lower() and "numpy" not in path)
+        assert ours, "no BLAS of our own"
+        assert all(path.startswith(folder + os.sep) for path in ours), ours
+        print(*ours)
+    """
+    if nk.show_config().to_dict()["blas"] != "OpenBLAS":
+        pytest.skip("the private copy is OpenBLAS'; another BLAS was chosen at build")
+    assert run(code)
+
+
+def test_the_licence_of_blas_is_shipped():
+    files = [str(file).lower() for file in importlib.metadata.files("nnkern")]
+    assert any("licen" in file and "blas" in file for file in files), [file for file in files if "licen" in file]
+
+
+def test_types_and_declarations_are_shipped():
+    assert (FOLDER / "_kernels.pxd").is_file()
+    assert list(FOLDER.glob("*.c")) == []
+    assert list(FOLDER.glob("*.pyx")) == []
+
+
+# ---- forcing instruction sets and products ----
+
+ASK = """
+    import json
+    import numpy as np
+    import nnkern as nk
+    rng = np.random.default_rng(0)
+    net = nk.Network([nk.Dense(9, "tanh"), nk.Dense(1)], "squared_error", n_x=5, dtype="float64", seed=0)
+    cost = net.fit(rng.normal(size=(5, 50)), rng.normal(size=(1, 50)), epochs=3)["cost"]
+    print(json.dumps([nk.show_config().to_dict(), cost]))
+"""
+
+
+def usable():
+    facts = nk.show_config().to_dict()["usable_isas"]
+    return facts.replace(",", " ").split() if isinstance(facts, str) else list(facts)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_NNKERN_ISA_forces_an_instruction_set(isa):
+    if isa not in usable():
+        done = run(ASK, environment={"NNKERN_ISA": isa}, check=False)
+        assert done.returncode != 0
+        assert isa in done.stderr
+        return
+    facts, cost = json.loads(run(ASK, environment={"NNKERN_ISA": isa}))
+    assert facts["isa"] == isa
+    assert facts["vector_bytes"] == {"baseline": 16, "avx2": 32, "avx512": 64}[isa]
+    _, expected = json.loads(run(ASK))
+    np.testing.assert_allclose(cost, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("gemm", ["auto", "blas"])
+def test_NNKERN_GEMM_forces_a_product(gemm):
+    facts, cost = json.loads(run(ASK, environment={"NNKERN_GEMM": gemm}))
+    assert facts["gemm"] == gemm
+    _, expected = json.loads(run(ASK))
+    np.testing.assert_allclose(cost, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("variable", "names"), [("NNKERN_ISA", ISAS), ("NNKERN_GEMM", ("auto", "blas"))], ids=["ISA", "GEMM"]
+)
+@pytest.mark.parametrize("value", ["nonsense", "AVX2 ", "avx", "tile"])
+def test_unknown_names_are_refused_and_the_names_listed(variable, names, value):
+    """Never a silent fall-back: import fails, with words, and the process is not killed by a signal."""
+    done = run(ASK, environment={variable: value}, check=False)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert variable in last
+    assert value in last
+    for name in names:
+        assert name in last
+
+
+def test_empty_variables_are_none():
+    facts, _ = json.loads(run(ASK, environment={"NNKERN_ISA": "", "NNKERN_GEMM": ""}))
+    assert facts["gemm"] == "auto"
+    assert facts["isa"] == usable()[0]
+
+
+# ---- public names ----
+
+MODULES = sorted(name for _, name, _ in pkgutil.iter_modules([str(FOLDER)]) if not name.startswith("_"))
+PURE = [name for name in MODULES if (FOLDER / f"{name}.py").is_file()]
+
+
+def test_all_is_right():
+    assert len(set(nk.__all__)) == len(nk.__all__)
+    for name in nk.__all__:
+        assert hasattr(nk, name)
+    namespace = {}
+    exec("from nnkern import *", namespace)
+    assert set(namespace) - {"__builtins__"} == set(nk.__all__)
+    # what one screen of the design uses
+    promised = {
+        "Network", "Dense", "SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "EarlyStopping", "LearningRateSchedule",
+        "Checkpoint", "NotFittedError", "DivergenceError", "ModelFormatError", "load", "check_gradients", "kernels",
+        "schedules", "set_num_threads", "get_num_threads", "show_config", "__version__",
+    }  # fmt: skip
+    assert promised <= set(nk.__all__)
+    assert not {name for name in dir(nk) if not name.startswith("_")} - set(nk.__all__) - set(MODULES)
+
+
+def test_kernels_all_is_right():
+    namespace = {}
+    exec("from nnkern.kernels import *", namespace)
+    assert set(namespace) - {"__builtins__"} == set(nk.kernels.__all__)
+
+
+def public():
+    """Name -> object: all that __all__ and the public submodules offer, and their public methods."""
+    found = {}
+    for module in (nk, nk.kernels, nk.schedules, nk.initializers, nk.optimizers, nk.callbacks):
+        prefix = module.__name__
+        names = getattr(module, "__all__", [name for name in vars(module) if not name.startswith("_")])
+        for name in names:
+            thing = getattr(module, name)
+            if not callable(thing) or not getattr(thing, "__module__", "").startswith("nnkern"):
+                continue
+            found[f"{prefix}.{name}"] = thing
+            if inspect.isclass(thing):
+                for method, member in vars(thing).items():
+                    if not method.startswith("_") and (inspect.isfunction(member) or isinstance(member, property)):
+                        found[f"{prefix}.{name}.{method}"] = member
+    return found
+
+
+PUBLIC = public()
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_have_docstrings(name):
+    text = inspect.getdoc(PUBLIC[name])
+    assert text, "no docstring"
+    lines = text.splitlines()
+    # Cython puts the signature of a compiled function before its words
+    first = lines[2] if lines[0].startswith(f"{name.rpartition('.')[2]}(") and not lines[1] else lines[0]
+    assert first.rstrip().endswith((".", ":")), first
+    # a dataclass without words of its own gets its signature for them
+    assert not first.startswith(f"{name.rpartition('.')[2]}("), first
+
+
+def docstrings():
+    """Doctests of every public module and of every public name, compiled functions among them, each once."""
+    finder, seen = doctest.DocTestFinder(), {}
+    for module in [nk, *(importlib.import_module(f"nnkern.{name}") for name in MODULES if name != "__main__")]:
+        for test in finder.find(module, module.__name__):
+            seen.setdefault(test.docstring, test)
+    for name, thing in PUBLIC.items():
+        for test in finder.find(thing, name, module=False, globs={}):
+            seen.setdefault(test.docstring, test)
+    return [test for test in seen.values() if test.examples]
+
+
+DOCTESTS = docstrings()
+
+
+@pytest.mark.parametrize("test", DOCTESTS, ids=lambda test: test.name)
+def test_examples_run_as_printed(test):
+    """With nothing but what the example imports itself."""
+    runner = doctest.DocTestRunner(verbose=False)
+    report = []
+    test.globs = {"__name__": "__main__"}
+    runner.run(test, out=report.append, clear_globs=True)
+    assert runner.summarize(verbose=False).failed == 0, "".join(report)
+
+
+def test_main_names_and_all_kernels_have_examples():
+    with_examples = {test.name.rpartition(".")[2] for test in DOCTESTS}
+    functions = {name for name in nk.kernels.__all__ if inspect.isroutine(getattr(nk.kernels, name))}
+    assert functions | {"Network", "Dense", "load", "check_gradients", "show_config"} <= with_examples
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_every_module_opens_with_what_it_is_for(name):
+    tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_only_the_command_line_and_the_progress_print(name):
+    tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    prints = [node for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id == "print"]
+    assert prints == [] or name in ("cli", "progress")
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_nothing_exits_the_process(name):
+    tree = ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8"))
+    exits = [
+        node
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute) and node.attr in ("exit", "_exit", "abort"))
+        or (isinstance(node, ast.Name) and node.id in ("exit", "quit", "SystemExit"))
+    ]
+    assert exits == [] or name in ("cli", "__main__")
