@@ -33,6 +33,8 @@ def get(callbacks):
         return []
     if isinstance(callbacks, Callback) or callable(callbacks):
         callbacks = [callbacks]
+    if not hasattr(callbacks, "__iter__"):
+        raise TypeError(f"callbacks must be a callback or a list of them; got {callbacks!r}")
     result = []
     for callback in callbacks:
         if isinstance(callback, Callback) or hasattr(callback, "on_epoch_end"):
@@ -75,7 +77,7 @@ class EarlyStopping(Callback):
         self.best_epoch, self.best_value, self._best_parameters = None, None, None
 
     def on_epoch_end(self, net, epoch, history):
-        value = _monitored(history, self.monitor)
+        value = history[self.monitor][-1]
         sign = -1 if self.monitor.endswith("score") else 1
         if self.best_value is None or sign * value < sign * self.best_value - self.min_delta:
             self.best_epoch, self.best_value = epoch, value
@@ -133,15 +135,16 @@ class Checkpoint(Callback):
         if (epoch + 1) % self.every:
             return
         if self.monitor is not None:
-            value = _monitored(history, self.monitor) * (-1 if self.monitor.endswith("score") else 1)
+            value = history[self.monitor][-1] * (-1 if self.monitor.endswith("score") else 1)
             if not value < self._best:
                 return
             self._best = value
         net.save(str(self.path).replace("{epoch}", str(epoch)))
 
 
-def _monitored(history, monitor):
-    if not history.get(monitor):
-        hint = "; it needs validation_data or validation_split" if monitor.startswith("val_") else ""
+def check_monitor(callback, history):
+    """Refuses a callback that monitors what this training doesn't record."""
+    monitor = getattr(callback, "monitor", None)
+    if monitor is not None and monitor not in history:
+        hint = "; it needs validation_data or validation_split" if str(monitor).startswith("val_") else ""
         raise ValueError(f"monitor {monitor!r} isn't in the history, which has {', '.join(history)}{hint}")
-    return history[monitor][-1]

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import secrets
+import stat
 import zipfile
 from pathlib import Path
 
@@ -23,7 +24,7 @@ VERSION = 1
 
 def save(net, path):
     """See Network.save."""
-    validation.fitted(net._engine)
+    validation.fitted(net._engine).check_untrained()
     path = Path(path)
     header = {
         "format": FORMAT,
@@ -47,6 +48,8 @@ def save(net, path):
             np.savez(file, header=np.frombuffer(text.encode(), np.uint8), **net.parameters)
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -130,7 +133,9 @@ def _load(members):
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ModelFormatError("its header isn't that of a network")
     version = header.get("version")
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or version < 1:
+        raise ModelFormatError(f"it has format version {version!r}, which there never was")
+    if version > VERSION:
         raise ModelFormatError(f"it has format version {version}, this nnkern reads up to {VERSION}")
     net = Network.from_config(header["config"])
     expected, n_prev = {}, validation.integer("n_x", header["n_x"], 1)

@@ -208,7 +208,11 @@ class Network:
             There are none yet; a name or shape is wrong. Nothing has been written then.
         """
         views = self.parameters
-        for name, array in validation.arrays("parameters", parameters, views).items():
+        self._engine.check_untrained()
+        arrays = validation.arrays("parameters", parameters, views)
+        if any(np.may_share_memory(array, self._engine.theta) for array in arrays.values()):
+            arrays = {name: array.copy("K") for name, array in arrays.items()}
+        for name, array in arrays.items():
             views[name][...] = array
 
     def initialize(self, n_x):
@@ -230,6 +234,9 @@ class Network:
             init = initializers.default(layer.activation) if layer.init is None else layer.init
             weights[f"W{l}"] = initializers.draw(init, rng, layer.units, n_prev, self.dtype, l)
             n_prev = layer.units
+        if self._engine is not None:
+            self._engine.enter_training()  # refused while anyone is using it
+            self._engine.leave_training()
         self._make_engine(n_x)
         for name, W in weights.items():
             self.parameters[name][...] = W
@@ -294,7 +301,7 @@ class Network:
         """
         engine = validation.fitted(self._engine)
         X = validation.examples(X, self.n_x, self.dtype, finite=False)
-        out = validation.output(out, (self.n_y, X.shape[1]), self.dtype, (X,))
+        out = validation.output(out, (self.n_y, X.shape[1]), self.dtype, (X, engine.theta))
         validation.threads(threads)
         return engine.predict(X, out)
 
@@ -412,7 +419,8 @@ class Network:
         Returns
         -------
         history : dict of lists
-            "cost": the mean over the epoch's batches of J before each update, weighted by their examples;
+            "cost": the mean over the epoch's batches of J before each update, each batch weighted by its number of
+            examples, or by the sum of their weights;
             "learning_rate"; "seconds"; "val_cost" and "val_score" with validation data; "score" with progress.
 
         Raises
@@ -556,7 +564,7 @@ class Network:
             self._state_of = optimizer.update
         self.optimizer = optimizer
 
-    def _train_batch(self, data, rate, number):
+    def _train_batch(self, data, rate, number, last_cost=np.nan):
         """One step on one batch, in a training that has been entered; returns its cost."""
         cost, seconds = np.empty(1), np.empty(1)
         result = self._engine.train(
@@ -572,7 +580,7 @@ class Network:
             seconds=seconds,
         )
         if result["status"] == "diverged":
-            raise DivergenceError(self._epochs_done, number, result["last_cost"])
+            raise DivergenceError(self._epochs_done, number, last_cost)
         return float(cost[0])
 
     # Keeping it
@@ -633,6 +641,7 @@ class Network:
         state = {"config": self.config(), "inits": [layer.init for layer in self.layers], "metadata": self.metadata}
         engine = self._engine
         if engine is not None:
+            engine.check_untrained()
             state["n_x"] = self.n_x
             state["parameters"] = {name: view.copy("K") for name, view in self.parameters.items()}
             state["training"] = {

@@ -161,7 +161,9 @@ def get(optimizer):
     if optimizer is None:
         return SGD()
     if isinstance(optimizer, str):
-        return OPTIMIZERS[validation.choice("optimizer", optimizer.lower(), OPTIMIZERS)]()
+        if optimizer.lower() in OPTIMIZERS:
+            optimizer = optimizer.lower()
+        return OPTIMIZERS[validation.choice("optimizer", optimizer, OPTIMIZERS)]()
     if not isinstance(optimizer, Optimizer):
         raise TypeError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or an optimizer object; got {optimizer!r}")
     optimizer.check()

@@ -15,7 +15,7 @@ class Progress:
         self._epochs, self._score_name = epochs, score_name
         self._begun = self._shown = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             try:
                 from tqdm import tqdm
             except ImportError:
@@ -27,6 +27,8 @@ class Progress:
 
     def update(self, done, history):
         """After the epoch number `done`, counted from 1."""
+        if sys.stderr is None:
+            return
         facts = {"cost": history["cost"][-1]}
         for prefix in ("", "val_"):
             if history.get(f"{prefix}score"):

@@ -13,6 +13,10 @@ from nnkern.exceptions import DivergenceError
 from nnkern.losses import r2, spread
 
 
+# most epochs in one call of the engine: the call costs little beside so many, and memory doesn't grow with `epochs`
+_EPOCHS_AT_ONCE = 1024
+
+
 class Training:
     """The state of one fit."""
 
@@ -110,17 +114,19 @@ class Training:
             engine = net._engine
             engine.save_theta()
             begun, total, total_weight, number = time.perf_counter(), 0.0, 0.0, 0
+            cost = self.history["cost"][-1] if self.history["cost"] else np.nan
             try:
                 for batch in batches:
                     data = net._judge(*_as_batch(batch, number), n_x=net.n_x)
                     weight = data[0].shape[1] if data[3] is None else float(data[3].sum(dtype=np.float64))
-                    total += weight * net._train_batch(data, rates[0], number)
+                    cost = net._train_batch(data, rates[0], number, cost)
+                    total += weight * cost
                     total_weight += weight
                     number += 1
                 if number == 0:
                     raise ValueError("the iterable gave no batch")
                 if _kernels.first_nonfinite(engine.theta) is not None:
-                    raise DivergenceError(net._epochs_done, number - 1, total / total_weight)
+                    raise DivergenceError(net._epochs_done, number - 1, cost)
             except BaseException:
                 engine.restore_theta()
                 raise
@@ -132,14 +138,16 @@ class Training:
     def _loop(self, run, held_out, n_x, one_by_one):
         """Calls `run` with the learning rates of the next epochs until all are done or a callback ends it."""
         net = self.net
-        if net._engine is None:
-            net.initialize(n_x)
-        engine = net._engine
         self.history = {"cost": [], "learning_rate": [], "seconds": []}
         if held_out is not None:
             self.history |= {"val_cost": [], "val_score": []}
         if self.show:
             self.history["score"] = []
+        for callback in self.callbacks:
+            callbacks.check_monitor(callback, self.history)
+        if net._engine is None:
+            net.initialize(n_x)
+        engine = net._engine
         shown = progress.Progress(self.epochs, "accuracy" if net._loss.classifies else "r2") if self.show else None
         engine.enter_training()
         try:
@@ -148,7 +156,7 @@ class Training:
             net._use_optimizer(self.optimizer)
             for callback in self.callbacks:
                 _call(callback, "on_fit_begin", net)
-            at_once = 1 if one_by_one or self.callbacks or held_out is not None else max(self.epochs, 1)
+            at_once = 1 if one_by_one or self.callbacks or held_out is not None else _EPOCHS_AT_ONCE
             done = 0
             while done < self.epochs:
                 count = min(at_once, self.epochs - done)
@@ -285,5 +293,16 @@ class _Slices:
         for first in range(0, m, size):
             # reading in the order of the file spares the disk; the order within a batch doesn't matter
             picked = slice(first, first + size) if order is None else np.sort(order[first : first + size])
-            batch = (np.asarray(self._X[:, picked]), np.asarray(self._Y[..., picked]))
+            batch = (self._read("X", self._X, picked), self._read("Y", self._Y, picked))
             yield batch if self._w is None else (*batch, self._w[picked])
+
+    @staticmethod
+    def _read(name, array, picked):
+        """Those examples of it; a number that isn't finite is named by its place in the whole."""
+        part = np.asarray(array[..., picked])
+        if part.dtype.kind == "f" and not np.isfinite(part).all():
+            at = np.argwhere(~np.isfinite(part))[0]
+            value = part[tuple(at)]
+            at[-1] = np.arange(array.shape[-1])[picked][at[-1]]
+            raise ValueError(f"{name} holds {value} at position {tuple(map(int, at))}: every entry must be finite")
+        return part

@@ -135,6 +135,11 @@ def targets(Y, loss, n_y, m, to, *, n_x=None, name="Y"):
     return Y, None
 
 
+def _plain(x):
+    """A number as one writes it: whole ones without a point, however large."""
+    return int(x) if np.isfinite(x) and x == np.floor(x) else x.item()
+
+
 def _labels(raw, n_classes, m, name):
     """int64 (m,), each in 0 … n_classes-1."""
     values = raw.reshape(m)
@@ -143,13 +148,13 @@ def _labels(raw, n_classes, m, name):
         bad = np.flatnonzero(~(values == np.floor(values)))
         if len(bad):
             raise ValueError(
-                f"{name} holds the label {values[bad[0]]} at position {bad[0]}: labels are whole numbers "
+                f"{name} holds the label {_plain(values[bad[0]])} at position {bad[0]}: labels are whole numbers "
                 f"from 0 to {n_classes - 1}"
             )
     bad = np.flatnonzero((values < 0) | (values >= n_classes))
     if len(bad):
         raise ValueError(
-            f"{name} holds the label {values[bad[0]]:g} at position {bad[0]}: labels go from 0 to {n_classes - 1}"
+            f"{name} holds the label {_plain(values[bad[0]])} at position {bad[0]}: labels go from 0 to {n_classes - 1}"
         )
     return np.ascontiguousarray(values, dtype=np.int64)
 
@@ -176,10 +181,8 @@ def weights(sample_weight, m, to):
     """(m,) of dtype `to`, finite, >= 0, not all 0; None stays None."""
     if sample_weight is None:
         return None
-    w = np.ascontiguousarray(_numbers("sample_weight", sample_weight, to))
-    if w.shape != (m,):
-        raise ValueError(f"sample_weight must have shape ({m},), one weight an example; got {w.shape}")
-    _finite("sample_weight", w)
+    w = _shaped("sample_weight", sample_weight, (m,), to)
+    w = np.ascontiguousarray(_finite("sample_weight", w))
     if (w < 0).any() or not (w > 0).any():
         raise ValueError("sample_weight must be >= 0 everywhere and not 0 everywhere")
     return w

@@ -13,6 +13,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport PyObject
 
 cimport nnk
 from nnkern._kernels cimport (
@@ -56,8 +57,11 @@ cdef enum Status:
     DIVERGED
     INTERRUPTED
 
-# seconds between two looks at the signals that arrived
+# seconds between two looks at the signals that arrived; a block of more operations than HEAVY is interrupted between its
+# layers, and has so few columns that no product takes more than HEAVIEST
 cdef double SIGNAL_PERIOD = 0.05
+cdef double HEAVY = 1e9
+cdef double HEAVIEST = 3e10
 
 
 cdef class Engine
@@ -70,6 +74,11 @@ cdef struct Layer:
     bint use_bias, trainable, reads_Z
     Py_ssize_t W_at, b_at           # where W and b stand in θ, in entries
 
+cdef struct Watch:
+    PyObject *owner                 # the Engine that asks Python for signals
+    double looked                   # when it last did
+    bint stop                       # whether one asked for the end
+
 cdef struct Workspace:
     Py_ssize_t capacity             # columns
     void **A                        # A[l] (n[l], capacity)
@@ -81,6 +90,7 @@ cdef struct Workspace:
     void *Y
     void *w
     int64_t *labels
+    Watch *watch                    # looked at between layers where these take long, else NULL
     void *memory
 
 cdef struct Plan:
@@ -117,6 +127,18 @@ cdef struct Score:
 # ---------------------------------------------------------------------------------------------------------------------
 # One chunk: forward, loss, backward
 
+cdef bint must_stop(Watch *watch) noexcept nogil:
+    """Whether a signal has asked for the end; looks for one where the last look is a while ago."""
+    cdef double now
+    if not watch.stop:
+        now = nnk.nnk_seconds()
+        if now - watch.looked > SIGNAL_PERIOD:
+            watch.looked = now
+            with gil:
+                watch.stop = (<Engine>watch.owner).signalled()
+    return watch.stop
+
+
 cdef inline Matrix weights_of(real *like, const Plan *plan, Py_ssize_t l) noexcept nogil:
     return contiguous(<real *>plan.theta + plan.layers[l].W_at, plan.layers[l].n, plan.layers[l].n_prev)
 
@@ -138,6 +160,8 @@ cdef void forward_chunk(
     cdef Matrix W, A_prev = X[0]
     cdef int activation
     for l in range(plan.L):
+        if space.watch is not NULL and must_stop(space.watch):
+            return
         layer = &plan.layers[l]
         W = weights_of(like, plan, l)
         activation = layer.activation
@@ -196,6 +220,8 @@ cdef void backward_chunk(
         plan.table.backward[activation](dZ, layer.n, db, dZ, layer.n, space.A[l], layer.n, space.Z[l], layer.n,
                                         layer.slope, layer.n, c)
     while True:
+        if space.watch is not NULL and must_stop(space.watch):
+            return
         layer = &plan.layers[l]
         if layer.trainable:
             if l == 0:
@@ -286,6 +312,8 @@ cdef double batch_gradient(
     cdef real *sums[MOST_SLOTS]
     while start < count:
         # the slot of this chunk: dθ itself for the first, further ones behind
+        if space.watch is not NULL and space.watch.stop:
+            return 0
         sums[full] = dtheta if full == 0 else slots + (full - 1) * plan.count
         end = min(count, start + CHUNK_COLUMNS)
         chunk += 1
@@ -445,10 +473,10 @@ cdef struct Run:
 
 cdef Status train(
     real *dtheta, Plan *plan, const Workspace *space, const Data *data, Optimizer *optimizer, Run *run,
-    int64_t *order, real *slots, Engine owner,
+    int64_t *order, real *slots, Watch *watch,
 ) noexcept nogil:
     cdef Py_ssize_t first, count, m = data.m
-    cdef double cost, penalty, weight, total, total_weight, checked = nnk.nnk_seconds(), now, begun
+    cdef double cost, penalty, weight, total, total_weight, begun
     cdef Score score
     cdef Score *score_at = NULL
     cdef double frozen = frozen_penalty(dtheta, plan)
@@ -470,6 +498,8 @@ cdef Status train(
             weight = weight_of(dtheta, data, order, first, count)
             cost = batch_gradient(dtheta, plan, space, data, order, first, count, weight, True, run.step, slots,
                                   score_at)
+            if watch.stop:
+                return INTERRUPTED
             if not isfinite(cost):
                 return DIVERGED
             run.t += 1
@@ -483,11 +513,8 @@ cdef Status train(
             total_weight += weight
             first += count
             run.batch += 1
-            now = nnk.nnk_seconds()
-            if now - checked > SIGNAL_PERIOD:
-                checked = now
-                if owner.signalled():
-                    return INTERRUPTED
+            if must_stop(watch):
+                return INTERRUPTED
         if run.saved is not NULL:
             if plan.table.first_nonfinite(plan.theta, plan.count) != plan.count:
                 run.batch -= 1
@@ -555,10 +582,22 @@ cdef inline Py_ssize_t training_width(const Plan *plan, Py_ssize_t batch) noexce
     Where the first layer has but a few units, both of its products are bound by reading X. A block of X that stays in
     the cache between the two is read from memory once; it pays when that saves more than W[1] and twice dW[1] cost.
     """
-    cdef Py_ssize_t in_cache = BLOCK_BYTES // (plan.n_x * plan.itemsize)
+    cdef Py_ssize_t in_cache = BLOCK_BYTES // (plan.n_x * plan.itemsize), l
+    cdef double largest = 1
+    for l in range(plan.L):
+        largest = max(largest, 2.0 * plan.layers[l].n * plan.layers[l].n_prev)
     if batch > in_cache > 3 * plan.layers[0].n:
         return min(max(4, in_cache // 4 * 4), <Py_ssize_t>CHUNK_COLUMNS)      # the kernels take four columns at a time
-    return min(batch, <Py_ssize_t>CHUNK_COLUMNS)
+    return min(batch, min(<Py_ssize_t>CHUNK_COLUMNS, max(<Py_ssize_t>64, <Py_ssize_t>(HEAVIEST / largest))))
+
+
+cdef inline double operations(const Plan *plan) noexcept nogil:
+    """Of one example, forward and backward."""
+    cdef double total = 0
+    cdef Py_ssize_t l
+    for l in range(plan.L):
+        total += 6.0 * plan.layers[l].n * plan.layers[l].n_prev
+    return total
 
 
 cdef object _predict(Engine engine, const real[:, :] X_view, out):
@@ -665,6 +704,7 @@ cdef class WorkspaceHolder:
         cdef size_t need = 0, unit = plan.itemsize * max(capacity, 1), tables_bytes = 3 * plan.L * sizeof(void *)
         cdef char *at
         self.space.capacity = capacity
+        self.space.watch = NULL
         for l in range(plan.L):
             i = 1 + <int>plan.layers[l].reads_Z + <int>(plan.layers[l].dropout > 0)
             need += i * aligned_size(plan.layers[l].n * unit)
@@ -771,7 +811,7 @@ cdef class Engine:
     def __dealloc__(self):
         free(self.plan.layers)
 
-    cdef bint signalled(self) noexcept with gil:
+    cdef bint signalled(self) noexcept:
         try:
             PyErr_CheckSignals()
         except BaseException as error:
@@ -817,14 +857,18 @@ cdef class Engine:
             raise RuntimeError("this network is being used by another thread: it can't be trained now")
         self.training_thread = me
 
+    def check_untrained(self):
+        """Refuses what can't go on beside a training in another thread."""
+        import threading
+        if self.training_thread is not None and self.training_thread != threading.get_ident():
+            raise RuntimeError("this network is being trained by another thread")
+
     def leave_training(self):
         self.training_thread = None
 
     cdef int enter_reading(self) except -1:
         if self.training_thread is not None:
-            import threading
-            if self.training_thread != threading.get_ident():
-                raise RuntimeError("this network is being trained by another thread")
+            self.check_untrained()
         self.readers += 1
         return 0
 
@@ -1003,15 +1047,19 @@ cdef inline void *address(array) except *:
 
 
 cdef Status _train(
-    Engine engine, const Workspace *space, const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels,
+    Engine engine, Workspace *space, const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels,
     const real[::1] w, Optimizer *optimizer, Run *run, int64_t *order,
 ) except *:
     cdef Data data = data_of(X, Y, labels, w)
     cdef real *dtheta = <real *>address(engine.dtheta)
     cdef real *slots = NULL if engine.slots is None else <real *>address(engine.slots)
     cdef Status status
+    cdef Watch watch
+    watch.owner, watch.looked, watch.stop = <PyObject *>engine, nnk.nnk_seconds(), False
+    if operations(&engine.plan) * space.capacity > HEAVY:
+        space.watch = &watch
     with nogil:
-        status = train(dtheta, &engine.plan, space, &data, optimizer, run, order, slots, engine)
+        status = train(dtheta, &engine.plan, space, &data, optimizer, run, order, slots, &watch)
     return status
 
 
