@@ -53,12 +53,14 @@ def show_config():
 
 
 def get_num_threads():
-    """The largest number of threads that a call uses."""
+    """The largest number of threads that a call may use; computations run on one thread so far, whatever it is."""
     return _threads
 
 
 def set_num_threads(n):
-    """Sets the largest number of threads that a call uses; results don't depend on it.
+    """Sets the largest number of threads that a call may use; results don't depend on it.
+
+    Computations run on one thread so far, so that it changes nothing yet.
 
     Parameters
     ----------

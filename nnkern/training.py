@@ -12,7 +12,6 @@ from nnkern import _kernels, callbacks, progress, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.losses import r2, spread
 
-
 # most epochs in one call of the engine: the call costs little beside so many, and memory doesn't grow with `epochs`
 _EPOCHS_AT_ONCE = 1024
 
@@ -175,7 +174,6 @@ class Training:
             for callback in self.callbacks:
                 _call(callback, "on_fit_end", net, self.history)
         finally:
-            engine.release()
             engine.leave_training()
             if shown is not None:
                 shown.close()

@@ -57,11 +57,11 @@ cdef enum Status:
     DIVERGED
     INTERRUPTED
 
-# seconds between two looks at the signals that arrived; a block of more operations than HEAVY is interrupted between its
-# layers, and has so few columns that no product takes more than HEAVIEST
+# seconds between two looks at the signals that arrived; a block of more operations than HEAVY is interrupted between
+# its layers, and has so few columns that no product takes more than HEAVIEST
 cdef double SIGNAL_PERIOD = 0.05
 cdef double HEAVY = 1e9
-cdef double HEAVIEST = 3e10
+cdef double HEAVIEST = 6e10
 
 
 cdef class Engine
@@ -91,7 +91,6 @@ cdef struct Workspace:
     void *w
     int64_t *labels
     Watch *watch                    # looked at between layers where these take long, else NULL
-    void *memory
 
 cdef struct Plan:
     int itemsize
@@ -697,6 +696,7 @@ cdef object _evaluate(Engine engine, const real[:, :] X, const real[:, :] Y, con
 cdef class WorkspaceHolder:
     """The activations and their gradients for `capacity` examples at a time, in one block of memory."""
     cdef Workspace space
+    cdef object memory
 
     def __cinit__(self, Engine engine, Py_ssize_t capacity):
         cdef const Plan *plan = &engine.plan
@@ -709,11 +709,9 @@ cdef class WorkspaceHolder:
             i = 1 + <int>plan.layers[l].reads_Z + <int>(plan.layers[l].dropout > 0)
             need += i * aligned_size(plan.layers[l].n * unit)
         need += 2 * aligned_size(widest * unit) + aligned_size(plan.n_x * unit) + aligned_size(plan.n_y * unit)
-        need += aligned_size(unit) + aligned_size(capacity * sizeof(int64_t)) + ALIGNMENT + aligned_size(tables_bytes)
-        self.space.memory = malloc(need)
-        if self.space.memory is NULL:
-            raise MemoryError(f"no {need} bytes for the activations of {capacity} examples")
-        at = <char *>((<size_t>self.space.memory + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT)
+        need += aligned_size(unit) + aligned_size(capacity * sizeof(int64_t)) + aligned_size(tables_bytes)
+        self.memory = aligned_empty(need, np.uint8)
+        at = <char *>address(self.memory)
         self.space.A = <void **>at
         self.space.Z = self.space.A + plan.L
         self.space.D = self.space.Z + plan.L
@@ -739,20 +737,27 @@ cdef class WorkspaceHolder:
         at += aligned_size(unit)
         self.space.labels = <int64_t *>at
 
-    def __dealloc__(self):
-        free(self.space.memory)
-
 
 cdef inline size_t aligned_size(size_t bytes_) noexcept nogil:
     return (bytes_ + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
 
-def aligned_zeros(Py_ssize_t count, dtype):
-    """A vector of zeros whose first entry stands on a 64-byte boundary."""
+def aligned_empty(Py_ssize_t count, dtype):
+    """A vector, not written to, whose first entry stands on a 64-byte boundary.
+
+    numpy asks for large pages where a vector is large, which spares most of the page faults of its first use.
+    """
     itemsize = np.dtype(dtype).itemsize
-    memory = np.zeros(count * itemsize + ALIGNMENT, dtype=np.uint8)
+    memory = np.empty(count * itemsize + ALIGNMENT, dtype=np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
     return memory[start:start + count * itemsize].view(dtype)
+
+
+def aligned_zeros(Py_ssize_t count, dtype):
+    """Likewise, of zeros."""
+    vector = aligned_empty(count, dtype)
+    vector[:] = 0
+    return vector
 
 
 cdef class Engine:
@@ -765,6 +770,7 @@ cdef class Engine:
     cdef public uint64_t epoch, step        # of the network's life: they key shuffling and dropout
     cdef public uint64_t t                  # steps since the optimizer's state was fresh
     cdef object dtheta, s1, s2, saved, slots
+    cdef WorkspaceHolder workspace          # of the last training
     cdef WorkspaceHolder retained           # of the last `forward`, for `backward`
     cdef object retained_X
     cdef bint retained_training
@@ -918,7 +924,7 @@ cdef class Engine:
         o.s1 = self.plan.theta if self.s1 is None else address(self.s1)
         o.s2 = self.plan.theta if self.s2 is None else address(self.s2)
         if save and self.saved is None:
-            self.saved = aligned_zeros(self.plan.count, self.dtype)
+            self.saved = aligned_empty(self.plan.count, self.dtype)
         return 0
 
     cdef int prepare_slots(self, Py_ssize_t chunks) except -1:
@@ -926,22 +932,25 @@ cdef class Engine:
         while (1 << slots) < chunks:
             slots += 1
         if slots and (self.slots is None or len(self.slots) < slots * self.plan.count):
-            self.slots = aligned_zeros(slots * self.plan.count, self.dtype)
+            self.slots = aligned_empty(slots * self.plan.count, self.dtype)
         return 0
+
+    cdef WorkspaceHolder training_workspace(self, Py_ssize_t width):
+        """Kept from call to call, like dθ and the copy of θ: fresh memory costs more than it takes to fill it."""
+        if self.workspace is None or self.workspace.space.capacity != width:
+            self.workspace = None
+            self.workspace = WorkspaceHolder(self, width)
+        return self.workspace
 
     def save_theta(self):
         """Notes θ as what a failed epoch falls back to."""
         if self.saved is None:
-            self.saved = aligned_zeros(self.plan.count, self.dtype)
+            self.saved = aligned_empty(self.plan.count, self.dtype)
         self.saved[:] = self.theta
 
     def restore_theta(self):
         """Brings back what `save_theta` noted."""
         self.theta[:] = self.saved
-
-    def release(self):
-        """Gives back what only training needs, but for the optimizer's state."""
-        self.dtheta = self.saved = self.slots = None
 
     def train(self, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last, costs, seconds,
               right=None, squares=None):
@@ -957,7 +966,7 @@ cdef class Engine:
         cdef double[:, ::1] squares_ = squares
         cdef int64_t[::1] order_ = order
         cdef Py_ssize_t size = min(<Py_ssize_t>batch_size, <Py_ssize_t>X.shape[1])
-        cdef WorkspaceHolder holder = WorkspaceHolder(self, training_width(&self.plan, size))
+        cdef WorkspaceHolder holder = self.training_workspace(training_width(&self.plan, size))
         cdef Status status
         self.prepare(&optimizer, update, numbers, keep_last)
         self.prepare_slots((size + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
@@ -1060,6 +1069,7 @@ cdef Status _train(
         space.watch = &watch
     with nogil:
         status = train(dtheta, &engine.plan, space, &data, optimizer, run, order, slots, &watch)
+    space.watch = NULL
     return status
 
 

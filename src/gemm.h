@@ -22,6 +22,8 @@
  * that is turned round (32 KB on the stack with the widest vectors) */
 #define PANEL_DEPTH 1024
 #define TURNED_DEPTH 256
+/* shortest sum for which turning a tile round at its end costs less than lanes left empty */
+#define FEW_ROWS_DEPTH 48
 
 #define tile_body NAME(tile_body)
 #define tile_function NAME(tile_function)
@@ -151,6 +153,61 @@ static void turn_panel(real *panel, const real *W, ptrdiff_t ldw, ptrdiff_t rows
         }
 }
 
+/* share of the lanes that x entries fill */
+NNK_INLINE double NAME(filled)(ptrdiff_t x) { return (double)x / (double)((x + LANES - 1) / LANES * LANES); }
+
+/* C(i, p) := alpha T(p, i) + beta C(i, p) for a tile T of `rows` rows p, TILE_ROWS apart from column to column */
+static void NAME(store_turned)(real *C, ptrdiff_t ldc, const real *T, real alpha, real beta, ptrdiff_t rows,
+                               ptrdiff_t columns)
+{
+    for (ptrdiff_t p = 0; p < rows; p += LANES) {
+        vec square[LANES];
+        for (int i = 0; i < LANES; i++)
+            square[i] = i < columns ? v_load(T + i * TILE_ROWS + p) : v_all(0);
+        turn_square(square);
+        for (int i = 0; i < LANES && p + i < rows; i++) {
+            real *c = C + (p + i) * ldc;
+            const vec old = beta != 0 ? beta * v_first(c, columns) : v_all(0);
+            v_put(c, alpha * square[i] + old, columns);
+        }
+    }
+}
+
+/* The same as gemm, for few rows n that fill their vectors badly, where the columns of R stand side by side: the transpose
+ * is computed, whose vectors run along these columns, and turned round tile by tile. */
+static void NAME(gemm_of_few_rows)(real *C, ptrdiff_t ldc, real alpha, const real *L, ptrdiff_t ldl, const real *R,
+                                   ptrdiff_t r_row, real beta, ptrdiff_t n, ptrdiff_t m, ptrdiff_t depth)
+{
+    real panel[TURNED_DEPTH * TILE_ROWS] __attribute__((aligned(64)));
+    real tile[LANES * TILE_ROWS] __attribute__((aligned(64)));
+    const ptrdiff_t most = LANES < TILE_COLUMNS ? LANES : TILE_COLUMNS, tiles = (n + most - 1) / most;
+    /* rows of R that share a set of the cache would be fetched again for each tile */
+    const int copied = tiles > 1 && (size_t)r_row * sizeof(real) % 4096 == 0;
+    const ptrdiff_t cut = copied ? TURNED_DEPTH : PANEL_DEPTH;
+    for (ptrdiff_t k = 0; k < depth; k += cut) {
+        const ptrdiff_t c = depth - k < cut ? depth - k : cut;
+        for (ptrdiff_t p = 0; p < m; p += TILE_ROWS) {
+            const ptrdiff_t rows = m - p < TILE_ROWS ? m - p : TILE_ROWS;
+            const int vectors = rows > LANES ? 2 : 1;
+            const ptrdiff_t last = rows - (vectors - 1) * LANES;
+            const real *r = R + k * r_row + p;
+            if (copied) {
+                for (ptrdiff_t q = 0; q < c; q++)
+                    for (int v = 0; v < vectors; v++)
+                        v_put(panel + q * TILE_ROWS + v * LANES, v_first(r + q * r_row + v * LANES, rows - v * LANES),
+                              rows - v * LANES);
+                r = panel;
+            }
+            for (ptrdiff_t t = 0; t < tiles; t++) {
+                const ptrdiff_t i = t * n / tiles, columns = (t + 1) * n / tiles - i;
+                NAME(tiles)[vectors - 1][last < LANES][columns - 1](
+                    tile, TILE_ROWS, 1, 0, r, copied ? TILE_ROWS : r_row, L + i + k * ldl, ldl, 1, c, last);
+                NAME(store_turned)(C + i + p * ldc, ldc, tile, alpha, k == 0 ? beta : R(1), rows, columns);
+            }
+        }
+    }
+}
+
 /* C (n, m) := alpha op(L) R + beta C; op(L) (n, depth) is L, or with `turned` its transpose */
 static void NAME(gemm)(void *C_, ptrdiff_t ldc, double alpha, const void *L_, ptrdiff_t ldl, int turned, const void *R_,
                        ptrdiff_t r_row, ptrdiff_t r_column, double beta, ptrdiff_t n, ptrdiff_t m, ptrdiff_t depth)
@@ -159,6 +216,10 @@ static void NAME(gemm)(void *C_, ptrdiff_t ldc, double alpha, const void *L_, pt
     const real *L = L_, *R = R_;
     real panel[TURNED_DEPTH * TILE_ROWS] __attribute__((aligned(64)));
     const ptrdiff_t cut = turned ? TURNED_DEPTH : PANEL_DEPTH;
+    if (!turned && r_column == 1 && depth >= FEW_ROWS_DEPTH && n <= 2 * TILE_COLUMNS && NAME(filled)(n) < 0.8 * NAME(filled)(m)) {
+        NAME(gemm_of_few_rows)(C, ldc, R(alpha), L, ldl, R, r_row, R(beta), n, m, depth);
+        return;
+    }
     const ptrdiff_t tiles = (m + TILE_COLUMNS - 1) / TILE_COLUMNS;
     for (ptrdiff_t k = 0; k < depth; k += cut) {
         const ptrdiff_t c = depth - k < cut ? depth - k : cut;
