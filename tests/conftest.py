@@ -15,7 +15,6 @@ from hypothesis import settings
 # The oracle is imported as `reference` under every import mode of pytest; nnkern is the installed package, never the
 # uncompiled folder beside this one, which `python -m pytest` puts on the path.
 HERE = Path(__file__).resolve().parent
-os.environ["PYTHONSAFEPATH"] = "1"  # for the processes that tests start
 sys.path[:] = [str(HERE), *(place for place in sys.path if Path(place).resolve() not in (HERE, HERE.parent))]
 
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=60)

@@ -696,7 +696,7 @@ def test_importing_nnkern_loads_neither_this_nor_the_command_line():
         "print([name for name in sys.modules if name in "
         "('nnkern.data', 'nnkern.cli', 'argparse', 'PIL', 'sklearn', 'matplotlib')])"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"
 
 
@@ -707,5 +707,5 @@ def test_reading_a_csv_loads_no_optional_package(tmp_path):
         f"data.read({str(path)!r}); "
         "print([name for name in sys.modules if name in ('PIL', 'sklearn', 'matplotlib')])"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "[]\n"

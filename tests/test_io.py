@@ -221,7 +221,7 @@ def test_no_permission(tmp_path):
 
 def run(code, *arguments, **options):
     return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        [sys.executable, "-P", "-c", textwrap.dedent(code), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -277,7 +277,9 @@ def test_killed_at_random_moments(tmp_path):
     nets = [nk.Network([nk.Dense(200, "relu")], "squared_error", n_x=300, seed=seed) for seed in (0, 1)]
     rng = random.Random(0)
     for _ in range(8):
-        process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), str(path)], stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-c", textwrap.dedent(code), str(path)], stdout=subprocess.PIPE
+        )
         try:
             assert process.stdout.readline() == b"go\n"
             time.sleep(rng.uniform(0, 0.05))

@@ -1447,7 +1447,7 @@ def test_initialize_inside_a_callback_does_not_crash():
         except (RuntimeError, ValueError):
             pass
     """
-    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True, timeout=60, capture_output=True)
+    subprocess.run([sys.executable, "-P", "-c", textwrap.dedent(code)], check=True, timeout=60, capture_output=True)
 
 
 # ---- progress ----
@@ -1757,7 +1757,11 @@ LENGTHS = {
 def test_ctrl_c_is_noticed_and_leaves_the_last_whole_epoch(settings, first_epoch):
     code = textwrap.dedent(INTERRUPTED).replace("{settings}", settings)
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-P", "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout.readline() == "go\n"
@@ -1797,5 +1801,7 @@ def test_memory_does_not_grow_with_the_epochs_asked_for(callbacks):
         except KeyboardInterrupt:
             print("interrupted")
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60
+    )
     assert done.stdout == "interrupted\n", done.stderr

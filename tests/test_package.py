@@ -26,7 +26,7 @@ def run(code, *, environment=(), check=True):
     """Runs it in a process of its own, without the variables that choose kernels; gives what it printed."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("NNKERN_", "OPENBLAS_", "OMP_"))}
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
+        [sys.executable, "-P", "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
         timeout=60,
