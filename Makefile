@@ -29,7 +29,7 @@ lint: | $(BIN)/python
 	$(PIP) install "ruff>=0.8" "cython-lint>=0.16"
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint src nnkern
+	PATH="$(abspath $(BIN)):$$PATH" cython-lint src nnkern
 
 bench: $(VENV)/bench.stamp
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
