@@ -131,18 +131,23 @@ cdef inline CBLAS_TRANSPOSE as_blas(const Matrix *A, int *ld) noexcept nogil:
 cdef void product(
     real *C, Py_ssize_t ldc, real alpha, const Matrix *A, const Matrix *B, real beta,
 ) noexcept nogil:
-    cdef Py_ssize_t n = A.n, k = A.m, m = B.m, j
+    cdef Py_ssize_t n = A.n, k = A.m, m = B.m, j, rows, columns
     cdef int lda = 0, ldb = 0
     cdef CBLAS_TRANSPOSE op_A, op_B
     if n == 0 or m == 0:
         return
     if k == 0 or n == 1 or m == 1:
         # C := beta C first. BLAS may take 0 C for C where C holds NaN
-        for j in range(m):
+        columns = m
+        rows = n
+        if ldc == n:
+            columns = 1
+            rows = n * m
+        for j in range(columns):
             if beta == 0:
-                memset(C + j * ldc, 0, n * sizeof(real))
+                memset(C + j * ldc, 0, rows * sizeof(real))
             elif beta != 1:
-                table_of(C).scale(C + j * ldc, beta, n)
+                table_of(C).scale(C + j * ldc, beta, rows)
     if k == 0:
         return
     op_A = as_blas(A, &lda)
