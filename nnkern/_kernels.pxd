@@ -10,6 +10,16 @@ cdef struct Matrix:
     Py_ssize_t n, m                 # shape
     Py_ssize_t row, column          # strides: entry (i, j) stands at i row + j column
 
+cdef inline Matrix matrix_of(const real[:, :] view) noexcept nogil:
+    """Of a memoryview whose strides are whole numbers of entries."""
+    cdef Matrix A
+    A.data = &view[0, 0] if view.shape[0] and view.shape[1] else NULL
+    A.n, A.m = view.shape[0], view.shape[1]
+    A.row = view.strides[0] // <Py_ssize_t>sizeof(real)
+    A.column = view.strides[1] // <Py_ssize_t>sizeof(real)
+    return A
+
+
 # The table of C functions of one precision (`nnk_table *` of nnk.h), of the instruction set chosen at import.
 cdef const void *kernel_table(int itemsize) noexcept nogil
 

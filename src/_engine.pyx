@@ -17,7 +17,8 @@ from cpython.ref cimport PyObject
 
 cimport nnk
 from nnkern._kernels cimport (
-    Matrix, columns_of, contiguous, fits_blas, forward_columns, input_gradient, kernel_table, real, weight_gradient,
+    Matrix, columns_of, contiguous, fits_blas, forward_columns, input_gradient, kernel_table, matrix_of, real,
+    weight_gradient,
 )
 from blas cimport nnk_blas_single_thread
 
@@ -618,15 +619,6 @@ cdef object _predict(Engine engine, const real[:, :] X_view, out):
                        out_view.strides[1] // <Py_ssize_t>sizeof(real) if X.m > 1 else plan.n_y, plan, &X, width, space)
         free(space)
     return out
-
-
-cdef inline Matrix matrix_of(const real[:, :] view) noexcept nogil:
-    cdef Matrix A
-    A.data = &view[0, 0] if view.shape[0] and view.shape[1] else NULL
-    A.n, A.m = view.shape[0], view.shape[1]
-    A.row = view.strides[0] // <Py_ssize_t>sizeof(real)
-    A.column = view.strides[1] // <Py_ssize_t>sizeof(real)
-    return A
 
 
 cdef Data data_of(const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels, const real[::1] w) noexcept nogil:

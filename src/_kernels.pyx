@@ -263,15 +263,6 @@ cdef void weight_gradient(
 # ---------------------------------------------------------------------------------------------------------------------
 # On memoryviews: what the functions below share
 
-cdef inline Matrix matrix_of(const real[:, :] view) noexcept nogil:
-    cdef Matrix A
-    A.data = &view[0, 0] if view.shape[0] and view.shape[1] else NULL
-    A.n, A.m = view.shape[0], view.shape[1]
-    A.row = view.strides[0] // <Py_ssize_t>sizeof(real)
-    A.column = view.strides[1] // <Py_ssize_t>sizeof(real)
-    return A
-
-
 cdef inline bint is_whole(const Matrix *A) noexcept nogil:
     """Contiguous columns, one after the other."""
     return (A.row == 1 or A.n <= 1) and (A.column == A.n or A.m <= 1)
