@@ -9,8 +9,8 @@ import cases
 import numpy as np
 import reference
 from reference import Disagreement, compare
-from sides import Missing, Session, SideError, alternate, progress
-from training import select
+from sides import Session, alternate, progress
+from training import noting, select
 
 
 def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
@@ -30,7 +30,7 @@ def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
         file = Path(folder) / "A.npy"
         for name, side in session.sides.items():
             entry = row["sides"][name] = {}
-            try:
+            with noting(entry):
                 seconds = side.ask(
                     "inference",
                     case=case.name,
@@ -45,14 +45,6 @@ def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
                 compare(f"{name}, {case.name} with {batch} examples", came, value, bound)
                 once[name] = seconds
                 entry["form"] = side.ask("form")
-            except Disagreement as error:
-                entry["wrong"] = str(error)
-                progress(f"WRONG: {error}")
-            except Missing as reason:
-                entry["missing"] = str(reason)
-            except SideError as error:
-                entry["failed"] = str(error)
-                progress(f"FAILED: {error}")
     calls = {name: lambda calls, side=session.sides[name]: side.ask("calls", calls=calls) for name in once}
     if calls:
         times, row["calls_per_round"] = alternate(calls, once, session.short_rounds, session.short_budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import cases
@@ -75,6 +76,21 @@ class Expected:
             compare(f"{what}, cost", np.array(costs), np.array(value), np.array(bound))
 
 
+@contextmanager
+def noting(entry: dict):
+    """Writes down why a side gave no time, in place of ending the run."""
+    try:
+        yield
+    except Disagreement as error:
+        entry["wrong"] = str(error)
+        progress(f"WRONG: {error}")
+    except Missing as reason:
+        entry["missing"] = str(reason)
+    except SideError as error:
+        entry["failed"] = str(error)
+        progress(f"FAILED: {error}")
+
+
 def measure(case: cases.TrainingCase, session: Session) -> dict:
     expected = Expected(case, session.dtype)
     row = {
@@ -88,19 +104,11 @@ def measure(case: cases.TrainingCase, session: Session) -> dict:
     once = {}
     for name, side in session.sides.items():
         entry = row["sides"][name] = {}
-        try:
+        with noting(entry):
             side.ask("training", case=case.name, dtype=session.dtype, threads=session.threads)
             expected.verify(side)
             once[name] = side.ask("ready")
             entry["form"] = side.ask("form")
-        except Disagreement as error:
-            entry["wrong"] = str(error)
-            progress(f"WRONG: {error}")
-        except Missing as reason:
-            entry["missing"] = str(reason)
-        except SideError as error:
-            entry["failed"] = str(error)
-            progress(f"FAILED: {error}")
     del expected
     calls = {name: lambda epochs, side=session.sides[name]: side.ask("round", epochs=epochs) for name in once}
     if calls:

@@ -9,7 +9,6 @@
 
 #define g_of NAME(g_of)
 #define dg_of NAME(dg_of)
-#define forward_vec NAME(forward_vec)
 #define forward_body NAME(forward_body)
 #define backward_body NAME(backward_body)
 

@@ -216,7 +216,8 @@ static void NAME(gemm)(void *C_, ptrdiff_t ldc, double alpha, const void *L_, pt
     const real *L = L_, *R = R_;
     real panel[TURNED_DEPTH * TILE_ROWS] __attribute__((aligned(64)));
     const ptrdiff_t cut = turned ? TURNED_DEPTH : PANEL_DEPTH;
-    if (!turned && r_column == 1 && depth >= FEW_ROWS_DEPTH && n <= 2 * TILE_COLUMNS && NAME(filled)(n) < 0.8 * NAME(filled)(m)) {
+    if (!turned && r_column == 1 && depth >= FEW_ROWS_DEPTH && n <= 2 * TILE_COLUMNS &&
+        NAME(filled)(n) < 0.8 * NAME(filled)(m)) {
         NAME(gemm_of_few_rows)(C, ldc, R(alpha), L, ldl, R, r_row, R(beta), n, m, depth);
         return;
     }
