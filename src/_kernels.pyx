@@ -182,7 +182,7 @@ cdef inline bint tiles_pay(bint turned, const Matrix *B, Py_ssize_t n, Py_ssize_
     if turned:
         return n <= 256 and k <= 256
     if B.row == 1:
-        return k < 512 or B.column * itemsize % 4096 != 0
+        return k < 512 or B.column * itemsize % 4096 != 0 or n <= 24
     return n <= 32 or B.row * itemsize % 4096 != 0
 
 
@@ -455,32 +455,31 @@ def dense_forward(W, A_prev, b, activation, *, out=None, return_Z=False, negativ
     if b is not None:
         b = operand("b", b, number, "(n, 1)")
     if number == cnp.NPY_FLOAT:
-        return _dense_forward[float](W, A_prev, b, code, out, return_Z, slope)
-    return _dense_forward[double](W, A_prev, b, code, out, return_Z, slope)
+        return _dense_forward[float](NULL, W, A_prev, b, code, out, return_Z, slope)
+    return _dense_forward[double](NULL, W, A_prev, b, code, out, return_Z, slope)
 
 
 cdef object _dense_forward(
-    const real[:, :] W_view, const real[:, :] A_prev_view, const real[:, :] b_view, int activation, out, bint return_Z,
+    real *like, cnp.ndarray W_array, cnp.ndarray A_prev_array, cnp.ndarray b_array, int activation, out, bint return_Z,
     double slope,
 ):
-    cdef Matrix W = matrix_of(W_view), A_prev = matrix_of(A_prev_view), A, Z, b, block
+    cdef Matrix W = matrix_of_array(W_array), A_prev = matrix_of_array(A_prev_array), A, Z, b, block
     cdef Py_ssize_t n = W.n, n_prev = W.m, m = A_prev.m, first, c, width, packed = 0
     cdef bint pack_A_prev, pack_b = False, whole
-    cdef const nnk.nnk_table *table = tables.f32 if real is float else tables.f64
+    cdef const nnk.nnk_table *table = table_of(like)
     check_int("n", n)
     check_int("n_prev", n_prev)
     if A_prev.n != n_prev:
         raise ValueError(f"A_prev has {A_prev.n} rows, W has {n_prev} columns: W (n, n_prev), A_prev (n_prev, m)")
-    if b_view is not None:
-        b = matrix_of(b_view)
+    if b_array is not None:
+        b = matrix_of_array(b_array)
         if b.n != n or b.m != 1:
             raise ValueError(f"b must have shape ({n}, 1), as W has {n} rows; got ({b.n}, {b.m})")
         pack_b = n > 1 and b.row != 1
     cdef int number = cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE
     cdef cnp.ndarray A_array = output(
         "out", out, n, m, number,
-        () if out is None else (("W", W_view.base), ("A_prev", A_prev_view.base),
-                                ("b", None if b_view is None else b_view.base)))
+        () if out is None else (("W", W_array), ("A_prev", A_prev_array), ("b", b_array)))
     cdef cnp.ndarray Z_array = new_matrix(n, m, number) if return_Z else None
     A = matrix_of_array(A_array)
     if return_Z:
@@ -510,7 +509,7 @@ cdef object _dense_forward(
             table.gather(free_space, W.data, W.row, W.column, NULL, n, n_prev)
             W = contiguous(free_space, n, n_prev)
             free_space += n * n_prev
-        if b_view is not None and pack_b:
+        if b_array is not None and pack_b:
             table.gather(free_space, b.data, b.row, b.column, NULL, n, 1)
             b = contiguous(free_space, n, 1)
             free_space += n
@@ -528,7 +527,7 @@ cdef object _dense_forward(
             if return_Z:
                 Z_block = <real *>Z.data + first * n
             forward_columns(A_block, Z_block, activation, slope, &W, &block,
-                            NULL if b_view is None else <const real *>b.data)
+                            NULL if b_array is None else <const real *>b.data)
             if not whole:
                 table.scatter(<real *>A.data + first * A.column, A.row, A.column, A_block, n, c)
             first += width
@@ -598,8 +597,8 @@ def dense_backward(dA, W, A_prev, A, activation, *, Z=None, need_dA_prev=True, o
     if out is not None and (not isinstance(out, tuple) or len(out) != 4):
         raise TypeError(f"out must be a tuple (dZ, dW, db, dA_prev); got {out!r}")
     if number == cnp.NPY_FLOAT:
-        return _dense_backward[float](dA, W, A_prev, A, code, need_dA_prev, out, slope)
-    return _dense_backward[double](dA, W, A_prev, A, code, need_dA_prev, out, slope)
+        return _dense_backward[float](NULL, dA, W, A_prev, A, code, need_dA_prev, out, slope)
+    return _dense_backward[double](NULL, dA, W, A_prev, A, code, need_dA_prev, out, slope)
 
 
 cdef inline object gradients_of(dZ, dW, db, dA_prev):
@@ -614,10 +613,11 @@ cdef inline object gradients_of(dZ, dW, db, dA_prev):
 
 
 cdef object _dense_backward(
-    const real[:, :] dA_view, const real[:, :] W_view, const real[:, :] A_prev_view, const real[:, :] H_view,
+    real *like, cnp.ndarray dA_array, cnp.ndarray W_array, cnp.ndarray A_prev_array, cnp.ndarray H_array,
     int activation, bint need_dA_prev, out, double slope,
 ):
-    cdef Matrix dA = matrix_of(dA_view), W = matrix_of(W_view), A_prev = matrix_of(A_prev_view), H = matrix_of(H_view)
+    cdef Matrix dA = matrix_of_array(dA_array), W = matrix_of_array(W_array), A_prev = matrix_of_array(A_prev_array)
+    cdef Matrix H = matrix_of_array(H_array)
     cdef Py_ssize_t n = W.n, n_prev = W.m, m = A_prev.m, packed = 0
     cdef bint reads_Z = nnk.nnk_activation_facts[activation].derivative_reads_Z
     check_int("n", n)
@@ -639,8 +639,7 @@ cdef object _dense_backward(
     else:
         if not need_dA_prev and out[3] is not None:
             raise ValueError("out holds a dA_prev that isn't computed: need_dA_prev is False")
-        inputs = [("dA", dA_view.base), ("W", W_view.base), ("A_prev", A_prev_view.base),
-                  ("Z" if reads_Z else "A", H_view.base)]
+        inputs = [("dA", dA_array), ("W", W_array), ("A_prev", A_prev_array), ("Z" if reads_Z else "A", H_array)]
         dZ_array = output("out's dZ", out[0], n, m, number, inputs)
         inputs.append(("out's dZ", dZ_array))
         dW_array = output("out's dW", out[1], n, n_prev, number, inputs)

@@ -18,3 +18,5 @@
 #undef TANH_IS_ONE
 #undef SQRT_HALF
 #undef TILE_COLUMNS
+#undef DOT_COLUMNS
+#undef DOT_UNITS

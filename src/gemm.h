@@ -16,6 +16,14 @@
 #else
 #define TILE_COLUMNS 6
 #endif
+/* a tile of dot products: its columns and rows (at most 4), each sum a vector */
+#if NNK_VECTOR_BYTES == 64
+#define DOT_COLUMNS 6
+#define DOT_UNITS 4
+#else
+#define DOT_COLUMNS 4
+#define DOT_UNITS 3
+#endif
 #define TILE_VECTORS 2
 #define TILE_ROWS (TILE_VECTORS * LANES)
 /* terms of a sum that are taken in one go: of a panel that is read where it lies (in the second-level cache), and of one
@@ -24,11 +32,19 @@
 #define TURNED_DEPTH 256
 /* shortest sum for which turning a tile round at its end costs less than lanes left empty */
 #define FEW_ROWS_DEPTH 48
+/* the same for sums within vectors; most rows of a product so computed, and the terms taken in one go (74 KB on the stack,
+ * in columns that don't share the sets of the cache) */
+#define DOTS_LEAST_DEPTH 512
+#define DOTS_ROWS 24
+#define DOTS_DEPTH ((int)(3072 / sizeof(real)))
+#define DOTS_STRIDE (DOTS_DEPTH + LANES)
 
 #define tile_body NAME(tile_body)
+#define dot_tile_body NAME(dot_tile_body)
 #define tile_function NAME(tile_function)
 #define turn_panel NAME(turn_panel)
 #define turn_square NAME(turn_square)
+#define v_sums NAME(v_sums)
 
 /* C := alpha L R + beta C for `columns` columns and `vectors` vectors of rows, of which the last has `last` lanes where
  * `partial` (all constants but `last`) */
@@ -112,16 +128,23 @@ static const tile_function NAME(tiles)[TILE_VECTORS][2][TILE_COLUMNS] = {
 #undef TILE_NAME
 #undef FOR_COLUMNS
 
-/* Turns a square of LANES vectors round: in step s, entries whose row and column differ in bit s change places. */
+/* Two rows of a square of LANES vectors as they are after entries whose row and column differ in the bit `side` have
+ * changed places: a, the row without that bit, takes its own entries and b's at `low`, b those at `high`. */
+NNK_INLINE void NAME(exchanged)(int side, ivec *low, ivec *high)
+{
+    for (int lane = 0; lane < LANES; lane++) {
+        (*low)[lane] = lane & side ? LANES + lane - side : lane;
+        (*high)[lane] = lane & side ? LANES + lane : lane + side;
+    }
+}
+
+/* Turns a square round. */
 NNK_INLINE void turn_square(vec rows[LANES])
 {
 #pragma GCC unroll 4
     for (int side = 1; side < LANES; side *= 2) {
         ivec low, high;
-        for (int lane = 0; lane < LANES; lane++) {
-            low[lane] = lane & side ? LANES + lane - side : lane;
-            high[lane] = lane & side ? LANES + lane : lane + side;
-        }
+        NAME(exchanged)(side, &low, &high);
 #pragma GCC unroll 16
         for (int i = 0; i < LANES; i++)
             if (!(i & side)) {
@@ -130,6 +153,22 @@ NNK_INLINE void turn_square(vec rows[LANES])
                 rows[i + side] = __builtin_shuffle(a, b, high);
             }
     }
+}
+
+/* Lane i is the sum of rows[i]: the square is turned round, and its rows are added up on the way. */
+NNK_INLINE vec v_sums(vec rows[LANES])
+{
+#pragma GCC unroll 4
+    for (int side = 1; side < LANES; side *= 2) {
+        ivec low, high;
+        NAME(exchanged)(side, &low, &high);
+#pragma GCC unroll 16
+        for (int i = 0; i < LANES; i += 2 * side) {
+            const vec a = rows[i], b = rows[i + side];
+            rows[i] = __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
+        }
+    }
+    return rows[0];
 }
 
 /* panel (TILE_ROWS, depth) := the transpose of W's rows 0 … depth-1 and columns 0 … rows-1, with zeros below */
@@ -192,10 +231,14 @@ static void NAME(gemm_of_few_rows)(real *C, ptrdiff_t ldc, real alpha, const rea
             const ptrdiff_t last = rows - (vectors - 1) * LANES;
             const real *r = R + k * r_row + p;
             if (copied) {
-                for (ptrdiff_t q = 0; q < c; q++)
+                for (ptrdiff_t q = 0; q < c; q++) {
+                    /* the next panel's piece of this row: no prefetcher of the processor's sees it coming */
+                    __builtin_prefetch(r + q * r_row + TILE_ROWS, 0, 2);
+                    __builtin_prefetch(r + q * r_row + TILE_ROWS + LANES, 0, 2);
                     for (int v = 0; v < vectors; v++)
                         v_put(panel + q * TILE_ROWS + v * LANES, v_first(r + q * r_row + v * LANES, rows - v * LANES),
                               rows - v * LANES);
+                }
                 r = panel;
             }
             for (ptrdiff_t t = 0; t < tiles; t++) {
@@ -203,6 +246,119 @@ static void NAME(gemm_of_few_rows)(real *C, ptrdiff_t ldc, real alpha, const rea
                 NAME(tiles)[vectors - 1][last < LANES][columns - 1](
                     tile, TILE_ROWS, 1, 0, r, copied ? TILE_ROWS : r_row, L + i + k * ldl, ldl, 1, c, last);
                 NAME(store_turned)(C + i + p * ldc, ldc, tile, alpha, k == 0 ? beta : R(1), rows, columns);
+            }
+        }
+    }
+}
+
+/* C(i, j) := alpha Σ_k T(k, i) R(k, j) + beta C(i, j) for `units` columns i of T, DOTS_STRIDE apart, and `columns` of R
+ * (constants): vectors run along k. The columns of R at `ahead` will be wanted next. */
+NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdiff_t ldc, real alpha, real beta,
+                              const real *T, const real *R, ptrdiff_t ldr, const real *ahead, ptrdiff_t depth)
+{
+    vec sums[DOT_COLUMNS][DOT_UNITS];
+    ptrdiff_t k = 0;
+#pragma GCC unroll 6
+    for (int j = 0; j < columns; j++)
+#pragma GCC unroll 4
+        for (int i = 0; i < units; i++)
+            sums[j][i] = v_all(0);
+    for (; k + LANES <= depth; k += LANES) {
+        vec t[DOT_UNITS];
+#pragma GCC unroll 4
+        for (int i = 0; i < units; i++)
+            t[i] = v_load(T + i * DOTS_STRIDE + k);
+#pragma GCC unroll 6
+        for (int j = 0; j < columns; j++) {
+            const vec r = v_load(R + j * ldr + k);
+            if (ahead)
+                __builtin_prefetch(ahead + j * ldr + k, 0, 2);
+#pragma GCC unroll 4
+            for (int i = 0; i < units; i++)
+                sums[j][i] += t[i] * r;
+        }
+    }
+    if (k < depth) {
+#pragma GCC unroll 6
+        for (int j = 0; j < columns; j++) {
+            const vec r = v_load_first(R + j * ldr + k, depth - k, 0);
+#pragma GCC unroll 4
+            for (int i = 0; i < units; i++)
+                sums[j][i] += v_load_first(T + i * DOTS_STRIDE + k, depth - k, 0) * r;
+        }
+    }
+    enum { most = (DOT_COLUMNS * DOT_UNITS + LANES - 1) / LANES * LANES };
+    real totals[most] __attribute__((aligned(64)));
+#pragma GCC unroll 8
+    for (int first = 0; first < units * columns; first += LANES) {
+        vec some[LANES];
+#pragma GCC unroll 16
+        for (int s = 0; s < LANES; s++)
+            some[s] = first + s < units * columns ? sums[(first + s) / units][(first + s) % units] : v_all(0);
+        v_store(totals + first, v_sums(some));
+    }
+#pragma GCC unroll 6
+    for (int j = 0; j < columns; j++)
+#pragma GCC unroll 4
+        for (int i = 0; i < units; i++) {
+            real *c = C + j * ldc + i;
+            const real old = beta != 0 ? beta * *c : 0;
+            *c = alpha * totals[j * units + i] + old;
+        }
+}
+
+typedef void (*NAME(dot_tile))(real *, ptrdiff_t, real, real, const real *, const real *, ptrdiff_t, const real *,
+                               ptrdiff_t);
+
+#define DOT_TILE(columns, units)                                                                                       \
+    static void NAME(dot_tile_##columns##_##units)(real * C, ptrdiff_t ldc, real alpha, real beta, const real *T,      \
+                                                   const real *R, ptrdiff_t ldr, const real *ahead, ptrdiff_t depth)   \
+    {                                                                                                                  \
+        dot_tile_body(units, columns, C, ldc, alpha, beta, T, R, ldr, ahead, depth);                                   \
+    }
+#define DOT_TILE_NAME(columns, units) NAME(dot_tile_##columns##_##units),
+#if DOT_COLUMNS == 6
+#define FOR_DOT_COLUMNS(what, units) \
+    what(1, units) what(2, units) what(3, units) what(4, units) what(5, units) what(6, units)
+#else
+#define FOR_DOT_COLUMNS(what, units) what(1, units) what(2, units) what(3, units) what(4, units)
+#endif
+FOR_DOT_COLUMNS(DOT_TILE, 1)
+FOR_DOT_COLUMNS(DOT_TILE, 2)
+FOR_DOT_COLUMNS(DOT_TILE, 3)
+FOR_DOT_COLUMNS(DOT_TILE, 4)
+
+/* by units - 1, columns - 1 */
+static const NAME(dot_tile) NAME(dot_tiles)[4][DOT_COLUMNS] = {
+    {FOR_DOT_COLUMNS(DOT_TILE_NAME, 1)},
+    {FOR_DOT_COLUMNS(DOT_TILE_NAME, 2)},
+    {FOR_DOT_COLUMNS(DOT_TILE_NAME, 3)},
+    {FOR_DOT_COLUMNS(DOT_TILE_NAME, 4)},
+};
+#undef DOT_TILE
+#undef DOT_TILE_NAME
+#undef FOR_DOT_COLUMNS
+
+/* The same as gemm for few rows n, contiguous columns of R and a long sum: every product is one of two columns, since L is
+ * turned round. No lane is empty, and a long column of R is read in one piece. */
+static void NAME(gemm_by_dots)(real *C, ptrdiff_t ldc, real alpha, const real *L, ptrdiff_t ldl, const real *R,
+                               ptrdiff_t ldr, real beta, ptrdiff_t n, ptrdiff_t m, ptrdiff_t depth)
+{
+    real T[DOTS_ROWS * DOTS_STRIDE] __attribute__((aligned(64)));
+    const ptrdiff_t groups = (n + DOT_UNITS - 1) / DOT_UNITS, tiles = (m + DOT_COLUMNS - 1) / DOT_COLUMNS;
+    for (ptrdiff_t k = 0; k < depth; k += DOTS_DEPTH) {
+        const ptrdiff_t c = depth - k < DOTS_DEPTH ? depth - k : DOTS_DEPTH;
+        for (ptrdiff_t q = 0; q < c; q++)
+            for (ptrdiff_t i = 0; i < n; i++)
+                T[i * DOTS_STRIDE + q] = L[i + (k + q) * ldl];
+        for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+            const ptrdiff_t j = tile * m / tiles, columns = (tile + 1) * m / tiles - j;
+            const real *r = R + k + j * ldr;
+            for (ptrdiff_t group = 0; group < groups; group++) {
+                const ptrdiff_t i = group * n / groups, units = (group + 1) * n / groups - i;
+                const real *ahead = group == 0 && tile + 1 < tiles ? r + columns * ldr : NULL;
+                NAME(dot_tiles)[units - 1][columns - 1](C + i + j * ldc, ldc, alpha, k == 0 ? beta : R(1),
+                                                        T + i * DOTS_STRIDE, r, ldr, ahead, c);
             }
         }
     }
@@ -219,6 +375,10 @@ static void NAME(gemm)(void *C_, ptrdiff_t ldc, double alpha, const void *L_, pt
     if (!turned && r_column == 1 && depth >= FEW_ROWS_DEPTH && n <= 2 * TILE_COLUMNS &&
         NAME(filled)(n) < 0.8 * NAME(filled)(m)) {
         NAME(gemm_of_few_rows)(C, ldc, R(alpha), L, ldl, R, r_row, R(beta), n, m, depth);
+        return;
+    }
+    if (!turned && r_row == 1 && depth >= DOTS_LEAST_DEPTH && n <= DOTS_ROWS && NAME(filled)(n) < 0.75) {
+        NAME(gemm_by_dots)(C, ldc, R(alpha), L, ldl, R, r_column, R(beta), n, m, depth);
         return;
     }
     const ptrdiff_t tiles = (m + TILE_COLUMNS - 1) / TILE_COLUMNS;
