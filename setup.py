@@ -130,7 +130,7 @@ def extension(name, c_sources=()):
 
 setup(
     ext_modules=cythonize(
-        [extension("_kernels", ["common.c", "dispatch.c"]), extension("_engine", ["common.c"])],
+        [extension("_kernels", ["common.c", "dispatch.c", "pool.c"]), extension("_engine", ["common.c"])],
         include_path=[".", str(SOURCES)],
         build_dir="build",
         compiler_directives={

@@ -1,5 +1,7 @@
 """What this build is, and how many threads it may use."""
 
+import os
+
 from nnkern import _kernels, validation
 
 
@@ -53,22 +55,34 @@ def show_config():
 
 
 def get_num_threads():
-    """The largest number of threads that a call may use; computations run on one thread so far, whatever it is."""
-    return _threads
+    """The largest number of threads that a call may use unless it says so itself.
+
+    It begins with the value of ``NNKERN_NUM_THREADS``, or else with the number of processors that this process may use.
+    """
+    return _kernels.get_threads()
 
 
 def set_num_threads(n):
-    """Sets the largest number of threads that a call may use; results don't depend on it.
+    """Sets the largest number of threads that a call may use; results don't depend on it, to the bit.
 
-    Computations run on one thread so far, so that it changes nothing yet.
+    Threads are started by the first call that is worth them, and sleep when there is nothing to do. Small work stays on
+    the caller's thread.
 
     Parameters
     ----------
     n : int
         At least 1.
     """
-    global _threads
-    _threads = validation.integer("n", n, 1)
+    _kernels.set_threads(validation.integer("n", n, 1))
 
 
-_threads = 1
+def _initial_threads():
+    asked = os.environ.get("NNKERN_NUM_THREADS", "").strip()
+    if not asked:
+        return _kernels.processors()
+    if not asked.isdecimal() or int(asked) < 1:
+        raise ImportError(f"NNKERN_NUM_THREADS={asked!r} is no number of threads: an integer >= 1 is expected")
+    return int(asked)
+
+
+set_num_threads(_initial_threads())

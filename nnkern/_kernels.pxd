@@ -20,6 +20,21 @@ cdef inline Matrix matrix_of(const real[:, :] view) noexcept nogil:
     return A
 
 
+# Who computes: at most so many threads, the caller among them, and memory to pack into. No result depends on how many.
+cdef struct Team:
+    int threads
+    void *scratch                   # from nnk_take_scratch
+
+cdef Team form_team(int threads) except *
+cdef void dissolve(const Team *team) noexcept nogil
+# `threads` of a Python call: None for the default; ValueError unless an integer >= 1.
+cdef int number_of_threads(threads) except -1
+
+# Runs task(context, part, scratch) for parts 0 … parts - 1; `wake`: it is worth waking sleeping threads.
+ctypedef void (*Task)(void *context, Py_ssize_t part, void *scratch) noexcept nogil
+cdef void share_out(Task task, void *context, Py_ssize_t parts, bint wake, const Team *team) noexcept nogil
+cdef void wake(const Team *team) noexcept nogil
+
 # The table of C functions of one precision (`nnk_table *` of nnk.h), of the instruction set chosen at import.
 cdef const void *kernel_table(int itemsize) noexcept nogil
 
@@ -33,19 +48,20 @@ cdef Matrix contiguous(const void *data, Py_ssize_t n, Py_ssize_t m) noexcept no
 
 # C (n, m) := alpha A B + beta C, C with contiguous columns, leading dimension ldc; A and B fit BLAS.
 cdef void product(
-    real *C, Py_ssize_t ldc, real alpha, const Matrix *A, const Matrix *B, real beta) noexcept nogil
+    real *C, Py_ssize_t ldc, real alpha, const Matrix *A, const Matrix *B, real beta, const Team *team) noexcept nogil
 
 # A = g(W A_prev + b) for matrices that fit BLAS, A contiguous (n, m); b may be NULL. Z is kept where it isn't NULL.
 cdef void forward_columns(
     real *A, real *Z, int activation, double slope, const Matrix *W, const Matrix *A_prev,
-    const real *b) noexcept nogil
+    const real *b, const Team *team) noexcept nogil
 
-# dZ_prev = (Wᵀ dZ) ⊙ g'(…), db_prev += Σ_columns dZ_prev: the input gradient with the derivative of the layer below.
+# dZ_prev = (Wᵀ dZ) ⊙ g'(…), db_prev += Σ_columns dZ_prev: the input gradient, with g' of the layer below.
 # dZ contiguous (n, m), dZ_prev, A_prev, Z_prev contiguous (n_prev, m); db_prev may be NULL.
 cdef void input_gradient(
     real *dZ_prev, real *db_prev, int activation, double slope, const Matrix *W, const real *dZ,
-    const real *A_prev, const real *Z_prev, Py_ssize_t m) noexcept nogil
+    const real *A_prev, const real *Z_prev, Py_ssize_t m, const Team *team) noexcept nogil
 
 # dW (n, n_prev) := alpha dZ A_prevᵀ + beta dW; dW and dZ contiguous, A_prev fits BLAS.
 cdef void weight_gradient(
-    real *dW, const real *dZ, const Matrix *A_prev, real alpha, real beta, Py_ssize_t n) noexcept nogil
+    real *dW, const real *dZ, const Matrix *A_prev, real alpha, real beta, Py_ssize_t n,
+    const Team *team) noexcept nogil

@@ -302,8 +302,7 @@ class Network:
         engine = validation.fitted(self._engine)
         X = validation.examples(X, self.n_x, self.dtype, finite=False)
         out = validation.output(out, (self.n_y, X.shape[1]), self.dtype, (X, engine.theta))
-        validation.threads(threads)
-        return engine.predict(X, out)
+        return engine.predict(X, out, validation.threads(threads))
 
     def predict_labels(self, X, *, threads=None):
         """Class labels: argmax for cross_entropy, ŷ > ½ for binary_cross_entropy.
@@ -352,8 +351,8 @@ class Network:
             There are no parameters yet; X, Y or sample_weight doesn't fit or isn't finite.
         """
         engine = validation.fitted(self._engine)
-        validation.threads(threads)
-        return self._evaluate(engine, *self._judge(X, Y, sample_weight, n_x=self.n_x))
+        threads = validation.threads(threads)
+        return self._evaluate(engine, *self._judge(X, Y, sample_weight, n_x=self.n_x), threads=threads)
 
     def _judge(self, X, Y, sample_weight=None, *, n_x, names=("X", "Y")):
         """(X, Y, labels, w) as the engine takes them."""
@@ -361,8 +360,8 @@ class Network:
         Y, labels = validation.targets(Y, self._loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0], name=names[1])
         return X, Y, labels, validation.weights(sample_weight, X.shape[1], self.dtype)
 
-    def _evaluate(self, engine, X, Y, labels, w):
-        cost, right, squares, total = engine.evaluate(X, Y, labels, w)
+    def _evaluate(self, engine, X, Y, labels, w, threads=None):
+        cost, right, squares, total = engine.evaluate(X, Y, labels, w, threads)
         if squares is None:
             return Evaluation(cost, right / total)
         return Evaluation(cost, r2(squares, spread(Y, w)))
@@ -564,7 +563,7 @@ class Network:
             self._state_of = optimizer.update
         self.optimizer = optimizer
 
-    def _train_batch(self, data, rate, number, last_cost=np.nan):
+    def _train_batch(self, data, rate, number, last_cost=np.nan, threads=None):
         """One step on one batch, in a training that has been entered; returns its cost."""
         cost, seconds = np.empty(1), np.empty(1)
         result = self._engine.train(
@@ -578,6 +577,7 @@ class Network:
             keep_last=False,
             costs=cost,
             seconds=seconds,
+            threads=threads,
         )
         if result["status"] == "diverged":
             raise DivergenceError(self._epochs_done, number, last_cost)

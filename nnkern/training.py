@@ -30,7 +30,7 @@ class Training:
         self.optimizer = net._take_optimizer(optimizer)
         self.callbacks = callbacks.get(callbacks_)
         self.show = validation.flag("progress", progress_)
-        validation.threads(threads)
+        self.threads = validation.threads(threads)
         net._check_trainable()
 
     def on_arrays(self, X, Y, sample_weight, validation_data, validation_split):
@@ -74,6 +74,7 @@ class Training:
                 seconds=seconds,
                 right=right,
                 squares=squares,
+                threads=self.threads,
             )
             done = result["done"]
             net._epochs_done += done
@@ -118,7 +119,7 @@ class Training:
                 for batch in batches:
                     data = net._judge(*_as_batch(batch, number), n_x=net.n_x)
                     weight = data[0].shape[1] if data[3] is None else float(data[3].sum(dtype=np.float64))
-                    cost = net._train_batch(data, rates[0], number, cost)
+                    cost = net._train_batch(data, rates[0], number, cost, self.threads)
                     total += weight * cost
                     total_weight += weight
                     number += 1
@@ -162,7 +163,7 @@ class Training:
                 run(self._rates(net._epochs_done, count))
                 done += count
                 if held_out is not None:
-                    evaluation = net._evaluate(engine, *held_out)
+                    evaluation = net._evaluate(engine, *held_out, threads=self.threads)
                     self.history["val_cost"].append(evaluation.cost)
                     self.history["val_score"].append(evaluation.score)
                 if shown is not None:

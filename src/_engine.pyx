@@ -17,8 +17,8 @@ from cpython.ref cimport PyObject
 
 cimport nnk
 from nnkern._kernels cimport (
-    Matrix, columns_of, contiguous, fits_blas, forward_columns, input_gradient, kernel_table, matrix_of, real,
-    weight_gradient,
+    Matrix, Team, columns_of, contiguous, dissolve, fits_blas, form_team, forward_columns, input_gradient, kernel_table,
+    matrix_of, number_of_threads, real, share_out, wake, weight_gradient,
 )
 from blas cimport nnk_blas_single_thread
 
@@ -30,6 +30,13 @@ cdef enum:
     BLOCK_BYTES = 1 << 19
     ALIGNMENT = 64
     MOST_SLOTS = 64
+    # entries of what is shared out among threads in one part, and most parts where each has a sum of its own
+    LOSS_ENTRIES = 1 << 14
+    GATHERED_ENTRIES = 1 << 13
+    UPDATED_ENTRIES = 1 << 14
+    MOST_PARTS = 256
+    # operations of a step for which the threads are called together
+    WAKING_OPERATIONS = 2000000
 
 cdef enum Loss:
     BINARY_CROSS_ENTROPY
@@ -92,6 +99,7 @@ cdef struct Workspace:
     void *w
     int64_t *labels
     Watch *watch                    # looked at between layers where these take long, else NULL
+    const Team *team                # who computes
 
 cdef struct Plan:
     int itemsize
@@ -168,7 +176,7 @@ cdef void forward_chunk(
         if for_loss and plan.matched and l == plan.L - 1:
             activation = nnk.NNK_linear
         forward_columns(<real *>space.A[l], <real *>space.Z[l], activation, layer.slope, &W, &A_prev,
-                        bias_of(like, plan, l))
+                        bias_of(like, plan, l), space.team)
         A_prev = contiguous(space.A[l], layer.n, c)
         if training and layer.dropout > 0:
             plan.table.dropout(space.D[l], space.A[l], plan.key, step * <uint64_t>plan.L + <uint64_t>l,
@@ -178,20 +186,57 @@ cdef void forward_chunk(
 
 cdef double loss_chunk(
     real *like, const Plan *plan, void *A, void *dA, const void *Z, const void *Y, const int64_t *labels, const void *w,
-    double scale, Py_ssize_t c,
+    double scale, Py_ssize_t c, const Team *team,
 ) noexcept nogil:
     """Σ w_i L_i of a chunk, from what forward_chunk left as A[L] when it was asked to go on to the loss.
 
     A (which may be Z) becomes the prediction, dA its derivative by Z[L] (matched loss) or by A[L] (any other).
     """
-    if plan.loss == CROSS_ENTROPY:
-        return plan.table.cross_entropy(A, dA, Z, Y, labels, w, scale, plan.n_y, c)
+    cdef LossJob job
+    cdef Py_ssize_t parts, part
+    cdef double total = 0
+    job.plan, job.A, job.dA, job.Z, job.Y, job.labels, job.w, job.scale, job.c = plan, A, dA, Z, Y, labels, w, scale, c
+    job.width = max(LOSS_ENTRIES // plan.n_y, (c + MOST_PARTS - 1) // MOST_PARTS)
+    parts = (c + job.width - 1) // job.width
+    share_out(loss_part, &job, parts, False, team)
+    for part in range(parts):
+        total += job.sums[part]
+    return total
+
+
+cdef struct LossJob:
+    const Plan *plan
+    void *A
+    void *dA
+    const void *Z
+    const void *Y
+    const int64_t *labels
+    const void *w
+    double scale
+    Py_ssize_t c, width             # examples, and how many of them are a part
+    double sums[MOST_PARTS]
+
+
+cdef void loss_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
+    cdef LossJob *job = <LossJob *>job_
+    cdef const Plan *plan = job.plan
+    cdef Py_ssize_t n = plan.n_y, first = part * job.width, c = min(job.width, job.c - first)
+    cdef Py_ssize_t at = first * n * plan.itemsize
+    cdef char *A = <char *>job.A + at
+    cdef char *dA = <char *>job.dA + at
+    cdef const char *Z = <const char *>job.Z + at
+    cdef const char *Y = NULL if job.Y is NULL else <const char *>job.Y + at
+    cdef const char *w = NULL if job.w is NULL else <const char *>job.w + first * plan.itemsize
     cdef int code = nnk.NNK_absolute_error
+    if plan.loss == CROSS_ENTROPY:
+        job.sums[part] = plan.table.cross_entropy(
+            A, dA, Z, Y, NULL if job.labels is NULL else job.labels + first, w, job.scale, n, c)
+        return
     if plan.loss == BINARY_CROSS_ENTROPY:
         code = nnk.NNK_binary_cross_entropy
     elif plan.loss == SQUARED_ERROR:
         code = nnk.NNK_squared_error
-    return plan.table.loss[code](A, dA, Z, Y, w, scale, plan.n_y, c)
+    job.sums[part] = plan.table.loss[code](A, dA, Z, Y, w, job.scale, n, c)
 
 
 cdef void backward_chunk(
@@ -231,7 +276,7 @@ cdef void backward_chunk(
                 dropped = training and below.dropout > 0
                 A_prev = contiguous(space.D[l - 1] if dropped else space.A[l - 1], below.n, c)
             weight_gradient(dtheta + layer.W_at, dZ, &A_prev, <real>one_mth, <real>(1 if accumulate else 0),
-                            layer.n)
+                            layer.n, space.team)
         if l == plan.first_trainable:
             return
         below = &plan.layers[l - 1]
@@ -241,7 +286,8 @@ cdef void backward_chunk(
             memset(db_prev, 0, below.n * sizeof(real))
         W = weights_of(dtheta, plan, l)
         if dropped:
-            input_gradient(dZ_prev, <real *>NULL, nnk.NNK_linear, 0, &W, dZ, <const real *>NULL, <const real *>NULL, c)
+            input_gradient(dZ_prev, <real *>NULL, nnk.NNK_linear, 0, &W, dZ, <const real *>NULL, <const real *>NULL, c,
+                           space.team)
             plan.table.dropout(dZ_prev, dZ_prev, plan.key, step * <uint64_t>plan.L + <uint64_t>(l - 1),
                                <uint64_t>(first * below.n), below.dropout, below.n * c)
             plan.table.backward[below.activation](
@@ -249,7 +295,7 @@ cdef void backward_chunk(
                 below.slope, below.n, c)
         else:
             input_gradient(dZ_prev, db_prev, below.activation, below.slope, &W, dZ, <const real *>space.A[l - 1],
-                           <const real *>space.Z[l - 1], c)
+                           <const real *>space.Z[l - 1], c, space.team)
         dZ, dZ_prev = dZ_prev, dZ
         l -= 1
 
@@ -349,7 +395,7 @@ cdef double chunk_gradient(
         picked = NULL if order is NULL else order + batch + at
         X = data.X if picked is not NULL else columns_of(&data.X, batch + at, c, sizeof(real))
         if data.gather_X or picked is not NULL:
-            table.gather(space.X, X.data, X.row, X.column, picked, plan.n_x, c)
+            gather_columns(dtheta, space, &X, picked, plan.n_x, c, table)
             X = contiguous(space.X, plan.n_x, c)
         labels = NULL
         Y = data.Y
@@ -371,13 +417,42 @@ cdef double chunk_gradient(
                 table.gather(space.w, data.w, 1, 1, picked, 1, c)
                 w = space.w
         forward_chunk(dtheta, plan, space, &X, at, True, training, step)
-        cost += loss_chunk(dtheta, plan, A, space.dZ, A, Y.data, labels, w, scale, c)
+        cost += loss_chunk(dtheta, plan, A, space.dZ, A, Y.data, labels, w, scale, c, space.team)
         if score is not NULL:
             add_to_score(dtheta, plan, score, A, Y.data, labels, w, c)
         backward_chunk(dtheta, plan, space, &X, one_mth, at, training, step, at > start)
         at += c
     finish_biases(dtheta, plan, one_mth)
     return cost
+
+
+cdef struct GatherJob:
+    const nnk.nnk_table *table
+    char *out
+    const Matrix *X
+    const int64_t *order
+    Py_ssize_t n, c, width
+    int itemsize
+
+
+cdef void gather_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
+    cdef const GatherJob *job = <const GatherJob *>job_
+    cdef Py_ssize_t first = part * job.width
+    cdef const char *X = <const char *>job.X.data + (first * job.X.column * job.itemsize if job.order is NULL else 0)
+    job.table.gather(job.out + first * job.n * job.itemsize, X, job.X.row, job.X.column,
+                     NULL if job.order is NULL else job.order + first, job.n, min(job.width, job.c - first))
+
+
+cdef void gather_columns(
+    real *like, const Workspace *space, const Matrix *X, const int64_t *order, Py_ssize_t n, Py_ssize_t c,
+    const nnk.nnk_table *table,
+) noexcept nogil:
+    """The examples 0 … c - 1, or those that `order` names, side by side in space.X."""
+    cdef GatherJob job
+    job.table, job.out, job.X, job.order, job.n, job.c = table, <char *>space.X, X, order, n, c
+    job.itemsize = sizeof(real)
+    job.width = max(<Py_ssize_t>1, GATHERED_ENTRIES // n)
+    share_out(gather_part, &job, (c + job.width - 1) // job.width, False, space.team)
 
 
 cdef inline void take_labels(
@@ -400,17 +475,52 @@ cdef double weight_of(real *like, const Data *data, const int64_t *order, Py_ssi
     return total
 
 
+cdef struct UpdateJob:
+    const nnk.nnk_table *table
+    int update, itemsize
+    char *theta
+    char *s1
+    char *s2
+    char *dtheta
+    const nnk.nnk_step *step
+    Py_ssize_t count, width         # entries, and how many of them are a part
+    double penalties[MOST_PARTS]
+
+
+cdef void update_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
+    cdef UpdateJob *job = <UpdateJob *>job_
+    cdef Py_ssize_t first = part * job.width, at = first * job.itemsize
+    job.penalties[part] = job.table.update[job.update](
+        job.theta + at, job.s1 + at, job.s2 + at, job.dtheta + at, job.step, min(job.width, job.count - first))
+
+
+cdef double update_segment(
+    real *dtheta, const Plan *plan, const Optimizer *optimizer, const nnk.nnk_step *step, Py_ssize_t at,
+    Py_ssize_t count, const Team *team,
+) noexcept nogil:
+    """The entries at … at + count - 1 of θ; returns the penalty of these before it."""
+    cdef UpdateJob job
+    cdef Py_ssize_t parts, part
+    cdef double penalty = 0
+    job.table, job.update, job.itemsize, job.step, job.count = plan.table, optimizer.update, plan.itemsize, step, count
+    job.theta, job.dtheta = <char *>(<real *>plan.theta + at), <char *>(dtheta + at)
+    job.s1, job.s2 = <char *>(<real *>optimizer.s1 + at), <char *>(<real *>optimizer.s2 + at)
+    job.width = max(<Py_ssize_t>UPDATED_ENTRIES, (count + MOST_PARTS - 1) // MOST_PARTS)
+    parts = (count + job.width - 1) // job.width
+    share_out(update_part, &job, parts, False, team)
+    for part in range(parts):
+        penalty += job.penalties[part]
+    return penalty
+
+
 cdef double apply_update(
-    real *dtheta, const Plan *plan, const Optimizer *optimizer, uint64_t t, bint penalised,
+    real *dtheta, const Plan *plan, const Optimizer *optimizer, uint64_t t, bint penalised, const Team *team,
 ) noexcept nogil:
     """One step of the optimizer, its t-th (from 1); returns the penalty of θ before it."""
     cdef nnk.nnk_step step
     cdef double penalty = 0
     cdef Py_ssize_t l
     cdef Layer *layer
-    cdef real *theta = <real *>plan.theta
-    cdef real *s1 = <real *>optimizer.s1
-    cdef real *s2 = <real *>optimizer.s2
     memset(&step, 0, sizeof(step))
     step.rate, step.inertia, step.eps = optimizer.rate, optimizer.momentum, optimizer.eps
     step.beta1, step.beta2, step.root = optimizer.beta1, optimizer.beta2, 1
@@ -424,13 +534,11 @@ cdef double apply_update(
         step.l2 = layer.l2 if penalised else 0
         step.l1 = layer.l1 if penalised else 0
         step.shrink = 1 - optimizer.rate * optimizer.weight_decay
-        penalty += plan.table.update[optimizer.update](
-            theta + layer.W_at, s1 + layer.W_at, s2 + layer.W_at, dtheta + layer.W_at, &step, layer.n * layer.n_prev)
+        penalty += update_segment(dtheta, plan, optimizer, &step, layer.W_at, layer.n * layer.n_prev, team)
         if layer.use_bias:
             step.l2 = step.l1 = 0
             step.shrink = 1
-            plan.table.update[optimizer.update](
-                theta + layer.b_at, s1 + layer.b_at, s2 + layer.b_at, dtheta + layer.b_at, &step, layer.n)
+            update_segment(dtheta, plan, optimizer, &step, layer.b_at, layer.n, team)
     return penalty
 
 
@@ -483,6 +591,8 @@ cdef Status train(
     nnk_blas_single_thread()
     while run.done < run.epochs:
         begun = nnk.nnk_seconds()
+        if operations(plan) * run.batch_size > WAKING_OPERATIONS:
+            wake(space.team)
         optimizer.rate = run.rates[run.done]
         if run.shuffle:
             nnk.nnk_shuffle(order, m, plan.key, run.epoch)
@@ -504,7 +614,7 @@ cdef Status train(
                 return DIVERGED
             run.t += 1
             run.step += 1
-            penalty = apply_update(dtheta, plan, optimizer, run.t, True)
+            penalty = apply_update(dtheta, plan, optimizer, run.t, True, space.team)
             cost += penalty + frozen
             if not isfinite(cost):
                 return DIVERGED
@@ -534,7 +644,7 @@ cdef Status train(
 
 cdef int predict_blocks(
     real *out, Py_ssize_t out_row, Py_ssize_t out_column, const Plan *plan, const Matrix *X, Py_ssize_t width,
-    real *space,
+    real *space, const Team *team,
 ) noexcept nogil:
     """A[L] of all columns of X. `space`: two activations and one gathered block, `width` columns each."""
     cdef Py_ssize_t first = 0, l, c, widest = widest_of(plan)
@@ -557,7 +667,7 @@ cdef int predict_blocks(
             A = buffers[l % 2]
             if l == plan.L - 1 and whole:
                 A = out + first * plan.n_y
-            forward_columns(A, <real *>NULL, layer.activation, layer.slope, &W, &A_prev, bias_of(out, plan, l))
+            forward_columns(A, <real *>NULL, layer.activation, layer.slope, &W, &A_prev, bias_of(out, plan, l), team)
             A_prev = contiguous(A, layer.n, c)
         if not whole:
             plan.table.scatter(out + first * out_column, out_row, out_column, A, plan.n_y, c)
@@ -600,7 +710,7 @@ cdef inline double operations(const Plan *plan) noexcept nogil:
     return total
 
 
-cdef object _predict(Engine engine, const real[:, :] X_view, out):
+cdef object _predict(Engine engine, const real[:, :] X_view, out, int threads):
     cdef Matrix X = matrix_of(X_view)
     cdef const Plan *plan = &engine.plan
     cdef Py_ssize_t width = predict_width(plan, X.m), widest = widest_of(plan)
@@ -611,13 +721,17 @@ cdef object _predict(Engine engine, const real[:, :] X_view, out):
     cdef real *space
     if X.m == 0:
         return out
+    cdef Team team = form_team(threads)
     space = <real *>malloc(bytes_)
     if space is NULL:
+        dissolve(&team)
         raise MemoryError(f"no {bytes_} bytes for the activations of {width} examples")
     with nogil:
         predict_blocks(&out_view[0, 0], out_view.strides[0] // <Py_ssize_t>sizeof(real),
-                       out_view.strides[1] // <Py_ssize_t>sizeof(real) if X.m > 1 else plan.n_y, plan, &X, width, space)
+                       out_view.strides[1] // <Py_ssize_t>sizeof(real) if X.m > 1 else plan.n_y, plan, &X, width, space,
+                       &team)
         free(space)
+        dissolve(&team)
     return out
 
 
@@ -638,7 +752,7 @@ cdef Data data_of(const real[:, :] X, const real[:, :] Y, const int64_t[::1] lab
 
 
 cdef object _evaluate(Engine engine, const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels,
-                      const real[::1] w):
+                      const real[::1] w, int threads):
     """cost without penalty, Σ w of the right examples, Σ w (ŷ - y)² per output (an array, or None), Σ w."""
     cdef const Plan *plan = &engine.plan
     cdef Data data = data_of(X, Y, labels, w)
@@ -647,7 +761,7 @@ cdef object _evaluate(Engine engine, const real[:, :] X, const real[:, :] Y, con
     cdef double[::1] squares = None
     cdef double cost = 0, total = 0
     cdef Py_ssize_t first = 0, c
-    cdef const Workspace *space = &holder.space
+    cdef Workspace *space = &holder.space
     cdef real *like = NULL
     cdef Matrix X_block, Y_block
     cdef const void *w_at
@@ -657,6 +771,8 @@ cdef object _evaluate(Engine engine, const real[:, :] X, const real[:, :] Y, con
     if plan.loss not in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY):
         squares = np.zeros(plan.n_y)
         score.squares = &squares[0]
+    cdef Team team = form_team(threads)
+    space.team = &team
     with nogil:
         nnk_blas_single_thread()
         while first < data.m:
@@ -675,10 +791,11 @@ cdef object _evaluate(Engine engine, const real[:, :] X, const real[:, :] Y, con
             w_at = NULL if data.w is NULL else <const real *>data.w + first
             forward_chunk(like, plan, space, &X_block, first, True, False, 0)
             A = space.A[plan.L - 1]
-            cost += loss_chunk(like, plan, A, space.dZ, A, Y_block.data, labels_at, w_at, 1, c)
+            cost += loss_chunk(like, plan, A, space.dZ, A, Y_block.data, labels_at, w_at, 1, c, &team)
             add_to_score(like, plan, &score, A, Y_block.data, labels_at, w_at, c)
             total += weight_of(like, &data, NULL, first, c)
             first += c
+        dissolve(&team)
     return cost / total if total > 0 else 0.0, score.right, None if squares is None else np.asarray(squares), total
 
 
@@ -697,6 +814,7 @@ cdef class WorkspaceHolder:
         cdef char *at
         self.space.capacity = capacity
         self.space.watch = NULL
+        self.space.team = NULL
         for l in range(plan.L):
             i = 1 + <int>plan.layers[l].reads_Z + <int>(plan.layers[l].dropout > 0)
             need += i * aligned_size(plan.layers[l].n * unit)
@@ -870,22 +988,24 @@ cdef class Engine:
         self.readers += 1
         return 0
 
-    def predict(self, X, out=None):
+    def predict(self, X, out=None, threads=None):
         """A[L] of checked examples X (n_x, m)."""
+        cdef int most_threads = number_of_threads(threads)
         self.enter_reading()
         try:
             if self.plan.itemsize == 4:
-                return _predict[float](self, X, out)
-            return _predict[double](self, X, out)
+                return _predict[float](self, X, out, most_threads)
+            return _predict[double](self, X, out, most_threads)
         finally:
             self.readers -= 1
 
-    def evaluate(self, X, Y, labels, w):
+    def evaluate(self, X, Y, labels, w, threads=None):
+        cdef int most_threads = number_of_threads(threads)
         self.enter_reading()
         try:
             if self.plan.itemsize == 4:
-                return _evaluate[float](self, X, Y, labels, w)
-            return _evaluate[double](self, X, Y, labels, w)
+                return _evaluate[float](self, X, Y, labels, w, most_threads)
+            return _evaluate[double](self, X, Y, labels, w, most_threads)
         finally:
             self.readers -= 1
 
@@ -945,7 +1065,7 @@ cdef class Engine:
         self.theta[:] = self.saved
 
     def train(self, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last, costs, seconds,
-              right=None, squares=None):
+              right=None, squares=None, threads=None):
         """Epochs over (X, Y), one for each entry of `rates`; how it ended, as a dict.
 
         costs, seconds (and right, squares where the score is wanted) are vectors that the epochs are written to.
@@ -960,6 +1080,7 @@ cdef class Engine:
         cdef Py_ssize_t size = min(<Py_ssize_t>batch_size, <Py_ssize_t>X.shape[1])
         cdef WorkspaceHolder holder = self.training_workspace(training_width(&self.plan, size))
         cdef Status status
+        cdef int most_threads = number_of_threads(threads)
         self.prepare(&optimizer, update, numbers, keep_last)
         self.prepare_slots((size + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
         memset(&run, 0, sizeof(run))
@@ -976,9 +1097,9 @@ cdef class Engine:
             run.saved = address(self.saved)
         cdef int64_t *order_at = NULL if order is None else &order_[0]
         if self.plan.itemsize == 4:
-            status = _train[float](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
+            status = _train[float](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at, most_threads)
         else:
-            status = _train[double](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
+            status = _train[double](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at, most_threads)
         self.epoch, self.step, self.t = run.epoch, run.step, run.t
         if status != DONE and keep_last:
             self.theta[:] = self.saved
@@ -1021,13 +1142,15 @@ cdef class Engine:
         """One step of an optimizer with a gradient laid out as θ, its penalty included."""
         cdef Optimizer optimizer
         self.prepare(&optimizer, update, numbers, False)
+        cdef Team team = form_team(number_of_threads(None))
         optimizer.rate = rate
         self.t += 1
         self.step += 1
         if self.plan.itemsize == 4:
-            apply_update(<float *>address(gradient), &self.plan, &optimizer, self.t, False)
+            apply_update(<float *>address(gradient), &self.plan, &optimizer, self.t, False, &team)
         else:
-            apply_update(<double *>address(gradient), &self.plan, &optimizer, self.t, False)
+            apply_update(<double *>address(gradient), &self.plan, &optimizer, self.t, False, &team)
+        dissolve(&team)
 
     def penalty(self):
         """l2/2 Σ_l ‖W[l]‖² + l1 Σ_l Σ|W[l]|"""
@@ -1049,7 +1172,7 @@ cdef inline void *address(array) except *:
 
 cdef Status _train(
     Engine engine, Workspace *space, const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels,
-    const real[::1] w, Optimizer *optimizer, Run *run, int64_t *order,
+    const real[::1] w, Optimizer *optimizer, Run *run, int64_t *order, int threads,
 ) except *:
     cdef Data data = data_of(X, Y, labels, w)
     cdef real *dtheta = <real *>address(engine.dtheta)
@@ -1059,22 +1182,28 @@ cdef Status _train(
     watch.owner, watch.looked, watch.stop = <PyObject *>engine, nnk.nnk_seconds(), False
     if operations(&engine.plan) * space.capacity > HEAVY:
         space.watch = &watch
+    cdef Team team = form_team(threads)
+    space.team = &team
     with nogil:
         status = train(dtheta, &engine.plan, space, &data, optimizer, run, order, slots, &watch)
     space.watch = NULL
+    space.team = NULL
+    dissolve(&team)
     return status
 
 
 cdef object _forward(Engine engine, const real[:, :] X_view, bint training):
     cdef Matrix X = matrix_of(X_view)
     cdef const Plan *plan = &engine.plan
-    cdef const Workspace *space = &engine.retained.space
+    cdef Workspace *space = &engine.retained.space
     cdef Py_ssize_t n = plan.n_y
     cdef Layer *last = &plan.layers[plan.L - 1]
     out = np.empty((n, X.m), engine.dtype, "F")
     cdef real *A = <real *>address(out)
     if X.m == 0:
         return out
+    cdef Team team = form_team(number_of_threads(None))
+    space.team = &team
     with nogil:
         nnk_blas_single_thread()
         if not fits_blas(&X):
@@ -1084,6 +1213,7 @@ cdef object _forward(Engine engine, const real[:, :] X_view, bint training):
         # where the loss is matched, that has left Z[L], which the loss kernel wants
         plan.table.forward[last.activation if plan.matched else nnk.NNK_linear](
             A, n, space.A[plan.L - 1], n, NULL, last.slope, n, X.m)
+        dissolve(&team)
     return out
 
 
@@ -1094,12 +1224,14 @@ cdef int _backward(
     cdef Data data = data_of(X_view, Y_view, labels, w)
     cdef Matrix X = data.X
     cdef const Plan *plan = &engine.plan
-    cdef const Workspace *space = &engine.retained.space
+    cdef Workspace *space = &engine.retained.space
     cdef real *dtheta = <real *>address(gradient)
     cdef nnk.nnk_step step
     cdef Py_ssize_t l
     cdef double total
     cdef const void *Y
+    cdef Team team = form_team(number_of_threads(None))
+    space.team = &team
     with nogil:
         nnk_blas_single_thread()
         if data.gather_X:
@@ -1110,7 +1242,7 @@ cdef int _backward(
             Y = space.Y
         total = weight_of(dtheta, &data, NULL, 0, data.m)
         loss_chunk(dtheta, plan, space.dZ_other, space.dZ, space.A[plan.L - 1], Y, data.labels, data.w,
-                   data.m / total, data.m)
+                   data.m / total, data.m, &team)
         backward_chunk(dtheta, plan, space, &X, 1.0 / data.m, 0, engine.retained_training, engine.step, False)
         finish_biases(dtheta, plan, 1.0 / data.m)
         memset(&step, 0, sizeof(step))
@@ -1120,4 +1252,5 @@ cdef int _backward(
                 plan.table.update[nnk.NNK_penalise](
                     <real *>plan.theta + plan.layers[l].W_at, NULL, NULL, dtheta + plan.layers[l].W_at, &step,
                     plan.layers[l].n * plan.layers[l].n_prev)
+        dissolve(&team)
     return 0

@@ -19,6 +19,7 @@ from libc.string cimport memset
 
 cimport nnk
 cimport numpy as cnp
+from pool cimport nnk_give_scratch, nnk_processors, nnk_run, nnk_take_scratch, nnk_wake
 from blas cimport (
     NNK_BLAS_NAME, CBLAS_TRANSPOSE, CblasNoTrans, CblasTrans, gemm, gemv, nnk_blas_config, nnk_blas_core,
     nnk_blas_single_thread,
@@ -46,6 +47,9 @@ if _asked not in ("auto", "blas", "tiles"):
     raise ImportError(f"NNKERN_GEMM={_asked!r} is unknown: auto, blas or tiles")
 cdef bint own_products = _asked != "blas", always_tiles = _asked == "tiles"
 
+# The largest number of threads of a call that doesn't say.
+cdef int default_threads = 1
+
 # Fewest rows for which our own loops take a matrix times a vector: they work along the columns.
 cdef enum:
     GEMV_ROWS = 64
@@ -57,6 +61,7 @@ cdef enum:
     BLOCK_COLUMNS = 1024
     # examples whose gradients are added up in one run; the sums of chunks are combined in a tree
     CHUNK_COLUMNS = 4096
+    MOST_THREADS = 256
 
 ACTIVATIONS = tuple(nnk.nnk_activation_facts[i].name.decode() for i in range(nnk.NNK_ACTIVATIONS))
 # The activations whose derivative is computed from Z; the others' from A.
@@ -128,78 +133,249 @@ cdef inline CBLAS_TRANSPOSE as_blas(const Matrix *A, int *ld) noexcept nogil:
     return CblasTrans
 
 
-cdef void product(
-    real *C, Py_ssize_t ldc, real alpha, const Matrix *A, const Matrix *B, real beta,
-) noexcept nogil:
-    cdef Py_ssize_t n = A.n, k = A.m, m = B.m, j, rows, columns
-    cdef int lda = 0, ldb = 0
-    cdef CBLAS_TRANSPOSE op_A, op_B
-    if n == 0 or m == 0:
-        return
-    if k == 0 or n == 1 or m == 1:
-        # C := beta C first. BLAS may take 0 C for C where C holds NaN
-        columns = m
-        rows = n
-        if ldc == n:
-            columns = 1
-            rows = n * m
-        for j in range(columns):
-            if beta == 0:
-                memset(C + j * ldc, 0, rows * sizeof(real))
-            elif beta != 1:
-                table_of(C).scale(C + j * ldc, beta, rows)
-    if k == 0:
-        return
-    op_A = as_blas(A, &lda)
-    op_B = as_blas(B, &ldb)
-    if m == 1:
-        # one example: C += alpha A B with B a column
-        matrix_times_vector(C, 1, alpha, <const real *>A.data, lda, op_A == CblasTrans, <const real *>B.data, B.row,
-                            n, k)
-    elif n == 1:
-        # one unit: Cᵀ += alpha Bᵀ Aᵀ with Aᵀ a column
-        matrix_times_vector(C, ldc, alpha, <const real *>B.data, ldb, op_B == CblasNoTrans, <const real *>A.data,
-                            A.column, m, k)
-    elif own_products and (always_tiles or tiles_pay(op_A == CblasTrans, B, n, k, sizeof(real))):
-        table_of(C).gemm(C, ldc, alpha, A.data, lda, op_A == CblasTrans, B.data, B.row, B.column, beta, n, m, k)
-    else:
-        gemm(C, <int>ldc, op_A, op_B, alpha, <const real *>A.data, lda, <const real *>B.data, ldb, beta,
-             <int>n, <int>m, <int>k)
+# Products: C (n, m) := alpha A B + beta C with A (n, k), B (k, m).
+#
+# A product is computed in parts, rows by columns of C. Where that changes no bit the parts depend on the number of
+# threads; where it may (BLAS), they depend on the shape only.
+
+cdef enum Path:
+    NOTHING_TO_SUM                  # k = 0
+    DOTS                            # A or B has one column or row: our own loops, along the sum
+    ADD_COLUMNS                     # likewise, along C
+    GEMV
+    TILES
+    GEMM
+
+cdef struct Product:
+    nnk.nnk_product p
+    Path path
+    CBLAS_TRANSPOSE op_A, op_B
+    int ldb
+    # the parts: a grid of so many rows and columns
+    Py_ssize_t row_parts, column_parts
+
+cdef enum:
+    # operations below which a product stays on the caller's thread, and from which it is worth waking the others
+    PARALLEL_OPERATIONS = 500000
+    WAKING_OPERATIONS = 5000000
+    # a part for BLAS
+    BLAS_ROWS = 1024
+    BLAS_COLUMNS = 512
 
 
-cdef inline bint tiles_pay(bint turned, const Matrix *B, Py_ssize_t n, Py_ssize_t k, int itemsize) noexcept nogil:
-    """Whether our tiles compute A B, A (n, k), faster than BLAS. Depends on shapes, strides and dtype only.
+cdef inline bint tiles_pay(const Product *q, int itemsize) noexcept nogil:
+    """Whether our tiles compute A B faster than BLAS. Depends on shapes, strides and dtype only.
 
-    Measured against OpenBLAS 0.3.34 on one core of a Zen 4 (limit 118 GF/s in float32, GF/s of tiles : BLAS):
-    128×64×784 108 : 94, 256×128×256 108 : 99, 64×256×256 109 : 97, 10×256×512 66 : 48. BLAS is ahead where
-      - A has to be turned and is large: 784×256×512 79 : 98, 512×256×512 95 : 103 (but 256×256×256 105 : 102);
-      - neighbouring columns of B are a multiple of 4096 bytes apart, so that they share a set of the first cache:
-        20×209×12288 53 : 72, 1024×256×1024 79 : 103; with neighbouring rows so far apart it is ahead by less,
-        1024×1024×256 99 : 104, and not for few rows of A, 20×12288×209 66 : 56.
+    Measured against OpenBLAS 0.3.34 on one core of a Zen 4 (limit 118 GF/s in float32; n×m×k, GF/s of tiles : BLAS):
+    128×64×784 111 : 96, 256×128×256 111 : 101, 512×256×784 113 : 105, 10×256×512 70 : 49, 1024×1024×1024 105 : 102,
+    4096×1024×1024 105 : 101, 1024×256×1024 104 : 99, 20×209×12288 83 : 73; with rows of B contiguous 20×209×12288
+    104 : 68; with A turned 512×256×512 106 : 98, 1024×1024×4096 99.5 : 99. Vectors of 16 bytes leave all of it to BLAS.
     """
-    if tables.vector_bytes < 32:
-        return False
-    if turned:
-        return n <= 256 and k <= 256
-    if B.row == 1:
-        return k < 512 or B.column * itemsize % 4096 != 0 or n <= 24
-    return n <= 32 or B.row * itemsize % 4096 != 0
+    return tables.vector_bytes >= 32
+
+
+cdef void plan_product(
+    Product *q, real *C, Py_ssize_t ldc, real alpha, const Matrix *A, const Matrix *B, real beta, const Team *team,
+    bint whole_columns,
+) noexcept nogil:
+    """Chooses path and parts; with `whole_columns` a part has all rows."""
+    cdef Py_ssize_t n = A.n, k = A.m, m = B.m, parts
+    cdef int lda = 0
+    cdef double operations = 2.0 * n * k * m
+    q.op_A, q.op_B = as_blas(A, &lda), as_blas(B, &q.ldb)
+    q.p.C, q.p.ldc, q.p.L, q.p.ldl, q.p.turned = C, ldc, A.data, lda, q.op_A == CblasTrans
+    q.p.R, q.p.r_row, q.p.r_column = B.data, B.row, B.column
+    q.p.alpha, q.p.beta, q.p.n, q.p.m, q.p.depth = alpha, beta, n, m, k
+    q.row_parts = q.column_parts = 1
+    parts = team.threads if operations >= PARALLEL_OPERATIONS else 1
+    if k == 0:
+        q.path = NOTHING_TO_SUM
+    elif m == 1 or n == 1:
+        q.path = gemv_path(q)
+        if q.path != GEMV and parts > 1:
+            if n == 1:
+                q.column_parts = min(parts, m)
+            elif not whole_columns:
+                q.row_parts = min(parts, n)
+    elif own_products and (always_tiles or tiles_pay(q, sizeof(real))):
+        q.path = TILES
+        if parts > 1:
+            if operations >= 8.0 * WAKING_OPERATIONS * parts:
+                parts *= 2
+            if whole_columns or n <= nnk.NNK_FEW_ROWS or (m >= 8 * parts and (not q.p.turned or n < 64 * parts)):
+                q.column_parts = max(1, min(parts, m // 8))
+            else:
+                q.row_parts = max(1, min(parts, n // 32))
+    else:
+        q.path = GEMM
+        if operations >= PARALLEL_OPERATIONS:
+            q.column_parts = (m + BLAS_COLUMNS - 1) // BLAS_COLUMNS
+            if not whole_columns:
+                q.row_parts = (n + BLAS_ROWS - 1) // BLAS_ROWS
+
+
+cdef inline Path gemv_path(const Product *q) noexcept nogil:
+    """Our own loops take what is contiguous, BLAS the rest."""
+    cdef bint along_sum = q.op_A == CblasTrans if q.p.m == 1 else q.op_B == CblasNoTrans
+    cdef Py_ssize_t along = q.p.n if q.p.m == 1 else q.p.m
+    if not own_products:
+        return GEMV
+    if along_sum:
+        return DOTS if q.p.depth >= GEMV_ROWS and (q.p.r_row == 1 if q.p.m == 1 else q.p.ldl == 1) else GEMV
+    return ADD_COLUMNS if along >= GEMV_ROWS and (q.p.m == 1 or q.p.ldc == 1) else GEMV
+
+
+cdef void product_part(
+    real *like, const Product *q, Py_ssize_t row, Py_ssize_t row_end, Py_ssize_t first, Py_ssize_t end, void *scratch,
+) noexcept nogil:
+    """Rows row … row_end - 1 of the columns first … end - 1 of C."""
+    cdef const nnk.nnk_table *table = table_of(like)
+    cdef Py_ssize_t n = row_end - row, m = end - first, k = q.p.depth
+    cdef real *C = <real *>q.p.C + row + first * q.p.ldc
+    cdef const real *A = <const real *>q.p.L + (row * q.p.ldl if q.p.turned else row)
+    cdef const real *B = <const real *>q.p.R + first * q.p.r_column
+    if n <= 0 or m <= 0:
+        return
+    if q.path == TILES:
+        table.gemm(&q.p, row, row_end, first, end, scratch)
+        return
+    if q.path == GEMM:
+        gemm(C, <int>q.p.ldc, q.op_A, q.op_B, <real>q.p.alpha, A, <int>q.p.ldl, B, q.ldb, <real>q.p.beta,
+             <int>n, <int>m, <int>k)
+        return
+    clear_or_scale(C, q.p.ldc, <real>q.p.beta, n, m)
+    if q.path == NOTHING_TO_SUM:
+        return
+    if q.p.m == 1:
+        # one example: C += alpha A B with B a column
+        matrix_times_vector(C, 1, q, A, q.p.ldl, q.op_A == CblasTrans, B, q.p.r_row, n)
+    else:
+        # one unit: Cᵀ += alpha Bᵀ Aᵀ with Aᵀ a column
+        matrix_times_vector(C, q.p.ldc, q, B, q.ldb, q.op_B == CblasNoTrans, A, 1 if q.p.turned else q.p.ldl, m)
 
 
 cdef inline void matrix_times_vector(
-    real *y, Py_ssize_t inc_y, real alpha, const real *A, int lda, bint transpose, const real *x, Py_ssize_t inc_x,
-    Py_ssize_t n, Py_ssize_t k,
+    real *y, Py_ssize_t inc_y, const Product *q, const real *A, Py_ssize_t lda, bint transpose, const real *x,
+    Py_ssize_t inc_x, Py_ssize_t n,
 ) noexcept nogil:
-    """y (n) += alpha op(A) x (k), A stored as op says. Our own loops take what is contiguous, BLAS the rest."""
-    if transpose:
-        if own_products and k >= GEMV_ROWS and inc_x == 1:
-            table_of(y).dots(y, inc_y, A, lda, x, alpha, k, n)
-        else:
-            gemv(y, <int>inc_y, CblasTrans, alpha, A, lda, x, <int>inc_x if k > 1 else 1, <real>1, <int>k, <int>n)
-    elif own_products and n >= GEMV_ROWS and inc_y == 1:
-        table_of(y).add_columns(y, A, lda, x, inc_x, alpha, n, k)
+    """y (n) += alpha op(A) x (k), A stored as op says."""
+    cdef Py_ssize_t k = q.p.depth
+    cdef int step = <int>inc_x if k > 1 else 1
+    if q.path == DOTS:
+        table_of(y).dots(y, inc_y, A, lda, x, q.p.alpha, k, n)
+    elif q.path == ADD_COLUMNS:
+        table_of(y).add_columns(y, A, lda, x, inc_x, q.p.alpha, n, k)
+    elif transpose:
+        gemv(y, <int>inc_y, CblasTrans, <real>q.p.alpha, A, <int>lda, x, step, <real>1, <int>k, <int>n)
     else:
-        gemv(y, <int>inc_y, CblasNoTrans, alpha, A, lda, x, <int>inc_x if k > 1 else 1, <real>1, <int>n, <int>k)
+        gemv(y, <int>inc_y, CblasNoTrans, <real>q.p.alpha, A, <int>lda, x, step, <real>1, <int>n, <int>k)
+
+
+cdef inline void clear_or_scale(real *C, Py_ssize_t ldc, real beta, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+    """C := beta C. BLAS may take 0 C for C where C holds NaN."""
+    cdef Py_ssize_t j
+    if ldc == n:
+        n, m = n * m, 1
+    for j in range(m):
+        if beta == 0:
+            memset(C + j * ldc, 0, n * sizeof(real))
+        elif beta != 1:
+            table_of(C).scale(C + j * ldc, beta, n)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Products with what follows them, in parts
+
+cdef enum Ending:
+    STORED
+    ACTIVATED                       # + b, then g
+    DIFFERENTIATED                  # ⊙ g'
+
+cdef struct Job:
+    Product product
+    int itemsize
+    Ending ending
+    int activation
+    double slope
+    const void *b                   # bias, or NULL
+    void *A                         # ACTIVATED: where g(Z) goes; C itself unless Z is kept
+    const void *H                   # DIFFERENTIATED: what g' reads, A or Z of the layer below
+    void *db                        # DIFFERENTIATED: += Σ_columns, in a job of one part; or NULL
+
+
+cdef void do_part(void *job, Py_ssize_t part, void *scratch) noexcept nogil:
+    if (<const Job *>job).itemsize == 4:
+        part_of_job(<float *>NULL, <const Job *>job, part, scratch)
+    else:
+        part_of_job(<double *>NULL, <const Job *>job, part, scratch)
+
+
+cdef void part_of_job(real *like, const Job *job, Py_ssize_t part, void *scratch) noexcept nogil:
+    cdef const Product *q = &job.product
+    cdef Py_ssize_t n = q.p.n, m = q.p.m, rows = q.row_parts, columns = q.column_parts
+    cdef Py_ssize_t row = bound(n, part % rows, rows), row_end = bound(n, part % rows + 1, rows)
+    cdef Py_ssize_t first = bound(m, part // rows, columns), end = bound(m, part // rows + 1, columns)
+    # what follows the product finds its columns in the cache
+    cdef Py_ssize_t width = end - first if job.ending == STORED or q.path == GEMM else block_columns(n, sizeof(real))
+    cdef Py_ssize_t c
+    while first < end:
+        c = min(width, end - first)
+        product_part(like, q, row, row_end, first, first + c, scratch)
+        finish(like, job, row, row_end - row, first, c)
+        first += c
+
+
+cdef inline Py_ssize_t bound(Py_ssize_t size, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
+    """Where a part begins: parts are equal, but for multiples of 32 where they are large."""
+    cdef Py_ssize_t at = part * size // parts
+    return at if part == parts or size < 128 * parts else at // 32 * 32
+
+
+cdef inline void finish(
+    real *like, const Job *job, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t columns,
+) noexcept nogil:
+    cdef const nnk.nnk_table *table = table_of(like)
+    cdef Py_ssize_t ld = job.product.p.ldc, at = row + first * ld
+    cdef real *C = <real *>job.product.p.C + at
+    cdef const real *b = <const real *>job.b + row if job.b is not NULL else NULL
+    cdef const real *H = <const real *>job.H + at if job.H is not NULL else NULL
+    cdef real *A
+    if job.ending == ACTIVATED:
+        A = <real *>job.A + at
+        if A != C:
+            if b is not NULL:
+                table.forward[nnk.NNK_linear](C, ld, C, ld, b, job.slope, rows, columns)
+            b = NULL
+        if A != C or b is not NULL or job.activation != nnk.NNK_linear:
+            table.forward[job.activation](A, ld, C, ld, b, job.slope, rows, columns)
+    elif job.ending == DIFFERENTIATED:
+        table.backward[job.activation](C, ld, job.db, C, ld, H, ld, H, ld, job.slope, rows, columns)
+
+
+cdef inline void run_job(const Job *job, const Team *team) noexcept nogil:
+    cdef const Product *q = &job.product
+    if q.p.n == 0 or q.p.m == 0:
+        return
+    nnk_run(do_part, <void *>job, q.row_parts * q.column_parts, team.threads,
+            2.0 * q.p.n * q.p.m * q.p.depth >= WAKING_OPERATIONS, team.scratch)
+
+
+cdef void share_out(Task task, void *context, Py_ssize_t parts, bint wake_, const Team *team) noexcept nogil:
+    nnk_run(task, context, parts, team.threads, wake_, team.scratch)
+
+
+cdef void wake(const Team *team) noexcept nogil:
+    nnk_wake(team.threads)
+
+
+cdef void product(
+    real *C, Py_ssize_t ldc, real alpha, const Matrix *A, const Matrix *B, real beta, const Team *team,
+) noexcept nogil:
+    cdef Job job
+    memset(&job, 0, sizeof(job))
+    job.itemsize, job.ending = sizeof(real), STORED
+    plan_product(&job.product, C, ldc, alpha, A, B, beta, team, False)
+    run_job(&job, team)
 
 
 cdef inline Py_ssize_t block_columns(Py_ssize_t n, int itemsize) noexcept nogil:
@@ -209,55 +385,47 @@ cdef inline Py_ssize_t block_columns(Py_ssize_t n, int itemsize) noexcept nogil:
 
 cdef void forward_columns(
     real *A, real *Z, int activation, double slope, const Matrix *W, const Matrix *A_prev, const real *b,
+    const Team *team,
 ) noexcept nogil:
-    cdef const nnk.nnk_table *table = table_of(A)
-    cdef Py_ssize_t n = W.n, m = A_prev.m, width = block_columns(n, sizeof(real)), first, c
-    cdef Matrix block
-    cdef real *A_block
-    cdef real *Z_block
-    first = 0
-    while first < m:
-        c = min(width, m - first)
-        block = columns_of(A_prev, first, c, sizeof(real))
-        A_block = A + first * n
-        if Z is NULL:
-            product(A_block, n, <real>1, W, &block, <real>0)
-            table.forward[activation](A_block, n, A_block, n, b, slope, n, c)
-        else:
-            Z_block = Z + first * n
-            product(Z_block, n, <real>1, W, &block, <real>0)
-            table.forward[nnk.NNK_linear](Z_block, n, Z_block, n, b, slope, n, c)
-            table.forward[activation](A_block, n, Z_block, n, NULL, slope, n, c)
-        first += width
+    cdef Job job
+    memset(&job, 0, sizeof(job))
+    job.itemsize, job.ending, job.activation, job.slope = sizeof(real), ACTIVATED, activation, slope
+    job.A, job.b = A, b
+    plan_product(&job.product, A if Z is NULL else Z, W.n, <real>1, W, A_prev, <real>0, team,
+                 activation == nnk.NNK_softmax)
+    run_job(&job, team)
 
 
 cdef void input_gradient(
     real *dZ_prev, real *db_prev, int activation, double slope, const Matrix *W, const real *dZ,
-    const real *A_prev, const real *Z_prev, Py_ssize_t m,
+    const real *A_prev, const real *Z_prev, Py_ssize_t m, const Team *team,
 ) noexcept nogil:
-    cdef const nnk.nnk_table *table = table_of(dZ_prev)
-    cdef Py_ssize_t n = W.n, n_prev = W.m, width = block_columns(n_prev, sizeof(real)), first, c
-    cdef Matrix W_T = transposed(W), block
-    cdef real *target
-    first = 0
-    while first < m:
-        c = min(width, m - first)
-        block = contiguous(dZ + first * n, n, c)
-        target = dZ_prev + first * n_prev
-        product(target, n_prev, <real>1, &W_T, &block, <real>0)
-        if activation != nnk.NNK_linear or db_prev is not NULL:
-            table.backward[activation](
-                target, n_prev, db_prev, target, n_prev,
-                NULL if A_prev is NULL else A_prev + first * n_prev, n_prev,
-                NULL if Z_prev is NULL else Z_prev + first * n_prev, n_prev, slope, n_prev, c)
-        first += width
+    cdef Matrix W_T = transposed(W), dZ_matrix = contiguous(dZ, W.n, m)
+    cdef Job job
+    # db in the pass that writes dZ, unless the columns may be shared out among threads
+    cdef bint apart = 2.0 * W.n * W.m * m >= PARALLEL_OPERATIONS
+    memset(&job, 0, sizeof(job))
+    job.itemsize, job.activation, job.slope = sizeof(real), activation, slope
+    job.H = Z_prev if nnk.nnk_activation_facts[activation].derivative_reads_Z else A_prev
+    job.db = NULL if apart else db_prev
+    job.ending = STORED if activation == nnk.NNK_linear and job.db is NULL else DIFFERENTIATED
+    plan_product(&job.product, dZ_prev, W.m, <real>1, &W_T, &dZ_matrix, <real>0, team, activation == nnk.NNK_softmax)
+    run_job(&job, team)
+    if apart and db_prev is not NULL:
+        add_up_columns(db_prev, dZ_prev, W.m, m)
+
+
+cdef void add_up_columns(real *db, const real *dZ, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+    """db += Σ_columns dZ"""
+    cdef real one = 1
+    table_of(db).add_columns(db, dZ, n, &one, 0, 1, n, m)
 
 
 cdef void weight_gradient(
-    real *dW, const real *dZ, const Matrix *A_prev, real alpha, real beta, Py_ssize_t n,
+    real *dW, const real *dZ, const Matrix *A_prev, real alpha, real beta, Py_ssize_t n, const Team *team,
 ) noexcept nogil:
     cdef Matrix dZ_matrix = contiguous(dZ, n, A_prev.m), A_prev_T = transposed(A_prev)
-    product(dW, n, alpha, &dZ_matrix, &A_prev_T, beta)
+    product(dW, n, alpha, &dZ_matrix, &A_prev_T, beta, team)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -275,13 +443,26 @@ cdef int activation_code(activation) except -1:
     return code
 
 
-cdef int check_threads(threads) except -1:
-    if threads is not None:
-        if isinstance(threads, bool) or not isinstance(threads, Integral):
-            raise ValueError(f"threads must be an integer >= 1 or None; got {threads!r}")
-        if threads < 1:
-            raise ValueError(f"threads must be an integer >= 1 or None; got {threads}")
-    return 0
+cdef int number_of_threads(threads) except -1:
+    if threads is None:
+        return default_threads
+    if isinstance(threads, bool) or not isinstance(threads, Integral):
+        raise ValueError(f"threads must be an integer >= 1 or None; got {threads!r}")
+    if threads < 1:
+        raise ValueError(f"threads must be an integer >= 1 or None; got {threads}")
+    return min(threads, MOST_THREADS)
+
+
+cdef Team form_team(int threads) except *:
+    cdef Team team
+    team.threads, team.scratch = threads, nnk_take_scratch()
+    if team.scratch is NULL:
+        raise MemoryError(f"no {nnk.NNK_SCRATCH_BYTES} bytes for packing")
+    return team
+
+
+cdef void dissolve(const Team *team) noexcept nogil:
+    nnk_give_scratch(team.scratch)
 
 
 cdef double checked_slope(negative_slope) except? -1:
@@ -448,20 +629,19 @@ def dense_forward(W, A_prev, b, activation, *, out=None, return_Z=False, negativ
     """
     cdef int code = activation_code(activation)
     cdef double slope = checked_slope(negative_slope)
-    check_threads(threads)
-    cdef int number = type_of("W", W)
+    cdef int number = type_of("W", W), most_threads = number_of_threads(threads)
     W = operand("W", W, number, "(n, n_prev)")
     A_prev = operand("A_prev", A_prev, number, "(n_prev, m)")
     if b is not None:
         b = operand("b", b, number, "(n, 1)")
     if number == cnp.NPY_FLOAT:
-        return _dense_forward[float](NULL, W, A_prev, b, code, out, return_Z, slope)
-    return _dense_forward[double](NULL, W, A_prev, b, code, out, return_Z, slope)
+        return _dense_forward[float](NULL, W, A_prev, b, code, out, return_Z, slope, most_threads)
+    return _dense_forward[double](NULL, W, A_prev, b, code, out, return_Z, slope, most_threads)
 
 
 cdef object _dense_forward(
     real *like, cnp.ndarray W_array, cnp.ndarray A_prev_array, cnp.ndarray b_array, int activation, out, bint return_Z,
-    double slope,
+    double slope, int threads,
 ):
     cdef Matrix W = matrix_of_array(W_array), A_prev = matrix_of_array(A_prev_array), A, Z, b, block
     cdef Py_ssize_t n = W.n, n_prev = W.m, m = A_prev.m, first, c, width, packed = 0
@@ -503,6 +683,7 @@ cdef object _dense_forward(
     cdef real *packed_A_prev = NULL
     cdef real *A_block = NULL
     cdef real *Z_block = NULL
+    cdef Team team = form_team(threads)
     with nogil:
         nnk_blas_single_thread()
         if not fits_blas(&W):
@@ -527,10 +708,11 @@ cdef object _dense_forward(
             if return_Z:
                 Z_block = <real *>Z.data + first * n
             forward_columns(A_block, Z_block, activation, slope, &W, &block,
-                            NULL if b_array is None else <const real *>b.data)
+                            NULL if b_array is None else <const real *>b.data, &team)
             if not whole:
                 table.scatter(<real *>A.data + first * A.column, A.row, A.column, A_block, n, c)
             first += width
+        dissolve(&team)
     return (A_array, Z_array) if return_Z else A_array
 
 
@@ -583,8 +765,7 @@ def dense_backward(dA, W, A_prev, A, activation, *, Z=None, need_dA_prev=True, o
     """
     cdef int code = activation_code(activation)
     cdef double slope = checked_slope(negative_slope)
-    check_threads(threads)
-    cdef int number = type_of("dA", dA)
+    cdef int number = type_of("dA", dA), most_threads = number_of_threads(threads)
     dA = operand("dA", dA, number, "(n, m)")
     W = operand("W", W, number, "(n, n_prev)")
     A_prev = operand("A_prev", A_prev, number, "(n_prev, m)")
@@ -597,8 +778,8 @@ def dense_backward(dA, W, A_prev, A, activation, *, Z=None, need_dA_prev=True, o
     if out is not None and (not isinstance(out, tuple) or len(out) != 4):
         raise TypeError(f"out must be a tuple (dZ, dW, db, dA_prev); got {out!r}")
     if number == cnp.NPY_FLOAT:
-        return _dense_backward[float](NULL, dA, W, A_prev, A, code, need_dA_prev, out, slope)
-    return _dense_backward[double](NULL, dA, W, A_prev, A, code, need_dA_prev, out, slope)
+        return _dense_backward[float](NULL, dA, W, A_prev, A, code, need_dA_prev, out, slope, most_threads)
+    return _dense_backward[double](NULL, dA, W, A_prev, A, code, need_dA_prev, out, slope, most_threads)
 
 
 cdef inline object gradients_of(dZ, dW, db, dA_prev):
@@ -614,7 +795,7 @@ cdef inline object gradients_of(dZ, dW, db, dA_prev):
 
 cdef object _dense_backward(
     real *like, cnp.ndarray dA_array, cnp.ndarray W_array, cnp.ndarray A_prev_array, cnp.ndarray H_array,
-    int activation, bint need_dA_prev, out, double slope,
+    int activation, bint need_dA_prev, out, double slope, int threads,
 ):
     cdef Matrix dA = matrix_of_array(dA_array), W = matrix_of_array(W_array), A_prev = matrix_of_array(A_prev_array)
     cdef Matrix H = matrix_of_array(H_array)
@@ -676,6 +857,7 @@ cdef object _dense_backward(
     cdef real *packed_H = NULL
     cdef real *dZ_space = NULL
     cdef real *dA_prev_space = NULL
+    cdef Team team = form_team(threads)
     with nogil:
         nnk_blas_single_thread()
         for slot in range(slots):
@@ -709,7 +891,7 @@ cdef object _dense_backward(
             backward_chunk(
                 slot_dW[full], slot_db[full], activation, slope, &dZ, &dA_prev if need_dA_prev else NULL, &dA, &W,
                 &A_prev, &H, reads_Z, chunk * CHUNK_COLUMNS, min(<Py_ssize_t>CHUNK_COLUMNS, m - chunk * CHUNK_COLUMNS),
-                width, packed_dA, packed_H, dZ_space, packed_A_prev, dA_prev_space)
+                width, packed_dA, packed_H, dZ_space, packed_A_prev, dA_prev_space, &team)
             full += 1
             slot = chunk + 1
             while slot % 2 == 0 or (chunk == chunks - 1 and full > 1):
@@ -719,6 +901,7 @@ cdef object _dense_backward(
         if not direct:
             nnk_scatter(&dW, slot_dW[0])
             nnk_scatter(&db, slot_db[0])
+        dissolve(&team)
     return gradients_of(dZ_array, dW_array, db_array, dA_prev_array)
 
 
@@ -752,6 +935,7 @@ cdef void backward_chunk(
     real *dW, real *db, int activation, double slope, const Matrix *dZ, const Matrix *dA_prev, const Matrix *dA,
     const Matrix *W, const Matrix *A_prev, const Matrix *H, bint reads_Z, Py_ssize_t start, Py_ssize_t count,
     Py_ssize_t width, real *packed_dA, real *packed_H, real *dZ_space, real *packed_A_prev, real *dA_prev_space,
+    const Team *team,
 ) noexcept nogil:
     """dW, db of `count` examples from `start` on, with dZ and dA_prev (unless NULL) of the same."""
     cdef const nnk.nnk_table *table = table_of(dW)
@@ -775,12 +959,12 @@ cdef void backward_chunk(
             slope, n, c)
         if dZ_space is not NULL:
             nnk_scatter(&dZ_block, dZ_at)
-        weight_gradient(dW, dZ_at, &A_prev_block, one_mth, <real>(0 if first == start else 1), n)
+        weight_gradient(dW, dZ_at, &A_prev_block, one_mth, <real>(0 if first == start else 1), n, team)
         if dA_prev is not NULL:
             dA_prev_block = columns_of(dA_prev, first, c, sizeof(real))
             dA_prev_at = <real *>dA_prev_block.data if dA_prev_space is NULL else dA_prev_space
             input_gradient(dA_prev_at, <real *>NULL, nnk.NNK_linear, 0, W, dZ_at, <const real *>NULL,
-                           <const real *>NULL, c)
+                           <const real *>NULL, c, team)
             if dA_prev_space is not NULL:
                 nnk_scatter(&dA_prev_block, dA_prev_at)
         first += c
@@ -1123,6 +1307,20 @@ def philox(counter, key):
     k[0], k[1] = key
     nnk.nnk_philox(words, c, k)
     return words[0], words[1], words[2], words[3]
+
+
+def get_threads():
+    return default_threads
+
+
+def set_threads(int threads):
+    global default_threads
+    default_threads = min(threads, MOST_THREADS)
+
+
+def processors():
+    """How many processors this process may use, by its affinity and its share of them."""
+    return nnk_processors()
 
 
 def build_config():

@@ -18,5 +18,7 @@
 #undef TANH_IS_ONE
 #undef SQRT_HALF
 #undef TILE_COLUMNS
+#undef QUARTER
+#undef QUARTERS
 #undef DOT_COLUMNS
 #undef DOT_UNITS

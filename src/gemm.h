@@ -32,6 +32,14 @@
 #define TURNED_DEPTH 256
 /* shortest sum for which turning a tile round at its end costs less than lanes left empty */
 #define FEW_ROWS_DEPTH 48
+/* Where R is packed: fewest rows n that make up for it, and the size up to which an R without collisions stays as it is;
+ * a packed block has TURNED_DEPTH rows, and its columns or its rows don't share sets of the cache. */
+#define PACKING_ROWS 64
+#define UNPACKED_BYTES (1 << 20)
+#define DEPTH_PACKED (TURNED_DEPTH + LANES)
+#define COLUMNS_PACKED ((ptrdiff_t)(1536 / sizeof(real)) + LANES)
+/* Fewest columns m for which panels of L are packed, whose rows lie on a page of memory each */
+#define PACKING_COLUMNS 64
 /* the same for sums within vectors; most rows of a product so computed, and the terms taken in one go (74 KB on the stack,
  * in columns that don't share the sets of the cache) */
 #define DOTS_LEAST_DEPTH 512
@@ -58,6 +66,13 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
             sums[j][v] = v_all(0);
+    /* C is at hand when the sum is finished */
+    if (depth >= 128)
+#pragma GCC unroll 14
+        for (int j = 0; j < columns; j++)
+#pragma GCC unroll 2
+            for (int v = 0; v < vectors; v++)
+                __builtin_prefetch(C + j * ldc + v * LANES, 0, 2);
     for (ptrdiff_t k = 0; k < depth; k++) {
         vec l[TILE_VECTORS];
 #pragma GCC unroll 2
@@ -128,47 +143,97 @@ static const tile_function NAME(tiles)[TILE_VECTORS][2][TILE_COLUMNS] = {
 #undef TILE_NAME
 #undef FOR_COLUMNS
 
-/* Two rows of a square of LANES vectors as they are after entries whose row and column differ in the bit `side` have
- * changed places: a, the row without that bit, takes its own entries and b's at `low`, b those at `high`. */
-NNK_INLINE void NAME(exchanged)(int side, ivec *low, ivec *high)
+/* ---- turning squares of LANES by LANES round ----
+ * In steps that the processor has a single instruction for: first squares of QUARTER by QUARTER entries within the
+ * quarters of 128 bits, then the quarters themselves. */
+#define QUARTER ((int)(16 / sizeof(real)))
+#define QUARTERS (LANES / QUARTER)
+
+/* (a, b) in every quarter: units of `width` entries of its lower (or upper) half, in turn from a and from b */
+NNK_INLINE vec NAME(interleave)(vec a, vec b, int width, int upper)
 {
+    ivec from;
     for (int lane = 0; lane < LANES; lane++) {
-        (*low)[lane] = lane & side ? LANES + lane - side : lane;
-        (*high)[lane] = lane & side ? LANES + lane : lane + side;
+        const int base = lane / QUARTER * QUARTER, unit = lane % QUARTER / width;
+        from[lane] = unit % 2 * LANES + base + unit / 2 * width + lane % width + upper * QUARTER / 2;
     }
+    return __builtin_shuffle(a, b, from);
 }
 
-/* Turns a square round. */
+/* Quarters `first`, first + step, … of a, and then of b */
+NNK_INLINE vec NAME(quarters)(vec a, vec b, int first, int step)
+{
+    ivec from;
+    for (int lane = 0; lane < LANES; lane++) {
+        const int quarter = lane / QUARTER, half = QUARTERS > 1 ? QUARTERS / 2 : 1;
+        from[lane] = quarter / half * LANES + (first + quarter % half * step) * QUARTER + lane % QUARTER;
+    }
+    return __builtin_shuffle(a, b, from);
+}
+
 NNK_INLINE void turn_square(vec rows[LANES])
 {
-#pragma GCC unroll 4
-    for (int side = 1; side < LANES; side *= 2) {
-        ivec low, high;
-        NAME(exchanged)(side, &low, &high);
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i++)
-            if (!(i & side)) {
-                const vec a = rows[i], b = rows[i + side];
-                rows[i] = __builtin_shuffle(a, b, low);
-                rows[i + side] = __builtin_shuffle(a, b, high);
+#pragma GCC unroll 2
+    for (int width = 1; width < QUARTER; width *= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < LANES; i += QUARTER)
+#pragma GCC unroll 2
+            for (int pair = 0; pair < QUARTER / 2; pair++) {
+                /* rows 0, 1 and 2, 3; then, of what these gave, 0, 2 and 1, 3 */
+                const int x = i + (width == 1 ? 2 * pair : pair), y = x + width;
+                const vec a = rows[x], b = rows[y];
+                rows[x] = NAME(interleave)(a, b, width, 0);
+                rows[y] = NAME(interleave)(a, b, width, 1);
             }
+#if REAL_BITS == 32
+    /* the second step left row 1 of each four where 2 belongs */
+#pragma GCC unroll 4
+    for (int i = 0; i < LANES; i += 4) {
+        const vec a = rows[i + 1];
+        rows[i + 1] = rows[i + 2];
+        rows[i + 2] = a;
     }
+#endif
+#if NNK_VECTOR_BYTES == 32
+#pragma GCC unroll 4
+    for (int i = 0; i < QUARTER; i++) {
+        const vec a = rows[i], b = rows[i + QUARTER];
+        rows[i] = NAME(quarters)(a, b, 0, 1);
+        rows[i + QUARTER] = NAME(quarters)(a, b, 1, 1);
+    }
+#elif NNK_VECTOR_BYTES == 64
+#pragma GCC unroll 4
+    for (int i = 0; i < QUARTER; i++) {
+        const vec a = rows[i], b = rows[i + QUARTER], c = rows[i + 2 * QUARTER], d = rows[i + 3 * QUARTER];
+        const vec ab_low = NAME(quarters)(a, b, 0, 1), ab_high = NAME(quarters)(a, b, 2, 1);
+        const vec cd_low = NAME(quarters)(c, d, 0, 1), cd_high = NAME(quarters)(c, d, 2, 1);
+        rows[i] = NAME(quarters)(ab_low, cd_low, 0, 2);
+        rows[i + QUARTER] = NAME(quarters)(ab_low, cd_low, 1, 2);
+        rows[i + 2 * QUARTER] = NAME(quarters)(ab_high, cd_high, 0, 2);
+        rows[i + 3 * QUARTER] = NAME(quarters)(ab_high, cd_high, 1, 2);
+    }
+#endif
 }
 
-/* Lane i is the sum of rows[i]: the square is turned round, and its rows are added up on the way. */
+/* Lane i is the sum of rows[i]: the rows are added up while they are turned round. */
 NNK_INLINE vec v_sums(vec rows[LANES])
 {
-#pragma GCC unroll 4
-    for (int side = 1; side < LANES; side *= 2) {
-        ivec low, high;
-        NAME(exchanged)(side, &low, &high);
-#pragma GCC unroll 16
-        for (int i = 0; i < LANES; i += 2 * side) {
-            const vec a = rows[i], b = rows[i + side];
-            rows[i] = __builtin_shuffle(a, b, low) + __builtin_shuffle(a, b, high);
-        }
-    }
+    int count = LANES;
+#pragma GCC unroll 2
+    for (int width = 1; width < QUARTER; width *= 2, count /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < count / 2; i++)
+            rows[i] = NAME(interleave)(rows[2 * i], rows[2 * i + 1], width, 0) +
+                      NAME(interleave)(rows[2 * i], rows[2 * i + 1], width, 1);
+#if NNK_VECTOR_BYTES == 32
+    return NAME(quarters)(rows[0], rows[1], 0, 1) + NAME(quarters)(rows[0], rows[1], 1, 1);
+#elif NNK_VECTOR_BYTES == 64
+    const vec ab = NAME(quarters)(rows[0], rows[1], 0, 1) + NAME(quarters)(rows[0], rows[1], 2, 1);
+    const vec cd = NAME(quarters)(rows[2], rows[3], 0, 1) + NAME(quarters)(rows[2], rows[3], 2, 1);
+    return NAME(quarters)(ab, cd, 0, 2) + NAME(quarters)(ab, cd, 1, 2);
+#else
     return rows[0];
+#endif
 }
 
 /* panel (TILE_ROWS, depth) := the transpose of W's rows 0 … depth-1 and columns 0 … rows-1, with zeros below */
@@ -181,6 +246,7 @@ static void turn_panel(real *panel, const real *W, ptrdiff_t ldw, ptrdiff_t rows
             vec square[LANES];
             for (int i = 0; i < LANES; i++) {
                 const real *from = W + (v * LANES + i) * ldw + k;
+                __builtin_prefetch(from + TILE_ROWS * ldw, 0, 2);
                 if (v * LANES + i >= rows)
                     square[i] = zeros;
                 else
@@ -214,29 +280,29 @@ static void NAME(store_turned)(real *C, ptrdiff_t ldc, const real *T, real alpha
 
 /* The same as gemm, for few rows n that fill their vectors badly, where the columns of R stand side by side: the transpose
  * is computed, whose vectors run along these columns, and turned round tile by tile. */
-static void NAME(gemm_of_few_rows)(real *C, ptrdiff_t ldc, real alpha, const real *L, ptrdiff_t ldl, const real *R,
-                                   ptrdiff_t r_row, real beta, ptrdiff_t n, ptrdiff_t m, ptrdiff_t depth)
+static void NAME(gemm_of_few_rows)(const nnk_product *p, ptrdiff_t first, ptrdiff_t end)
 {
     real panel[TURNED_DEPTH * TILE_ROWS] __attribute__((aligned(64)));
     real tile[LANES * TILE_ROWS] __attribute__((aligned(64)));
-    const ptrdiff_t most = LANES < TILE_COLUMNS ? LANES : TILE_COLUMNS, tiles = (n + most - 1) / most;
+    const ptrdiff_t n = p->n, most = LANES < TILE_COLUMNS ? LANES : TILE_COLUMNS, tiles = (n + most - 1) / most;
     /* rows of R that share a set of the cache would be fetched again for each tile */
-    const int copied = tiles > 1 && (size_t)r_row * sizeof(real) % 4096 == 0;
+    const int copied = tiles > 1 && (size_t)p->r_row * sizeof(real) % 4096 == 0;
     const ptrdiff_t cut = copied ? TURNED_DEPTH : PANEL_DEPTH;
-    for (ptrdiff_t k = 0; k < depth; k += cut) {
-        const ptrdiff_t c = depth - k < cut ? depth - k : cut;
-        for (ptrdiff_t p = 0; p < m; p += TILE_ROWS) {
-            const ptrdiff_t rows = m - p < TILE_ROWS ? m - p : TILE_ROWS;
+    for (ptrdiff_t k = 0; k < p->depth; k += cut) {
+        const ptrdiff_t c = p->depth - k < cut ? p->depth - k : cut;
+        const real beta = k == 0 ? R(p->beta) : R(1);
+        for (ptrdiff_t j = first; j < end; j += TILE_ROWS) {
+            const ptrdiff_t rows = end - j < TILE_ROWS ? end - j : TILE_ROWS;
             const int vectors = rows > LANES ? 2 : 1;
             const ptrdiff_t last = rows - (vectors - 1) * LANES;
-            const real *r = R + k * r_row + p;
+            const real *r = (const real *)p->R + k * p->r_row + j;
             if (copied) {
                 for (ptrdiff_t q = 0; q < c; q++) {
                     /* the next panel's piece of this row: no prefetcher of the processor's sees it coming */
-                    __builtin_prefetch(r + q * r_row + TILE_ROWS, 0, 2);
-                    __builtin_prefetch(r + q * r_row + TILE_ROWS + LANES, 0, 2);
+                    __builtin_prefetch(r + q * p->r_row + TILE_ROWS, 0, 2);
+                    __builtin_prefetch(r + q * p->r_row + TILE_ROWS + LANES, 0, 2);
                     for (int v = 0; v < vectors; v++)
-                        v_put(panel + q * TILE_ROWS + v * LANES, v_first(r + q * r_row + v * LANES, rows - v * LANES),
+                        v_put(panel + q * TILE_ROWS + v * LANES, v_first(r + q * p->r_row + v * LANES, rows - v * LANES),
                               rows - v * LANES);
                 }
                 r = panel;
@@ -244,8 +310,9 @@ static void NAME(gemm_of_few_rows)(real *C, ptrdiff_t ldc, real alpha, const rea
             for (ptrdiff_t t = 0; t < tiles; t++) {
                 const ptrdiff_t i = t * n / tiles, columns = (t + 1) * n / tiles - i;
                 NAME(tiles)[vectors - 1][last < LANES][columns - 1](
-                    tile, TILE_ROWS, 1, 0, r, copied ? TILE_ROWS : r_row, L + i + k * ldl, ldl, 1, c, last);
-                NAME(store_turned)(C + i + p * ldc, ldc, tile, alpha, k == 0 ? beta : R(1), rows, columns);
+                    tile, TILE_ROWS, 1, 0, r, copied ? TILE_ROWS : p->r_row, (const real *)p->L + i + k * p->ldl, p->ldl,
+                    1, c, last);
+                NAME(store_turned)((real *)p->C + i + j * p->ldc, p->ldc, tile, R(p->alpha), beta, rows, columns);
             }
         }
     }
@@ -341,63 +408,107 @@ static const NAME(dot_tile) NAME(dot_tiles)[4][DOT_COLUMNS] = {
 
 /* The same as gemm for few rows n, contiguous columns of R and a long sum: every product is one of two columns, since L is
  * turned round. No lane is empty, and a long column of R is read in one piece. */
-static void NAME(gemm_by_dots)(real *C, ptrdiff_t ldc, real alpha, const real *L, ptrdiff_t ldl, const real *R,
-                               ptrdiff_t ldr, real beta, ptrdiff_t n, ptrdiff_t m, ptrdiff_t depth)
+static void NAME(gemm_by_dots)(const nnk_product *p, ptrdiff_t first, ptrdiff_t end)
 {
     real T[DOTS_ROWS * DOTS_STRIDE] __attribute__((aligned(64)));
+    const ptrdiff_t n = p->n, m = end - first, ldr = p->r_column;
     const ptrdiff_t groups = (n + DOT_UNITS - 1) / DOT_UNITS, tiles = (m + DOT_COLUMNS - 1) / DOT_COLUMNS;
-    for (ptrdiff_t k = 0; k < depth; k += DOTS_DEPTH) {
-        const ptrdiff_t c = depth - k < DOTS_DEPTH ? depth - k : DOTS_DEPTH;
+    const real *L = p->L;
+    for (ptrdiff_t k = 0; k < p->depth; k += DOTS_DEPTH) {
+        const ptrdiff_t c = p->depth - k < DOTS_DEPTH ? p->depth - k : DOTS_DEPTH;
         for (ptrdiff_t q = 0; q < c; q++)
             for (ptrdiff_t i = 0; i < n; i++)
-                T[i * DOTS_STRIDE + q] = L[i + (k + q) * ldl];
+                T[i * DOTS_STRIDE + q] = L[i + (k + q) * p->ldl];
         for (ptrdiff_t tile = 0; tile < tiles; tile++) {
             const ptrdiff_t j = tile * m / tiles, columns = (tile + 1) * m / tiles - j;
-            const real *r = R + k + j * ldr;
+            const real *r = (const real *)p->R + k + (first + j) * ldr;
             for (ptrdiff_t group = 0; group < groups; group++) {
                 const ptrdiff_t i = group * n / groups, units = (group + 1) * n / groups - i;
                 const real *ahead = group == 0 && tile + 1 < tiles ? r + columns * ldr : NULL;
-                NAME(dot_tiles)[units - 1][columns - 1](C + i + j * ldc, ldc, alpha, k == 0 ? beta : R(1),
-                                                        T + i * DOTS_STRIDE, r, ldr, ahead, c);
+                NAME(dot_tiles)[units - 1][columns - 1]((real *)p->C + i + (first + j) * p->ldc, p->ldc, R(p->alpha),
+                                                        k == 0 ? R(p->beta) : R(1), T + i * DOTS_STRIDE, r, ldr, ahead,
+                                                        c);
             }
         }
     }
 }
 
-/* C (n, m) := alpha op(L) R + beta C; op(L) (n, depth) is L, or with `turned` its transpose */
-static void NAME(gemm)(void *C_, ptrdiff_t ldc, double alpha, const void *L_, ptrdiff_t ldl, int turned, const void *R_,
-                       ptrdiff_t r_row, ptrdiff_t r_column, double beta, ptrdiff_t n, ptrdiff_t m, ptrdiff_t depth)
+/* Whether neighbours so many entries apart share a set of the first cache */
+NNK_INLINE int NAME(collide)(ptrdiff_t stride) { return (size_t)stride * sizeof(real) % 4096 == 0; }
+
+/* packed (depth, columns) := a block of R, in columns DEPTH_PACKED apart or, where its rows are contiguous, in rows
+ * COLUMNS_PACKED apart */
+static void NAME(pack)(real *packed, const real *R, ptrdiff_t r_row, ptrdiff_t r_column, ptrdiff_t depth,
+                       ptrdiff_t columns)
 {
-    real *C = C_;
-    const real *L = L_, *R = R_;
+    if (r_column == 1)
+        for (ptrdiff_t k = 0; k < depth; k++)
+            memcpy(packed + k * COLUMNS_PACKED, R + k * r_row, (size_t)columns * sizeof(real));
+    else if (r_row == 1)
+        for (ptrdiff_t j = 0; j < columns; j++)
+            memcpy(packed + j * DEPTH_PACKED, R + j * r_column, (size_t)depth * sizeof(real));
+    else
+        for (ptrdiff_t j = 0; j < columns; j++)
+            for (ptrdiff_t k = 0; k < depth; k++)
+                packed[j * DEPTH_PACKED + k] = R[k * r_row + j * r_column];
+}
+
+/* Rows `row` … row_end-1 and columns first … end-1 of C := alpha op(L) R + beta C (nnk.h). The order of summation depends
+ * on the whole product only, so that C may be computed in any parts; where the rows are few, in columns only. */
+static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end,
+                       void *scratch)
+{
+    const ptrdiff_t n = p->n, depth = p->depth, ldl = p->ldl;
+    if (!p->turned && p->r_column == 1 && depth >= FEW_ROWS_DEPTH && n <= NNK_FEW_ROWS &&
+        NAME(filled)(n) < 0.8 * NAME(filled)(p->m)) {
+        NAME(gemm_of_few_rows)(p, first, end);
+        return;
+    }
+    if (!p->turned && p->r_row == 1 && depth >= DOTS_LEAST_DEPTH && n <= DOTS_ROWS && NAME(filled)(n) < 0.75) {
+        NAME(gemm_by_dots)(p, first, end);
+        return;
+    }
     real panel[TURNED_DEPTH * TILE_ROWS] __attribute__((aligned(64)));
-    const ptrdiff_t cut = turned ? TURNED_DEPTH : PANEL_DEPTH;
-    if (!turned && r_column == 1 && depth >= FEW_ROWS_DEPTH && n <= 2 * TILE_COLUMNS &&
-        NAME(filled)(n) < 0.8 * NAME(filled)(m)) {
-        NAME(gemm_of_few_rows)(C, ldc, R(alpha), L, ldl, R, r_row, R(beta), n, m, depth);
-        return;
-    }
-    if (!turned && r_row == 1 && depth >= DOTS_LEAST_DEPTH && n <= DOTS_ROWS && NAME(filled)(n) < 0.75) {
-        NAME(gemm_by_dots)(C, ldc, R(alpha), L, ldl, R, r_column, R(beta), n, m, depth);
-        return;
-    }
-    const ptrdiff_t tiles = (m + TILE_COLUMNS - 1) / TILE_COLUMNS;
-    for (ptrdiff_t k = 0; k < depth; k += cut) {
-        const ptrdiff_t c = depth - k < cut ? depth - k : cut;
-        for (ptrdiff_t i = 0; i < n; i += TILE_ROWS) {
-            const ptrdiff_t rows = n - i < TILE_ROWS ? n - i : TILE_ROWS;
-            const int vectors = rows > LANES ? 2 : 1;
-            const ptrdiff_t last = rows - (vectors - 1) * LANES;
-            const tile_function *of_columns = NAME(tiles)[vectors - 1][last < LANES];
-            const real *l = L + i + k * ldl;
-            if (turned) {
-                turn_panel(panel, L + i * ldl + k, ldl, rows, c);
-                l = panel;
+    const int pack_R = n >= PACKING_ROWS && ((p->r_row != 1 && p->r_column != 1) ||
+                                             NAME(collide)(p->r_row == 1 ? p->r_column : p->r_row) ||
+                                             depth * p->m * (ptrdiff_t)sizeof(real) > UNPACKED_BYTES);
+    const int pack_L = !p->turned && p->m >= PACKING_COLUMNS && (size_t)ldl * sizeof(real) >= 4096;
+    const ptrdiff_t cut = p->turned || pack_R || pack_L ? TURNED_DEPTH : PANEL_DEPTH;
+    const ptrdiff_t width = pack_R ? COLUMNS_PACKED - LANES : end - first;
+    for (ptrdiff_t at = first; at < end; at += width) {
+        const ptrdiff_t m = end - at < width ? end - at : width, tiles = (m + TILE_COLUMNS - 1) / TILE_COLUMNS;
+        for (ptrdiff_t k = 0; k < depth; k += cut) {
+            const ptrdiff_t c = depth - k < cut ? depth - k : cut;
+            const real *r = (const real *)p->R + k * p->r_row + at * p->r_column;
+            ptrdiff_t r_row = p->r_row, r_column = p->r_column;
+            if (pack_R) {
+                NAME(pack)(scratch, r, r_row, r_column, c, m);
+                r = scratch;
+                r_row = r_column == 1 ? COLUMNS_PACKED : 1;
+                r_column = r_column == 1 ? 1 : DEPTH_PACKED;
             }
-            for (ptrdiff_t tile = 0; tile < tiles; tile++) {
-                const ptrdiff_t j = tile * m / tiles, columns = (tile + 1) * m / tiles - j;
-                of_columns[columns - 1](C + i + j * ldc, ldc, R(alpha), k == 0 ? R(beta) : R(1), l,
-                                        turned ? TILE_ROWS : ldl, R + k * r_row + j * r_column, r_row, r_column, c, last);
+            for (ptrdiff_t i = row; i < row_end; i += TILE_ROWS) {
+                const ptrdiff_t rows = row_end - i < TILE_ROWS ? row_end - i : TILE_ROWS;
+                const int vectors = rows > LANES ? 2 : 1;
+                const ptrdiff_t last = rows - (vectors - 1) * LANES;
+                const tile_function *of_columns = NAME(tiles)[vectors - 1][last < LANES];
+                const real *l = (const real *)p->L + (p->turned ? i * ldl + k : i + k * ldl);
+                if (p->turned)
+                    turn_panel(panel, l, ldl, rows, c);
+                else if (pack_L)
+                    for (ptrdiff_t q = 0; q < c; q++)
+                        for (int v = 0; v < vectors; v++) {
+                            __builtin_prefetch(l + q * ldl + TILE_ROWS + v * LANES, 0, 2);
+                            v_put(panel + q * TILE_ROWS + v * LANES, v_first(l + q * ldl + v * LANES, rows - v * LANES),
+                                  rows - v * LANES);
+                        }
+                const int packed = p->turned || pack_L;
+                for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+                    const ptrdiff_t j = tile * m / tiles, columns = (tile + 1) * m / tiles - j;
+                    of_columns[columns - 1]((real *)p->C + i + (at + j) * p->ldc, p->ldc, R(p->alpha),
+                                            k == 0 ? R(p->beta) : R(1), packed ? panel : l, packed ? TILE_ROWS : ldl,
+                                            r + j * r_column, r_row, r_column, c, last);
+                }
             }
         }
     }

@@ -51,6 +51,21 @@ typedef struct {
     double rate, inertia, beta1, beta2, eps, root, shrink, l2, l1;
 } nnk_step;
 
+/* C (n, m) := alpha op(L) R + beta C, where op(L) (n, depth) is L or, turned, its transpose; R of any strides. */
+typedef struct {
+    void *C;
+    const void *L, *R;
+    ptrdiff_t ldc, ldl, r_row, r_column;
+    int turned;
+    double alpha, beta;
+    ptrdiff_t n, m, depth;
+} nnk_product;
+
+enum {
+    NNK_FEW_ROWS = 28,             /* a product of no more rows is computed in parts of columns only */
+    NNK_SCRATCH_BYTES = 440 << 10, /* what gemm packs into, aligned to 64 */
+};
+
 /* The functions of one precision: every void * is to float or to double, as the table's. */
 typedef struct {
     /* A = g(Z + b); b (n) or NULL; A may be Z */
@@ -70,9 +85,8 @@ typedef struct {
                             double scale, ptrdiff_t n, ptrdiff_t m);
     /* One step over a segment; returns l2/2 Σθ² + l1 Σ|θ| of the θ before it. s1, s2 where the update has them. */
     double (*update[NNK_UPDATES])(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t count);
-    /* C (n, m) := alpha op(L) R + beta C; op(L) (n, depth) is L, or with `turned` its transpose; R of any strides */
-    void (*gemm)(void *C, ptrdiff_t ldc, double alpha, const void *L, ptrdiff_t ldl, int turned, const void *R,
-                 ptrdiff_t r_row, ptrdiff_t r_column, double beta, ptrdiff_t n, ptrdiff_t m, ptrdiff_t depth);
+    /* A part of a product: rows row … row_end-1, columns first … end-1. The bits don't depend on the parts. */
+    void (*gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end, void *scratch);
     /* y (columns) += alpha Aᵀ x and y (rows) += alpha A x for A (rows, columns); strides in entries; x of the first and y
      * of the second contiguous */
     void (*dots)(void *y, ptrdiff_t inc_y, const void *A, ptrdiff_t lda, const void *x, double alpha, ptrdiff_t rows,

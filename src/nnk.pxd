@@ -17,12 +17,23 @@ cdef extern from "nnk.h" nogil:
         NNK_adam
         NNK_rmsprop
         NNK_adagrad
+        NNK_FEW_ROWS
+        NNK_SCRATCH_BYTES
 
     ctypedef struct nnk_activation_fact:
         const char *name
         bint derivative_reads_Z
 
     const nnk_activation_fact nnk_activation_facts[]
+
+    ctypedef struct nnk_product:
+        void *C
+        const void *L
+        const void *R
+        Py_ssize_t ldc, ldl, r_row, r_column
+        bint turned
+        double alpha, beta
+        Py_ssize_t n, m, depth
 
     ctypedef struct nnk_step:
         double rate, inertia, beta1, beta2, eps, root, shrink, l2, l1
@@ -48,9 +59,8 @@ cdef extern from "nnk.h" nogil:
             Py_ssize_t n, Py_ssize_t m) noexcept nogil
         nnk_update update[1]
         void gemm(
-            void *C, Py_ssize_t ldc, double alpha, const void *L, Py_ssize_t ldl, bint turned, const void *R,
-            Py_ssize_t r_row, Py_ssize_t r_column, double beta, Py_ssize_t n, Py_ssize_t m,
-            Py_ssize_t depth) noexcept nogil
+            const nnk_product *p, Py_ssize_t row, Py_ssize_t row_end, Py_ssize_t first, Py_ssize_t end,
+            void *scratch) noexcept nogil
         void dots(
             void *y, Py_ssize_t inc_y, const void *A, Py_ssize_t lda, const void *x, double alpha,
             Py_ssize_t rows, Py_ssize_t columns) noexcept nogil

@@ -4,6 +4,7 @@ Nothing here knows the library or the equations; those are in reference.py.
 """
 
 import os
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,10 @@ from hypothesis import settings
 # uncompiled folder beside this one, which `python -m pytest` puts on the path.
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(HERE), *(place for place in sys.path if Path(place).resolve() not in (HERE, HERE.parent))]
+
+# A shell has the jobs in its background ignore Ctrl-C, which their children inherit; some tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("full", deadline=None, max_examples=1500)
