@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 import sys
 import traceback
@@ -37,8 +36,9 @@ from sides import (
     Times,
     alternate,
     environment,
-    idlest_core,
+    idlest_cores,
     progress,
+    stay_on,
 )
 
 
@@ -282,8 +282,7 @@ def chosen_layers(names: list[str] | None, quick: bool) -> list[Layer]:
 
 
 def child(options: dict) -> None:
-    if options["core"] != "-":
-        os.sched_setaffinity(0, {int(options["core"])})
+    stay_on(options["cores"])
     try:
         import nnkern  # noqa: F401
     except ImportError as error:
@@ -297,7 +296,7 @@ def child(options: dict) -> None:
 
 def run(session: Session, chosen: list[str] | None) -> list[dict]:
     options = {
-        "core": idlest_core(),
+        "cores": idlest_cores(1),
         "cases": chosen,
         "quick": session.quick,
         "dtype": session.dtype,

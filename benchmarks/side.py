@@ -1,7 +1,7 @@
-"""One side of a comparison in a process of its own: python side.py FILE CORE
+"""One side of a comparison in a process of its own: python side.py FILE CORES
 
-FILE defines the class Side (see peers/__init__.py), CORE is the processor to stay on, or "-". Each
-line on standard input is a JSON object whose "do" names a command; each gets one JSON line back,
+FILE defines the class Side (see peers/__init__.py), CORES is a JSON list of the processors to stay
+on, empty for all. Each line on standard input is a JSON object whose "do" names a command; each gets one JSON line back,
 {"ok": ...}, {"unsupported": reason} or {"error": text}. What the library prints itself goes to
 standard error. sides.py is the other end.
 """
@@ -17,10 +17,10 @@ import traceback
 from dataclasses import replace
 from itertools import repeat
 
-CORE = sys.argv[2]
+from sides import stay_on
+
 # Before the library is loaded: it may size its pool from the processors it is given.
-if CORE != "-":
-    os.sched_setaffinity(0, {int(CORE)})
+stay_on(json.loads(sys.argv[2]))
 
 import numpy as np  # noqa: E402
 from cases import data, examples, inference_case, initial, training_case  # noqa: E402
@@ -100,8 +100,11 @@ class Commands:
             call()
         return clock.read()
 
-    def gemm_rate(self, dtype, threads):
-        return self.side.gemm_rate(dtype, threads)
+    def limit(self, dtype, threads):
+        """What was measured, and the flops per second of it."""
+        if not hasattr(self.side, "limit"):
+            raise Unsupported("measures no limit")
+        return self.side.limit, self.side.measure_limit(dtype, threads)
 
 
 def main() -> None:

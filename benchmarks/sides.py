@@ -1,4 +1,4 @@
-"""The runner's end: child processes, the processor they stay on, and alternation."""
+"""The runner's end: child processes, the processors they stay on, and alternation."""
 
 from __future__ import annotations
 
@@ -33,15 +33,23 @@ class Missing(Exception):
     """A side's library isn't installed, or can't do what was asked."""
 
 
+# Seconds after a turn on several threads: OpenBLAS's workers spin for 2^26 cycles before they sleep, others' for less,
+# and would take the processors from the next side.
+SETTLE = 0.03
+
+
 def environment(threads: int) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in UNSET}
+    """Of the child processes; the variables of THREADS are also how a side learns the number before it loads."""
+    # The children are scripts that find their neighbours in their own folder.
+    unset = (*UNSET, "PYTHONSAFEPATH")
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
     return kept | dict.fromkeys(THREADS, str(threads))
 
 
-def idlest_core() -> str:
-    """The processor that did least over the last fifth of a second; "-" where none can be had."""
+def idlest_cores(count: int) -> list[int]:
+    """The processors that did least over the last fifth of a second; none where they can't be told or chosen."""
     if not hasattr(os, "sched_setaffinity"):
-        return "-"
+        return []
 
     def busy() -> dict[int, int]:
         ticks = {}
@@ -57,7 +65,13 @@ def idlest_core() -> str:
     time.sleep(0.2)
     after = busy()
     allowed = sorted(os.sched_getaffinity(0))
-    return str(min(allowed, key=lambda core: after.get(core, 0) - before.get(core, 0)))
+    return sorted(sorted(allowed, key=lambda core: after.get(core, 0) - before.get(core, 0))[:count])
+
+
+def stay_on(cores: list[int]) -> None:
+    """Keep this process, and the threads it starts, on these processors."""
+    if cores:
+        os.sched_setaffinity(0, cores)
 
 
 def cores() -> int:
@@ -75,7 +89,7 @@ def installed_sides() -> list[str]:
 class Side:
     """A child process that answers JSON lines; `source` is a name, or a path to a side's file."""
 
-    def __init__(self, source: str, threads: int, core: str):
+    def __init__(self, source: str, threads: int, cores: list[int]):
         path = Path(source)
         if path.suffix != ".py":
             path = FOLDER / "peers" / f"with_{source}.py"
@@ -83,7 +97,7 @@ class Side:
             raise Missing(f"there is no {path.name}")
         self.name = path.stem.removeprefix("with_")
         self.process = subprocess.Popen(
-            [sys.executable, str(FOLDER / "side.py"), str(path), core],
+            [sys.executable, str(FOLDER / "side.py"), str(path), json.dumps(cores)],
             env=environment(threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -134,12 +148,14 @@ def alternate(
     once: dict[str, Times],
     rounds: int,
     budget: float,
+    settle: float = 0.0,
 ) -> tuple[dict[str, dict], int]:
     """Time A B A B. Each call takes a number of repetitions and gives the times of all of them.
 
     `once` has each one's times for a single repetition, warm or not. All get the same number of
-    repetitions: as many as fit the budget at the slowest's pace. Returns {"seconds": [...],
-    "cpu_seconds": [...]} per repetition, one entry for each round, and the number.
+    repetitions: as many as fit the budget at the slowest's pace. After each turn `settle` seconds
+    pass. Returns {"seconds": [...], "cpu_seconds": [...]} per repetition, one entry for each round,
+    and the number.
     """
     # The first repetition paid for page faults and cold caches; some more tell the pace.
     few = max(1, math.ceil(budget / 20 / max(wall for wall, _ in once.values())))
@@ -151,6 +167,7 @@ def alternate(
             wall, cpu = call(repetitions)
             times[name]["seconds"].append(wall / repetitions)
             times[name]["cpu_seconds"].append(cpu / repetitions)
+            time.sleep(settle)
     return times, repetitions
 
 
@@ -159,18 +176,19 @@ class Session:
 
     def __init__(self, sources: Iterable[str], threads: int, dtype: str, quick: bool):
         self.threads, self.dtype, self.quick = threads, dtype, quick
-        self.core = idlest_core() if threads == 1 else "-"
+        self.cores = idlest_cores(threads)
+        self.settle = SETTLE if threads > 1 else 0.0
         # Rounds of an epoch or more for training. A call of a kernel or of predict is timed in
         # many short rounds: some of them fall between the other programs' turns.
         self.rounds, self.budget = (3, 0.05) if quick else (9, 0.2)
         self.short_rounds, self.short_budget = (10, 0.002) if quick else (50, 0.003)
-        self.limit = 0.0
+        self.limits: dict[str, float] = {}
         self.sides: dict[str, Side] = {}
         self.described: dict[str, dict] = {}
         self.missing: dict[str, str] = {}
         for source in sources:
             try:
-                side = Side(source, threads, self.core)
+                side = Side(source, threads, self.cores)
                 self.described[side.name] = side.ask("describe")
                 self.sides[side.name] = side
             except (Missing, SideError) as reason:
@@ -185,9 +203,15 @@ class Session:
 
     def measure_limit(self) -> None:
         """Between cases, so that the limit has seen the clock that the cases saw."""
-        if "numpy" in self.sides:
-            rate = self.sides["numpy"].ask("gemm_rate", dtype=self.dtype, threads=self.threads)
-            self.limit = max(self.limit, rate)
+        for side in self.sides.values():
+            with contextlib.suppress(Missing, SideError):
+                what, rate = side.ask("limit", dtype=self.dtype, threads=self.threads)
+                self.limits[what] = max(self.limits.get(what, 0.0), rate)
+
+    @property
+    def limit(self) -> float:
+        """Flops per second, the best that any way of measuring it has shown in this run."""
+        return max(self.limits.values(), default=0.0)
 
 
 def progress(text: str) -> None:

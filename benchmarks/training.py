@@ -113,7 +113,7 @@ def measure(case: cases.TrainingCase, session: Session) -> dict:
     calls = {name: lambda epochs, side=session.sides[name]: side.ask("round", epochs=epochs) for name in once}
     if calls:
         rounds = min(session.rounds, 4) if case.slow else session.rounds
-        times, epochs = alternate(calls, once, rounds, session.budget)
+        times, epochs = alternate(calls, once, rounds, session.budget, session.settle)
         row["epochs_per_round"] = epochs
         for name, lists in times.items():
             for key, seconds in lists.items():
