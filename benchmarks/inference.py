@@ -47,11 +47,9 @@ def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
                 entry["form"] = side.ask("form")
     calls = {name: lambda calls, side=session.sides[name]: side.ask("calls", calls=calls) for name in once}
     if calls:
-        times, row["calls_per_round"] = alternate(
-            calls, once, session.short_rounds, session.short_budget, session.settle
-        )
-        for name, lists in times.items():
-            row["sides"][name] |= lists
+        times = alternate(calls, once, session.short_rounds, session.short_budget, session.settle)
+        for name, measured in times.items():
+            row["sides"][name] |= measured
     return row
 
 

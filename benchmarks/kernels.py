@@ -261,9 +261,8 @@ def measure(layer: Layer, dtype: str, rounds: int, budget: float):
                 entry["failed"] = f"{layer.name} {direction}: {type(error).__name__}: {error}"
         if timed:
             once = {name: time(1) for name, time in timed.items()}
-            times, row["calls_per_round"] = alternate(timed, once, rounds, budget)
-            for name, lists in times.items():
-                row["sides"][name] |= lists
+            for name, measured in alternate(timed, once, rounds, budget).items():
+                row["sides"][name] |= measured
         yield row
 
 

@@ -149,26 +149,38 @@ def alternate(
     rounds: int,
     budget: float,
     settle: float = 0.0,
-) -> tuple[dict[str, dict], int]:
+) -> dict[str, dict]:
     """Time A B A B. Each call takes a number of repetitions and gives the times of all of them.
 
-    `once` has each one's times for a single repetition, warm or not. All get the same number of
-    repetitions: as many as fit the budget at the slowest's pace. After each turn `settle` seconds
-    pass. Returns {"seconds": [...], "cpu_seconds": [...]} per repetition, one entry for each round,
-    and the number.
+    `once` has each one's times for a single repetition, warm or not. A turn lasts `budget` seconds,
+    or one repetition: turns of one length find the caches equally warm. After each turn `settle`
+    seconds pass. Returns for each {"seconds": [...], "cpu_seconds": [...]} per repetition, one entry
+    for each round, and the "repetitions" of a round; or {"failed": why}.
     """
-    # The first repetition paid for page faults and cold caches; some more tell the pace.
-    few = max(1, math.ceil(budget / 20 / max(wall for wall, _ in once.values())))
-    pace = max(call(few)[0] / few for call in calls.values())
-    repetitions = max(1, math.ceil(budget / pace))
-    times = {name: {"seconds": [], "cpu_seconds": []} for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            wall, cpu = call(repetitions)
-            times[name]["seconds"].append(wall / repetitions)
-            times[name]["cpu_seconds"].append(cpu / repetitions)
+    times = {}
+
+    def turn(name: str, repetitions: int) -> Times | None:
+        try:
+            return calls[name](repetitions)
+        except SideError as error:
+            times[name] = {"failed": str(error)}
+            progress(f"FAILED: {error}")
+        finally:
             time.sleep(settle)
-    return times, repetitions
+
+    for name in calls:
+        # The first repetition paid for page faults and cold caches; some more tell the pace.
+        few = max(1, math.ceil(budget / 20 / once[name][0]))
+        if took := turn(name, few):
+            repetitions = max(1, math.ceil(budget * few / took[0]))
+            times[name] = {"seconds": [], "cpu_seconds": [], "repetitions": repetitions}
+    for _ in range(rounds):
+        for name, measured in times.items():
+            repetitions = measured.get("repetitions")
+            if repetitions and (took := turn(name, repetitions)):
+                measured["seconds"].append(took[0] / repetitions)
+                measured["cpu_seconds"].append(took[1] / repetitions)
+    return times
 
 
 class Session:

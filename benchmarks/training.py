@@ -113,11 +113,10 @@ def measure(case: cases.TrainingCase, session: Session) -> dict:
     calls = {name: lambda epochs, side=session.sides[name]: side.ask("round", epochs=epochs) for name in once}
     if calls:
         rounds = min(session.rounds, 4) if case.slow else session.rounds
-        times, epochs = alternate(calls, once, rounds, session.budget, session.settle)
-        row["epochs_per_round"] = epochs
-        for name, lists in times.items():
-            for key, seconds in lists.items():
-                row["sides"][name][key] = [t / case.steps for t in seconds]
+        times = alternate(calls, once, rounds, session.budget, session.settle)
+        for name, measured in times.items():
+            per_step = {key: [t / case.steps for t in measured.get(key, ())] for key in ("seconds", "cpu_seconds")}
+            row["sides"][name] |= measured | (per_step if "failed" not in measured else {})
     return row
 
 

@@ -28,6 +28,7 @@ class Side:
 
     def __init__(self):
         self.core = ov.Core()
+        self.arrays = None
 
     def describe(self) -> dict:
         kernels = {"device": self.core.get_property("CPU", "FULL_DEVICE_NAME")}
@@ -50,6 +51,8 @@ class Side:
         request = compiled.create_infer_request()
         X = np.ascontiguousarray(X.T, dtype)
         A = np.empty((X.shape[0], case.n[-1]), dtype)
+        # The tensors don't keep the arrays alive.
+        self.arrays = X, A
         request.set_input_tensor(ov.Tensor(X, shared_memory=True))
         request.set_output_tensor(ov.Tensor(A, shared_memory=True))
 
