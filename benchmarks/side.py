@@ -1,9 +1,9 @@
 """One side of a comparison in a process of its own: python side.py FILE CORES
 
 FILE defines the class Side (see peers/__init__.py), CORES is a JSON list of the processors to stay
-on, empty for all. Each line on standard input is a JSON object whose "do" names a command; each gets one JSON line back,
-{"ok": ...}, {"unsupported": reason} or {"error": text}. What the library prints itself goes to
-standard error. sides.py is the other end.
+on, empty for all. Each line on standard input is a JSON object whose "do" names a command; each gets
+one JSON line back, {"ok": ...}, {"unsupported": reason} or {"error": text}. What the library prints
+itself goes to standard error. sides.py is the other end.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import gc
 import importlib.util
 import json
 import os
+import signal
 import sys
 import traceback
 from dataclasses import replace
@@ -110,6 +111,8 @@ class Commands:
 
 
 def main() -> None:
+    # Ctrl-C is the runner's: it ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     gc.disable()

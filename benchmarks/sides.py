@@ -128,7 +128,9 @@ class Side:
             pass  # answer() tells with which status the process ended
         return self.answer()
 
-    def close(self) -> None:
+    def close(self, at_once: bool = False) -> None:
+        if at_once:
+            self.process.kill()
         # A process that is gone leaves a request behind in the pipe.
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -209,9 +211,9 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, exception, *_) -> None:
         for side in self.sides.values():
-            side.close()
+            side.close(at_once=exception is not None)
 
     def measure_limit(self) -> None:
         """Between cases, so that the limit has seen the clock that the cases saw."""
