@@ -10,7 +10,7 @@ import numpy as np
 import reference
 from reference import Disagreement, compare
 from sides import Session, alternate, progress
-from training import noting, select
+from training import noting
 
 
 def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
@@ -55,7 +55,7 @@ def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
 
 def run(session: Session, chosen: list[str] | None) -> list[dict]:
     rows = []
-    for case in select(cases.INFERENCE, cases.TINY_INFERENCE, chosen):
+    for case in session.cases("inference", cases.INFERENCE, cases.TINY_INFERENCE, chosen):
         progress(f"inference {case.name}")
         rows += [measure(case, batch, session) for batch in case.batches]
         session.measure_limit()

@@ -20,13 +20,13 @@ import machine
 import picture
 import report
 import training
-from sides import UNSET, Missing, Session, SideError, cores, installed_sides
+from sides import SLOW_TO_START, UNSET, Missing, Session, SideError, cores, installed_sides
 
 OURS = "nnkern"
 GROUPS = {
-    "kernels": (kernels.run, "One layer, one thread, µs per call"),
     "training": (training.run, "One step of the whole fit, µs"),
     "inference": (inference.run, "One prediction, µs"),
+    "kernels": (kernels.run, "One layer, one thread, µs per call"),
 }
 FOOTPRINT = "footprint"
 
@@ -35,7 +35,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     groups = [*GROUPS, FOOTPRINT]
     parser = argparse.ArgumentParser(prog="nnkern bench", description=__doc__.splitlines()[0])
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(groups)}; default: all")
-    parser.add_argument("--quick", action="store_true", help="shorter rounds, and no case that takes seconds for a step")
+    parser.add_argument(
+        "--quick", action="store_true", help="shorter rounds, and no case that takes seconds for a step"
+    )
     parser.add_argument("--case", action="append", metavar="NAME", help="only this case; repeat")
     parser.add_argument(
         "--side",
@@ -104,7 +106,8 @@ def main(argv: list[str] | None = None) -> int:
         "groups": {},
     }
     failed = False
-    with Session(options.side or installed_sides(), options.threads, options.dtype, options.quick) as session:
+    sides = options.side or [name for name in installed_sides() if not (options.quick and name in SLOW_TO_START)]
+    with Session(sides, options.threads, options.dtype, options.quick) as session:
         result |= {"cores": session.cores, "missing": session.missing}
         session.measure_limit()
         for group in options.groups:
@@ -117,6 +120,7 @@ def main(argv: list[str] | None = None) -> int:
                 session.missing[group] = str(error)
                 failed = True
         result |= {"sides": session.described, "limits": session.limits, "limit": session.limit}
+        result["left_out"] = session.left_out
         names = list(session.sides)
     # Without the library itself nothing was compared.
     failed |= OURS in session.missing
@@ -135,6 +139,8 @@ def main(argv: list[str] | None = None) -> int:
             print(f"not timed: {text}")
     if FOOTPRINT in result:
         print(footprint.table(result[FOOTPRINT]))
+    if result["left_out"]:
+        print(f"left out of --quick: {', '.join(result['left_out'])}")
     result["seconds"] = time.perf_counter() - start
     result["machine"]["load_after"] = machine.describe()["load"]
     print(f"{result['seconds']:.0f} s")

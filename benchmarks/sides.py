@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -36,6 +36,12 @@ class Missing(Exception):
 # Seconds after a turn on several threads: OpenBLAS's workers spin for 2^26 cycles before they sleep, others' for less,
 # and would take the processors from the next side.
 SETTLE = 0.03
+
+# With --quick a group begins no case later than so many seconds after the start: with numpy alone all are done by
+# then, with all peers some; the whole ends within a minute.
+QUICK_UNTIL = {"training": 22, "inference": 36, "kernels": 46}
+# Seconds of compiling for each case: not for --quick.
+SLOW_TO_START = ("torch_compile",)
 
 
 def environment(threads: int) -> dict[str, str]:
@@ -190,6 +196,8 @@ class Session:
 
     def __init__(self, sources: Iterable[str], threads: int, dtype: str, quick: bool):
         self.threads, self.dtype, self.quick = threads, dtype, quick
+        self.start = time.perf_counter()
+        self.left_out: list[str] = []
         self.cores = idlest_cores(threads)
         self.settle = SETTLE if threads > 1 else 0.0
         # Rounds of an epoch or more for training. A call of a kernel or of predict is timed in
@@ -214,6 +222,20 @@ class Session:
     def __exit__(self, exception, *_) -> None:
         for side in self.sides.values():
             side.close(at_once=exception is not None)
+
+    def cases(self, group: str, usual: tuple, tiny: tuple, chosen: list[str] | None) -> Iterator:
+        """The cases that were named, or the usual ones; with --quick the small ones first, while there is time."""
+        if chosen:
+            yield from (case for case in usual + tiny if case.name in chosen)
+            return
+        for case in sorted(usual, key=lambda case: case.work) if self.quick else usual:
+            if self.quick and (case.slow or self.seconds_left(group) < 0):
+                self.left_out.append(f"{group} {case.name}")
+            else:
+                yield case
+
+    def seconds_left(self, group: str) -> float:
+        return QUICK_UNTIL[group] - (time.perf_counter() - self.start)
 
     def measure_limit(self) -> None:
         """Between cases, so that the limit has seen the clock that the cases saw."""

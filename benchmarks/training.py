@@ -122,18 +122,8 @@ def measure(case: cases.TrainingCase, session: Session) -> dict:
 
 def run(session: Session, chosen: list[str] | None) -> list[dict]:
     rows = []
-    for case in select(cases.TRAINING, cases.TINY_TRAINING, chosen):
-        if case.slow and session.quick and not chosen:
-            progress(f"training {case.name}: left out of --quick, it takes seconds for one step")
-            continue
+    for case in session.cases("training", cases.TRAINING, cases.TINY_TRAINING, chosen):
         progress(f"training {case.name}")
         rows.append(measure(case, session))
         session.measure_limit()
     return rows
-
-
-def select(usual: tuple, tiny: tuple, chosen: list[str] | None) -> list:
-    """All the usual cases, or those named."""
-    if not chosen:
-        return list(usual)
-    return [case for case in usual + tiny if case.name in chosen]

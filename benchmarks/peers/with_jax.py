@@ -11,10 +11,10 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 if THREADS == 1:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from cases import one_hot
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+from cases import one_hot  # noqa: E402
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
 

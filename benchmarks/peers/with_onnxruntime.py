@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+
 from peers import Unsupported
 
 OPERATORS = {"relu": "Relu", "tanh": "Tanh", "softmax": "Softmax"}
@@ -23,9 +24,7 @@ def model(case, dtype: str, parameters, batch: int) -> onnx.ModelProto:
         nodes.append(helper.make_node("Gemm", [last, *arrays], [f"Z{k}"]))
         nodes.append(helper.make_node(OPERATORS[name], [f"Z{k}"], [f"A{k}"]))
         last = f"A{k}"
-    ends = [
-        helper.make_tensor_value_info(name, kind, [batch, n]) for name, n in (("X", case.n[0]), (last, case.n[-1]))
-    ]
+    ends = [helper.make_tensor_value_info(name, kind, [batch, n]) for name, n in (("X", case.n[0]), (last, case.n[-1]))]
     graph = helper.make_graph(nodes, "dense", ends[:1], ends[1:], initializers)
     # Of the operators used here nothing has changed since 13; IR 8 is what 13's runtimes read.
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)

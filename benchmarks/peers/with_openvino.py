@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import openvino as ov
 from openvino import opset13 as operators
+
 from peers import Unsupported
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import sklearn
-from peers import with_numpy
 from sklearn.neural_network import MLPClassifier
+
+from peers import with_numpy
 
 
 class Side:

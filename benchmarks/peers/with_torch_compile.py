@@ -9,6 +9,7 @@ import shutil
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 
 import torch
+
 from peers import with_torch
 
 if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
