@@ -84,10 +84,14 @@ def header(result: dict) -> str:
     sizes = ", ".join(f"{name} {size}" for name, size in found["caches"].items())
     lines = [f"{found['cpu']}, {found['cores']} cores, {sizes}; Python {found['python']}"]
     for name, side in result["sides"].items():
-        lines.append(f"{name} {side['version']}: {side['kernels']}, {side['threads']} threads")
+        facts = ", ".join(f"{key} {value}" for key, value in side["kernels"].items())
+        lines.append(f"{name} {side['version']}: {facts}; threads {side['threads']}")
     lines += [f"{name}: not measured: {reason}" for name, reason in result["missing"].items()]
     where = f"on processor {', '.join(map(str, result['cores']))}" if result["cores"] else "on any processor"
-    lines.append(f"{result['dtype']}, {result['threads']} thread(s) {where}; unset for all sides: " + ", ".join(UNSET))
+    lines.append(
+        f"{result['dtype']}, {result['threads']} thread{'s' * (result['threads'] > 1)} {where}; unset for all sides: "
+        + ", ".join(UNSET)
+    )
     if result["limits"]:
         measured = ", ".join(f"{what} {rate / 1e9:.1f}" for what, rate in result["limits"].items())
         lines.append(f"limit: the best of {measured} GF/s, in this run")

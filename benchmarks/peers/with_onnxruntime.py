@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -35,7 +37,11 @@ class Side:
 
     def describe(self) -> dict:
         kernels = {"providers": onnxruntime.get_available_providers(), "used": "CPUExecutionProvider"}
-        return {"version": onnxruntime.__version__, "kernels": kernels, "threads": "as asked"}
+        return {
+            "version": onnxruntime.__version__,
+            "kernels": kernels,
+            "threads": f"{os.environ['OMP_NUM_THREADS']} asked for",
+        }
 
     def prepare_training(self, case, dtype, threads, X, labels):
         raise Unsupported("inference only")

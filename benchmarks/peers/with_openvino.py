@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import openvino as ov
 from openvino import opset13 as operators
@@ -33,7 +35,7 @@ class Side:
 
     def describe(self) -> dict:
         kernels = {"device": self.core.get_property("CPU", "FULL_DEVICE_NAME")}
-        return {"version": ov.__version__, "kernels": kernels, "threads": "as asked"}
+        return {"version": ov.__version__, "kernels": kernels, "threads": f"{os.environ['OMP_NUM_THREADS']} asked for"}
 
     def prepare_training(self, case, dtype, threads, X, labels):
         raise Unsupported("inference only")
