@@ -1,6 +1,6 @@
 """Verify, then time nnkern beside its peers.
 
-It is what `nnkern bench` runs; python benchmarks/run.py runs it from the sources.
+`nnkern bench` runs this file from where the package lies; python benchmarks/run.py runs it from the sources.
 """
 
 from __future__ import annotations

@@ -1130,6 +1130,8 @@ def fma_rate(dtype, double seconds=0.02):
 
     The best of short runs within `seconds`, the GIL released. For the benchmarks.
     """
+    if np.dtype(dtype) not in (FLOAT32, FLOAT64):
+        raise TypeError(f"dtype: {dtype}, expected float32 or float64")
     cdef const nnk.nnk_table *table = <const nnk.nnk_table *>kernel_table(np.dtype(dtype).itemsize)
     cdef double total = 0, best = 0, flops, start, now, end
     with nogil:

@@ -61,7 +61,7 @@ class Side:
             return moved, value
 
         def epoch(parameters, batches, last, pick=lambda batch: batch):
-            """`batches` are (full, batch, ...), `last` is the smaller one that is left over."""
+            """`batches` are (full, batch, ...), `last` is the smaller one that may be left over."""
             parameters, values = jax.lax.scan(lambda p, batch: step(p, pick(batch)), parameters, batches)
             total = jnp.sum(values) * case.batch
             if rest:
@@ -83,7 +83,7 @@ class Side:
             self.epoch = lambda p: run(p, X, Y, self.rng.permutation(case.examples).astype(np.int32))
         else:
             batches = tuple(data[:cut].reshape(full, case.batch, -1) for data in (X, Y))
-            last = (X[cut:], Y[cut:])
+            last = (X[cut:], Y[cut:]) if rest else None
             run = jax.jit(epoch, donate_argnums=0)
             self.epoch = lambda p: run(p, batches, last)
 
