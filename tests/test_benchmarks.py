@@ -100,7 +100,7 @@ def test_each_peer_agrees_with_the_reference(tmp_path, dtype):
     cases = ("tiny-shuffled", "tiny") if dtype == "float64" else TINY
     options = repeated("--case", cases) + repeated("--side", installed)
     status, printed, result = run(tmp_path, "training", "inference", *options, "--dtype", dtype)
-    assert status == 1, printed  # without nnkern itself nothing is compared
+    assert status == 0, printed
     assert set(result["sides"]) == set(installed), result["missing"]
     unable = {"training": {"onnxruntime", "openvino"}, "inference": {"openvino"} if dtype == "float64" else set()}
     for group, rows in result["groups"].items():
