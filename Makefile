@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
-SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/*) $(wildcard nnkern/*.py nnkern/*.pxd nnkern/*.pyi)
+SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/*) $(wildcard nnkern/*.py nnkern/*.pxd nnkern/*.pyi) \
+          $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
 .PHONY: demo test lint bench build clean
 .DEFAULT_GOAL := build
@@ -32,7 +33,7 @@ lint: | $(BIN)/python
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src nnkern
 
 bench: $(VENV)/bench.stamp
-	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+	$(BIN)/nnkern bench $(BENCH_ARGS)
 
 clean:
 	rm -rf build dist *.egg-info $(VENV)

@@ -7,6 +7,7 @@ generated from fixed seeds, so that each side can make its own copy of the same 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -58,6 +59,11 @@ class TrainingCase:
         return per_example * self.examples / self.steps
 
     @property
+    def work(self) -> float:
+        """Flops of an epoch."""
+        return self.flops * self.steps
+
+    @property
     def shape(self) -> str:
         size = f"full {self.batch}" if self.full_batch else str(self.batch)
         hidden = f" {self.activation}" if len(self.n) > 2 else ""
@@ -76,6 +82,7 @@ class InferenceCase:
     n: tuple[int, ...]
     batches: tuple[int, ...] = (1, 32, 1024)
     activation: str = "relu"
+    slow: ClassVar[bool] = False
 
     @property
     def output(self) -> str:
@@ -89,6 +96,10 @@ class InferenceCase:
     def flops(self) -> float:
         """Of the products, for one example."""
         return 2.0 * sum(n * n_prev for n_prev, n in zip(self.n, self.n[1:], strict=False))
+
+    @property
+    def work(self) -> float:
+        return self.flops * sum(self.batches)
 
     @property
     def shape(self) -> str:

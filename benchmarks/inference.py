@@ -10,7 +10,7 @@ import numpy as np
 import reference
 from reference import Disagreement, compare
 from sides import Session, alternate, progress
-from training import noting, select
+from training import noting
 
 
 def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
@@ -47,15 +47,15 @@ def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
                 entry["form"] = side.ask("form")
     calls = {name: lambda calls, side=session.sides[name]: side.ask("calls", calls=calls) for name in once}
     if calls:
-        times, row["calls_per_round"] = alternate(calls, once, session.short_rounds, session.short_budget)
-        for name, lists in times.items():
-            row["sides"][name] |= lists
+        times = alternate(calls, once, session.short_rounds, session.short_budget, session.settle)
+        for name, measured in times.items():
+            row["sides"][name] |= measured
     return row
 
 
 def run(session: Session, chosen: list[str] | None) -> list[dict]:
     rows = []
-    for case in select(cases.INFERENCE, cases.TINY_INFERENCE, chosen):
+    for case in session.cases("inference", cases.INFERENCE, cases.TINY_INFERENCE, chosen):
         progress(f"inference {case.name}")
         rows += [measure(case, batch, session) for batch in case.batches]
         session.measure_limit()

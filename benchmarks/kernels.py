@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,8 +37,9 @@ from sides import (
     Times,
     alternate,
     environment,
-    idlest_core,
+    idlest_cores,
     progress,
+    stay_on,
 )
 
 
@@ -261,19 +262,14 @@ def measure(layer: Layer, dtype: str, rounds: int, budget: float):
                 entry["failed"] = f"{layer.name} {direction}: {type(error).__name__}: {error}"
         if timed:
             once = {name: time(1) for name, time in timed.items()}
-            times, row["calls_per_round"] = alternate(timed, once, rounds, budget)
-            for name, lists in times.items():
-                row["sides"][name] |= lists
+            for name, measured in alternate(timed, once, rounds, budget).items():
+                row["sides"][name] |= measured
         yield row
 
 
-def chosen_layers(names: list[str] | None, quick: bool) -> list[Layer]:
-    from training import select
-
+def chosen_layers(names: list[str]) -> list[Layer]:
     found: dict[tuple, Layer] = {}
-    for case in select(cases.TRAINING, cases.TINY_TRAINING, names):
-        if case.slow and quick and not names:
-            continue
+    for case in map(cases.training_case, names):
         for layer in layers(case):
             # Two cases may hold the same layer.
             key = (layer.n, layer.n_prev, layer.m, layer.activation, layer.number > 1)
@@ -282,14 +278,17 @@ def chosen_layers(names: list[str] | None, quick: bool) -> list[Layer]:
 
 
 def child(options: dict) -> None:
-    if options["core"] != "-":
-        os.sched_setaffinity(0, {int(options["core"])})
+    stay_on(options["cores"])
     try:
         import nnkern  # noqa: F401
     except ImportError as error:
         print(json.dumps({"unsupported": str(error)}))
         return
-    for layer in chosen_layers(options["cases"], options["quick"]):
+    start = time.perf_counter()
+    for layer in chosen_layers(options["cases"]):
+        if options["seconds"] is not None and time.perf_counter() - start > options["seconds"]:
+            print(json.dumps({"left_out": layer.name}))
+            continue
         rounds = min(options["rounds"], 5) if layer.slow else options["rounds"]
         for row in measure(layer, options["dtype"], rounds, options["budget"]):
             print(json.dumps(row), flush=True)
@@ -297,16 +296,13 @@ def child(options: dict) -> None:
 
 def run(session: Session, chosen: list[str] | None) -> list[dict]:
     options = {
-        "core": idlest_core(),
-        "cases": chosen,
-        "quick": session.quick,
+        "cores": idlest_cores(1),
+        "cases": [case.name for case in session.cases("kernels", cases.TRAINING, cases.TINY_TRAINING, chosen)],
+        "seconds": session.seconds_left("kernels") if session.quick and not chosen else None,
         "dtype": session.dtype,
         "rounds": session.short_rounds,
         "budget": session.short_budget,
     }
-    if session.quick and not chosen:
-        slow = ", ".join(case.name for case in cases.TRAINING if case.slow)
-        progress(f"kernels of {slow}: left out of --quick")
     process = subprocess.Popen(
         [sys.executable, str(FOLDER / "kernels.py"), json.dumps(options)],
         env=environment(1),
@@ -319,6 +315,9 @@ def run(session: Session, chosen: list[str] | None) -> list[dict]:
             row = json.loads(line)
             if "unsupported" in row:
                 raise Missing(f"kernels: {row['unsupported']}")
+            if "left_out" in row:
+                session.left_out.append(f"kernels {row['left_out']}")
+                continue
             progress(f"kernels {row['case']} {row['direction']}")
             for text in report.wrong([row]):
                 progress(text)

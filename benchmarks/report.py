@@ -50,6 +50,7 @@ def table(title: str, rows: list[dict], names: list[str]) -> str:
     """Times in microseconds; the ratio is the best peer's time by ours."""
     if not rows:
         return f"{title}: nothing measured\n"
+    names = [name for name in names if any("missing" not in row["sides"].get(name, {}) for row in rows)]
     labels = [key for key in ("case", "direction", "shape", "activation", "batch") if key in rows[0]]
     peers = len(names) > 2
     head = [*labels, *names, "ratio", *(["best peer"] if peers else []), "GF/s", "of limit"]

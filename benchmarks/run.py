@@ -1,4 +1,7 @@
-"""Verify, then time nnkern beside its peers: python benchmarks/run.py --help"""
+"""Verify, then time nnkern beside its peers.
+
+`nnkern bench` runs this file from where the package lies; python benchmarks/run.py runs it from the sources.
+"""
 
 from __future__ import annotations
 
@@ -10,25 +13,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import cases
+import footprint
 import inference
 import kernels
 import machine
+import picture
 import report
 import training
-from sides import UNSET, Missing, Session, SideError, cores, installed_sides
+from sides import SLOW_TO_START, UNSET, Missing, Session, SideError, cores, installed_sides
 
 OURS = "nnkern"
 GROUPS = {
-    "kernels": (kernels.run, "One layer, one thread, µs per call"),
     "training": (training.run, "One step of the whole fit, µs"),
     "inference": (inference.run, "One prediction, µs"),
+    "kernels": (kernels.run, "One layer, one thread, µs per call"),
 }
+FOOTPRINT = "footprint"
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="run.py", description=__doc__)
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}")
-    parser.add_argument("--quick", action="store_true", help="under a minute; no slow cases")
+    groups = [*GROUPS, FOOTPRINT]
+    parser = argparse.ArgumentParser(prog="nnkern bench", description=__doc__.splitlines()[0])
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(groups)}; default: all")
+    parser.add_argument(
+        "--quick", action="store_true", help="shorter rounds, and no case that takes seconds for a step"
+    )
     parser.add_argument("--case", action="append", metavar="NAME", help="only this case; repeat")
     parser.add_argument(
         "--side",
@@ -45,10 +54,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         help="quote processor time: on a machine that isn't idle, for one thread",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="a picture of the ratios")
     options = parser.parse_args(argv)
     for group in options.groups:
-        if group not in GROUPS:
-            parser.error(f"unknown group {group!r}: there are {', '.join(GROUPS)}")
+        if group not in groups:
+            parser.error(f"unknown group {group!r}: there are {', '.join(groups)}")
     known = {case.name for case in cases.ALL}
     for name in options.case or ():
         if name not in known:
@@ -57,7 +67,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error("--threads takes a number from 0")
     if options.cpu_time and options.threads != 1:
         parser.error("--cpu-time tells nothing about several threads")
-    options.groups = options.groups or list(GROUPS)
+    for file in filter(None, (options.json, options.svg)):
+        if not file.resolve().parent.is_dir():
+            parser.error(f"there is no folder {file.parent} to write {file.name} in")
+    # The footprint is of no case.
+    options.groups = options.groups or (list(GROUPS) if options.case else groups)
     options.threads = options.threads or cores()
     if options.threads != 1 and "kernels" in options.groups:
         # That comparison is of one thread by definition.
@@ -70,15 +84,17 @@ def header(result: dict) -> str:
     sizes = ", ".join(f"{name} {size}" for name, size in found["caches"].items())
     lines = [f"{found['cpu']}, {found['cores']} cores, {sizes}; Python {found['python']}"]
     for name, side in result["sides"].items():
-        lines.append(f"{name} {side['version']}: {side['kernels']}, {side['threads']} threads")
+        facts = ", ".join(f"{key} {value}" for key, value in side["kernels"].items())
+        lines.append(f"{name} {side['version']}: {facts}; threads {side['threads']}")
     lines += [f"{name}: not measured: {reason}" for name, reason in result["missing"].items()]
-    where = f"processor {result['core']}" if result["core"] != "-" else "no processor of its own"
-    lines.append(f"{result['dtype']}, {result['threads']} thread(s), {where}; unset for all sides: " + ", ".join(UNSET))
-    if result["limit"]:
-        lines.append(
-            f"limit: {result['limit'] / 1e9:.0f} GF/s, numpy's best product of 1024^3 in this "
-            "run, a stand-in for the FMA limit"
-        )
+    where = f"on processor {', '.join(map(str, result['cores']))}" if result["cores"] else "on any processor"
+    lines.append(
+        f"{result['dtype']}, {result['threads']} thread{'s' * (result['threads'] > 1)} {where}; unset for all sides: "
+        + ", ".join(UNSET)
+    )
+    if result["limits"]:
+        measured = ", ".join(f"{what} {rate / 1e9:.1f}" for what, rate in result["limits"].items())
+        lines.append(f"limit: the best of {measured} GF/s, in this run")
     return "\n".join(lines) + "\n"
 
 
@@ -87,24 +103,28 @@ def main(argv: list[str] | None = None) -> int:
     start = time.perf_counter()
     result = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["benchmarks/run.py", *(sys.argv[1:] if argv is None else argv)]),
+        "command": " ".join(["nnkern bench", *(sys.argv[1:] if argv is None else argv)]),
         "machine": machine.describe(),
         "threads": options.threads,
         "dtype": options.dtype,
         "groups": {},
     }
     failed = False
-    with Session(options.side or installed_sides(), options.threads, options.dtype, options.quick) as session:
-        result |= {"core": session.core, "missing": session.missing}
+    sides = options.side or [name for name in installed_sides() if not (options.quick and name in SLOW_TO_START)]
+    with Session(sides, options.threads, options.dtype, options.quick) as session:
+        result |= {"cores": session.cores, "missing": session.missing}
         session.measure_limit()
         for group in options.groups:
             try:
-                result["groups"][group] = GROUPS[group][0](session, options.case)
+                if group == FOOTPRINT:
+                    result[group] = footprint.run(session)
+                else:
+                    result["groups"][group] = GROUPS[group][0](session, options.case)
             except (Missing, SideError) as error:
-                result["groups"][group] = []
                 session.missing[group] = str(error)
                 failed = True
-        result |= {"sides": session.described, "limit": session.limit}
+        result |= {"sides": session.described, "limits": session.limits, "limit": session.limit}
+        result["left_out"] = session.left_out
         names = list(session.sides)
     # Without the library itself nothing was compared.
     failed |= OURS in session.missing
@@ -121,13 +141,22 @@ def main(argv: list[str] | None = None) -> int:
         failed |= bool(wrong)
         for text in wrong:
             print(f"not timed: {text}")
+    if FOOTPRINT in result:
+        print(footprint.table(result[FOOTPRINT]))
+    if result["left_out"]:
+        print(f"left out of --quick: {', '.join(result['left_out'])}")
     result["seconds"] = time.perf_counter() - start
     result["machine"]["load_after"] = machine.describe()["load"]
     print(f"{result['seconds']:.0f} s")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")
+    if options.svg:
+        options.svg.write_text(picture.svg(result, OURS), encoding="utf-8")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(128 + 2)  # as a shell reports death by SIGINT

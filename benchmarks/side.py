@@ -1,9 +1,9 @@
-"""One side of a comparison in a process of its own: python side.py FILE CORE
+"""One side of a comparison in a process of its own: python side.py FILE CORES
 
-FILE defines the class Side (see peers/__init__.py), CORE is the processor to stay on, or "-". Each
-line on standard input is a JSON object whose "do" names a command; each gets one JSON line back,
-{"ok": ...}, {"unsupported": reason} or {"error": text}. What the library prints itself goes to
-standard error. sides.py is the other end.
+FILE defines the class Side (see peers/__init__.py), CORES is a JSON list of the processors to stay
+on, empty for all. Each line on standard input is a JSON object whose "do" names a command; each gets
+one JSON line back, {"ok": ...}, {"unsupported": reason} or {"error": text}. What the library prints
+itself goes to standard error. sides.py is the other end.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import gc
 import importlib.util
 import json
 import os
+import signal
 import sys
 import traceback
 from dataclasses import replace
 from itertools import repeat
 
-CORE = sys.argv[2]
+from sides import stay_on
+
 # Before the library is loaded: it may size its pool from the processors it is given.
-if CORE != "-":
-    os.sched_setaffinity(0, {int(CORE)})
+stay_on(json.loads(sys.argv[2]))
 
 import numpy as np  # noqa: E402
 from cases import data, examples, inference_case, initial, training_case  # noqa: E402
@@ -93,18 +94,25 @@ class Commands:
         return self.calls(1)
 
     def calls(self, calls):
-        """Times of so many predictions."""
+        """Times of so many predictions, after some more: another side had the caches before."""
         call = self.call
+        for _ in repeat(None, calls // 10):
+            call()
         clock = Clock()
         for _ in repeat(None, calls):
             call()
         return clock.read()
 
-    def gemm_rate(self, dtype, threads):
-        return self.side.gemm_rate(dtype, threads)
+    def limit(self, dtype, threads):
+        """What was measured, and the flops per second of it."""
+        if not hasattr(self.side, "limit"):
+            raise Unsupported("measures no limit")
+        return self.side.limit, self.side.measure_limit(dtype, threads)
 
 
 def main() -> None:
+    # Ctrl-C is the runner's: it ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     gc.disable()

@@ -1,4 +1,4 @@
-"""The runner's end: child processes, the processor they stay on, and alternation."""
+"""The runner's end: child processes, the processors they stay on, and alternation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -33,15 +33,29 @@ class Missing(Exception):
     """A side's library isn't installed, or can't do what was asked."""
 
 
+# Seconds after a turn on several threads: OpenBLAS's workers spin for 2^26 cycles before they sleep, others' for less,
+# and would take the processors from the next side.
+SETTLE = 0.03
+
+# With --quick a group begins no case later than so many seconds after the start: with numpy alone all are done by
+# then, with all peers some; the whole ends within a minute.
+QUICK_UNTIL = {"training": 22, "inference": 36, "kernels": 46}
+# Seconds of compiling for each case: not for --quick.
+SLOW_TO_START = ("torch_compile",)
+
+
 def environment(threads: int) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name not in UNSET}
+    """Of the child processes; the variables of THREADS are also how a side learns the number before it loads."""
+    # The children are scripts that find their neighbours in their own folder.
+    unset = (*UNSET, "PYTHONSAFEPATH")
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
     return kept | dict.fromkeys(THREADS, str(threads))
 
 
-def idlest_core() -> str:
-    """The processor that did least over the last fifth of a second; "-" where none can be had."""
+def idlest_cores(count: int) -> list[int]:
+    """The processors that did least over the last fifth of a second; none where they can't be told or chosen."""
     if not hasattr(os, "sched_setaffinity"):
-        return "-"
+        return []
 
     def busy() -> dict[int, int]:
         ticks = {}
@@ -57,7 +71,13 @@ def idlest_core() -> str:
     time.sleep(0.2)
     after = busy()
     allowed = sorted(os.sched_getaffinity(0))
-    return str(min(allowed, key=lambda core: after.get(core, 0) - before.get(core, 0)))
+    return sorted(sorted(allowed, key=lambda core: after.get(core, 0) - before.get(core, 0))[:count])
+
+
+def stay_on(cores: list[int]) -> None:
+    """Keep this process, and the threads it starts, on these processors."""
+    if cores:
+        os.sched_setaffinity(0, cores)
 
 
 def cores() -> int:
@@ -75,7 +95,7 @@ def installed_sides() -> list[str]:
 class Side:
     """A child process that answers JSON lines; `source` is a name, or a path to a side's file."""
 
-    def __init__(self, source: str, threads: int, core: str):
+    def __init__(self, source: str, threads: int, cores: list[int]):
         path = Path(source)
         if path.suffix != ".py":
             path = FOLDER / "peers" / f"with_{source}.py"
@@ -83,7 +103,7 @@ class Side:
             raise Missing(f"there is no {path.name}")
         self.name = path.stem.removeprefix("with_")
         self.process = subprocess.Popen(
-            [sys.executable, str(FOLDER / "side.py"), str(path), core],
+            [sys.executable, str(FOLDER / "side.py"), str(path), json.dumps(cores)],
             env=environment(threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -114,7 +134,9 @@ class Side:
             pass  # answer() tells with which status the process ended
         return self.answer()
 
-    def close(self) -> None:
+    def close(self, at_once: bool = False) -> None:
+        if at_once:
+            self.process.kill()
         # A process that is gone leaves a request behind in the pipe.
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
@@ -134,24 +156,39 @@ def alternate(
     once: dict[str, Times],
     rounds: int,
     budget: float,
-) -> tuple[dict[str, dict], int]:
+    settle: float = 0.0,
+) -> dict[str, dict]:
     """Time A B A B. Each call takes a number of repetitions and gives the times of all of them.
 
-    `once` has each one's times for a single repetition, warm or not. All get the same number of
-    repetitions: as many as fit the budget at the slowest's pace. Returns {"seconds": [...],
-    "cpu_seconds": [...]} per repetition, one entry for each round, and the number.
+    `once` has each one's times for a single repetition, warm or not. A turn lasts `budget` seconds,
+    or one repetition: turns of one length find the caches equally warm. After each turn `settle`
+    seconds pass. Returns for each {"seconds": [...], "cpu_seconds": [...]} per repetition, one entry
+    for each round, and the "repetitions" of a round; or {"failed": why}.
     """
-    # The first repetition paid for page faults and cold caches; some more tell the pace.
-    few = max(1, math.ceil(budget / 20 / max(wall for wall, _ in once.values())))
-    pace = max(call(few)[0] / few for call in calls.values())
-    repetitions = max(1, math.ceil(budget / pace))
-    times = {name: {"seconds": [], "cpu_seconds": []} for name in calls}
+    times = {}
+
+    def turn(name: str, repetitions: int) -> Times | None:
+        try:
+            return calls[name](repetitions)
+        except SideError as error:
+            times[name] = {"failed": str(error)}
+            progress(f"FAILED: {error}")
+        finally:
+            time.sleep(settle)
+
+    for name in calls:
+        # The first repetition paid for page faults and cold caches; some more tell the pace.
+        few = max(1, math.ceil(budget / 20 / once[name][0]))
+        if took := turn(name, few):
+            repetitions = max(1, math.ceil(budget * few / took[0]))
+            times[name] = {"seconds": [], "cpu_seconds": [], "repetitions": repetitions}
     for _ in range(rounds):
-        for name, call in calls.items():
-            wall, cpu = call(repetitions)
-            times[name]["seconds"].append(wall / repetitions)
-            times[name]["cpu_seconds"].append(cpu / repetitions)
-    return times, repetitions
+        for name, measured in times.items():
+            repetitions = measured.get("repetitions")
+            if repetitions and (took := turn(name, repetitions)):
+                measured["seconds"].append(took[0] / repetitions)
+                measured["cpu_seconds"].append(took[1] / repetitions)
+    return times
 
 
 class Session:
@@ -159,18 +196,21 @@ class Session:
 
     def __init__(self, sources: Iterable[str], threads: int, dtype: str, quick: bool):
         self.threads, self.dtype, self.quick = threads, dtype, quick
-        self.core = idlest_core() if threads == 1 else "-"
+        self.start = time.perf_counter()
+        self.left_out: list[str] = []
+        self.cores = idlest_cores(threads)
+        self.settle = SETTLE if threads > 1 else 0.0
         # Rounds of an epoch or more for training. A call of a kernel or of predict is timed in
         # many short rounds: some of them fall between the other programs' turns.
         self.rounds, self.budget = (3, 0.05) if quick else (9, 0.2)
         self.short_rounds, self.short_budget = (10, 0.002) if quick else (50, 0.003)
-        self.limit = 0.0
+        self.limits: dict[str, float] = {}
         self.sides: dict[str, Side] = {}
         self.described: dict[str, dict] = {}
         self.missing: dict[str, str] = {}
         for source in sources:
             try:
-                side = Side(source, threads, self.core)
+                side = Side(source, threads, self.cores)
                 self.described[side.name] = side.ask("describe")
                 self.sides[side.name] = side
             except (Missing, SideError) as reason:
@@ -179,15 +219,35 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, exception, *_) -> None:
         for side in self.sides.values():
-            side.close()
+            side.close(at_once=exception is not None)
+
+    def cases(self, group: str, usual: tuple, tiny: tuple, chosen: list[str] | None) -> Iterator:
+        """The cases that were named, or the usual ones; with --quick the small ones first, while there is time."""
+        if chosen:
+            yield from (case for case in usual + tiny if case.name in chosen)
+            return
+        for case in sorted(usual, key=lambda case: case.work) if self.quick else usual:
+            if self.quick and (case.slow or self.seconds_left(group) < 0):
+                self.left_out.append(f"{group} {case.name}")
+            else:
+                yield case
+
+    def seconds_left(self, group: str) -> float:
+        return QUICK_UNTIL[group] - (time.perf_counter() - self.start)
 
     def measure_limit(self) -> None:
         """Between cases, so that the limit has seen the clock that the cases saw."""
-        if "numpy" in self.sides:
-            rate = self.sides["numpy"].ask("gemm_rate", dtype=self.dtype, threads=self.threads)
-            self.limit = max(self.limit, rate)
+        for side in self.sides.values():
+            with contextlib.suppress(Missing, SideError):
+                what, rate = side.ask("limit", dtype=self.dtype, threads=self.threads)
+                self.limits[what] = max(self.limits.get(what, 0.0), rate)
+
+    @property
+    def limit(self) -> float:
+        """Flops per second, the best that any way of measuring it has shown in this run."""
+        return max(self.limits.values(), default=0.0)
 
 
 def progress(text: str) -> None:

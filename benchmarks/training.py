@@ -113,28 +113,17 @@ def measure(case: cases.TrainingCase, session: Session) -> dict:
     calls = {name: lambda epochs, side=session.sides[name]: side.ask("round", epochs=epochs) for name in once}
     if calls:
         rounds = min(session.rounds, 4) if case.slow else session.rounds
-        times, epochs = alternate(calls, once, rounds, session.budget)
-        row["epochs_per_round"] = epochs
-        for name, lists in times.items():
-            for key, seconds in lists.items():
-                row["sides"][name][key] = [t / case.steps for t in seconds]
+        times = alternate(calls, once, rounds, session.budget, session.settle)
+        for name, measured in times.items():
+            per_step = {key: [t / case.steps for t in measured.get(key, ())] for key in ("seconds", "cpu_seconds")}
+            row["sides"][name] |= measured | (per_step if "failed" not in measured else {})
     return row
 
 
 def run(session: Session, chosen: list[str] | None) -> list[dict]:
     rows = []
-    for case in select(cases.TRAINING, cases.TINY_TRAINING, chosen):
-        if case.slow and session.quick and not chosen:
-            progress(f"training {case.name}: left out of --quick, it takes seconds for one step")
-            continue
+    for case in session.cases("training", cases.TRAINING, cases.TINY_TRAINING, chosen):
         progress(f"training {case.name}")
         rows.append(measure(case, session))
         session.measure_limit()
     return rows
-
-
-def select(usual: tuple, tiny: tuple, chosen: list[str] | None) -> list:
-    """All the usual cases, or those named."""
-    if not chosen:
-        return list(usual)
-    return [case for case in usual + tiny if case.name in chosen]

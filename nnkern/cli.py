@@ -1,4 +1,4 @@
-"""The command line: `nnkern train | predict | evaluate | info`.
+"""The command line: `nnkern train | predict | evaluate | info | bench`.
 
 Results go to standard output, the progress bar and messages to standard error. An error is one
 line there and exit status 2; Ctrl-C gives 130; a reader that goes away (`| head`) gives 141.
@@ -78,7 +78,10 @@ def main(argv=None):
     status = 0
     try:
         try:
-            arguments = _parser().parse_args(argv)
+            parser = _parser()
+            arguments, arguments.rest = parser.parse_known_args(argv)
+            if arguments.rest and arguments.run is not _bench:
+                parser.error(f"unrecognized arguments: {' '.join(arguments.rest)}")
             name = f"nnkern {arguments.command}"
             with _one_line_warnings():
                 arguments.run(arguments)
@@ -154,13 +157,14 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"nnkern {nnkern.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name, run, text, epilog=None):
+    def command(name, run, text, epilog=None, **more):
         made = commands.add_parser(
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            **more,
         )
         made.set_defaults(run=run)
         return made
@@ -286,6 +290,8 @@ def _parser():
     predict.add_argument("--output", metavar="FILE", help="where to write (default: standard output)")
 
     command("info", _info, "show version, BLAS, instruction set and threads")
+    # The benchmarks parse their options, --help too.
+    command("bench", _bench, "verify, then time nnkern beside the libraries that are installed", add_help=False)
     return parser
 
 
@@ -573,6 +579,16 @@ def _info(options):
     import nnkern as nk
 
     print(nk.show_config())
+
+
+def _bench(options):
+    """Run the benchmarks, a folder of scripts, in a process of their own."""
+    import subprocess
+
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_bench", "run.py")
+    # A script finds its neighbours in its own folder, unless this variable is set.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    raise SystemExit(subprocess.run([sys.executable, script, *options.rest], env=environment).returncode)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -1323,6 +1323,28 @@ def processors():
     return nnk_processors()
 
 
+def fma_rate(dtype, double seconds=0.02):
+    """Flops per second of multiply-adds in registers with the chosen instruction set: the limit of one thread.
+
+    The best of short runs within `seconds`, the GIL released. For the benchmarks.
+    """
+    if np.dtype(dtype) not in (FLOAT32, FLOAT64):
+        raise TypeError(f"dtype: {dtype}, expected float32 or float64")
+    cdef const nnk.nnk_table *table = <const nnk.nnk_table *>kernel_table(np.dtype(dtype).itemsize)
+    cdef double total = 0, best = 0, flops, start, now, end
+    with nogil:
+        now = nnk.nnk_seconds()
+        end = now + seconds
+        while now < end:
+            start = now
+            # some 20 µs: longer than reading the clock takes, shorter than another program's turn
+            flops = table.multiply_adds(&total, 100)
+            now = nnk.nnk_seconds()
+            if now > start:
+                best = max(best, flops / (now - start))
+    return best
+
+
 def build_config():
     """What this build is and what it chose, as a dict of strings and numbers."""
     usable = []

@@ -6,6 +6,7 @@
 #include "update.h"
 #include "gemv.h"
 #include "gemm.h"
+#include "limit.h"
 #include "flat.h"
 
 #undef LANES

@@ -119,4 +119,5 @@ static const nnk_table NAME(table) = {
     .scale = NAME(scale),
     .add = NAME(add),
     .first_nonfinite = NAME(first_nonfinite),
+    .multiply_adds = NAME(multiply_adds),
 };

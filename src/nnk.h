@@ -107,6 +107,8 @@ typedef struct {
     void (*add)(void *y, const void *x, ptrdiff_t count);
     /* index of the first entry that isn't finite, or count */
     ptrdiff_t (*first_nonfinite)(const void *x, ptrdiff_t count);
+    /* rounds of multiply-adds in registers; the sum of their results is added to *sum; returns the flops done */
+    double (*multiply_adds)(double *sum, ptrdiff_t rounds);
 } nnk_table;
 
 typedef struct {

@@ -79,6 +79,7 @@ cdef extern from "nnk.h" nogil:
         void scale(void *x, double a, Py_ssize_t count) noexcept nogil
         void add(void *y, const void *x, Py_ssize_t count) noexcept nogil
         Py_ssize_t first_nonfinite(const void *x, Py_ssize_t count) noexcept nogil
+        double multiply_adds(double *sum, Py_ssize_t rounds) noexcept nogil
 
     ctypedef struct nnk_tables:
         const char *isa

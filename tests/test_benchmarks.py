@@ -1,24 +1,46 @@
-"""The benchmarks verify before they time: a tiny case of each kind, and sides that are wrong.
+"""The benchmarks verify before they time: a tiny case of each kind, every peer, and sides that are wrong.
 
-Each test runs the benchmarks as a user does, in a process of its own.
+Each test runs `nnkern bench` of the installed package as a user does, in a process of its own.
 """
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import time
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-RUN = Path(__file__).parents[1] / "benchmarks" / "run.py"
+import nnkern
+from nnkern import _kernels
+
+BENCH = [sys.executable, "-P", "-m", "nnkern", "bench"]
+INSTALLED = Path(nnkern.__file__).parent / "_bench"
+# What each peer imports.
+PEERS = {
+    "jax": ("jax",),
+    "onnxruntime": ("onnx", "onnxruntime"),
+    "openvino": ("openvino",),
+    "sklearn": ("sklearn",),
+    "torch": ("torch",),
+    "torch_compile": ("torch",),
+}
+TINY = ("tiny-relu", "tiny-tanh", "tiny-shuffled", "tiny")
+
+
+def repeated(option, values):
+    return [argument for value in values for argument in (option, value)]
 
 
 def run(folder, *arguments, **environment):
     """Exit status, what it printed, what it wrote as JSON."""
     file = folder / "result.json"
     done = subprocess.run(
-        [sys.executable, str(RUN), *arguments, "--quick", "--json", str(file)],
+        [*BENCH, *arguments, "--quick", "--json", str(file)],
         cwd=folder,
         env=os.environ | environment,
         capture_output=True,
@@ -38,8 +60,7 @@ def numpys_own_choice_of_kernels():
 
 
 def test_all_groups_of_tiny_cases(tmp_path):
-    names = ("tiny-relu", "tiny-tanh", "tiny-shuffled", "tiny")
-    cases = [argument for name in names for argument in ("--case", name)]
+    cases = repeated("--case", TINY)
     sides = ["--side", "nnkern", "--side", "numpy"]
     # A setting that must not reach the sides.
     status, printed, result = run(tmp_path, *cases, *sides, OPENBLAS_CORETYPE="Prescott")
@@ -59,8 +80,150 @@ def test_all_groups_of_tiny_cases(tmp_path):
                 assert len(rounds) == (3 if group == "training" else 10), (group, row["case"], name)
                 assert min(rounds) == row["best"][name] > 0
             assert row["ratio"] == row["best"]["numpy"] / row["best"]["nnkern"]
-    if result["core"] != "-":
-        assert result["sides"]["nnkern"]["cores"] == [int(result["core"])]
+    if result["cores"]:
+        assert len(result["cores"]) == 1
+        assert result["sides"]["nnkern"]["cores"] == result["cores"]
+    assert len(result["limits"]) == 2
+    assert result["limit"] == max(result["limits"].values())
+
+
+def is_installed(peer):
+    return all(map(importlib.util.find_spec, PEERS[peer]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_each_peer_agrees_with_the_reference(tmp_path, dtype):
+    installed = [name for name in PEERS if name != "torch_compile" and is_installed(name)]
+    if not installed:
+        pytest.skip("no peer is installed")
+    # In float64 one case is enough: it's the same code.
+    cases = ("tiny-shuffled", "tiny") if dtype == "float64" else TINY
+    options = repeated("--case", cases) + repeated("--side", installed)
+    status, printed, result = run(tmp_path, "training", "inference", *options, "--dtype", dtype)
+    assert status == 0, printed
+    assert set(result["sides"]) == set(installed), result["missing"]
+    unable = {"training": {"onnxruntime", "openvino"}, "inference": {"openvino"} if dtype == "float64" else set()}
+    for group, rows in result["groups"].items():
+        assert rows
+        for row in rows:
+            timed = {name for name, entry in row["sides"].items() if min(entry.get("seconds", [0])) > 0}
+            assert timed == set(installed) - unable[group], (group, row["case"])
+            assert not any(key in entry for entry in row["sides"].values() for key in ("wrong", "failed"))
+
+
+def test_torch_compile_agrees_with_the_reference(tmp_path):
+    if not is_installed("torch_compile"):
+        pytest.skip("torch is not installed")
+    # One case: it takes seconds to compile, and is torch's side but for that.
+    options = ["--case", "tiny-tanh", "--side", "nnkern", "--side", "torch_compile"]
+    status, printed, result = run(tmp_path, "training", *options)
+    if "torch_compile" in result["missing"]:
+        pytest.skip(result["missing"]["torch_compile"])
+    assert status == 0, printed
+    assert result["groups"]["training"][0]["best"]["torch_compile"] > 0
+
+
+def test_two_threads(tmp_path):
+    cases = ["--case", "tiny-relu", "--case", "tiny"]
+    sides = ["--side", "nnkern", "--side", "numpy"]
+    status, printed, result = run(tmp_path, *cases, *sides, "--threads", "2")
+    assert status == 0, printed
+    assert set(result["groups"]) == {"training", "inference"}  # kernels are compared on one thread
+    if result["cores"]:
+        assert len(result["cores"]) == min(2, len(os.sched_getaffinity(0)))
+        assert result["sides"]["numpy"]["threads"] == len(result["cores"])
+        assert result["sides"]["numpy"]["cores"] == result["cores"]
+
+
+def test_numpy_alone(tmp_path):
+    """Without any peer, and without what the tests, the plots and the description of BLAS need."""
+    blocked = tmp_path / "blocked"
+    blocked.mkdir()
+    for name in (
+        "threadpoolctl",
+        "matplotlib",
+        "pytest",
+        "hypothesis",
+        "PIL",
+        "tqdm",
+        "scipy",
+        *sum(PEERS.values(), ()),
+    ):
+        (blocked / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name} here')\n")
+    picture = tmp_path / "bench.svg"
+    cases = ["--case", "tiny-relu", "--case", "tiny"]
+    status, printed, result = run(tmp_path, *cases, "--svg", str(picture), PYTHONPATH=str(blocked), PYTHONSAFEPATH="1")
+    assert status == 0, printed
+    assert set(result["sides"]) == {"nnkern", "numpy"}
+    assert set(result["missing"]) == set(PEERS) - {"torch_compile"}  # which --quick leaves out
+    assert "ratio" in result["groups"]["training"][0]
+    drawn = ET.parse(picture).getroot()
+    namespace = "{http://www.w3.org/2000/svg}"
+    assert drawn.tag == f"{namespace}svg"
+    # one in the legend, one in each row that compares: tiny-relu, and tiny with two sizes of batch
+    assert len(drawn.findall(f"{namespace}circle")) == 1 + 3
+    texts = [text.text for text in drawn.iter(f"{namespace}text")]
+    assert "numpy" in texts
+    assert "7-6-5-3 relu" in texts
+
+
+def test_a_picture_of_any_run_is_well_formed(monkeypatch):
+    monkeypatch.syspath_prepend(str(INSTALLED))
+    import picture
+
+    def result(*rows):
+        return {
+            "machine": {"cpu": '<fast> & "new"'},
+            "dtype": "float32",
+            "threads": 2,
+            "date": "2026-01-02T03:04:05",
+            "groups": {"training": list(rows)},
+        }
+
+    ET.fromstring(picture.svg(result(), "nnkern"))
+    row = {"case": "a<b", "shape": "a<b & c, 3", "best": {"nnkern": 1.0, "x&y": 1e-3, "z": 1e4}}
+    drawn = ET.fromstring(picture.svg(result(row), "nnkern"))
+    assert '<fast> & "new", float32, 2 threads, 2026-01-02' in [text.text for text in drawn.iter() if text.text]
+    width = float(drawn.get("width"))
+    places = [float(dot.get("cx")) for dot in drawn.iter("{http://www.w3.org/2000/svg}circle")]
+    assert all(0 < place < width for place in places)
+
+
+@pytest.mark.no_sanitizer
+def test_the_limit_is_that_of_vectors():
+    rates = {dtype: _kernels.fma_rate(dtype) for dtype in ("float32", "float64")}
+    # A chain of additions, each waiting for the one before: what scalar code gives.
+    x = np.zeros(100_000)
+    scalar = 0.0
+    for _ in range(20):
+        start = time.perf_counter()
+        np.add.accumulate(x, out=x)
+        scalar = max(scalar, x.size / (time.perf_counter() - start))
+    lanes = {
+        "float32": _kernels.build_config()["vector_bytes"] // 4,
+        "float64": _kernels.build_config()["vector_bytes"] // 8,
+    }
+    for dtype, rate in rates.items():
+        # No processor has more than four such units, or a clock beyond 8 GHz.
+        assert 4 * scalar < rate < 2 * 4 * 8e9 * lanes[dtype]
+    assert 1.5 < rates["float32"] / rates["float64"] < 2.6
+    with pytest.raises(TypeError, match="expected float32 or float64"):
+        _kernels.fma_rate("int32")
+
+
+@pytest.mark.no_sanitizer
+def test_footprint(tmp_path):
+    status, printed, result = run(tmp_path, "footprint", "--side", "nnkern")
+    assert status == 0, printed
+    found = result["footprint"]
+    assert 0 < found["import"]["over_numpy"] == min(found["import"]["rounds"])
+    library = next((Path(nnkern.__file__).parent / "_libs").iterdir(), None)
+    assert found["size"]["installed"] > (library.stat().st_size if library else 0)
+    assert 0 < found["size"]["wheel"] < 10e6
+    if "memory" in found:
+        # No copy of X, and room for more than the parameters.
+        assert found["memory"]["parameters"] == 4 * (784 * 128 + 128 + 128 * 10 + 10)
+        assert found["memory"]["parameters"] < found["memory"]["growth"] < found["memory"]["X"] / 2
 
 
 FAULTS = {
@@ -213,7 +376,7 @@ def test_a_library_that_is_not_installed_is_left_out(tmp_path):
 
 
 def test_an_unknown_case_or_group_is_refused(tmp_path):
-    for arguments in (["training", "--case", "nosuch"], ["nosuch"], ["--threads", "-1"]):
-        done = subprocess.run([sys.executable, str(RUN), *arguments], cwd=tmp_path, capture_output=True, text=True)
+    for arguments in (["training", "--case", "nosuch"], ["nosuch"], ["--threads", "-1"], ["--svg", "no/a.svg"]):
+        done = subprocess.run([*BENCH, *arguments], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 2, arguments
         assert "error" in done.stderr

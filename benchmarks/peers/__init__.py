@@ -46,3 +46,7 @@ class SideProtocol(Protocol):
         X: np.ndarray,
     ) -> tuple[Callable[[], object], Callable[[], np.ndarray]]:
         """A call that predicts X (n_x, batch), timed; one that predicts and gives (n_y, batch)."""
+
+    # Where the library can tell something of the processor's limit: what it measures, and
+    # measure_limit(dtype, threads) -> flops per second of that.
+    limit: ClassVar[str]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
 
 import nnkern as nk
+from nnkern import _kernels
 
 
 class Side:
@@ -51,3 +53,10 @@ class Side:
         A = np.empty((case.n[-1], X.shape[1]), dtype, order="F")
         predict = partial(net.predict, X, out=A)
         return predict, lambda: predict().copy()
+
+    limit = "multiply-adds in registers"
+
+    def measure_limit(self, dtype, threads) -> float:
+        """Of so many threads at once."""
+        with ThreadPoolExecutor(threads) as pool:
+            return sum(pool.map(_kernels.fma_rate, [dtype] * threads))

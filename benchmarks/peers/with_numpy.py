@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -294,8 +295,10 @@ class Side:
         self.form, predict = fastest(candidates(), 0.02, threads)
         return predict, lambda: predict().copy()
 
-    def gemm_rate(self, dtype, threads) -> float:
-        """Flops per second of the best of some products of 1024^3."""
+    limit = "numpy's product of 1024^3"
+
+    def measure_limit(self, dtype, threads) -> float:
+        """Flops per second of the best of some: a blocked product works on tiles in the first cache."""
         n = 1024
         rng = np.random.default_rng(0)
         P, Q = (rng.standard_normal((n, n)).astype(dtype) for _ in range(2))
@@ -304,8 +307,14 @@ class Side:
 
 
 def blas_in_use() -> dict:
-    from threadpoolctl import threadpool_info
-
+    """numpy's BLAS; its core and threads are known where threadpoolctl is installed."""
+    try:
+        from threadpoolctl import threadpool_info
+    except ImportError:
+        blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+        asked = os.environ.get("OPENBLAS_NUM_THREADS")
+        name = f"{blas.get('name')} {blas.get('version')}"
+        return {"kernels": {"blas": name, "simd": simd()}, "threads": f"{asked} asked for"}
     # numpy's own BLAS; another library of the process may have brought one as well.
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     pool = next((pool for pool in pools if "numpy" in pool["filepath"]), pools[0])
