@@ -15,6 +15,7 @@ SLOPE = "negative_slope"
 """Stands in the table for the layer's own slope."""
 
 _ROOT_HALF = 0.7071067811865476  # √½
+_ROOT_2_BY_PI, _GELU_CUBIC = 0.7978845608028654, 0.044715
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
@@ -88,6 +89,15 @@ FORMS = {
         torch=("GELU", {"approximate": "none"}),
         # 1 + erf(x) = erfc(-x), which doesn't cancel for negative x
         c=f"z / 2 * erfc{{f}}(-{_ROOT_HALF}{{f}} * z)",
+    ),
+    "gelu_tanh": Forms(
+        onnx=lambda f, z, _: f.Mul(
+            f.Mul(z, 0.5),
+            f.Add(f.Tanh(f.Mul(f.Add(z, f.Mul(f.Mul(f.Mul(z, z), z), _GELU_CUBIC)), _ROOT_2_BY_PI)), 1.0),
+        ),
+        torch=("GELU", {"approximate": "tanh"}),
+        # (1 + tanh(x)) / 2 = 1 / (1 + exp(-2x)), which doesn't cancel for negative x
+        c=f"z / (1 + exp{{f}}(-{2 * _ROOT_2_BY_PI}{{f}} * (z + {_GELU_CUBIC}{{f}} * z * z * z)))",
     ),
     "silu": Forms(
         onnx=lambda f, z, _: f.Mul(z, f.Sigmoid(z)),
