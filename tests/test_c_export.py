@@ -14,16 +14,8 @@ import nnkern as nk
 
 CC = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 needs_cc = pytest.mark.skipif(CC is None or sys.platform == "win32", reason="no C compiler")
-STRICT = [
-    "-std=c99",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-pedantic",
-    "-Wdouble-promotion",
-    "-Wshadow",
-    "-Wmissing-prototypes",
-]
+STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+STRICT += ["-Wdouble-promotion", "-Wshadow", "-Wmissing-prototypes"]
 
 
 class Compiled:
