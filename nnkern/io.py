@@ -105,7 +105,10 @@ def _write_npz(path, header, arrays):
 def _write_safetensors(net, path, header, arrays):
     save_bytes = require("safetensors.numpy", f"writing {path}").save
     names = _tensor_names(net.layers)
-    arrays = {names[name]: np.ascontiguousarray(array) for name, array in arrays.items()}
+    arrays = {
+        names[name]: np.ascontiguousarray(array).reshape(_tensor_shape(names[name], array.shape))
+        for name, array in arrays.items()
+    }
     header["crc32"] = {name: zlib.crc32(array) for name, array in arrays.items()}
     content = save_bytes(arrays, metadata={"nnkern": _to_json(header)})
     with whole_file(path) as file:
@@ -126,6 +129,11 @@ def _tensor_names(layers):
         for name, tensor in ((f"W{l}", f"{number}.weight"), (f"b{l}", f"{number}.bias")):
             names |= {prefix + name: prefix + tensor for prefix in ("", *(f"{moment}." for moment in _MOMENTS))}
     return names
+
+
+def _tensor_shape(tensor, shape):
+    """Of a parameter of that shape in a .safetensors file: b is (n,) there."""
+    return shape[:1] if tensor.endswith("bias") else shape
 
 
 def load(path):
@@ -191,12 +199,13 @@ def _load_safetensors(path):
             tensor = names[name]
             part = file.get_slice(tensor)
             found = tuple(part.get_shape()), part.get_dtype()
-            if found != (shape, f"F{8 * dtype.itemsize}"):
-                raise ModelFormatError(f"{tensor} is {found[1]} {found[0]}; its layers need {dtype} {shape}")
+            needed = _tensor_shape(tensor, shape)
+            if found != (needed, f"F{8 * dtype.itemsize}"):
+                raise ModelFormatError(f"{tensor} is {found[1]} {found[0]}; its layers need {dtype} {needed}")
             array = file.get_tensor(tensor)
             if zlib.crc32(array) != sums.get(tensor):
                 raise ModelFormatError(f"{tensor} doesn't match its checksum")
-            return array
+            return array.reshape(shape)
 
         keys = file.keys()  # it is no dict
         return _network(header, {known.get(key, key) for key in keys}, read)

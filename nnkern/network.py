@@ -637,6 +637,9 @@ class Network:
     def to_onnx(self, path, **dressing):
         """Saves the network as an ONNX file, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.
 
+        The file's numbers are of the network's dtype. Operators that onnxruntime has for float32 only are written by
+        means of others in a float64 file; all but gelu's Erf, which onnxruntime can run in float32 alone.
+
         Parameters
         ----------
         path : str or path
