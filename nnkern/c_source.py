@@ -9,6 +9,7 @@ import numpy as np
 from nnkern import formats, io, validation
 
 _NUMBERS_IN_A_LINE = 8
+_LINES_AT_ONCE = 4096  # texts of numbers take many times the memory of the numbers
 
 _HEAD = """\
 /* {description}
@@ -164,9 +165,13 @@ def _literal(text, f):
 
 def _numbers(array, f):
     """Lines of the entries, row by row."""
-    texts = [_literal(text, f) for text in np.ascontiguousarray(array).reshape(-1).astype(str).tolist()]
-    lines = (texts[i : i + _NUMBERS_IN_A_LINE] for i in range(0, len(texts), _NUMBERS_IN_A_LINE))
-    return "".join(f"    {', '.join(line)},\n" for line in lines)
+    flat, lines = np.ascontiguousarray(array).reshape(-1), []
+    for first in range(0, len(flat), _LINES_AT_ONCE * _NUMBERS_IN_A_LINE):
+        part = flat[first : first + _LINES_AT_ONCE * _NUMBERS_IN_A_LINE].astype(str).tolist()
+        texts = [_literal(text, f) for text in part]
+        for i in range(0, len(texts), _NUMBERS_IN_A_LINE):
+            lines.append(f"    {', '.join(texts[i : i + _NUMBERS_IN_A_LINE])},\n")
+    return "".join(lines)
 
 
 def _labels(labels):

@@ -567,6 +567,8 @@ def _export(options):
     output = options.output or os.path.splitext(options.model)[0] + EXPORTS[options.to]
     if options.to == "safetensors" and not output.lower().endswith(".safetensors"):
         raise CommandError(f"--output {output}: the name must end in .safetensors")
+    if os.path.realpath(output) == os.path.realpath(options.model):
+        raise CommandError(f"{output} is the model itself: --output says where else to write")
     net = nk.load(options.model)
     if options.to == "safetensors":
         net.save(output)

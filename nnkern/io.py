@@ -142,7 +142,7 @@ def load(path):
     Parameters
     ----------
     path : str or path
-        Ends it in ".safetensors", the file is of that format, otherwise an .npz archive.
+        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive.
 
     Returns
     -------

@@ -619,8 +619,8 @@ class Network:
         Parameters
         ----------
         path : str or path
-            Ends it in ".safetensors", the file is of that format (it needs the package safetensors), with the tensors
-            named as in `to_torch`'s state dict; otherwise it is an .npz archive.
+            A name that ends in ".safetensors" gives a file of that format (by the package safetensors), whose tensors
+            have the names of `to_torch`'s state dict; any other name an .npz archive.
         training_state : bool
             Save the optimizer with its state, the count of epochs and the random streams too: after `nnkern.load`,
             ``fit(…, resume=True)`` goes on with the same bits as the training that wasn't interrupted.
