@@ -9,6 +9,7 @@ size is checked before memory is taken.
 """
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -53,14 +54,17 @@ def whole_file(path):
 
 @contextlib.contextmanager
 def reading(path):
-    """Makes a ModelFormatError that names the file of whatever goes wrong with its bytes."""
+    """Makes a ModelFormatError that names the file, which is open, of whatever goes wrong with its bytes."""
     try:
         yield
     except ModelFormatError as error:
         raise ModelFormatError(f"{path}: {error}") from error
-    except (OSError, ImportError, MemoryError):
+    except (ImportError, MemoryError):
         raise
     except Exception as error:
+        # a place before the start of the file is an invalid argument; any other OSError is of the disk's making
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
         # zipfile, numpy, json and the formats' libraries each have many ways to say that bytes aren't what they expect
         raise ModelFormatError(f"{path} is no model file, or a damaged one: {error}") from error
 
@@ -166,12 +170,11 @@ def load(path):
     >>> nk.load(path) == net
     True
     """
-    size = os.path.getsize(path)
-    with reading(path):
+    with open(path, "rb") as file, reading(path):
         if _is_safetensors(path):
             return _load_safetensors(path)
-        with zipfile.ZipFile(path) as archive:
-            members = _members(archive, size)
+        with zipfile.ZipFile(file) as archive:
+            members = _members(archive, os.fstat(file.fileno()).st_size)
             if "header" not in members:
                 raise ModelFormatError("it has no header: not written by nnkern")
             header = _array("header", members.pop("header")()).tobytes().decode()
@@ -180,8 +183,6 @@ def load(path):
 
 def _load_safetensors(path):
     safe_open = require("safetensors", f"reading {path}").safe_open
-    with open(path, "rb"):
-        pass  # where this can't be done, Python says why
     with safe_open(path, framework="np") as file:
         metadata = file.metadata() or {}
         if "nnkern" not in metadata:

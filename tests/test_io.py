@@ -564,6 +564,28 @@ def test_bits_flipped_anywhere(good, tmp_path, data):
         assert net.parameters[name].tobytes() == a.tobytes()
 
 
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_bytes_inserted_and_cut_out_anywhere(good, tmp_path, data):
+    """Whatever the places that the archive names are then, before its start among them."""
+    content = bytearray(good)
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, len(content) - 1))
+        count = data.draw(st.integers(1, 40))
+        if data.draw(st.booleans()):
+            del content[position : position + count]
+        else:
+            content[position:position] = content[-count:]
+    path = tmp_path / "net.npz"
+    path.write_bytes(content)
+    try:
+        net = nk.load(path)
+    except nk.ModelFormatError:
+        return
+    for name, a in small().parameters.items():
+        assert net.parameters[name].tobytes() == a.tobytes()
+
+
 def test_every_byte_of_the_parameters_is_checked(good, tmp_path):
     path = tmp_path / "net.npz"
     for name, a in small().parameters.items():
