@@ -69,7 +69,7 @@ def source(net, path=None, **dressing):
     # what a layer gives lies in one of two arrays by turns, of the last in y
     room = [max(widths[0:-1:2], default=0), max(widths[1:-1:2], default=0)]
     scaled = dress.mean is not None or dress.scale is not None
-    parts, functions, calls = [], {}, []
+    parts, functions, calls, parameters = [], {}, [], net.parameters
 
     def constants(name, array, type_=real):
         parts.append(f"static const {type_} {name}[{array.size}] = {{\n{_numbers(array.astype(net.dtype), f)}}};\n")
@@ -91,10 +91,10 @@ def source(net, path=None, **dressing):
         loop("NETWORK_N_X", f"scaled[i] = {value};")
         x = "scaled"
     for l, layer in enumerate(net.layers, start=1):
-        W = net.parameters[f"W{l}"]
+        W = parameters[f"W{l}"]
         constants(f"W{l}", W)
         if layer.use_bias:
-            constants(f"b{l}", net.parameters[f"b{l}"])
+            constants(f"b{l}", parameters[f"b{l}"])
         y = "y" if l == net.L else f"a{(l - 1) % 2}"
         calls.append(f"    dense({y}, W{l}, {f'b{l}' if layer.use_bias else '0'}, {x}, {W.shape[0]}, {W.shape[1]});")
         if layer.activation != "linear":

@@ -34,7 +34,7 @@ class Chain:
         if W.ndim != 2 or 0 in W.shape or (b is not None and b.shape != W.shape[:1]):
             raise ModelFormatError(f"{where}: W has shape {W.shape}, b {None if b is None else b.shape}")
         dtypes = {array.dtype for array in (W, b) if array is not None}
-        dtypes |= {layer[0].dtype for layer in self._layers}
+        dtypes |= {layer[0].dtype for layer in self._layers[:1]}
         if len(dtypes) > 1 or next(iter(dtypes)) not in (np.float32, np.float64):
             names = " and ".join(sorted(map(str, dtypes)))
             raise ModelFormatError(f"{where}: the parameters are {names}; all must be float32, or all float64")
@@ -126,10 +126,11 @@ class Chain:
                 raise ModelFormatError(f"{where}: {error}") from error
         net = Network(layers, loss, dtype=self._layers[0][0].dtype)
         net._make_engine(self._layers[0][0].shape[1])
+        parameters = net.parameters
         for l, (W, b, *_) in enumerate(self._layers, start=1):
-            net.parameters[f"W{l}"][...] = W
+            parameters[f"W{l}"][...] = W
             if b is not None:
-                net.parameters[f"b{l}"][...] = b.reshape(-1, 1)
+                parameters[f"b{l}"][...] = b.reshape(-1, 1)
         return net
 
 
@@ -284,8 +285,8 @@ def _activation_of_torch(nn, module, where):
 def to_torch(net):
     """See Network.to_torch."""
     torch = require("torch", "to_torch")
-    validation.fitted(net._engine)
-    dtype = getattr(torch, net.dtype.name)
+    validation.fitted(net._engine).check_untrained()
+    dtype, parameters = getattr(torch, net.dtype.name), net.parameters
     modules, l = [], 0
     for name, arguments in formats.torch_modules(net.layers):
         if name is None:
@@ -294,7 +295,7 @@ def to_torch(net):
             modules.append(getattr(torch.nn, name)(**arguments))
             continue
         l += 1
-        W, b = net.parameters[f"W{l}"], net.parameters.get(f"b{l}")
+        W, b = parameters[f"W{l}"], parameters.get(f"b{l}")
         linear = torch.nn.Linear(W.shape[1], W.shape[0], bias=b is not None, dtype=dtype)
         with torch.no_grad():
             linear.weight.copy_(torch.from_numpy(np.array(W, order="C")))
@@ -364,6 +365,7 @@ def to_sklearn(net):
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.preprocessing import LabelBinarizer
 
+    validation.fitted(net._engine).check_untrained()
     parameters = net.parameters
     names = []
     for l, layer in enumerate(net.layers, start=1):

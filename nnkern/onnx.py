@@ -109,20 +109,20 @@ def to_model(net, **dressing):
     """
     onnx = require("onnx", "to_onnx")
     validation.fitted(net._engine).check_untrained()
-    size = sum(array.nbytes for array in net.parameters.values())
+    size = net._engine.theta.nbytes
     if size > _LARGEST_MESSAGE - 2**20:
         raise ValueError(f"an ONNX file holds at most {_LARGEST_MESSAGE} bytes; the parameters have {size}")
     dress = formats.Dressing(net, **dressing)
-    f = _Graph(onnx, net.dtype)
+    f, parameters = _Graph(onnx, net.dtype), net.parameters
     a = "X"
     if dress.mean is not None:
         a = f.Sub(a, f.constant(dress.mean, "mean"))
     if dress.scale is not None:
         a = f.Div(a, f.constant(dress.scale, "scale"))
     for l, layer in enumerate(net.layers, start=1):
-        inputs = [a, f.constant(net.parameters[f"W{l}"], f"W{l}")]
+        inputs = [a, f.constant(parameters[f"W{l}"], f"W{l}")]
         if layer.use_bias:
-            inputs.append(f.constant(net.parameters[f"b{l}"][:, 0], f"b{l}"))
+            inputs.append(f.constant(parameters[f"b{l}"][:, 0], f"b{l}"))
         a = formats.FORMS[layer.activation].onnx(f, f.Gemm(*inputs, transB=1), layer.negative_slope)
     if dress.target_scale is not None:
         a = f.Mul(a, f.constant(dress.target_scale, "target_scale"))
@@ -230,6 +230,10 @@ class _Reader:
             if node.op_type == "Constant" and node.domain in _STANDARD:
                 self._tensors[node.output[0]] = node
                 continue
+            array = self._folded(node)
+            if array is not None:
+                self._arrays[node.output[0]] = array
+                continue
             state = self._state(node, where)
             if state is not None:
                 self._states[node.output[0]] = state
@@ -286,7 +290,7 @@ class _Reader:
     def _decode(self, name):
         source = self._tensors.get(name)
         if source is None:
-            return self._folded(name)
+            return None
         if isinstance(source, self._onnx.TensorProto):
             return self._array(source)
         (attribute,) = source.attribute
@@ -296,16 +300,14 @@ class _Reader:
         dtypes = {"value_float": "f4", "value_floats": "f4", "value_int": "i8", "value_ints": "i8"}
         return np.array(value, dtypes[attribute.name])
 
-    def _folded(self, name):
-        """Of a node over constants that gives no more than it takes."""
-        node = self._made_by.get(name)
-        if node is None or node.domain not in _STANDARD or node.op_type not in ("Identity", "Transpose"):
+    def _folded(self, node):
+        """The array of a node over a constant that gives no more than it takes; None for any other node."""
+        if node.domain not in _STANDARD or node.op_type not in ("Identity", "Transpose") or not node.input:
             return None
         array = self._constant(node.input[0])
         if array is None or node.op_type == "Identity":
             return array
-        axes = self._attributes(node).get("perm")
-        return array.transpose(axes)
+        return array.transpose(self._attributes(node).get("perm"))
 
     def _array(self, tensor):
         types = {self._onnx.TensorProto.FLOAT: "<f4", self._onnx.TensorProto.DOUBLE: "<f8"}

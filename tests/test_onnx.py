@@ -665,6 +665,25 @@ def test_files_beside_the_model_that_are_none(tmp_path, facts):
         nk.from_onnx(folder / "m.onnx")
 
 
+def test_long_chains(tmp_path):
+    """Thousands of layers, of constants that stand for one another, of maps folded into one layer."""
+    count = 3000
+    nodes = [node("Identity", ["W"], ["k0"])]
+    nodes += [node("Identity", [f"k{i}"], [f"k{i + 1}"]) for i in range(count)]
+    nodes += [node("Transpose", [f"k{count}"], ["Wt"]), node("Transpose", ["Wt"], ["W2"])]
+    square = np.eye(4, dtype="f4")
+    nodes += [node("MatMul", ["x", "square"], ["d0"])]
+    for i in range(count):
+        nodes += [node("Relu", [f"d{i}"], [f"r{i}"]), node("MatMul", [f"r{i}", f"s{i}"], [f"d{i + 1}"])]
+    nodes += [node("MatMul", [f"d{count}", "W2"], ["a0"])]
+    nodes += [node("Add", [f"a{i}", "one"], [f"a{i + 1}"]) for i in range(count)]
+    constants = {"W": W, "square": square, "one": np.float32(1), **{f"s{i}": square for i in range(count)}}
+    written(tmp_path / "m.onnx", nodes, constants, outputs=(f"a{count}",))
+    net = nk.from_onnx(tmp_path / "m.onnx")
+    assert net.L == count + 2
+    np.testing.assert_allclose(net.predict(X4), W.T @ np.maximum(X4, 0) + count, rtol=1e-5)
+
+
 @linux
 @pytest.mark.no_sanitizer
 def test_hostile_files_take_little_memory(tmp_path):
