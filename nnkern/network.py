@@ -491,7 +491,7 @@ class Network:
         DivergenceError
             The cost isn't finite.
         """
-        optimizer = self._take_optimizer(self.optimizer if optimizer is None else optimizer)
+        optimizer = self._take_optimizer(self._last_optimizer() if optimizer is None else optimizer)
         data = self._judge(X, Y, sample_weight, n_x=self.n_x)
         if self._engine is None:
             self.initialize(data[0].shape[0])
@@ -584,6 +584,15 @@ class Network:
     def _take_optimizer(optimizer):
         """A copy of what the user handed in: callbacks may change it."""
         return copy.copy(optimizers.get(optimizer))
+
+    def _last_optimizer(self):
+        """The one that the network was trained by last, or None."""
+        if self.optimizer is None and self._state_of is not None:
+            raise ValueError(
+                "the file that this network comes from couldn't hold its optimizer, of a class or with a schedule that "
+                "isn't nnkern's: pass optimizer="
+            )
+        return self.optimizer
 
     def _use_optimizer(self, optimizer):
         """Makes it the network's; another kind of update starts with a fresh state."""

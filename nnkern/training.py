@@ -26,12 +26,7 @@ class Training:
         self.shuffle = validation.flag("shuffle", shuffle)
         self.resume = validation.flag("resume", resume)
         if optimizer is None and self.resume:
-            optimizer = net.optimizer
-            if optimizer is None and net._state_of is not None:
-                raise ValueError(
-                    "the file that this network comes from couldn't hold its optimizer, whose learning rate was a "
-                    "function: pass optimizer= with resume=True"
-                )
+            optimizer = net._last_optimizer()
         self.optimizer = net._take_optimizer(optimizer)
         self.callbacks = callbacks.get(callbacks_)
         self.show = validation.flag("progress", progress_)

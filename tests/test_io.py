@@ -291,8 +291,10 @@ def test_a_rate_that_a_file_cannot_hold_has_to_be_given_again(path):
     net = small(seed=None)
     net.fit(X_TRAIN, Y_TRAIN, epochs=4, optimizer=optimizer, callbacks=nk.Checkpoint(path, every=3))
     resumed = nk.load(path)
-    with pytest.raises(ValueError, match="pass optimizer= with resume=True"):
+    with pytest.raises(ValueError, match="pass optimizer="):
         resumed.fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True)
+    with pytest.raises(ValueError, match="pass optimizer="):
+        resumed.partial_fit(X_TRAIN, Y_TRAIN)
     resumed.fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True, optimizer=optimizer)
     same_training(net, resumed)
 
