@@ -197,9 +197,9 @@ def torch_model(torch, activations):
     nn, layers = torch.nn, [torch.nn.Flatten()]
     torch.manual_seed(0)
     for activation in activations:
-        layers += [nn.Linear(6, 6, bias=len(layers) != 3), activation]
-    layers[3:3] = [nn.BatchNorm1d(6), nn.Dropout(0.5)]
-    model = nn.Sequential(*layers, nn.Linear(6, 3), nn.Softmax(1))
+        layers += [nn.Linear(24 if len(layers) > 1 else 6, 24, bias=len(layers) != 3), activation]
+    layers[3:3] = [nn.BatchNorm1d(24), nn.Dropout(0.5)]
+    model = nn.Sequential(*layers, nn.Linear(24, 3), nn.Softmax(1))
     for module in model:
         if isinstance(module, nn.BatchNorm1d):
             for tensor in (module.weight.data, module.bias.data, module.running_mean):
@@ -244,6 +244,8 @@ def test_models_of_torch(tmp_path, exporter, opset):
             torch.onnx.export(
                 model, (X,), path, dynamo=False, opset_version=opset, input_names=["X"], dynamic_axes=axes
             )
+    if exporter == "dynamo":
+        assert (tmp_path / "model.onnx.data").exists()  # where this exporter puts all but small parameters
     net = nk.from_onnx(path)
     assert net.loss == "cross_entropy"
     assert [layer.activation for layer in net.layers] == [*KNOWN, "softmax"]
