@@ -3,8 +3,10 @@
 Layers of the package, each knowing only those below it:
 
     cli           the command `nnkern`, over data, which reads files
+    onnx, c_source, interop (torch, scikit-learn)      networks to and from what other programs take
     network       Dense and Network: configuration, fit, predict, evaluate, forward, backward
     losses, optimizers, initializers, schedules, callbacks, progress, io
+    formats       how each activation looks to other programs
     validation    the only place where what a user hands in is judged
     kernels       one layer, one activation, one loss at a time
     _engine       the whole network in native code
@@ -17,6 +19,7 @@ from nnkern import _loading, callbacks, initializers, kernels, losses, optimizer
 from nnkern._config import Config, get_num_threads, set_num_threads, show_config
 from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSchedule
 from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError
+from nnkern.interop import from_onnx, from_sklearn, from_torch
 from nnkern.io import load
 from nnkern.network import Dense, Evaluation, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
@@ -45,6 +48,9 @@ __all__ = [
     "__version__",
     "callbacks",
     "check_gradients",
+    "from_onnx",
+    "from_sklearn",
+    "from_torch",
     "get_num_threads",
     "initializers",
     "kernels",

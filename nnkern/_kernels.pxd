@@ -1,5 +1,6 @@
 # What other Cython code may cimport: the kernels on bare pointers, GIL released, nothing checked.
-# A matrix is described by its first entry, its shape and its strides, counted in entries.
+# A matrix is described by its first entry, its shape and its strides, counted in entries. An activation is the position
+# of its name in nnkern.kernels.ACTIVATIONS; slope is leaky_relu's.
 
 ctypedef fused real:
     float

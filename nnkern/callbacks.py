@@ -111,35 +111,44 @@ class LearningRateSchedule(Callback):
 
 
 class Checkpoint(Callback):
-    """Saves the network between epochs.
+    """Saves the network between epochs, by default so that a training can go on from the file.
+
+    After ``net = nnkern.load(path)``, ``net.fit(…, epochs=<those that are left>, resume=True)`` gives the same bits as
+    the training that wasn't interrupted. What callbacks remember isn't saved: they start anew.
 
     Parameters
     ----------
     path : str or path
-        May hold ``{epoch}``, the number of the epoch from 0; otherwise the file is replaced each time.
+        May hold ``{epoch}``, the number of the epoch from 0, counted on by a resumed training; otherwise the file is
+        replaced each time. See `Network.save` for the formats.
     every : int
         Epochs between two saves, >= 1.
     monitor : str, optional
         A key of the history: save only when it is the best so far.
+    training_state : bool
+        Save what ``fit(resume=True)`` needs, too; the file grows by the optimizer's vectors.
     """
 
-    def __init__(self, path, every=1, monitor=None):
+    def __init__(self, path, every=1, monitor=None, training_state=True):
         self.path = path
         self.every = validation.integer("every", every, 1)
         self.monitor = monitor
+        self.training_state = validation.flag("training_state", training_state)
 
     def on_fit_begin(self, net):
         self._best = math.inf
 
     def on_epoch_end(self, net, epoch, history):
-        if (epoch + 1) % self.every:
+        epochs_done = net._epochs_done
+        if epochs_done % self.every:
             return
         if self.monitor is not None:
             value = history[self.monitor][-1] * (-1 if self.monitor.endswith("score") else 1)
             if not value < self._best:
                 return
             self._best = value
-        net.save(str(self.path).replace("{epoch}", str(epoch)))
+        path = str(self.path).replace("{epoch}", str(epochs_done - 1))
+        net.save(path, training_state=self.training_state)
 
 
 def check_monitor(callback, history):

@@ -1,4 +1,4 @@
-"""The command line: `nnkern train | predict | evaluate | info | bench`.
+"""The command line: `nnkern train | predict | evaluate | export | info | bench`.
 
 Results go to standard output, the progress bar and messages to standard error. An error is one
 line there and exit status 2; Ctrl-C gives 130; a reader that goes away (`| head`) gives 141.
@@ -59,6 +59,24 @@ examples:
 
 Prints accuracy and cost, or for a regression R2 and RMSE, on all the examples of DATA.
 """
+
+
+EXPORT_EXAMPLES = """\
+examples:
+  nnkern export houses.npz --to onnx
+  nnkern export digits.npz --to c --output digits.c
+
+onnx         X (batch, features) to A, or to label and probabilities; needs the package onnx
+c            one C99 file with a function predict for one example; needs nothing
+safetensors  an nnkern model of that format, its tensors named as torch names them
+torch        a torch.nn.Sequential, for torch.load(FILE, weights_only=False)
+
+For onnx and c, what the model's file remembers of its data goes along: features enter as they are in the
+data (text columns as their 0/1 features) and are standardised inside, numbers come out in the target's
+units, classes have their names.
+"""
+# suffix of the file, and the packages it takes
+EXPORTS = {"onnx": ".onnx", "c": ".c", "safetensors": ".safetensors", "torch": ".pt"}
 
 
 class CommandError(Exception):
@@ -288,6 +306,11 @@ def _parser():
         )
         threads(made)
     predict.add_argument("--output", metavar="FILE", help="where to write (default: standard output)")
+
+    export = command("export", _export, "write a model in a format that other programs read", EXPORT_EXAMPLES)
+    export.add_argument("model", metavar="MODEL", help="file that nnkern train --save, or save() of a network, wrote")
+    export.add_argument("--to", choices=list(EXPORTS), required=True, help="the format")
+    export.add_argument("--output", metavar="FILE", help="where to write (default: MODEL with the format's suffix)")
 
     command("info", _info, "show version, BLAS, instruction set and threads")
     # The benchmarks parse their options, --help too.
@@ -543,15 +566,57 @@ def _report(what, net, preprocessor, X, Y, threads):
     print(f"{what}R2 {score:.4f}, RMSE {rmse:.6g} {examples}, cost {cost:.4g}")
 
 
+def _export(options):
+    import nnkern as nk
+    from nnkern import io
+
+    output = options.output or os.path.splitext(options.model)[0] + EXPORTS[options.to]
+    if options.to == "safetensors" and not output.lower().endswith(".safetensors"):
+        raise CommandError(f"--output {output}: the name must end in .safetensors")
+    if os.path.realpath(output) == os.path.realpath(options.model):
+        raise CommandError(f"{output} is the model itself: --output says where else to write")
+    net = nk.load(options.model)
+    if options.to == "safetensors":
+        net.save(output)
+    elif options.to == "torch":
+        model = net.to_torch()
+        import torch
+
+        with io.whole_file(output) as file:
+            torch.save(model, file)
+    else:
+        dressing = _dressing(net, _preprocessor(net, options.model)) if RECORD in net.metadata else {}
+        (net.to_onnx if options.to == "onnx" else net.to_c)(output, **dressing)
+    print(f"wrote {output}")
+
+
+def _dressing(net, preprocessor):
+    """What stands around the network in an exported file."""
+    repeat = net.n_x // len(preprocessor.mean)
+    dressing = {name: getattr(preprocessor, name).repeat(repeat) for name in ("mean", "scale")}
+    if preprocessor.labels is not None:
+        return dressing | {"labels": preprocessor.labels}
+    return dressing | {name: getattr(preprocessor, name) for name in ("target_mean", "target_scale")}
+
+
 def _load(options):
     """The network of the model file, its preprocessor, and the data read as that one wants it."""
     import nnkern as nk
     from nnkern import data as nkdata
 
     net = nk.load(options.model)
+    preprocessor = _preprocessor(net, options.model)
+    return net, preprocessor, nkdata.read(options.data, size=preprocessor.size or 64)
+
+
+def _preprocessor(net, path):
+    """What the model file remembers of its data, held against the network."""
+    import nnkern as nk
+    from nnkern import data as nkdata
+
     record = net.metadata.get(RECORD)
     if record is None:
-        preprocessor = _plain_preprocessor(net, nk, nkdata, options.model)
+        preprocessor = _plain_preprocessor(net, nk, nkdata, path)
     else:
         preprocessor = nkdata.Preprocessor.from_dict(record)
     if preprocessor.labels is None:
@@ -559,8 +624,8 @@ def _load(options):
     else:
         n_y = 1 if net.loss == "binary_cross_entropy" else len(preprocessor.labels)
     if (net.n_x, net.n_y, _task(nk, net.loss)) != (preprocessor.n_x, n_y, preprocessor.task):
-        raise CommandError(f"{options.model}: the network and the record of its data don't agree")
-    return net, preprocessor, nkdata.read(options.data, size=preprocessor.size or 64)
+        raise CommandError(f"{path}: the network and the record of its data don't agree")
+    return preprocessor
 
 
 def _plain_preprocessor(net, nk, nkdata, path):

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nnkern._optional import MissingPackageError, require
+
 __all__ = [
     "Arrays",
     "DataError",
@@ -44,12 +46,6 @@ MAX_CATEGORIES = 200
 FEW = 20
 PICTURE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 CHANNELS = 3  # red, green, blue
-# Which extra of the package brings which optional module.
-EXTRAS = {
-    "sklearn": ("scikit-learn", "demo"),
-    "PIL": ("Pillow", "images"),
-    "matplotlib": ("matplotlib", "plot"),
-}
 TASKS = ("classification", "regression")
 FORMAT_VERSION = 1
 BLOCK = 2**22  # numbers that are standardised at a time, so that little is held in float64
@@ -59,21 +55,8 @@ class DataError(ValueError):
     """Data that can't be used; the message says where and what to do."""
 
 
-class MissingPackageError(ImportError):
-    """An optional package is needed; the message names the extra to install."""
-
-
 class UnknownCategoryWarning(UserWarning):
     """New data holds a category that the training data didn't: it counts as none of the known."""
-
-
-def require(module, purpose):
-    """Check that an optional module can be imported; else `MissingPackageError` with its extra."""
-    try:
-        __import__(module)
-    except ImportError as error:
-        package, extra = EXTRAS[module]
-        raise MissingPackageError(f"{purpose} needs {package}: pip install 'nnkern[{extra}]' ({error})") from error
 
 
 @dataclass

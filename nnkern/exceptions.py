@@ -31,4 +31,4 @@ class DivergenceError(ValueError):
 
 
 class ModelFormatError(ValueError):
-    """A file is no model file, or a damaged one, or one of a newer format."""
+    """A file is no model file, a damaged one, or of a newer format; or a network of another library can't be taken."""

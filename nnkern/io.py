@@ -1,42 +1,38 @@
-"""Saving and loading: .npz files without pickle, versioned, checked, written whole or not at all.
+"""Saving and loading: .npz and .safetensors files without pickle, versioned, checked, written whole or not at all.
 
-The archive holds `header.npy`, JSON in bytes (format, version, configuration, n_x, metadata), and one array a
-parameter, uncompressed, so that nothing in it is larger than the file. Loading runs no code and believes nothing:
-every size is checked before memory is taken.
+Both hold a header, JSON (format, version, configuration, n_x, metadata), and one array a parameter; with the training
+state, also where the training stands and one array a parameter for each vector of the optimizer's. In an .npz the
+header is the bytes of `header.npy`, and nothing is compressed, so that nothing in it is larger than the file. In a
+.safetensors it is the entry "nnkern" of the metadata, W and b are named as in the state dict of the network's torch
+module, and since the format has no checksums, the header has them. Loading runs no code and believes nothing: every
+size is checked before memory is taken.
 """
 
+import contextlib
+import errno
 import io
 import json
 import os
 import secrets
 import stat
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
-from nnkern import validation
+from nnkern import _engine, formats, optimizers, validation
+from nnkern._optional import require
 from nnkern.exceptions import ModelFormatError
 
 FORMAT = "nnkern network"
 VERSION = 1
+_MOMENTS = ("s1", "s2")  # the vectors of the optimizer's state
 
 
-def save(net, path):
-    """See Network.save."""
-    validation.fitted(net._engine).check_untrained()
-    path = Path(path)
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "config": net.config(),
-        "n_x": net.n_x,
-        "metadata": net.metadata,
-    }
-    try:
-        text = json.dumps(header, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"metadata must be what JSON can hold: {error}") from error
+@contextlib.contextmanager
+def whole_file(path):
+    """A binary file to write to, which takes the place of `path` when all is written, or never."""
     # a link stays a link: the file it names is replaced
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -45,7 +41,7 @@ def save(net, path):
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
-            np.savez(file, header=np.frombuffer(text.encode(), np.uint8), **net.parameters)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
@@ -56,16 +52,106 @@ def save(net, path):
         raise
 
 
+@contextlib.contextmanager
+def reading(path):
+    """Makes a ModelFormatError that names the file, which is open, of whatever goes wrong with its bytes."""
+    try:
+        yield
+    except ModelFormatError as error:
+        raise ModelFormatError(f"{path}: {error}") from error
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:
+        # a place before the start of the file is an invalid argument; any other OSError is of the disk's making
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+            raise
+        # zipfile, numpy, json and the formats' libraries each have many ways to say that bytes aren't what they expect
+        raise ModelFormatError(f"{path} is no model file, or a damaged one: {error}") from error
+
+
+def _is_safetensors(path):
+    return Path(path).suffix.lower() == ".safetensors"
+
+
+def save(net, path, *, training_state):
+    """See Network.save."""
+    validation.fitted(net._engine).check_untrained()
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "config": net.config(),
+        "n_x": net.n_x,
+        "metadata": net.metadata,
+    }
+    arrays = dict(net.parameters)
+    if validation.flag("training_state", training_state):
+        _, *moments = net._engine.state()
+        present = {name: vector for name, vector in zip(_MOMENTS, moments, strict=True) if vector is not None}
+        header["training"] = {
+            **net._progress(),
+            "moments": list(present),
+            "optimizer": optimizers.to_json(net.optimizer),
+        }
+        for moment, vector in present.items():
+            arrays |= {f"{moment}.{name}": view for name, view in net._engine.views(vector).items()}
+    if _is_safetensors(path):
+        _write_safetensors(net, path, header, arrays)
+    else:
+        _write_npz(path, header, arrays)
+
+
+def _write_npz(path, header, arrays):
+    text = _to_json(header)
+    with whole_file(path) as file:
+        np.savez(file, header=np.frombuffer(text.encode(), np.uint8), **arrays)
+
+
+def _write_safetensors(net, path, header, arrays):
+    save_bytes = require("safetensors.numpy", f"writing {path}").save
+    names = _tensor_names(net.layers)
+    arrays = {
+        names[name]: np.ascontiguousarray(array).reshape(_tensor_shape(names[name], array.shape))
+        for name, array in arrays.items()
+    }
+    header["crc32"] = {name: zlib.crc32(array) for name, array in arrays.items()}
+    content = save_bytes(arrays, metadata={"nnkern": _to_json(header)})
+    with whole_file(path) as file:
+        file.write(content)
+
+
+def _to_json(header):
+    try:
+        return json.dumps(header, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"metadata must be what JSON can hold: {error}") from error
+
+
+def _tensor_names(layers):
+    """{"W1": "0.weight", "s1.W1": "s1.0.weight", …}: every parameter and moment's name in a .safetensors file."""
+    names = {}
+    for l, number in enumerate(formats.torch_linears(layers), start=1):
+        for name, tensor in ((f"W{l}", f"{number}.weight"), (f"b{l}", f"{number}.bias")):
+            names |= {prefix + name: prefix + tensor for prefix in ("", *(f"{moment}." for moment in _MOMENTS))}
+    return names
+
+
+def _tensor_shape(tensor, shape):
+    """Of a parameter of that shape in a .safetensors file: b is (n,) there."""
+    return shape[:1] if tensor.endswith("bias") else shape
+
+
 def load(path):
     """The network in a file that `Network.save` wrote.
 
     Parameters
     ----------
     path : str or path
+        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive.
 
     Returns
     -------
     Network
+        With its training state, where the file has that: ``fit(…, resume=True)`` goes on from there.
 
     Raises
     ------
@@ -84,17 +170,46 @@ def load(path):
     >>> nk.load(path) == net
     True
     """
-    size = os.path.getsize(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return _load(_members(archive, size))
-    except ModelFormatError as error:
-        raise ModelFormatError(f"{path}: {error}") from error
-    except OSError:
-        raise
-    except Exception as error:
-        # zipfile, numpy and json each have many ways to say that bytes aren't what they expect
-        raise ModelFormatError(f"{path} is no model file, or a damaged one: {error}") from error
+    with open(path, "rb") as file, reading(path):
+        if _is_safetensors(path):
+            return _load_safetensors(path)
+        with zipfile.ZipFile(file) as archive:
+            members = _members(archive, os.fstat(file.fileno()).st_size)
+            if "header" not in members:
+                raise ModelFormatError("it has no header: not written by nnkern")
+            header = _array("header", members.pop("header")()).tobytes().decode()
+            return _network(_checked(header), set(members), lambda name, *_: _array(name, members[name]()))
+
+
+def _load_safetensors(path):
+    safe_open = require("safetensors", f"reading {path}").safe_open
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata() or {}
+        if "nnkern" not in metadata:
+            raise ModelFormatError(
+                "its metadata has no header of nnkern: another program wrote it, and it doesn't say what the layers are"
+            )
+        header = _checked(metadata["nnkern"])
+        sums = header.get("crc32")
+        if not isinstance(sums, dict):
+            raise ModelFormatError("its header has no checksums")
+        names = _tensor_names(_described(header).layers)
+        known = {tensor: name for name, tensor in names.items()}
+
+        def read(name, shape, dtype):
+            tensor = names[name]
+            part = file.get_slice(tensor)
+            found = tuple(part.get_shape()), part.get_dtype()
+            needed = _tensor_shape(tensor, shape)
+            if found != (needed, f"F{8 * dtype.itemsize}"):
+                raise ModelFormatError(f"{tensor} is {found[1]} {found[0]}; its layers need {dtype} {needed}")
+            array = file.get_tensor(tensor)
+            if zlib.crc32(array) != sums.get(tensor):
+                raise ModelFormatError(f"{tensor} doesn't match its checksum")
+            return array.reshape(shape)
+
+        keys = file.keys()  # it is no dict
+        return _network(header, {known.get(key, key) for key in keys}, read)
 
 
 def _members(archive, size):
@@ -124,12 +239,9 @@ def _array(name, data):
     return np.frombuffer(rest, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _load(members):
-    from nnkern.network import Network
-
-    if "header" not in members:
-        raise ModelFormatError("it has no header: not written by nnkern")
-    header = json.loads(_array("header", members["header"]()).tobytes().decode())
+def _checked(text):
+    """The header, of a format and version that can be read."""
+    header = json.loads(text)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ModelFormatError("its header isn't that of a network")
     version = header.get("version")
@@ -137,25 +249,62 @@ def _load(members):
         raise ModelFormatError(f"it has format version {version!r}, which there never was")
     if version > VERSION:
         raise ModelFormatError(f"it has format version {version}, this nnkern reads up to {VERSION}")
-    net = Network.from_config(header["config"])
-    expected, n_prev = {}, validation.integer("n_x", header["n_x"], 1)
-    for l, layer in enumerate(net.layers, start=1):
-        expected[f"W{l}"] = (layer.units, n_prev)
-        if layer.use_bias:
-            expected[f"b{l}"] = (layer.units, 1)
-        n_prev = layer.units
-    if set(members) != {"header", *expected}:
-        found = ", ".join(sorted(set(members) - {"header"}))
-        raise ModelFormatError(f"it holds {found}; its layers need {', '.join(expected)}")
-    parameters = {}
-    for name, shape in expected.items():
-        array = _array(name, members[name]())
-        if array.shape != shape or array.dtype != net.dtype:
-            raise ModelFormatError(f"{name} is {array.dtype} {array.shape}; its layers need {net.dtype} {shape}")
-        parameters[name] = array
     if not isinstance(header.get("metadata"), dict):
         raise ModelFormatError("its metadata isn't a dict")
-    net._make_engine(header["n_x"])
-    net.set_parameters(parameters)
+    return header
+
+
+def _described(header):
+    """The network of a header, without parameters."""
+    from nnkern.network import Network
+
+    return Network.from_config(header["config"])
+
+
+def _network(header, names, read):
+    """The network of a header and of the arrays that `read(name, shape, dtype)` gives for those names."""
+    net = _described(header)
+    progress = _progress(header.get("training"))
+    shapes, n_prev = {}, validation.integer("n_x", header["n_x"], 1)
+    for l, layer in enumerate(net.layers, start=1):
+        shapes[f"W{l}"] = (layer.units, n_prev)
+        if layer.use_bias:
+            shapes[f"b{l}"] = (layer.units, 1)
+        n_prev = layer.units
+    expected = dict(shapes)
+    for moment in progress["moments"] if progress else ():
+        expected |= {f"{moment}.{name}": shape for name, shape in shapes.items()}
+    if names != set(expected):
+        raise ModelFormatError(f"it holds {', '.join(sorted(names))}; its layers need {', '.join(expected)}")
+    arrays = {}
+    for name, shape in expected.items():
+        array = read(name, shape, net.dtype)
+        if array.shape != shape or array.dtype != net.dtype:
+            raise ModelFormatError(f"{name} is {array.dtype} {array.shape}; its layers need {net.dtype} {shape}")
+        arrays[name] = array
+    net._make_engine(header["n_x"], progress and progress["key"])
+    net.set_parameters({name: arrays[name] for name in shapes})
     net.metadata = header["metadata"]
+    if progress:
+        vectors = dict.fromkeys(_MOMENTS)
+        for moment in progress["moments"]:
+            vectors[moment] = _engine.aligned_zeros(len(net._engine.theta), net.dtype)
+            for name, view in net._engine.views(vectors[moment]).items():
+                view[...] = arrays[f"{moment}.{name}"]
+        net._stand_at(progress, optimizers.from_json(progress["optimizer"]), *vectors.values())
     return net
+
+
+def _progress(training):
+    """Where a training stands, checked; None where the header doesn't say."""
+    if training is None:
+        return None
+    for name in ("key", "t", "epoch", "step", "epochs_done"):
+        if validation.integer(name, training[name], 0) >= 2**63:
+            raise ModelFormatError(f"its training state has {name} {training[name]}")
+    validation.integer("entropy", training["entropy"], 0)
+    if training["state_of"] is not None:
+        validation.choice("state_of", training["state_of"], _engine.UPDATES)
+    if training["moments"] not in ([], ["s1"], ["s2"], ["s1", "s2"]):
+        raise ModelFormatError(f"its training state has the vectors {training['moments']!r}")
+    return training

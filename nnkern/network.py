@@ -152,6 +152,7 @@ class Network:
         if seed is not None:
             validation.integer("seed", seed, 0)
         self.seed = seed
+        self._entropy = self._draw_entropy()
         self.metadata = {}
         self.optimizer = None
         self._engine = None
@@ -228,23 +229,28 @@ class Network:
             Itself.
         """
         n_x = validation.integer("n_x", n_x, 1)
+        if self._engine is not None:
+            self._engine.enter_training()  # refused while anyone is using it
+            self._engine.leave_training()
+            self._entropy = self._draw_entropy()
         rng = self._random("weights")
         weights, n_prev = {}, n_x
         for l, layer in enumerate(self.layers, start=1):
             init = initializers.default(layer.activation) if layer.init is None else layer.init
             weights[f"W{l}"] = initializers.draw(init, rng, layer.units, n_prev, self.dtype, l)
             n_prev = layer.units
-        if self._engine is not None:
-            self._engine.enter_training()  # refused while anyone is using it
-            self._engine.leave_training()
         self._make_engine(n_x)
         for name, W in weights.items():
             self.parameters[name][...] = W
         return self
 
+    def _draw_entropy(self):
+        """What the random streams grow from: the seed, or where there is none a number drawn for this network."""
+        return np.random.SeedSequence(self.seed).entropy
+
     def _random(self, stream, *more):
         """A generator of one of the streams that the seed gives."""
-        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(_STREAMS.index(stream), *more)))
+        return np.random.default_rng(np.random.SeedSequence(self._entropy, spawn_key=(_STREAMS.index(stream), *more)))
 
     def _make_engine(self, n_x, key=None):
         """A new engine whose parameters are all zero; `key` keys shuffling and dropout."""
@@ -274,6 +280,28 @@ class Network:
         self._epochs_done = 0
         self._engine.fresh_state()
         self._engine.epoch = self._engine.step = 0
+
+    def _progress(self):
+        """Where the training stands: with the optimizer and its vectors, all that a resumed fit goes on from."""
+        engine = self._engine
+        return {
+            "entropy": self._entropy,
+            "key": engine.key,
+            "t": engine.t,
+            "epoch": engine.epoch,
+            "step": engine.step,
+            "epochs_done": self._epochs_done,
+            "state_of": self._state_of,
+        }
+
+    def _stand_at(self, progress, optimizer, s1, s2):
+        """Puts a network with a new engine of that key to where `_progress` says another stood."""
+        engine = self._engine
+        self._entropy = progress["entropy"]
+        engine.restore_state(progress["t"], s1, s2)
+        engine.epoch, engine.step = progress["epoch"], progress["step"]
+        self._epochs_done, self._state_of = progress["epochs_done"], progress["state_of"]
+        self.optimizer = optimizer
 
     # Using it
 
@@ -462,7 +490,7 @@ class Network:
         DivergenceError
             The cost isn't finite.
         """
-        optimizer = self._take_optimizer(self.optimizer if optimizer is None else optimizer)
+        optimizer = self._take_optimizer(self._last_optimizer() if optimizer is None else optimizer)
         data = self._judge(X, Y, sample_weight, n_x=self.n_x)
         if self._engine is None:
             self.initialize(data[0].shape[0])
@@ -556,6 +584,15 @@ class Network:
         """A copy of what the user handed in: callbacks may change it."""
         return copy.copy(optimizers.get(optimizer))
 
+    def _last_optimizer(self):
+        """The one that the network was trained by last, or None."""
+        if self.optimizer is None and self._state_of is not None:
+            raise ValueError(
+                "the file that this network comes from couldn't hold its optimizer, of a class or with a schedule that "
+                "isn't nnkern's: pass optimizer="
+            )
+        return self.optimizer
+
     def _use_optimizer(self, optimizer):
         """Makes it the network's; another kind of update starts with a fresh state."""
         if self._state_of != optimizer.update:
@@ -585,19 +622,128 @@ class Network:
 
     # Keeping it
 
-    def save(self, path):
-        """Saves parameters, configuration and metadata to an .npz file, whole or not at all.
+    def save(self, path, *, training_state=False):
+        """Saves parameters, configuration and metadata to a file, whole or not at all.
 
         Parameters
         ----------
         path : str or path
+            A name that ends in ".safetensors" gives a file of that format (by the package safetensors), whose tensors
+            have the names of `to_torch`'s state dict; any other name an .npz archive.
+        training_state : bool
+            Save the optimizer with its state, the count of epochs and the random streams too: after `nnkern.load`,
+            ``fit(…, resume=True)`` goes on with the same bits as the training that wasn't interrupted.
 
         Raises
         ------
         OSError
             It can't be written; a file that was there is as it was.
+        ValueError
+            JSON can't hold the metadata.
         """
-        io.save(self, path)
+        io.save(self, path, training_state=training_state)
+
+    def to_onnx(self, path, **dressing):
+        """Saves the network as an ONNX file, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.
+
+        The file's numbers are of the network's dtype. Operators that onnxruntime has for float32 only are written by
+        means of others in a float64 file; all but gelu's Erf, which onnxruntime can run in float32 alone.
+
+        Parameters
+        ----------
+        path : str or path
+        mean, scale : (n_x,) arrays, optional
+            The model takes raw features x and gives the network (x - mean) / scale.
+        target_mean, target_scale : (n_y,) arrays, optional
+            It gives target_mean + target_scale A.
+        labels : list of str or of int, optional
+            Names of the classes: the outputs are then "label" (batch,) and "probabilities" (batch, classes), where a
+            single sigmoid output p gives the two (1 - p, p).
+
+        Raises
+        ------
+        MissingPackageError
+            The package onnx isn't installed.
+        OSError
+            The file can't be written; one that was there is as it was.
+        ValueError
+            Labels, means or scales don't fit the network; or it is larger than the 2 GB that ONNX takes.
+        """
+        from nnkern import onnx
+
+        onnx.save(self, path, **dressing)
+
+    def to_torch(self):
+        """A torch.nn.Sequential with a copy of the parameters, in evaluation mode: (m, n_x) to (m, n_y).
+
+        Returns
+        -------
+        torch.nn.Sequential
+            Linear, activation and Dropout modules, of the network's dtype.
+
+        Raises
+        ------
+        MissingPackageError
+            torch isn't installed.
+        ValueError
+            torch has no module for an activation.
+        """
+        from nnkern import interop
+
+        return interop.to_torch(self)
+
+    def to_sklearn(self):
+        """A fitted scikit-learn MLPClassifier or MLPRegressor with a copy of the parameters.
+
+        Its classes are ``metadata["classes"]``, where `nnkern.from_sklearn` has put them, else 0, 1, ….
+
+        Returns
+        -------
+        MLPClassifier or MLPRegressor
+
+        Raises
+        ------
+        MissingPackageError
+            scikit-learn isn't installed.
+        ValueError
+            Its MLPs have no such activation, or the hidden layers differ in theirs.
+        """
+        from nnkern import interop
+
+        return interop.to_sklearn(self)
+
+    def to_c(self, path=None, **dressing):
+        """The network as one C99 file with the weights and a function ``predict``; it needs nothing but libm.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to write it, whole or not at all.
+        **dressing
+            mean, scale, target_mean, target_scale and labels as for `to_onnx`; labels become an array of texts.
+
+        Returns
+        -------
+        source : str
+            ``void predict(const float *x, float *y)`` takes one example of n_x numbers and writes n_y, in double for a
+            float64 network. It keeps nothing between calls and takes memory from the stack only, for the two widest
+            neighbouring layers at most.
+
+        Raises
+        ------
+        OSError, ValueError
+            As `to_onnx`.
+
+        Examples
+        --------
+        >>> import nnkern as nk
+        >>> net = nk.Network([nk.Dense(4, "relu"), nk.Dense(1)], "squared_error", n_x=3, seed=0)
+        >>> "void predict(const float *x, float *y)" in net.to_c()
+        True
+        """
+        from nnkern import c_source
+
+        return c_source.source(self, path, **dressing)
 
     def summary(self):
         """Layers, shapes and numbers of parameters, as an object that prints well."""
@@ -644,14 +790,9 @@ class Network:
             engine.check_untrained()
             state["n_x"] = self.n_x
             state["parameters"] = {name: view.copy("K") for name, view in self.parameters.items()}
-            state["training"] = {
-                "key": engine.key,
-                "state": copy.deepcopy(engine.state()),
-                "counts": (engine.epoch, engine.step),
-                "state_of": self._state_of,
-                "epochs_done": self._epochs_done,
-                "optimizer": self.optimizer,
-            }
+            state["progress"] = self._progress()
+            state["optimizer"] = self.optimizer
+            state["moments"] = copy.deepcopy(engine.state()[1:])
         return state
 
     def __setstate__(self, state):
@@ -661,13 +802,9 @@ class Network:
         self.__init__(layers, config.pop("loss"), **config)
         self.metadata = state["metadata"]
         if "n_x" in state:
-            training = state["training"]
-            self._make_engine(state["n_x"], training["key"])
+            self._make_engine(state["n_x"], state["progress"]["key"])
             self.set_parameters(state["parameters"])
-            self._engine.restore_state(*training["state"])
-            self._engine.epoch, self._engine.step = training["counts"]
-            self._state_of, self._epochs_done = training["state_of"], training["epochs_done"]
-            self.optimizer = training["optimizer"]
+            self._stand_at(state["progress"], state["optimizer"], *state["moments"])
 
 
 class Summary:

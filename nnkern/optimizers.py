@@ -6,7 +6,7 @@ the epoch (counted from 0) to the rate.
 
 from dataclasses import dataclass, fields
 
-from nnkern import validation
+from nnkern import schedules, validation
 
 
 @dataclass
@@ -168,3 +168,32 @@ def get(optimizer):
         raise TypeError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or an optimizer object; got {optimizer!r}")
     optimizer.check()
     return optimizer
+
+
+def to_json(optimizer):
+    """The optimizer as what JSON can hold; None where it is one of the user's own, or its rate a function of theirs."""
+    if type(optimizer) not in OPTIMIZERS.values():
+        return None
+    facts = {"name": type(optimizer).__name__.lower(), **vars(optimizer)}
+    rate = optimizer.learning_rate
+    if callable(rate):
+        if type(rate) not in schedules.SCHEDULES.values():
+            return None
+        facts["learning_rate"] = {"schedule": type(rate).__name__, **vars(rate)}
+    return facts
+
+
+def from_json(facts):
+    """The optimizer that `to_json` wrote; ValueError or TypeError for anything else."""
+    if facts is None:
+        return None
+    facts = dict(facts)
+    cls = OPTIMIZERS[validation.choice("optimizer", facts.pop("name"), OPTIMIZERS)]
+    rate = facts["learning_rate"]
+    if isinstance(rate, dict):
+        rate = dict(rate)
+        schedule = schedules.SCHEDULES[validation.choice("schedule", rate.pop("schedule"), schedules.SCHEDULES)]
+        for name, value in rate.items():
+            validation.number(name, value)
+        facts["learning_rate"] = schedule(**rate)
+    return cls(**facts)

@@ -52,3 +52,6 @@ class Cosine:
     def __call__(self, epoch):
         share = min(epoch / self.epochs, 1)
         return self.final + (self.initial - self.final) * (1 + math.cos(math.pi * share)) / 2
+
+
+SCHEDULES = {cls.__name__: cls for cls in (InverseTime, Exponential, Step, Cosine)}

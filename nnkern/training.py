@@ -26,7 +26,7 @@ class Training:
         self.shuffle = validation.flag("shuffle", shuffle)
         self.resume = validation.flag("resume", resume)
         if optimizer is None and self.resume:
-            optimizer = net.optimizer
+            optimizer = net._last_optimizer()
         self.optimizer = net._take_optimizer(optimizer)
         self.callbacks = callbacks.get(callbacks_)
         self.show = validation.flag("progress", progress_)
@@ -280,15 +280,14 @@ class _Slices:
             raise ValueError(f"X has {m} examples, Y has shape {self._Y.shape}: its last axis must count them too")
         if self._w is not None and self._w.shape != (m,):
             raise ValueError(f"sample_weight must have shape ({m},), one weight an example; got {self._w.shape}")
-        self._epoch = 0
 
     def __iter__(self):
         m = self._X.shape[1]
         size = m if self._training.batch_size is None else min(self._training.batch_size, m)
         order = None
         if self._training.shuffle and size < m:
-            order = self._training.net._random("slices", self._epoch).permutation(m)
-        self._epoch += 1
+            net = self._training.net
+            order = net._random("slices", net._epochs_done).permutation(m)
         for first in range(0, m, size):
             # reading in the order of the file spares the disk; the order within a batch doesn't matter
             picked = slice(first, first + size) if order is None else np.sort(order[first : first + size])

@@ -559,3 +559,27 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None):
         dZ_error = dZ_error + gamma_both(m + 3, dtype) * np.abs(weight_columns(dZ, sample_weight))
         dZ_error = dZ_error + _underflow(m, dtype)
     return cost + _underflow(roundings, dtype), A_error, dZ_error
+
+
+# ---- networks as other programs compute them ----
+
+FORM_ROUNDINGS = 12
+"""Operations in any form of an activation, each rounded relative to a number of at most 1 + |z| + |a|."""
+
+
+def network_bound(X, parameters, activations, dtype, negative_slope=0.01, roundings=FORM_ROUNDINGS):
+    """A[L] and how far any program of that dtype may be from it, for any order of its sums.
+
+    What a layer is off by goes through the next layer's weights; g is as exact as nnkern's, or off by `roundings`.
+    """
+    A = np.asarray(X, F64)
+    error = np.zeros(A.shape)
+    for layer, name in enumerate(activations, start=1):
+        W = np.asarray(parameters[f"W{layer}"], F64)
+        b = np.asarray(parameters.get(f"b{layer}", np.zeros((len(W), 1))), F64)
+        Z_error = bound_Z(W, np.abs(A) + error, b, dtype) + np.abs(W) @ error
+        A, Z = dense_forward(W, A, b, name, negative_slope)
+        error = bound_A(Z, name, dtype, Z_error, negative_slope)
+        if name != "linear":
+            error = error + roundings * unit_roundoff(dtype) * (1 + np.abs(Z) + Z_error + np.abs(A))
+    return A, error

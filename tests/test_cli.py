@@ -1,6 +1,7 @@
 """The command line: train, predict, evaluate, info, bench, and every way to get it wrong."""
 
 import csv
+import importlib.util
 import io
 import json
 import os
@@ -358,6 +359,64 @@ def test_plain_network_predicts_from_arrays(good, bad, tmp_path):
     assert "several sigmoid outputs" in bad("predict", "m.npz", "x.npz")
 
 
+@pytest.mark.parametrize("kind", ["flowers", "houses"])
+def test_exported_onnx_takes_the_data_as_it_is(good, tmp_path, kind):
+    """Features unscaled, labels by name, prices in the data's units: what predict prints."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    path = {"flowers": write_flowers, "houses": write_houses}[kind](tmp_path / "f.csv")
+    target = {"flowers": "kind", "houses": "price"}[kind]
+    good("train", path, "--target", target, "--quiet", "--epochs", 5, "--save", "m.npz")
+    assert good("export", "m.npz", "--to", "onnx") == "wrote m.onnx\n"
+    table = rows(path.read_text())
+    predicted = rows(good("predict", "m.npz", path))
+    record = nk.load("m.npz").metadata[cli.RECORD]
+    X = []
+    for row in table[1:]:
+        features = []
+        for name, categories in record["columns"]:
+            text = row[table[0].index(name)]
+            features += [float(text)] if categories is None else [float(text == category) for category in categories]
+        X.append(features)
+    session = onnxruntime.InferenceSession("m.onnx", providers=["CPUExecutionProvider"])
+    outputs = session.run(None, {"X": np.array(X, np.float32)})
+    if kind == "flowers":
+        assert outputs[0].tolist() == [row[0] for row in predicted[1:]]
+    numbers = np.array([row[-outputs[-1].shape[1] :] for row in predicted[1:]], float)
+    # float32 standardisation: the features are of order 100, their deviations of order 1 to 50
+    np.testing.assert_allclose(outputs[-1], numbers, rtol=1e-4, atol=1e-5)
+
+
+def test_export_to_every_format(good, bad, tmp_path):
+    good("train", write_flowers(tmp_path / "f.csv"), "--quiet", "--epochs", 1, "--save", "m.npz")
+    net = nk.load("m.npz")
+    assert good("export", "m.npz", "--to", "c", "--output", "net.c") == "wrote net.c\n"
+    source = (tmp_path / "net.c").read_text()
+    assert "predict" in source
+    assert '"tulip"' in source
+    assert "scaled[i]" in source
+    if importlib.util.find_spec("safetensors"):
+        good("export", "m.npz", "--to", "safetensors")
+        assert nk.load("m.safetensors") == net
+        assert good("predict", "m.safetensors", "f.csv") == good("predict", "m.npz", "f.csv")
+        assert "must end in .safetensors" in bad("export", "m.npz", "--to", "safetensors", "--output", "m.st")
+        assert "the model itself" in bad("export", "m.safetensors", "--to", "safetensors")
+    if importlib.util.find_spec("torch"):
+        import torch
+
+        good("export", "m.npz", "--to", "torch")
+        model = torch.load("m.pt", weights_only=False)
+        assert nk.from_torch(model).parameters["W1"].tobytes() == net.parameters["W1"].tobytes()
+
+
+def test_export_of_a_plain_network(good, tmp_path):
+    nk.Network([nk.Dense(2, "softmax")], "cross_entropy", n_x=3, seed=0).save(tmp_path / "m.npz")
+    good("export", "m.npz", "--to", "c")
+    source = (tmp_path / "m.c").read_text()
+    assert "scaled" not in source
+    assert "labels" not in source
+
+
 def test_without_held_out_examples(good, tmp_path):
     flowers = write_flowers(tmp_path / "f.csv")
     out = good("train", flowers, "--quiet", "--validation", 0, "--epochs", 2, "--plot", "c.png")
@@ -439,7 +498,7 @@ def test_info(good):
         assert str(facts[name]) in out
 
 
-@pytest.mark.parametrize("command", [(), ("train",), ("predict",), ("evaluate",), ("info",), ("bench",)])
+@pytest.mark.parametrize("command", [(), ("train",), ("predict",), ("evaluate",), ("export",), ("info",), ("bench",)])
 def test_help(good, command):
     out = good(*command, "--help")
     assert out.startswith("usage: nnkern")
@@ -511,6 +570,8 @@ def test_saved_model_predicts_the_same_in_a_new_process(good, tmp_path):
         (("train", "--optimizer", "huge"), "'huge'"),
         (("train", "--nonsense"), "--nonsense"),
         (("predict",), "MODEL"),
+        (("export", "m.npz"), "--to"),
+        (("export", "m.npz", "--to", "gif"), "'gif'"),
         (("info", "more"), "more"),
     ],
 )
@@ -633,6 +694,9 @@ def test_evaluation_needs_known_labels(good, bad, tmp_path, text, message):
 @pytest.mark.parametrize(
     ("module", "arguments", "extra"),
     [
+        ("onnx", ("export", "m.npz", "--to", "onnx"), "nnkern[onnx]"),
+        ("torch", ("export", "m.npz", "--to", "torch"), "torch"),
+        ("safetensors.numpy", ("export", "m.npz", "--to", "safetensors"), "nnkern[safetensors]"),
         ("sklearn", ("train",), "nnkern[demo]"),
         ("PIL", ("train", "pictures"), "nnkern[images]"),
         ("matplotlib", ("train", "f.csv", "--plot", "c.png"), "nnkern[plot]"),
@@ -641,6 +705,7 @@ def test_evaluation_needs_known_labels(good, bad, tmp_path, text, message):
 def test_missing_package_names_its_extra(bad, tmp_path, monkeypatch, module, arguments, extra):
     write_flowers(tmp_path / "f.csv")
     (tmp_path / "pictures").mkdir()
+    nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0).save(tmp_path / "m.npz")
     monkeypatch.setitem(sys.modules, module, None)
     assert f"pip install '{extra}'" in bad(*arguments)
 

@@ -4,6 +4,7 @@ import csv
 import functools
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image
 
 import nnkern as nk
-from nnkern.data import EXTRAS, DataError, MissingPackageError, read_csv
+from nnkern._optional import PACKAGES
+from nnkern.data import DataError, MissingPackageError, read_csv
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -83,8 +85,8 @@ def test_example_runs_and_draws(name, tmp_path):
 )
 def test_a_missing_package_is_named_with_its_extra(missing, name, arguments, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
-    package, extra = EXTRAS[missing]
-    remedy = rf"needs {package}: pip install 'nnkern\[{extra}\]'"
+    package, install = PACKAGES[missing]
+    remedy = re.escape(f"needs {package}: pip install '{install}'")
     with pytest.raises(MissingPackageError, match=remedy):
         load(name).main(arguments)
     with pytest.raises(SystemExit, match=remedy):

@@ -46,6 +46,14 @@ def saved(net, path):
 # ---- round trip ----
 
 
+@pytest.fixture(params=["net.npz", "net.safetensors"])
+def path(tmp_path, request):
+    """A file's name in an empty folder, one for each format."""
+    if request.param.endswith("safetensors"):
+        pytest.importorskip("safetensors")
+    return tmp_path / request.param
+
+
 def assert_round_trip(net, path):
     net.save(path)
     loaded = nk.load(path)
@@ -65,9 +73,9 @@ def assert_round_trip(net, path):
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", nk.kernels.ACTIVATIONS)
-def test_round_trip_of_every_activation_and_loss(tmp_path, activation, loss, dtype):
+def test_round_trip_of_every_activation_and_loss(path, activation, loss, dtype):
     layers = [nk.Dense(5, activation), nk.Dense(3, LOSSES[loss])]
-    assert_round_trip(nk.Network(layers, loss, n_x=4, dtype=str(dtype), seed=0), tmp_path / "net.npz")
+    assert_round_trip(nk.Network(layers, loss, n_x=4, dtype=str(dtype), seed=0), path)
 
 
 OPTIONS = {
@@ -89,51 +97,50 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize(("layers", "options"), OPTIONS.values(), ids=list(OPTIONS))
-def test_round_trip_of_every_option(tmp_path, layers, options):
+def test_round_trip_of_every_option(path, layers, options):
     net = nk.Network(layers, **{"loss": "squared_error", "n_x": 4, "seed": 1, **options})
-    loaded = assert_round_trip(net, tmp_path / "net.npz")
+    loaded = assert_round_trip(net, path)
     for own, other in zip(net.layers, loaded.layers, strict=True):
         assert own.facts() == other.facts()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.0, 1e-45, 3e38])
-def test_round_trip_of_any_number(tmp_path, value):
+def test_round_trip_of_any_number(path, value):
     net = small()
     net.parameters["W1"][2, 1] = value
-    net.save(tmp_path / "net.npz")
-    loaded = nk.load(tmp_path / "net.npz")
+    net.save(path)
+    loaded = nk.load(path)
     assert loaded.parameters["W1"].tobytes() == net.parameters["W1"].tobytes()
 
 
-def test_loaded_networks_train_on(tmp_path):
+def test_loaded_networks_train_on(path):
     X, Y = np.random.default_rng(0).normal(size=(3, 20)), np.arange(20) % 4
     net = small()
     net.fit(X, Y, epochs=2)
-    net.save(tmp_path / "net.npz")
-    loaded = nk.load(tmp_path / "net.npz")
+    net.save(path)
+    loaded = nk.load(path)
     history = loaded.fit(X, Y, epochs=3, shuffle=False)
     assert all(np.isfinite(history["cost"]))
     assert loaded != net
 
 
-def test_round_trip_of_metadata(tmp_path):
+def test_round_trip_of_metadata(path):
     net = small()
     net.metadata["labels"] = ["Café", "\u0000", "数", '"', "\\"]
     net.metadata["nested"] = {"mean": [1.5, -2e-300, 1 / 3], "n": 2**60, "none": None, "yes": True}
-    loaded = assert_round_trip(net, tmp_path / "net.npz")
+    loaded = assert_round_trip(net, path)
     assert loaded.metadata["nested"]["mean"][2] == 1 / 3
 
 
 @pytest.mark.parametrize("value", [object(), {1, 2}, np.ones(3), b"x"], ids=["object", "set", "array", "bytes"])
-def test_metadata_that_json_cannot_hold_keeps_the_old_file(tmp_path, value):
-    path = tmp_path / "net.npz"
+def test_metadata_that_json_cannot_hold_keeps_the_old_file(path, value):
     net = small()
     before = saved(net, path)
     net.metadata["bad"] = value
     with pytest.raises((TypeError, ValueError), match="metadata"):
         net.save(path)
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["net.npz"]
+    assert os.listdir(path.parent) == [path.name]
 
 
 @pytest.mark.parametrize("as_what", [str, lambda path: path], ids=["str", "Path"])
@@ -153,14 +160,186 @@ def test_a_file_is_an_ordinary_npz_without_pickle(tmp_path):
             assert np.array_equal(archive[name], a)
 
 
-def test_same_network_same_bytes(tmp_path):
-    assert saved(small(), tmp_path / "a.npz") == saved(small(), tmp_path / "b.npz")
+def test_same_network_same_bytes(path):
+    other = path.with_name(f"other{path.suffix}")
+    assert saved(small(), path) == saved(small(), other)
 
 
-def test_save_without_parameters(tmp_path):
+def test_save_without_parameters(path):
     with pytest.raises(nk.NotFittedError):
-        small(n_x=None).save(tmp_path / "net.npz")
-    assert os.listdir(tmp_path) == []
+        small(n_x=None).save(path)
+    assert os.listdir(path.parent) == []
+
+
+def test_the_missing_package_is_named(tmp_path, monkeypatch):
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(b"what was there")
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    for call in (lambda: small().save(path), lambda: nk.load(path)):
+        with pytest.raises(ImportError, match=r"pip install 'nnkern\[safetensors\]'"):
+            call()
+    assert path.read_bytes() == b"what was there"
+    assert os.listdir(tmp_path) == ["net.safetensors"]
+
+
+# ---- the state of a training ----
+
+X_TRAIN, Y_TRAIN = np.random.default_rng(0).normal(size=(3, 50)).astype("f4"), np.arange(50) % 4
+OPTIMIZERS = {
+    "sgd": nk.SGD(0.1),
+    "momentum": nk.SGD(0.1, momentum=0.9),
+    "nesterov": nk.SGD(0.1, momentum=0.9, nesterov=True),
+    "adam": nk.Adam(0.01),
+    "adamw": nk.AdamW(nk.schedules.Cosine(0.02, 6), weight_decay=0.1),
+    "rmsprop": nk.RMSprop(nk.schedules.InverseTime(0.01, 0.5)),
+    "adagrad": nk.Adagrad(nk.schedules.Step(0.1, 0.5, 2)),
+    "exponential": nk.SGD(nk.schedules.Exponential(0.1, 0.9)),
+}
+EPOCHS = 6
+
+
+class Batches:
+    """The training data in batches, anew each epoch."""
+
+    def __iter__(self):
+        for first in range(0, 50, 16):
+            yield X_TRAIN[:, first : first + 16], Y_TRAIN[first : first + 16]
+
+
+def whole(folder):
+    """The training data in memory-mapped files."""
+    np.save(folder / "X.npy", X_TRAIN)
+    np.save(folder / "Y.npy", Y_TRAIN)
+    return np.load(folder / "X.npy", mmap_mode="r"), np.load(folder / "Y.npy", mmap_mode="r")
+
+
+def same_training(net, other):
+    """Whether the two stand at the same point, to the bit."""
+    assert net == other
+    (t, s1, s2), (other_t, other_s1, other_s2) = net._engine.state(), other._engine.state()
+    assert t == other_t
+    for own, others in ((s1, other_s1), (s2, other_s2)):
+        assert (own is None) == (others is None)
+        assert own is None or own.tobytes() == others.tobytes()
+    assert net._progress() == other._progress()
+    assert net.optimizer == other.optimizer
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=list(OPTIMIZERS))
+@pytest.mark.parametrize("data", ["arrays", "batches", "mapped", "split"])
+def test_a_run_resumed_at_any_epoch_is_the_run_that_went_on(path, data, optimizer):
+    """Shuffled, with dropout, a frozen layer, without a seed: the same bits after every epoch."""
+    layers = [nk.Dense(8, "tanh", dropout=0.25), nk.Dense(5, trainable=False), nk.Dense(4, "softmax")]
+    net = nk.Network(layers, "cross_entropy", n_x=3, l2=0.01)
+    arguments = {"batch_size": 16, "optimizer": optimizer}
+    if data == "arrays":
+        given = X_TRAIN, Y_TRAIN
+    elif data == "mapped":
+        given = whole(path.parent)
+    elif data == "batches":
+        given, arguments = (Batches(),), {"optimizer": optimizer}
+    else:
+        given, arguments = (X_TRAIN, Y_TRAIN), {**arguments, "validation_split": 0.3}
+    name = f"{{epoch}}{path.suffix}"
+    history = net.fit(*given, epochs=EPOCHS, callbacks=nk.Checkpoint(path.with_name(name)), **arguments)
+    del arguments["optimizer"]  # the file has it
+    for epoch in range(EPOCHS):
+        resumed = nk.load(path.with_name(name.format(epoch=epoch)))
+        left = EPOCHS - 1 - epoch
+        more = resumed.fit(*given, epochs=left, resume=True, **arguments)
+        for key in set(history) - {"seconds"}:
+            assert more[key] == history[key][epoch + 1 :], key
+        same_training(net, resumed)
+
+
+def test_a_resumed_run_counts_its_checkpoints_on(tmp_path):
+    net = small()
+    net.fit(X_TRAIN, Y_TRAIN, epochs=3, callbacks=nk.Checkpoint(tmp_path / "{epoch}.npz", every=2))
+    resumed = nk.load(tmp_path / "1.npz")
+    resumed.fit(X_TRAIN, Y_TRAIN, epochs=4, resume=True, callbacks=nk.Checkpoint(tmp_path / "{epoch}.npz", every=2))
+    assert sorted(os.listdir(tmp_path)) == ["1.npz", "3.npz", "5.npz"]
+
+
+def test_a_stream_of_batches_is_resumed(path):
+    """partial_fit, too, goes on where it was."""
+    net = small()
+    batches = list(Batches())
+    for batch in batches:
+        net.partial_fit(*batch, optimizer=nk.Adam(0.01))
+    net.save(path, training_state=True)
+    resumed = nk.load(path)
+    for batch in batches:
+        assert resumed.partial_fit(*batch) == net.partial_fit(*batch)
+    same_training(net, resumed)
+
+
+def test_without_the_state_a_file_is_small_and_starts_anew(path):
+    net = small()
+    net.fit(X_TRAIN, Y_TRAIN, epochs=2, optimizer="adam")
+    with_state = len(saved(net, path.with_name(f"without{path.suffix}")))
+    net.save(path, training_state=True)
+    assert path.stat().st_size > with_state
+    assert nk.load(path.with_name(f"without{path.suffix}")).optimizer is None
+    net.fit(X_TRAIN, Y_TRAIN, epochs=1, callbacks=nk.Checkpoint(path, training_state=False))
+    assert path.read_bytes() == saved(net, path.with_name(f"other{path.suffix}"))
+
+
+def test_a_rate_that_a_file_cannot_hold_has_to_be_given_again(path):
+    """Never a silent fall-back to another optimizer."""
+    optimizer = nk.SGD(lambda epoch: 0.1 / (1 + epoch), momentum=0.5)
+    net = small(seed=None)
+    net.fit(X_TRAIN, Y_TRAIN, epochs=4, optimizer=optimizer, callbacks=nk.Checkpoint(path, every=3))
+    resumed = nk.load(path)
+    with pytest.raises(ValueError, match="pass optimizer="):
+        resumed.fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True)
+    with pytest.raises(ValueError, match="pass optimizer="):
+        resumed.partial_fit(X_TRAIN, Y_TRAIN)
+    resumed.fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True, optimizer=optimizer)
+    same_training(net, resumed)
+
+
+def trained_header(good_path, change):
+    """The members of a checkpoint, its header changed."""
+    net = small()
+    net.fit(X_TRAIN, Y_TRAIN, epochs=2, optimizer=nk.Adam(nk.schedules.Cosine(0.1, 5)))
+    net.save(good_path, training_state=True)
+    return with_header(good_path.read_bytes(), lambda header: change(header["training"]))
+
+
+TRAININGS = {
+    "no key": lambda t: t.pop("key") and None,
+    "key too large": lambda t: t.update(key=2**64),
+    "negative t": lambda t: t.update(t=-1),
+    "t a text": lambda t: t.update(t="1"),
+    "epoch a float": lambda t: t.update(epoch=1.5),
+    "no entropy": lambda t: t.update(entropy=None),
+    "unknown update": lambda t: t.update(state_of="lion"),
+    "unknown vectors": lambda t: t.update(moments=["s1", "s3"]),
+    "vectors that aren't there": lambda t: t.update(moments=["s1", "s2", "s2"]),
+    "fewer vectors": lambda t: t.update(moments=["s1"]),
+    "vectors a text": lambda t: t.update(moments="s1"),
+    "unknown optimizer": lambda t: t["optimizer"].update(name="lion"),
+    "optimizer a text": lambda t: t.update(optimizer="adam"),
+    "unknown number": lambda t: t["optimizer"].update(colour=1),
+    "negative rate": lambda t: t["optimizer"].update(learning_rate=-1),
+    "rate a list": lambda t: t["optimizer"].update(learning_rate=[1]),
+    "unknown schedule": lambda t: t["optimizer"]["learning_rate"].update(schedule="eval"),
+    "schedule with a text": lambda t: t["optimizer"]["learning_rate"].update(initial="x"),
+}
+
+
+@pytest.mark.parametrize("change", TRAININGS.values(), ids=list(TRAININGS))
+def test_states_that_are_none(tmp_path, change):
+    contents = trained_header(tmp_path / "good.npz", change)
+    assert_refused(write_members(tmp_path / "net.npz", contents))
+
+
+def test_a_training_state_that_is_no_dict(tmp_path):
+    net = small()
+    net.save(tmp_path / "good.npz", training_state=True)
+    contents = with_header((tmp_path / "good.npz").read_bytes(), lambda header: header.update(training=[1]))
+    assert_refused(write_members(tmp_path / "net.npz", contents))
 
 
 # ---- a file is written whole or not at all ----
@@ -377,6 +556,28 @@ def test_bits_flipped_anywhere(good, tmp_path, data):
     content = bytearray(good)
     for position, mask in flips:
         content[position] ^= mask
+    path = tmp_path / "net.npz"
+    path.write_bytes(content)
+    try:
+        net = nk.load(path)
+    except nk.ModelFormatError:
+        return
+    for name, a in small().parameters.items():
+        assert net.parameters[name].tobytes() == a.tobytes()
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_bytes_inserted_and_cut_out_anywhere(good, tmp_path, data):
+    """Whatever the places that the archive names are then, before its start among them."""
+    content = bytearray(good)
+    for _ in range(data.draw(st.integers(1, 3))):
+        position = data.draw(st.integers(0, len(content) - 1))
+        count = data.draw(st.integers(1, 40))
+        if data.draw(st.booleans()):
+            del content[position : position + count]
+        else:
+            content[position:position] = content[-count:]
     path = tmp_path / "net.npz"
     path.write_bytes(content)
     try:
@@ -702,3 +903,122 @@ def test_out_of_memory_is_a_memory_error_and_leaves_the_network(tmp_path):
     done = run(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["initialize", "predict", "fit"]
+
+
+# ---- .safetensors ----
+
+
+@pytest.fixture(scope="module")
+def good_tensors(tmp_path_factory):
+    """The bytes of a .safetensors file with a training state."""
+    pytest.importorskip("safetensors")
+    net = small()
+    net.fit(X_TRAIN, Y_TRAIN, epochs=1, optimizer="adam")
+    path = tmp_path_factory.mktemp("good") / "net.safetensors"
+    net.save(path, training_state=True)
+    return path.read_bytes()
+
+
+def split_tensors(content):
+    """(header as a dict, nnkern's own in it, data)"""
+    (length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + length])
+    return header, json.loads(header["__metadata__"]["nnkern"]), content[8 + length :]
+
+
+def join_tensors(path, header, own, data):
+    if own is not None:
+        header["__metadata__"]["nnkern"] = own if isinstance(own, str) else json.dumps(own)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def test_rejoined_tensors_load(good_tensors, tmp_path):
+    assert nk.load(join_tensors(tmp_path / "net.safetensors", *split_tensors(good_tensors))).optimizer == nk.Adam()
+
+
+def test_every_truncation_of_safetensors(good_tensors, tmp_path):
+    path = tmp_path / "net.safetensors"
+    for length in range(0, len(good_tensors), 7):
+        path.write_bytes(good_tensors[:length])
+        assert_refused(path)
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_bits_flipped_anywhere_in_safetensors(good_tensors, tmp_path, data):
+    """A network or a ModelFormatError; in the numbers themselves, always the latter."""
+    size = len(good_tensors)
+    flips = data.draw(st.lists(st.tuples(st.integers(0, size - 1), st.integers(1, 255)), min_size=1, max_size=4))
+    content = bytearray(good_tensors)
+    for position, mask in flips:
+        content[position] ^= mask
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(content)
+    try:
+        net = nk.load(path)
+    except nk.ModelFormatError:
+        return
+    numbers = size - len(split_tensors(good_tensors)[2])
+    assert all(position < numbers for position, _ in flips) or bytes(content) == good_tensors
+    net.predict(np.ones((net.n_x, 2)))
+
+
+@pytest.mark.parametrize("change", HEADERS.values(), ids=list(HEADERS))
+def test_headers_of_safetensors_that_are_wrong(good_tensors, tmp_path, change):
+    header, own, data = split_tensors(good_tensors)
+    own = change(own) or own
+    assert_refused(join_tensors(tmp_path / "net.safetensors", header, own, data))
+
+
+TENSORS = {
+    "missing": lambda h: h.pop("0.weight") and None,
+    "transposed": lambda h: h["0.weight"]["shape"].reverse(),
+    "flat": lambda h: h["0.weight"].update(shape=[15]),
+    "integers": lambda h: h["0.weight"].update(dtype="I32"),
+    "half as many doubles": lambda h: h["0.weight"].update(dtype="F64", shape=[5, 3]),
+    "huge": lambda h: h["0.weight"].update(shape=[5, 2**61]),
+    "over the end": lambda h: h["0.weight"]["data_offsets"].__setitem__(1, 2**40),
+    "overlapping": lambda h: h["0.weight"].update(data_offsets=h["3.weight"]["data_offsets"]),
+    "negative": lambda h: h["0.weight"]["data_offsets"].__setitem__(0, -4),
+    "unasked for": lambda h: h.update({"9.weight": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}),
+    "no header of nnkern": lambda h: h["__metadata__"].pop("nnkern") and None,
+    "no metadata": lambda h: h.pop("__metadata__") and None,
+    "no JSON": lambda h: h["__metadata__"].update(nnkern="{"),
+    "deep JSON": lambda h: h["__metadata__"].update(nnkern="[" * 100_000),
+}
+
+
+@pytest.mark.parametrize("change", TENSORS.values(), ids=list(TENSORS))
+def test_tensors_that_are_wrong(good_tensors, tmp_path, change):
+    header, _, data = split_tensors(good_tensors)
+    change(header)
+    assert_refused(join_tensors(tmp_path / "net.safetensors", header, None, data))
+
+
+@pytest.mark.parametrize("sums", [None, [], {}, {"0.weight": 1}])
+def test_checksums_that_are_none(good_tensors, tmp_path, sums):
+    header, own, data = split_tensors(good_tensors)
+    assert_refused(join_tensors(tmp_path / "net.safetensors", header, {**own, "crc32": sums}, data), "checksum")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [*FOREIGN.values(), struct.pack("<Q", 2**63) + b"{}", struct.pack("<Q", 2) + b"{}", b"\xff" * 100],
+    ids=[*FOREIGN, "a header of 2^63 bytes", "nothing in it", "ones"],
+)
+def test_foreign_files_by_that_name(tmp_path, content):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(content)
+    assert_refused(path)
+
+
+def test_folders_and_missing_files_by_that_name(tmp_path):
+    pytest.importorskip("safetensors")
+    with pytest.raises(FileNotFoundError):
+        nk.load(tmp_path / "missing.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    with pytest.raises(IsADirectoryError):
+        nk.load(tmp_path / "folder.safetensors")

@@ -1,0 +1,219 @@
+"""How a network's parts look in the formats that others read: THE table of activations, one line for each format.
+
+A new elementwise activation gets its row here and nothing else; export and import of every format are made from it.
+This module knows no other library and no network, only layers' names and numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnkern import validation
+
+SLOPE = "negative_slope"
+"""Stands in the table for the layer's own slope."""
+
+_ROOT_HALF = 0.7071067811865476  # √½
+_ROOT_2_BY_PI, _GELU_CUBIC = 0.7978845608028654, 0.044715
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+@dataclass(frozen=True)
+class Forms:
+    """One activation in each format.
+
+    Attributes
+    ----------
+    onnx : callable (f, z, slope)
+        Its graph: each method of f, called as the operator, adds a node of ONNX' opset 17; numbers become constants.
+    torch : (str, dict) or None
+        The class in torch.nn, and its arguments, which are its attributes too. None: torch has no module for it.
+    c : str
+        An expression of C99 in z; {f} is the suffix of the precision, "f" or nothing. For softmax, statements that
+        work on the column a of n numbers.
+    sklearn : str or None
+        Its name in scikit-learn's MLPs, where it is one of theirs.
+    """
+
+    onnx: Callable
+    torch: tuple | None
+    c: str
+    sklearn: str | None = None
+
+
+_C_SOFTPLUS = "(z > 0 ? z : 0) + log1p{f}(exp{f}(-fabs{f}(z)))"
+
+FORMS = {
+    "linear": Forms(
+        onnx=lambda f, z, _: z,
+        torch=("Identity", {}),
+        c="z",
+        sklearn="identity",
+    ),
+    "sigmoid": Forms(
+        onnx=lambda f, z, _: f.Sigmoid(z),
+        torch=("Sigmoid", {}),
+        c="1 / (1 + exp{f}(-z))",
+        sklearn="logistic",
+    ),
+    "tanh": Forms(
+        onnx=lambda f, z, _: f.Tanh(z),
+        torch=("Tanh", {}),
+        c="tanh{f}(z)",
+        sklearn="tanh",
+    ),
+    "relu": Forms(
+        onnx=lambda f, z, _: f.Relu(z),
+        torch=("ReLU", {}),
+        c="z < 0 ? 0 : z",
+        sklearn="relu",
+    ),
+    "leaky_relu": Forms(
+        onnx=lambda f, z, slope: f.LeakyRelu(z, alpha=slope),
+        torch=("LeakyReLU", {"negative_slope": SLOPE}),
+        c="z < 0 ? {slope}{f} * z : z",
+    ),
+    "elu": Forms(
+        onnx=lambda f, z, _: f.Elu(z, alpha=1.0),
+        torch=("ELU", {"alpha": 1.0}),
+        c="z < 0 ? expm1{f}(z) : z",
+    ),
+    "selu": Forms(
+        onnx=lambda f, z, _: f.Selu(z, alpha=_SELU_ALPHA, gamma=_SELU_SCALE),
+        torch=("SELU", {}),
+        c=f"{_SELU_SCALE}{{f}} * (z < 0 ? {_SELU_ALPHA}{{f}} * expm1{{f}}(z) : z)",
+    ),
+    "gelu": Forms(
+        onnx=lambda f, z, _: f.Mul(f.Mul(z, 0.5), f.Add(f.Erf(f.Mul(z, _ROOT_HALF)), 1.0)),
+        torch=("GELU", {"approximate": "none"}),
+        # 1 + erf(x) = erfc(-x), which doesn't cancel for negative x
+        c=f"z / 2 * erfc{{f}}(-{_ROOT_HALF}{{f}} * z)",
+    ),
+    "gelu_tanh": Forms(
+        onnx=lambda f, z, _: f.Mul(
+            f.Mul(z, 0.5),
+            f.Add(f.Tanh(f.Mul(f.Add(z, f.Mul(f.Mul(f.Mul(z, z), z), _GELU_CUBIC)), _ROOT_2_BY_PI)), 1.0),
+        ),
+        torch=("GELU", {"approximate": "tanh"}),
+        # (1 + tanh(x)) / 2 = 1 / (1 + exp(-2x)), which doesn't cancel for negative x
+        c=f"z / (1 + exp{{f}}(-{2 * _ROOT_2_BY_PI}{{f}} * (z + {_GELU_CUBIC}{{f}} * z * z * z)))",
+    ),
+    "silu": Forms(
+        onnx=lambda f, z, _: f.Mul(z, f.Sigmoid(z)),
+        torch=("SiLU", {}),
+        c="z / (1 + exp{f}(-z))",
+    ),
+    "softplus": Forms(
+        onnx=lambda f, z, _: f.Softplus(z),
+        # above its threshold torch's is z itself: there the rest is less than half a unit in float64's last place
+        torch=("Softplus", {"beta": 1.0, "threshold": 40.0}),
+        c=_C_SOFTPLUS,
+    ),
+    "mish": Forms(
+        onnx=lambda f, z, _: f.Mul(z, f.Tanh(f.Softplus(z))),
+        torch=("Mish", {}),
+        c=f"z * tanh{{f}}({_C_SOFTPLUS})",
+    ),
+    "hard_swish": Forms(
+        onnx=lambda f, z, _: f.HardSwish(z),
+        torch=("Hardswish", {}),
+        c="z < -3 ? 0 : z > 3 ? z : z * (z + 3) / 6",
+    ),
+    "exp": Forms(
+        onnx=lambda f, z, _: f.Exp(z),
+        torch=None,
+        c="exp{f}(z)",
+        sklearn="exp",
+    ),
+    "softmax": Forms(
+        onnx=lambda f, z, _: f.Softmax(z, axis=-1),
+        torch=("Softmax", {"dim": -1}),
+        c="""\
+    {real} largest = a[0], sum = 0;
+    int i;
+    for (i = 1; i < n; i++)
+        largest = a[i] > largest ? a[i] : largest;
+    for (i = 0; i < n; i++)
+        sum += a[i] = exp{f}(a[i] - largest);
+    for (i = 0; i < n; i++)
+        a[i] /= sum;""",
+        sklearn="softmax",
+    ),
+}
+
+
+def torch_modules(layers):
+    """The modules of the torch.nn.Sequential of these layers, as (class, arguments).
+
+    "Linear" has the layer for its arguments. None stands where torch has no module for an activation, its arguments.
+    """
+    modules = []
+    for layer in layers:
+        modules.append(("Linear", layer))
+        name, arguments = FORMS[layer.activation].torch or (None, layer.activation)
+        if name is None:
+            modules.append((None, arguments))
+        elif name != "Identity":
+            values = {key: layer.negative_slope if value == SLOPE else value for key, value in arguments.items()}
+            modules.append((name, values))
+        if layer.dropout:
+            modules.append(("Dropout", {"p": layer.dropout}))
+    return modules
+
+
+def torch_linears(layers):
+    """The positions of the Linear modules, as they stand in the names of a state dict: "0.weight", "2.weight", …"""
+    return [i for i, (name, _) in enumerate(torch_modules(layers)) if name == "Linear"]
+
+
+class Dressing:
+    """What stands around a network in an exported file: standardisation of features and targets, names of classes.
+
+    Parameters
+    ----------
+    net : Network
+    mean, scale : (n_x,) arrays, optional
+        The exported model takes raw features x and gives the network (x - mean) / scale.
+    target_mean, target_scale : (n_y,) arrays, optional
+        It gives target_mean + target_scale A: for networks that predict numbers.
+    labels : list of str or of int, optional
+        It names the most probable class too: one label for each output, two for a single sigmoid output.
+
+    Raises
+    ------
+    ValueError
+        A length or a number doesn't fit the network.
+    """
+
+    def __init__(self, net, mean=None, scale=None, target_mean=None, target_scale=None, labels=None):
+        def vector(name, values, n):
+            if values is None:
+                return None
+            array = validation.parameter(name, np.asarray(values), (n,), np.float64)
+            if name.endswith("scale") and not (array > 0).all():
+                raise ValueError(f"{name} must be > 0 everywhere")
+            return array
+
+        self.mean, self.scale = vector("mean", mean, net.n_x), vector("scale", scale, net.n_x)
+        self.target_mean = vector("target_mean", target_mean, net.n_y)
+        self.target_scale = vector("target_scale", target_scale, net.n_y)
+        self.labels = None
+        if labels is None:
+            return
+        labels = [label.item() if isinstance(label, np.generic) else label for label in labels]
+        if not net._loss.classifies:
+            raise ValueError(f"labels are for networks that predict classes; this one has the loss {net.loss}")
+        if self.target_mean is not None or self.target_scale is not None:
+            raise ValueError("labels and a standardised target don't go together")
+        kinds = {type(label) for label in labels}
+        if kinds not in ({str}, {int}):
+            raise ValueError("labels must be all texts or all integers")
+        if kinds == {int} and not all(-(2**63) <= label < 2**63 for label in labels):
+            raise ValueError("labels that are integers must fit 64 bits")
+        count = 2 if net.loss == "binary_cross_entropy" and net.n_y == 1 else net.n_y
+        if net.loss == "binary_cross_entropy" and net.n_y > 1:
+            raise ValueError("a network of several sigmoid outputs has no one most probable class: leave labels out")
+        if len(labels) != count:
+            raise ValueError(f"{len(labels)} labels were given; the network tells {count} classes apart")
+        self.labels = labels
