@@ -13,7 +13,7 @@ from nnkern.exceptions import DivergenceError
 from nnkern.losses import r2, spread
 
 # most epochs in one call of the engine: the call costs little beside so many, and memory doesn't grow with `epochs`
-_EPOCHS_AT_ONCE = 1024
+EPOCHS_AT_ONCE = 1024
 
 
 class Training:
@@ -155,7 +155,7 @@ class Training:
             net._use_optimizer(self.optimizer)
             for callback in self.callbacks:
                 _call(callback, "on_fit_begin", net)
-            at_once = 1 if one_by_one or self.callbacks or held_out is not None else _EPOCHS_AT_ONCE
+            at_once = 1 if one_by_one or self.callbacks or held_out is not None else EPOCHS_AT_ONCE
             done = 0
             while done < self.epochs:
                 count = min(at_once, self.epochs - done)

@@ -13,6 +13,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport PyObject
 
 cimport nnk
@@ -21,6 +22,8 @@ from nnkern._kernels cimport (
     weight_gradient,
 )
 from blas cimport nnk_blas_single_thread
+
+import contextlib
 
 import numpy as np
 
@@ -116,6 +119,9 @@ cdef struct Data:
 cdef struct Optimizer:
     int update
     double rate, momentum, beta1, beta2, eps, weight_decay
+    bint raw_eps                    # adam's ε is added to √v as it stands, before the correction of its start
+    double l2_of_sum                # a penalty l2_of_sum/2 Σ‖W[l]‖² on Σ w_i L_i of a batch rather than on its mean …
+    double l2                       # … which is l2_of_sum / Σ w_i on the mean of the present batch
     void *s1
     void *s2
 
@@ -417,11 +423,13 @@ cdef double apply_update(
     if optimizer.update == nnk.NNK_adam:
         step.rate /= 1 - pow(step.beta1, <double>t)
         step.root = sqrt(1 - pow(step.beta2, <double>t))
+        if optimizer.raw_eps:
+            step.eps /= step.root
     for l in range(plan.L):
         layer = &plan.layers[l]
         if not layer.trainable:
             continue
-        step.l2 = layer.l2 if penalised else 0
+        step.l2 = layer.l2 + optimizer.l2 if penalised else 0
         step.l1 = layer.l1 if penalised else 0
         step.shrink = 1 - optimizer.rate * optimizer.weight_decay
         penalty += plan.table.update[optimizer.update](
@@ -456,10 +464,34 @@ cdef double penalty_of(real *like, const Layer *layer, const real *W) noexcept n
     return layer.l2 / 2 * squares + layer.l1 * sizes
 
 
+cdef void shuffle_from(nnk.bitgen_t *source, int64_t *order, Py_ssize_t m) noexcept nogil:
+    """What numpy.random.RandomState.shuffle does with `order`, from the same draws.
+
+    Fisher and Yates from the last entry on; a draw keeps the bits that i needs until it isn't above i.
+    """
+    cdef uint64_t mask = 1, i, j
+    cdef int64_t taken
+    while mask < <uint64_t>m:
+        mask = 2 * mask + 1
+    for i in range(<uint64_t>m - 1, 0, -1):
+        while mask >> 1 >= i:
+            mask >>= 1
+        while True:
+            j = (source.next_uint32(source.state) if mask >> 32 == 0 else source.next_uint64(source.state)) & mask
+            if j <= i:
+                break
+        taken = order[i]
+        order[i] = order[j]
+        order[j] = taken
+
+
 cdef struct Run:
     const double *rates             # learning rate of each epoch
     Py_ssize_t epochs, batch_size
     bint shuffle
+    nnk.bitgen_t *source            # numpy's generator that shuffles, or NULL: the engine's own does
+    double loss_scale               # what the reported cost counts the loss by
+    bint by_count                   # an epoch's cost is the mean over batches by number of examples, not by weight
     uint64_t epoch, step, t         # counted on: the epochs and steps of the network's life, the steps of the optimizer
     double *costs                   # out: one an epoch
     double *seconds
@@ -476,7 +508,7 @@ cdef Status train(
     int64_t *order, real *slots, Watch *watch,
 ) noexcept nogil:
     cdef Py_ssize_t first, count, m = data.m
-    cdef double cost, penalty, weight, total, total_weight, begun
+    cdef double cost, penalty, weight, share, total, total_share, begun
     cdef Score score
     cdef Score *score_at = NULL
     cdef double frozen = frozen_penalty(dtheta, plan)
@@ -485,12 +517,15 @@ cdef Status train(
         begun = nnk.nnk_seconds()
         optimizer.rate = run.rates[run.done]
         if run.shuffle:
-            nnk.nnk_shuffle(order, m, plan.key, run.epoch)
+            if run.source is NULL:
+                nnk.nnk_shuffle(order, m, plan.key, run.epoch)
+            else:
+                shuffle_from(run.source, order, m)
         if run.right is not NULL:
             score.right = 0
             score.squares = NULL if run.squares is NULL else run.squares + run.done * plan.n_y
             score_at = &score
-        total = total_weight = 0
+        total = total_share = 0
         first = 0
         run.batch = 0
         while first < m:
@@ -504,13 +539,15 @@ cdef Status train(
                 return DIVERGED
             run.t += 1
             run.step += 1
+            optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
             penalty = apply_update(dtheta, plan, optimizer, run.t, True)
-            cost += penalty + frozen
+            cost = run.loss_scale * cost + penalty + frozen
             if not isfinite(cost):
                 return DIVERGED
             run.last_cost = cost
-            total += weight * cost
-            total_weight += weight
+            share = count if run.by_count else weight
+            total += share * cost
+            total_share += share
             first += count
             run.batch += 1
             if must_stop(watch):
@@ -520,7 +557,7 @@ cdef Status train(
                 run.batch -= 1
                 return DIVERGED
             memcpy(run.saved, plan.theta, plan.count * sizeof(real))
-        run.costs[run.done] = total / total_weight if total_weight > 0 else 0
+        run.costs[run.done] = total / total_share if total_share > 0 else 0
         run.seconds[run.done] = nnk.nnk_seconds() - begun
         if run.right is not NULL:
             run.right[run.done] = score.right
@@ -906,6 +943,7 @@ cdef class Engine:
         o.update = UPDATES[update]
         o.momentum, o.beta1, o.beta2 = numbers.get("momentum", 0), numbers.get("beta1", 0), numbers.get("beta2", 0)
         o.eps, o.weight_decay = numbers.get("eps", 0), numbers.get("weight_decay", 0)
+        o.raw_eps, o.l2_of_sum = numbers.get("raw_eps", False), numbers.get("l2_of_sum", 0)
         if self.dtheta is None:
             self.dtheta = aligned_zeros(self.plan.count, self.dtype)
         if self.s1 is None and update in ("momentum", "nesterov", "adam"):
@@ -945,11 +983,12 @@ cdef class Engine:
         self.theta[:] = self.saved
 
     def train(self, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last, costs, seconds,
-              right=None, squares=None):
+              right=None, squares=None, source=None, double loss_scale=1, bint by_count=False):
         """Epochs over (X, Y), one for each entry of `rates`; how it ended, as a dict.
 
         costs, seconds (and right, squares where the score is wanted) are vectors that the epochs are written to.
-        With `keep_last` θ is, after a failure, what it was after the last whole epoch.
+        With `keep_last` θ is, after a failure, what it was after the last whole epoch. With a numpy.random.RandomState
+        as `source` the examples are shuffled as its `shuffle` would, epoch by epoch going on from what `order` holds.
         """
         cdef Optimizer optimizer
         cdef Run run
@@ -968,6 +1007,11 @@ cdef class Engine:
         run.rates, run.epochs, run.batch_size, run.shuffle = &rates_[0], len(rates), size, shuffle
         run.epoch, run.step, run.t = self.epoch, self.step, self.t
         run.costs, run.seconds = &costs_[0], &seconds_[0]
+        run.loss_scale, run.by_count = loss_scale, by_count
+        lock = contextlib.nullcontext()
+        if source is not None:
+            run.source = <nnk.bitgen_t *>PyCapsule_GetPointer(source._bit_generator.capsule, "BitGenerator")
+            lock = source._bit_generator.lock
         run.right = NULL if right is None else &right_[0]
         run.squares = NULL if squares is None else &squares_[0, 0]
         run.last_cost = float("nan")
@@ -975,10 +1019,11 @@ cdef class Engine:
             self.saved[:] = self.theta
             run.saved = address(self.saved)
         cdef int64_t *order_at = NULL if order is None else &order_[0]
-        if self.plan.itemsize == 4:
-            status = _train[float](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
-        else:
-            status = _train[double](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
+        with lock:
+            if self.plan.itemsize == 4:
+                status = _train[float](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
+            else:
+                status = _train[double](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
         self.epoch, self.step, self.t = run.epoch, run.step, run.t
         if status != DONE and keep_last:
             self.theta[:] = self.saved
@@ -987,6 +1032,18 @@ cdef class Engine:
             raise error
         return {"status": "done" if status == DONE else "diverged", "done": run.done, "batch": run.batch,
                 "last_cost": run.last_cost}
+
+    def loss_gradient(self, X, Y, labels, w):
+        """Mean loss over X, and its gradient laid out as θ, which the next call writes over; without penalty or dropout."""
+        cdef Optimizer none
+        cdef WorkspaceHolder holder = self.training_workspace(training_width(&self.plan, X.shape[1]))
+        self.prepare(&none, "sgd", {}, False)
+        self.prepare_slots((X.shape[1] + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
+        if self.plan.itemsize == 4:
+            loss = _loss_gradient[float](self, &holder.space, X, Y, labels, w)
+        else:
+            loss = _loss_gradient[double](self, &holder.space, X, Y, labels, w)
+        return loss, self.dtheta
 
     def forward(self, X, bint training):
         """A[L] of X, whose activations are kept for `backward`."""
@@ -1063,6 +1120,21 @@ cdef Status _train(
         status = train(dtheta, &engine.plan, space, &data, optimizer, run, order, slots, &watch)
     space.watch = NULL
     return status
+
+
+cdef double _loss_gradient(
+    Engine engine, Workspace *space, const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels,
+    const real[::1] w,
+) except *:
+    cdef Data data = data_of(X, Y, labels, w)
+    cdef real *dtheta = <real *>address(engine.dtheta)
+    cdef real *slots = NULL if engine.slots is None else <real *>address(engine.slots)
+    cdef double loss
+    with nogil:
+        nnk_blas_single_thread()
+        loss = batch_gradient(dtheta, &engine.plan, space, &data, NULL, 0, data.m,
+                              weight_of(dtheta, &data, NULL, 0, data.m), False, 0, slots, NULL)
+    return loss
 
 
 cdef object _forward(Engine engine, const real[:, :] X_view, bint training):
