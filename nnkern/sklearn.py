@@ -1,4 +1,4 @@
-"""scikit-learn's MLPClassifier and MLPRegressor on nnkern: the same parameters, attributes and meaning, and more of them.
+"""scikit-learn's MLPClassifier and MLPRegressor on nnkern: the same parameters, attributes and meaning, and more.
 
 What is scikit-learn's convention stays here: examples are rows, names such as "logistic", the random draws (initial
 weights, shuffling, the validation split come from `random_state` exactly as there), its schedules and its rules for
@@ -21,6 +21,7 @@ from nnkern.optimizers import SGD, Adam, AdamW, Optimizer
 from nnkern.training import EPOCHS_AT_ONCE
 
 try:
+    import scipy.optimize
     from scipy.sparse import csr_matrix, issparse
     from sklearn import neural_network as theirs
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, is_classifier
@@ -139,7 +140,7 @@ class _Sparse(_Dense):
     def train(self, engine, rates, seconds, *, source, order, batch_size, **how):
         costs = []
         try:
-            for epoch, rate in enumerate(rates):
+            for epoch in range(len(rates)):
                 engine.save_theta()
                 begun, total, batches, last = time.perf_counter(), 0.0, 0, np.nan
                 if source is not None:
@@ -343,6 +344,24 @@ class _MLP(BaseEstimator):
         return self._fit(X, y, sample_weight, eval_set, incremental=False)
 
     def _fit(self, X, y, sample_weight, eval_set, incremental):
+        before = dict(vars(self))
+        try:
+            solve = self._prepare(X, y, sample_weight, eval_set, incremental)
+        except BaseException:
+            # whatever was wrong with the data, a model that was there is as it was
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        engine = self._network._engine
+        engine.enter_training()
+        try:
+            solve()
+        finally:
+            engine.leave_training()
+        return self
+
+    def _prepare(self, X, y, sample_weight, eval_set, incremental):
+        """Judges all that came and makes the network; returns the function that trains it."""
         hidden = self._hidden()
         first = not hasattr(self, "_network") or not (self.warm_start or incremental)
         dtype = (np.float64, np.float32) if first else self._network.dtype
@@ -364,15 +383,9 @@ class _MLP(BaseEstimator):
                 raise ValueError("eval_set must be (X, y) or (X, y, sample_weight)")
             X_val, y_val = self._validate(*eval_set[:2], dtype, reset=False)
             held_out = self._examples(X_val, y_val, *eval_set[2:])
-        self._network._engine.enter_training()
-        try:
-            if self.solver == "lbfgs":
-                self._fit_lbfgs(data)
-            else:
-                self._fit_stochastic(data, held_out, first, incremental)
-        finally:
-            self._network._engine.leave_training()
-        return self
+        if self.solver == "lbfgs":
+            return self._lbfgs(data)
+        return self._stochastic(data, held_out, first, incremental)
 
     def _validate(self, X, y, dtype, reset):
         X, y = validate_data(
@@ -427,7 +440,8 @@ class _MLP(BaseEstimator):
             )
         return data.take(rest), data.take(held)
 
-    def _fit_stochastic(self, data, held_out, first, incremental):
+    def _stochastic(self, data, held_out, first, incremental):
+        """The training by mini-batches, ready to run."""
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if first or not hasattr(self, "loss_curve_"):
@@ -435,30 +449,35 @@ class _MLP(BaseEstimator):
             self._no_improvement_count = 0
             self.best_loss_ = None if self.early_stopping else np.inf
             self.validation_scores_ = self.best_validation_score_ = self._best_theta = None
-        net, engine = self._network, self._network._engine
-        if not incremental or net.optimizer is None:
-            engine.fresh_state()
-            net.optimizer = self._new_optimizer()
-        net._state_of = net.optimizer.update
+        net = self._network
         if self.early_stopping and held_out is None:
             data, held_out = self._split(data)
         if held_out is not None and self.validation_scores_ is None:
             self.validation_scores_, self.validation_loss_curve_, self.best_validation_score_ = [], [], -np.inf
-            self._best_theta = engine.theta.copy() if self.early_stopping else None
+            self._best_theta = net._engine.theta.copy() if self.early_stopping else None
         size = min(200, data.m) if self.batch_size == "auto" else self.batch_size
         if size > data.m:
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=4
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=5
             )
             size = data.m
-        _Epochs(self, data, held_out, size).run(1 if incremental else self.max_iter, incremental)
-        if self.early_stopping:
-            engine.theta[:] = self._best_theta
+        kept = net.optimizer if incremental else None
+        epochs = _Epochs(self, data, held_out, size, kept or self._new_optimizer())
 
-    def _fit_lbfgs(self, data):
-        """Minimises over all examples with scipy's L-BFGS-B, in float64; dropout, callbacks and the like play no part."""
-        import scipy.optimize
+        def solve():
+            if kept is None:
+                net._engine.fresh_state()
+            epochs.run(1 if incremental else self.max_iter, incremental)
+            if self.early_stopping:
+                net._engine.theta[:] = self._best_theta
 
+        return solve
+
+    def _lbfgs(self, data):
+        """The minimisation over all examples with scipy's L-BFGS-B, in float64, ready to run.
+
+        Dropout, which would make the loss another one each time, is refused; callbacks and validation play no part.
+        """
         if any(layer.dropout for layer in self._network.layers):
             raise ValueError("dropout needs a stochastic solver: 'lbfgs' must see the same loss each time")
         net = Network(self._network.layers, self._network.loss, dtype="float64")
@@ -493,22 +512,25 @@ class _MLP(BaseEstimator):
             show.n += 1
             print(f"Iteration {show.n}, loss = {intermediate_result.fun:.8f}")
 
-        show.n = 0
-        result = scipy.optimize.minimize(
-            J,
-            engine.theta[entries],
-            method="L-BFGS-B",
-            jac=True,
-            callback=show if self.verbose else None,
-            options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
-        )
-        if not np.isfinite(result.x).all():
-            raise SolverDivergenceError(0, 0, np.nan)
-        self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
-        engine.theta[entries] = result.x
-        self._network.set_parameters(net.parameters)
-        penalty = penalty_of(result.x)[0]
-        self.loss_ = float((result.fun - penalty) * self._loss_scale() + penalty)
+        def solve():
+            show.n = 0
+            result = scipy.optimize.minimize(
+                J,
+                engine.theta[entries],
+                method="L-BFGS-B",
+                jac=True,
+                callback=show if self.verbose else None,
+                options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
+            )
+            if not np.isfinite(result.x).all() or not np.isfinite(result.fun):
+                raise SolverDivergenceError(result.nit, 0, np.nan)
+            self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
+            engine.theta[entries] = result.x
+            self._network.set_parameters(net.parameters)
+            penalty = penalty_of(result.x)[0]
+            self.loss_ = float((result.fun - penalty) * self._loss_scale() + penalty)
+
+        return solve
 
     # ---- prediction
 
@@ -528,13 +550,13 @@ class _MLP(BaseEstimator):
 class _Epochs:
     """The epochs of one fit with a stochastic solver, and what is kept of them and decided between them."""
 
-    def __init__(self, mlp, data, held_out, batch_size):
+    def __init__(self, mlp, data, held_out, batch_size, optimizer):
         self.mlp, self.data, self.held_out, self.batch_size = mlp, data, held_out, batch_size
-        self.net, self.engine = mlp._network, mlp._network._engine
+        self.net, self.engine, self.optimizer = mlp._network, mlp._network._engine, optimizer
         self.source = mlp._random_state if mlp.shuffle else None
         self.order = np.arange(data.m) if mlp.shuffle else None
         self.numbers = {
-            **self.net.optimizer.numbers,
+            **optimizer.numbers,
             "l2_of_sum": mlp.alpha,
             "raw_eps": mlp.solver in ("adam", "adamw"),
         }
@@ -552,6 +574,7 @@ class _Epochs:
 
     def run(self, max_iter, incremental):
         mlp = self.mlp
+        self.net._use_optimizer(self.optimizer)
         shown = None
         if mlp.progress:
             shown = progress.Progress(max_iter, "accuracy" if is_classifier(mlp) else "r2")
@@ -573,7 +596,7 @@ class _Epochs:
                     source=self.source,
                     order=self.order,
                     batch_size=self.batch_size,
-                    update=self.net.optimizer.update,
+                    update=self.optimizer.update,
                     numbers=self.numbers,
                     loss_scale=mlp._loss_scale(),
                 )
@@ -603,7 +626,7 @@ class _Epochs:
 
     def _rates(self, count):
         """The learning rates of the next epochs."""
-        optimizer = self.net.optimizer
+        optimizer = self.optimizer
         if callable(optimizer.learning_rate):
             return np.array([optimizer.rate(self.net._epochs_done + i) for i in range(count)])
         rates = np.full(count, optimizer.learning_rate)
@@ -635,8 +658,8 @@ class _Epochs:
                 bad = bad + 1 if cost > best - tol else 0
                 best = min(best, cost)
             mlp.best_loss_, mlp._no_improvement_count = best, bad
-        if self._scheduled("invscaling") and not callable(self.net.optimizer.learning_rate):
-            self.net.optimizer.learning_rate = self._inverse_scaling(mlp.t_)
+        if self._scheduled("invscaling") and not callable(self.optimizer.learning_rate):
+            self.optimizer.learning_rate = self._inverse_scaling(mlp.t_)
 
     def _look(self, rates, seconds, shown):
         """What happens after an epoch where somebody looks on."""
@@ -680,8 +703,8 @@ class _Epochs:
         return cost, right / total if classifier else r2(squares, self.spread)
 
     def _is_over(self):
-        """Whether a callback or the lack of improvement ends the training; "adaptive" lowers its learning rate first."""
-        mlp, optimizer = self.mlp, self.net.optimizer
+        """Whether a callback or a lack of improvement ends the training; "adaptive" lowers its learning rate first."""
+        mlp, optimizer = self.mlp, self.optimizer
         # each is called, also after one has asked for the end
         asked = [callback.on_epoch_end(self.net, mlp.n_iter_ - 1, self.history) for callback in self.callbacks]
         if any(asked):
@@ -694,17 +717,13 @@ class _Epochs:
             optimizer.learning_rate /= _ADAPTIVE_DIVISOR
             mlp._no_improvement_count = 0
         if mlp.verbose:
-            what = "Validation score" if mlp.early_stopping else "Training loss"
-            then = "Stopping."
-            if adaptive:
-                then = (
-                    "Learning rate too small. Stopping."
-                    if over
-                    else f"Setting learning rate to {optimizer.learning_rate:f}"
-                )
-            print(
-                f"{what} did not improve more than tol={mlp.tol:f} for {mlp.n_iter_no_change} consecutive epochs. {then}"
-            )
+            what, then = "Validation score" if mlp.early_stopping else "Training loss", "Stopping."
+            if adaptive and over:
+                then = "Learning rate too small. Stopping."
+            elif adaptive:
+                then = f"Setting learning rate to {optimizer.learning_rate:f}"
+            epochs = f"{mlp.n_iter_no_change} consecutive epochs"
+            print(f"{what} did not improve more than tol={mlp.tol:f} for {epochs}. {then}")
         return over
 
 
@@ -740,8 +759,8 @@ class MLPClassifier(ClassifierMixin, _MLP):
     batch_size : int or "auto", default="auto"
         "auto": min(200, n_samples).
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        "sgd"'s schedule: learning_rate_init; learning_rate_init / (1 + samples seen)^power_t; or a fifth of it each time
-        that n_iter_no_change epochs went by without improvement.
+        "sgd"'s schedule: learning_rate_init; learning_rate_init / (1 + samples seen)^power_t; or a fifth of it each
+        time that n_iter_no_change epochs went by without improvement.
     learning_rate_init : float, default=1e-3
     power_t : float, default=0.5
     max_iter : int, default=200
@@ -915,7 +934,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     def _right(self, A, Y, w):
         """Σ w of the samples predicted rightly, from (n_outputs, n_samples)."""
-        right = self._labels_of(A.T).T == (Y.argmax(axis=0) if len(self.classes_) > 2 and not self._multilabel else Y)
+        if len(self.classes_) > 2 and not self._multilabel:
+            Y = Y.argmax(axis=0)
+        right = Y == self._labels_of(A.T).T
         right = right.reshape(-1, A.shape[1]).all(axis=0)
         return right.sum() if w is None else w[right].sum()
 
@@ -1001,17 +1022,14 @@ class MLPRegressor(RegressorMixin, _MLP):
         "squared_error", "poisson", or any other loss for numbers of `nnkern.losses`.
     hidden_layer_sizes : array-like of int, default=(100,)
         Units of each hidden layer; empty: linear regression.
-    activation, solver, alpha, batch_size, learning_rate, learning_rate_init, power_t, max_iter, shuffle, random_state, \
-tol, verbose, warm_start, momentum, nesterovs_momentum, early_stopping, validation_fraction, beta_1, beta_2, epsilon, \
-n_iter_no_change, max_fun, weight_decay, dropout, callbacks, progress, threads
+    solver, alpha, and all the others
         As `MLPClassifier`'s.
 
     Attributes
     ----------
     loss_, best_loss_, loss_curve_ : float, float or None, list
         Mean over an epoch's batches, penalty included; squared errors are averaged over the outputs, halved.
-    coefs_, intercepts_, validation_scores_, validation_loss_curve_, best_validation_score_, n_iter_, t_, n_features_in_, \
-n_layers_, n_outputs_, out_activation_, feature_names_in_, network_
+    coefs_, validation_scores_, and all the others
         As `MLPClassifier`'s; the score is R².
 
     Examples

@@ -1034,7 +1034,7 @@ cdef class Engine:
                 "last_cost": run.last_cost}
 
     def loss_gradient(self, X, Y, labels, w):
-        """Mean loss over X, and its gradient laid out as θ, which the next call writes over; without penalty or dropout."""
+        """Mean loss over X, and its gradient laid out as θ (the next call writes over it); no penalty, no dropout."""
         cdef Optimizer none
         cdef WorkspaceHolder holder = self.training_workspace(training_width(&self.plan, X.shape[1]))
         self.prepare(&none, "sgd", {}, False)
