@@ -270,7 +270,8 @@ class _MLP(BaseEstimator):
         The bound is √(factor / (n_prev + n)); the output layer's factor is that of the activation before it.
         """
         coefs, intercepts = [], []
-        last = activations[-1] if activations else _OUR_ACTIVATION.get(str(self.activation))
+        alone = self.activation if isinstance(self.activation, str) else None
+        last = activations[-1] if activations else _OUR_ACTIVATION.get(alone, alone)
         for n_prev, n, activation in zip(units[:-1], units[1:], [*activations, last], strict=True):
             bound = np.sqrt((2.0 if activation == "sigmoid" else 6.0) / (n_prev + n))
             coefs.append(self._random_state.uniform(-bound, bound, (n_prev, n)))
@@ -580,7 +581,7 @@ class _Epochs:
             shown = progress.Progress(max_iter, "accuracy" if is_classifier(mlp) else "r2")
         one_by_one = self.held_out is not None or self.callbacks or shown is not None or mlp.verbose
         for callback in self.callbacks:
-            _call(callback, "on_fit_begin", self.net)
+            callbacks.call(callback, "on_fit_begin", self.net)
         mlp.n_iter_ = 0
         seconds = np.empty(EPOCHS_AT_ONCE)
         try:
@@ -619,7 +620,7 @@ class _Epochs:
                         stacklevel=5,
                     )
             for callback in self.callbacks:
-                _call(callback, "on_fit_end", self.net, self.history)
+                callbacks.call(callback, "on_fit_end", self.net, self.history)
         finally:
             if shown is not None:
                 shown.close()
@@ -727,13 +728,6 @@ class _Epochs:
         return over
 
 
-def _call(callback, method, *arguments):
-    """Calls a method that an object with on_epoch_end alone may lack."""
-    function = getattr(callback, method, None)
-    if function is not None:
-        function(*arguments)
-
-
 def _keep(estimator, arguments):
     """Puts a constructor's arguments on the estimator, as they came."""
     for name, value in arguments.items():
@@ -790,7 +784,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
     loss : str, default="log_loss"
         Not in scikit-learn, as all that follow: a loss of `nnkern.losses` in place of the cross-entropy.
     class_weight : dict, list of dict, "balanced" or None, default=None
-        Weight of each class; multiplied by the sample weights.
+        Weight of each class; the sample weights are multiplied by it, those of held-out samples too.
     weight_decay : float, default=0.01
         Of "adamw".
     dropout : float or list of float, default=0

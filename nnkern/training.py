@@ -154,7 +154,7 @@ class Training:
                 net._forget_state()
             net._use_optimizer(self.optimizer)
             for callback in self.callbacks:
-                _call(callback, "on_fit_begin", net)
+                callbacks.call(callback, "on_fit_begin", net)
             at_once = 1 if one_by_one or self.callbacks or held_out is not None else EPOCHS_AT_ONCE
             done = 0
             while done < self.epochs:
@@ -172,7 +172,7 @@ class Training:
                 if any(asked):
                     break
             for callback in self.callbacks:
-                _call(callback, "on_fit_end", net, self.history)
+                callbacks.call(callback, "on_fit_end", net, self.history)
         finally:
             engine.leave_training()
             if shown is not None:
@@ -225,13 +225,6 @@ class Training:
             )
 
         return take(np.sort(order[held:])), take(np.sort(order[:held]))
-
-
-def _call(callback, method, *arguments):
-    """Calls a method that an object with on_epoch_end alone may lack."""
-    function = getattr(callback, method, None)
-    if function is not None:
-        function(*arguments)
 
 
 def _as_batch(batch, number):

@@ -23,8 +23,6 @@ from nnkern._kernels cimport (
 )
 from blas cimport nnk_blas_single_thread
 
-import contextlib
-
 import numpy as np
 
 cdef enum:
@@ -511,6 +509,7 @@ cdef Status train(
     cdef double cost, penalty, weight, share, total, total_share, begun
     cdef Score score
     cdef Score *score_at = NULL
+    cdef bint shuffled
     cdef double frozen = frozen_penalty(dtheta, plan)
     nnk_blas_single_thread()
     while run.done < run.epochs:
@@ -520,7 +519,10 @@ cdef Status train(
             if run.source is NULL:
                 nnk.nnk_shuffle(order, m, plan.key, run.epoch)
             else:
-                shuffle_from(run.source, order, m)
+                with gil:
+                    shuffled = (<Engine>watch.owner).shuffled(run.source, order, m)
+                if not shuffled:
+                    return INTERRUPTED
         if run.right is not NULL:
             score.right = 0
             score.squares = NULL if run.squares is NULL else run.squares + run.done * plan.n_y
@@ -804,6 +806,7 @@ cdef class Engine:
     cdef object retained_X
     cdef bint retained_training
     cdef object pending                     # what a signal handler raised
+    cdef object source                      # numpy's generator that shuffles the present training
     cdef object training_thread
     cdef Py_ssize_t readers
 
@@ -853,6 +856,17 @@ cdef class Engine:
             self.pending = error
             return True
         return False
+
+    cdef bint shuffled(self, nnk.bitgen_t *source, int64_t *order, Py_ssize_t m) noexcept:
+        """Shuffles by numpy's generator, which other threads may draw from too; False where the wait was interrupted."""
+        try:
+            with self.source.lock:
+                with nogil:
+                    shuffle_from(source, order, m)
+        except BaseException as error:
+            self.pending = error
+            return False
+        return True
 
     @property
     def n_x(self):
@@ -1008,10 +1022,9 @@ cdef class Engine:
         run.epoch, run.step, run.t = self.epoch, self.step, self.t
         run.costs, run.seconds = &costs_[0], &seconds_[0]
         run.loss_scale, run.by_count = loss_scale, by_count
-        lock = contextlib.nullcontext()
         if source is not None:
-            run.source = <nnk.bitgen_t *>PyCapsule_GetPointer(source._bit_generator.capsule, "BitGenerator")
-            lock = source._bit_generator.lock
+            self.source = source._bit_generator
+            run.source = <nnk.bitgen_t *>PyCapsule_GetPointer(self.source.capsule, "BitGenerator")
         run.right = NULL if right is None else &right_[0]
         run.squares = NULL if squares is None else &squares_[0, 0]
         run.last_cost = float("nan")
@@ -1019,11 +1032,10 @@ cdef class Engine:
             self.saved[:] = self.theta
             run.saved = address(self.saved)
         cdef int64_t *order_at = NULL if order is None else &order_[0]
-        with lock:
-            if self.plan.itemsize == 4:
-                status = _train[float](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
-            else:
-                status = _train[double](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
+        if self.plan.itemsize == 4:
+            status = _train[float](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
+        else:
+            status = _train[double](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at)
         self.epoch, self.step, self.t = run.epoch, run.step, run.t
         if status != DONE and keep_last:
             self.theta[:] = self.saved
