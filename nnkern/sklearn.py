@@ -13,7 +13,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from nnkern import _kernels, callbacks, progress, validation
+from nnkern import _engine, _kernels, callbacks, progress, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.losses import LOSSES, r2, spread
 from nnkern.network import Dense, Network
@@ -116,7 +116,7 @@ class _Dense:
         done = result["done"]
         if result["status"] == "diverged":
             return costs[:done].tolist(), (result["batch"], result["last_cost"])
-        return costs.tolist(), None
+        return costs[:done].tolist(), None
 
 
 class _Sparse(_Dense):
@@ -137,7 +137,7 @@ class _Sparse(_Dense):
         for picked in self._slices(1):
             yield self._dense(picked)
 
-    def train(self, engine, rates, seconds, *, source, order, batch_size, **how):
+    def train(self, engine, rates, seconds, *, source, order, batch_size, patience, **how):
         costs = []
         try:
             for epoch in range(len(rates)):
@@ -171,6 +171,8 @@ class _Sparse(_Dense):
                     return costs, (batches - 1, last)
                 seconds[epoch] = time.perf_counter() - begun
                 costs.append(float(total / self.m))
+                if patience is not None and patience.note(costs[-1]):
+                    break
         except KeyboardInterrupt as stop:
             engine.restore_theta()
             return costs, stop
@@ -448,7 +450,7 @@ class _MLP(BaseEstimator):
         if first or not hasattr(self, "loss_curve_"):
             self.loss_curve_ = []
             self._no_improvement_count = 0
-            self.best_loss_ = None if self.early_stopping else np.inf
+            self.best_loss_ = None
             self.validation_scores_ = self.best_validation_score_ = self._best_theta = None
         net = self._network
         if self.early_stopping and held_out is None:
@@ -456,6 +458,8 @@ class _MLP(BaseEstimator):
         if held_out is not None and self.validation_scores_ is None:
             self.validation_scores_, self.validation_loss_curve_, self.best_validation_score_ = [], [], -np.inf
             self._best_theta = net._engine.theta.copy() if self.early_stopping else None
+        if self.best_loss_ is None and not self.early_stopping:
+            self.best_loss_ = np.inf
         size = min(200, data.m) if self.batch_size == "auto" else self.batch_size
         if size > data.m:
             warnings.warn(
@@ -561,6 +565,8 @@ class _Epochs:
             "l2_of_sum": mlp.alpha,
             "raw_eps": mlp.solver in ("adam", "adamw"),
         }
+        # with early stopping the score on held-out samples is what counts
+        self.patience = None if mlp.early_stopping else self._patience()
         self.callbacks = callbacks.get(mlp.callbacks)
         # of this fit, as callbacks and the progress bar see it
         self.history = {"cost": [], "learning_rate": [], "seconds": []}
@@ -586,9 +592,7 @@ class _Epochs:
         seconds = np.empty(EPOCHS_AT_ONCE)
         try:
             while mlp.n_iter_ < max_iter:
-                # so many epochs can't be followed by a stop before the last of them
-                patience = max(1, mlp.n_iter_no_change + 1 - mlp._no_improvement_count)
-                count = 1 if one_by_one else min(max_iter - mlp.n_iter_, patience, EPOCHS_AT_ONCE)
+                count = 1 if one_by_one else min(max_iter - mlp.n_iter_, EPOCHS_AT_ONCE)
                 rates = self._rates(count)
                 costs, failure = self.data.train(
                     self.engine,
@@ -600,6 +604,7 @@ class _Epochs:
                     update=self.optimizer.update,
                     numbers=self.numbers,
                     loss_scale=mlp._loss_scale(),
+                    patience=self.patience,
                 )
                 self._note(costs)
                 if one_by_one and costs:
@@ -624,6 +629,12 @@ class _Epochs:
         finally:
             if shown is not None:
                 shown.close()
+
+    def _patience(self):
+        mlp = self.mlp
+        return _engine.Patience(
+            mlp.best_loss_, mlp.tol, mlp._no_improvement_count, int(min(mlp.n_iter_no_change, np.iinfo(np.intp).max))
+        )
 
     def _rates(self, count):
         """The learning rates of the next epochs."""
@@ -653,12 +664,8 @@ class _Epochs:
         mlp.n_iter_ += len(costs)
         mlp.t_ += len(costs) * self.data.m
         self.net._epochs_done += len(costs)
-        if not mlp.early_stopping:
-            best, tol, bad = mlp.best_loss_, mlp.tol, mlp._no_improvement_count
-            for cost in costs:
-                bad = bad + 1 if cost > best - tol else 0
-                best = min(best, cost)
-            mlp.best_loss_, mlp._no_improvement_count = best, bad
+        if self.patience is not None:
+            mlp.best_loss_, mlp._no_improvement_count = self.patience.best, self.patience.bad
         if self._scheduled("invscaling") and not callable(self.optimizer.learning_rate):
             self.optimizer.learning_rate = self._inverse_scaling(mlp.t_)
 
@@ -717,6 +724,7 @@ class _Epochs:
         if not over:
             optimizer.learning_rate /= _ADAPTIVE_DIVISOR
             mlp._no_improvement_count = 0
+            self.patience = self.patience and self._patience()
         if mlp.verbose:
             what, then = "Validation score" if mlp.early_stopping else "Training loss", "Stopping."
             if adaptive and over:

@@ -465,22 +465,34 @@ cdef double penalty_of(real *like, const Layer *layer, const real *W) noexcept n
 cdef void shuffle_from(nnk.bitgen_t *source, int64_t *order, Py_ssize_t m) noexcept nogil:
     """What numpy.random.RandomState.shuffle does with `order`, from the same draws.
 
-    Fisher and Yates from the last entry on; a draw keeps the bits that i needs until it isn't above i.
+    Fisher and Yates from the last entry on; a draw is refused where the bits that i needs are above i. Which ones are
+    can't be foretold, so there is no branch on it: an entry then changes places with itself, and i stays.
     """
-    cdef uint64_t mask = 1, i, j
+    cdef uint64_t i = <uint64_t>m - 1, mask = 1, drawn, j
     cdef int64_t taken
-    while mask < <uint64_t>m:
+    while mask < i:
         mask = 2 * mask + 1
-    for i in range(<uint64_t>m - 1, 0, -1):
+    while i > 0:
         while mask >> 1 >= i:
             mask >>= 1
-        while True:
-            j = (source.next_uint32(source.state) if mask >> 32 == 0 else source.next_uint64(source.state)) & mask
-            if j <= i:
-                break
+        drawn = (source.next_uint32(source.state) if mask >> 32 == 0 else source.next_uint64(source.state)) & mask
+        j = drawn if drawn <= i else i
         taken = order[i]
         order[i] = order[j]
         order[j] = taken
+        i -= drawn <= i
+
+
+cdef struct Waiting:
+    double best, tol                # the lowest cost so far, and by how much a cost must be below it
+    Py_ssize_t bad, most            # epochs in a row that weren't, and after how many of these it has been enough
+
+
+cdef bint enough(Waiting *waiting, double cost) noexcept nogil:
+    """Whether, with an epoch of this cost, there have been more than `most` epochs without improvement."""
+    waiting.bad = waiting.bad + 1 if cost > waiting.best - waiting.tol else 0
+    waiting.best = min(waiting.best, cost)
+    return waiting.bad > waiting.most
 
 
 cdef struct Run:
@@ -489,6 +501,7 @@ cdef struct Run:
     bint shuffle
     nnk.bitgen_t *source            # numpy's generator that shuffles, or NULL: the engine's own does
     double loss_scale               # what the reported cost counts the loss by
+    Waiting *waiting                # for an improvement, or NULL: all epochs are gone through
     bint by_count                   # an epoch's cost is the mean over batches by number of examples, not by weight
     uint64_t epoch, step, t         # counted on: the epochs and steps of the network's life, the steps of the optimizer
     double *costs                   # out: one an epoch
@@ -565,6 +578,8 @@ cdef Status train(
             run.right[run.done] = score.right
         run.done += 1
         run.epoch += 1
+        if run.waiting is not NULL and enough(run.waiting, run.costs[run.done - 1]):
+            break
     return DONE
 
 
@@ -791,6 +806,26 @@ def aligned_zeros(Py_ssize_t count, dtype):
     return vector
 
 
+cdef class Patience:
+    """Counts epochs without improvement: by more than `tol` below the `best` cost so far; `most` in a row are borne."""
+    cdef Waiting waiting
+
+    def __cinit__(self, double best, double tol, Py_ssize_t bad, Py_ssize_t most):
+        self.waiting = Waiting(best, tol, bad, most)
+
+    def note(self, double cost):
+        """Counts an epoch; whether it has been enough."""
+        return enough(&self.waiting, cost)
+
+    @property
+    def best(self):
+        return self.waiting.best
+
+    @property
+    def bad(self):
+        return self.waiting.bad
+
+
 cdef class Engine:
     """One network's parameters and everything that is done to them in native code.
 
@@ -997,12 +1032,14 @@ cdef class Engine:
         self.theta[:] = self.saved
 
     def train(self, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last, costs, seconds,
-              right=None, squares=None, source=None, double loss_scale=1, bint by_count=False):
+              right=None, squares=None, source=None, double loss_scale=1, bint by_count=False,
+              Patience patience=None):
         """Epochs over (X, Y), one for each entry of `rates`; how it ended, as a dict.
 
         costs, seconds (and right, squares where the score is wanted) are vectors that the epochs are written to.
         With `keep_last` θ is, after a failure, what it was after the last whole epoch. With a numpy.random.RandomState
         as `source` the examples are shuffled as its `shuffle` would, epoch by epoch going on from what `order` holds.
+        With `patience` the training ends where that does.
         """
         cdef Optimizer optimizer
         cdef Run run
@@ -1022,6 +1059,7 @@ cdef class Engine:
         run.epoch, run.step, run.t = self.epoch, self.step, self.t
         run.costs, run.seconds = &costs_[0], &seconds_[0]
         run.loss_scale, run.by_count = loss_scale, by_count
+        run.waiting = NULL if patience is None else &patience.waiting
         if source is not None:
             self.source = source._bit_generator
             run.source = <nnk.bitgen_t *>PyCapsule_GetPointer(self.source.capsule, "BitGenerator")
