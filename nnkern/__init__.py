@@ -3,6 +3,7 @@
 Layers of the package, each knowing only those below it:
 
     cli           the command `nnkern`, over data, which reads files
+    sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention
     network       Dense and Network: configuration, fit, predict, evaluate, forward, backward
     losses, optimizers, initializers, schedules, callbacks, progress, io
     validation    the only place where what a user hands in is judged

@@ -411,6 +411,8 @@ class _MLP(BaseEstimator):
         if sample_weight is not None:
             w = _check_sample_weight(sample_weight, X, dtype=X.dtype)
         w = self._with_class_weight(y, w)
+        if w is not None and not w.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
         Y, labels = self._targets(y, X.dtype)
         return (_Sparse if issparse(X) else _Dense)(X, Y, labels, w if w is None else w.astype(X.dtype, copy=False))
 

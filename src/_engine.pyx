@@ -893,7 +893,7 @@ cdef class Engine:
         return False
 
     cdef bint shuffled(self, nnk.bitgen_t *source, int64_t *order, Py_ssize_t m) noexcept:
-        """Shuffles by numpy's generator, which other threads may draw from too; False where the wait was interrupted."""
+        """Shuffles by numpy's generator, which other threads may draw from too; False where waiting was interrupted."""
         try:
             with self.source.lock:
                 with nogil:
