@@ -139,9 +139,9 @@ class _Sparse(_Dense):
 
     def train(self, engine, rates, seconds, *, source, order, batch_size, patience, **how):
         costs = []
+        engine.save_theta()
         try:
             for epoch in range(len(rates)):
-                engine.save_theta()
                 begun, total, batches, last = time.perf_counter(), 0.0, 0, np.nan
                 if source is not None:
                     source.shuffle(order)
@@ -169,12 +169,15 @@ class _Sparse(_Dense):
                 if _kernels.first_nonfinite(engine.theta) is not None:
                     engine.restore_theta()
                     return costs, (batches - 1, last)
+                engine.save_theta()
                 seconds[epoch] = time.perf_counter() - begun
                 costs.append(float(total / self.m))
                 if patience is not None and patience.note(costs[-1]):
                     break
-        except KeyboardInterrupt as stop:
+        except BaseException as stop:
             engine.restore_theta()
+            if not isinstance(stop, KeyboardInterrupt):
+                raise
             return costs, stop
         return costs, None
 
