@@ -348,8 +348,9 @@ def test_lbfgs_with_weights_sparse_and_float32(kind):
 def test_float32_is_kept():
     X, y, kind = load("digits")
     X = X.astype(np.float32)
-    # 27 steps of 1e-3 (ten times that with the momentum) along gradients of order 1, each right to 200 u = 1.2e-5, beside
-    # entries of 0.2: 27 × 1e-2 × 1.2e-5 / 0.2. Not with Adam, which divides noise by noise where a feature is constant.
+    # 27 steps of 1e-3 (ten times that with the momentum) along gradients of order 1, each right to 200 u = 1.2e-5,
+    # beside entries of 0.2: 27 × 1e-2 × 1.2e-5 / 0.2. Not with Adam, which divides noise by noise where a feature is
+    # constant.
     mine, peer = fit_both(kind, X, y, tolerance=2e-5, max_iter=3, solver="sgd")
     assert {a.dtype for a in mine.coefs_ + mine.intercepts_} == {np.dtype("float32")}
     assert mine.predict_proba(X).dtype == mine.predict_log_proba(X).dtype == np.float32
@@ -651,6 +652,13 @@ def test_copies_are_independent():
 
 
 # ---- bad inputs, and what may happen
+
+
+def test_without_scikit_learn_the_import_says_what_to_install():
+    code = "import sys; sys.modules['sklearn'] = None; import nnkern.sklearn"
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    assert "ImportError: nnkern.sklearn needs scikit-learn" in done.stderr
+    assert 'pip install "nnkern[sklearn]"' in done.stderr
 
 
 @pytest.mark.parametrize(
