@@ -13,9 +13,9 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from nnkern import _engine, _kernels, callbacks, progress, validation
+from nnkern import _engine, _kernels, callbacks, losses, progress, validation
 from nnkern.exceptions import DivergenceError
-from nnkern.losses import LOSSES, r2, spread
+from nnkern.losses import LOSSES, Loss, r2, spread
 from nnkern.network import Dense, Network
 from nnkern.optimizers import SGD, Adam, AdamW, Optimizer
 from nnkern.training import EPOCHS_AT_ONCE
@@ -23,6 +23,7 @@ from nnkern.training import EPOCHS_AT_ONCE
 try:
     import scipy.optimize
     from scipy.sparse import csr_matrix, issparse
+    from scipy.special import xlogy
     from sklearn import neural_network as theirs
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, is_classifier
     from sklearn.exceptions import ConvergenceWarning
@@ -423,6 +424,10 @@ class _MLP(BaseEstimator):
         """scikit-learn averages squared errors over the outputs, where the loss is their sum."""
         return 1 / self._network.n_y if self._network.loss == "squared_error" else 1
 
+    def _constants(self, Y):
+        """(m,), what scikit-learn counts beyond our loss: y log y - y, for poisson; None for the others."""
+        return (xlogy(Y, Y) - Y).sum(axis=0, dtype=np.float64) if self._network.loss == "poisson" else None
+
     def _new_optimizer(self):
         if isinstance(self.solver, Optimizer):
             return copy.copy(self.solver)
@@ -462,7 +467,8 @@ class _MLP(BaseEstimator):
             data, held_out = self._split(data)
         if held_out is not None and self.validation_scores_ is None:
             self.validation_scores_, self.validation_loss_curve_, self.best_validation_score_ = [], [], -np.inf
-            self._best_theta = net._engine.theta.copy() if self.early_stopping else None
+        if self.early_stopping and self._best_theta is None:
+            self._best_theta = net._engine.theta.copy()
         if self.best_loss_ is None and not self.early_stopping:
             self.best_loss_ = np.inf
         size = min(200, data.m) if self.batch_size == "auto" else self.batch_size
@@ -539,6 +545,8 @@ class _MLP(BaseEstimator):
             self._network.set_parameters(net.parameters)
             penalty = penalty_of(result.x)[0]
             self.loss_ = float((result.fun - penalty) * self._loss_scale() + penalty)
+            if (constants := self._constants(data.Y)) is not None:
+                self.loss_ += float(np.average(constants, weights=data.w))
 
         return solve
 
@@ -570,6 +578,7 @@ class _Epochs:
             "l2_of_sum": mlp.alpha,
             "raw_eps": mlp.solver in ("adam", "adamw"),
         }
+        self.constants = mlp._constants(data.Y)
         # with early stopping the score on held-out samples is what counts
         self.patience = None if mlp.early_stopping else self._patience()
         self.callbacks = callbacks.get(mlp.callbacks)
@@ -591,6 +600,7 @@ class _Epochs:
         if mlp.progress:
             shown = progress.Progress(max_iter, "accuracy" if is_classifier(mlp) else "r2")
         one_by_one = self.held_out is not None or self.callbacks or shown is not None or mlp.verbose
+        one_by_one = one_by_one or self.constants is not None
         for callback in self.callbacks:
             callbacks.call(callback, "on_fit_begin", self.net)
         mlp.n_iter_ = 0
@@ -609,7 +619,7 @@ class _Epochs:
                     update=self.optimizer.update,
                     numbers=self.numbers,
                     loss_scale=mlp._loss_scale(),
-                    patience=self.patience,
+                    patience=self.patience if self.constants is None else None,
                 )
                 self._note(costs)
                 if one_by_one and costs:
@@ -664,6 +674,10 @@ class _Epochs:
         mlp = self.mlp
         if not costs:
             return
+        if self.constants is not None:
+            costs = [costs[0] + self._mean_constant()]
+            if self.patience is not None:
+                self.patience.note(costs[0])
         mlp.loss_ = costs[-1]
         mlp.loss_curve_ += costs
         mlp.n_iter_ += len(costs)
@@ -673,6 +687,17 @@ class _Epochs:
             mlp.best_loss_, mlp._no_improvement_count = self.patience.best, self.patience.bad
         if self._scheduled("invscaling") and not callable(self.optimizer.learning_rate):
             self.optimizer.learning_rate = self._inverse_scaling(mlp.t_)
+
+    def _mean_constant(self):
+        """Over the batches of the last epoch, as its cost is: by weight within a batch, by number among them."""
+        if self.data.w is None:
+            return float(self.constants.mean())
+        order = slice(None) if self.order is None else self.order
+        c, w = self.constants[order], self.data.w[order].astype(np.float64)
+        firsts = np.arange(0, self.data.m, self.batch_size)
+        total = np.add.reduceat(w, firsts)
+        means = np.divide(np.add.reduceat(c * w, firsts), total, out=np.zeros(len(firsts)), where=total > 0)
+        return float(np.average(means, weights=np.diff(firsts, append=self.data.m)))
 
     def _look(self, rates, seconds, shown):
         """What happens after an epoch where somebody looks on."""
@@ -713,6 +738,8 @@ class _Epochs:
             right += part_right
             squares += 0 if part_squares is None else part_squares
         cost = cost / total * self.mlp._loss_scale() if total else 0.0
+        if (constants := self.mlp._constants(self.held_out.Y)) is not None:
+            cost += float(np.average(constants, weights=self.held_out.w))
         return cost, right / total if classifier else r2(squares, self.spread)
 
     def _is_over(self):
@@ -835,7 +862,11 @@ class MLPClassifier(ClassifierMixin, _MLP):
 
     _parameter_constraints = {  # noqa: RUF012
         **_MLP._parameter_constraints,
-        "loss": [StrOptions({"log_loss", *(name for name, loss in LOSSES.items() if loss.output is None)})],
+        "loss": [
+            StrOptions({"log_loss", *(name for name, loss in LOSSES.items() if loss.output is None)}),
+            Loss,
+            callable,
+        ],
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
 
@@ -922,7 +953,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
             self._check_known(np.unique(y))
         if len(self.classes_) <= 2:
             return codes.astype(dtype).reshape(1, -1), None
-        if self.loss == "log_loss":
+        if self._network.loss == "cross_entropy":
             return None, codes
         return (codes == np.arange(len(self.classes_)).reshape(-1, 1)).astype(dtype), None
 
@@ -1051,7 +1082,7 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     _parameter_constraints = {  # noqa: RUF012
         **_MLP._parameter_constraints,
-        "loss": [StrOptions({name for name, loss in LOSSES.items() if not loss.classifies})],
+        "loss": [StrOptions({name for name, loss in LOSSES.items() if not loss.classifies}), Loss, callable],
     }
 
     def __init__(
@@ -1093,7 +1124,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         """Nothing to learn here."""
 
     def _output(self, y):
-        return 1 if y.ndim == 1 else y.shape[1], LOSSES[self.loss].output or "linear", self.loss
+        return 1 if y.ndim == 1 else y.shape[1], losses.get(self.loss).output or "linear", self.loss
 
     def _targets(self, y, dtype):
         Y = y.reshape(1, -1) if y.ndim == 1 else y.T

@@ -163,6 +163,19 @@ def test_agrees_with_sample_weights(kind):
     fit_both(kind, X, y, w, batch_size=30, alpha=0.3)
 
 
+@pytest.mark.skipif("poisson" not in nk.losses.LOSSES, reason="a loss that isn't there")
+def test_agrees_in_the_deviance_of_poisson():
+    X, y, _ = load("wine")
+    w = np.random.default_rng(0).uniform(0, 3, len(y))
+    for weights in ((), (w,)):
+        fit_both("MLPRegressor", X, y, *weights, loss="poisson", batch_size=30)
+        fit_both("MLPRegressor", X, y, *weights, loss="poisson", early_stopping=True)
+        fit_both("MLPRegressor", X, y, *weights, loss="poisson", max_iter=200, tol=0.02, n_iter_no_change=2)
+        how = {"loss": "poisson", "solver": "lbfgs", "max_iter": 3, "random_state": 0}
+        losses = [module.MLPRegressor(**how).fit(X, y, *weights).loss_ for module in (ours, theirs)]
+        np.testing.assert_allclose(*losses, rtol=1e-9)
+
+
 def test_agrees_with_several_outputs_and_weights():
     X, y, kind = load("linnerud")
     mine, _ = fit_both(kind, X, y, np.linspace(0.1, 1, len(X)), batch_size=7, alpha=0.1)
@@ -487,6 +500,13 @@ def test_adamw_decays_weights():
     strong = MLPClassifier(solver="adamw", weight_decay=100.0, **how).fit(X, y)
     assert all(np.array_equal(a, b) for a, b in zip(plain.coefs_, none.coefs_, strict=True))
     assert np.abs(strong.coefs_[0]).max() < np.abs(plain.coefs_[0]).max()
+
+
+def test_early_stopping_after_a_fit_with_an_eval_set():
+    X, y, _ = load("wine")
+    mlp = MLPClassifier(max_iter=3, random_state=0, warm_start=True).fit(X, y, eval_set=(X, y))
+    mlp.set_params(early_stopping=True).fit(X, y)
+    assert len(mlp.validation_scores_) == 6
 
 
 def test_optimizers_of_nnkern_and_their_schedules():
