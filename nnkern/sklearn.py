@@ -391,7 +391,7 @@ class _MLP(BaseEstimator):
             X_val, y_val = self._validate(*eval_set[:2], dtype, reset=False)
             held_out = self._examples(X_val, y_val, *eval_set[2:])
         if self.solver == "lbfgs":
-            return self._lbfgs(data)
+            return self._lbfgs(data, loss)
         return self._stochastic(data, held_out, first, incremental)
 
     def _validate(self, X, y, dtype, reset):
@@ -489,14 +489,14 @@ class _MLP(BaseEstimator):
 
         return solve
 
-    def _lbfgs(self, data):
+    def _lbfgs(self, data, loss):
         """The minimisation over all examples with scipy's L-BFGS-B, in float64, ready to run.
 
         Dropout, which would make the loss another one each time, is refused; callbacks and validation play no part.
         """
         if any(layer.dropout for layer in self._network.layers):
             raise ValueError("dropout needs a stochastic solver: 'lbfgs' must see the same loss each time")
-        net = Network(self._network.layers, self._network.loss, dtype="float64")
+        net = Network(self._network.layers, loss, dtype="float64")
         net._make_engine(self._network.n_x, 0)
         net.set_parameters(self._network.parameters)
         engine, data = net._engine, data.astype(np.float64)
