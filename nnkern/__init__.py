@@ -4,6 +4,7 @@ Layers of the package, each knowing only those below it:
 
     cli           the command `nnkern`, over data, which reads files
     onnx, c_source, interop (torch, scikit-learn)      networks to and from what other programs take
+    sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention
     network       Dense and Network: configuration, fit, predict, evaluate, forward, backward
     losses, optimizers, initializers, schedules, callbacks, progress, io
     formats       how each activation looks to other programs
@@ -12,8 +13,6 @@ Layers of the package, each knowing only those below it:
     _engine       the whole network in native code
     _kernels      dense layers on BLAS and the C kernels of the processor's instruction set
 """
-
-import importlib.metadata as _metadata
 
 from nnkern import _loading, callbacks, initializers, kernels, losses, optimizers, schedules
 from nnkern._config import Config, get_num_threads, set_num_threads, show_config
@@ -25,8 +24,6 @@ from nnkern.network import Dense, Evaluation, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
 del _loading
-
-__version__ = _metadata.version("nnkern")
 
 __all__ = [
     "SGD",
@@ -61,3 +58,12 @@ __all__ = [
     "set_num_threads",
     "show_config",
 ]
+
+
+def __getattr__(name):
+    # reading the package's metadata takes longer than loading all of it
+    if name == "__version__":
+        import importlib.metadata
+
+        return globals().setdefault(name, importlib.metadata.version("nnkern"))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -157,3 +157,10 @@ def check_monitor(callback, history):
     if monitor is not None and monitor not in history:
         hint = "; it needs validation_data or validation_split" if str(monitor).startswith("val_") else ""
         raise ValueError(f"monitor {monitor!r} isn't in the history, which has {', '.join(history)}{hint}")
+
+
+def call(callback, method, *arguments):
+    """Calls a method that an object with on_epoch_end alone may lack."""
+    function = getattr(callback, method, None)
+    if function is not None:
+        function(*arguments)

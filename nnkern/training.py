@@ -13,7 +13,7 @@ from nnkern.exceptions import DivergenceError
 from nnkern.losses import r2, spread
 
 # most epochs in one call of the engine: the call costs little beside so many, and memory doesn't grow with `epochs`
-_EPOCHS_AT_ONCE = 1024
+EPOCHS_AT_ONCE = 1024
 
 
 class Training:
@@ -155,8 +155,8 @@ class Training:
                 net._forget_state()
             net._use_optimizer(self.optimizer)
             for callback in self.callbacks:
-                _call(callback, "on_fit_begin", net)
-            at_once = 1 if one_by_one or self.callbacks or held_out is not None else _EPOCHS_AT_ONCE
+                callbacks.call(callback, "on_fit_begin", net)
+            at_once = 1 if one_by_one or self.callbacks or held_out is not None else EPOCHS_AT_ONCE
             done = 0
             while done < self.epochs:
                 count = min(at_once, self.epochs - done)
@@ -173,7 +173,7 @@ class Training:
                 if any(asked):
                     break
             for callback in self.callbacks:
-                _call(callback, "on_fit_end", net, self.history)
+                callbacks.call(callback, "on_fit_end", net, self.history)
         finally:
             engine.leave_training()
             if shown is not None:
@@ -226,13 +226,6 @@ class Training:
             )
 
         return take(np.sort(order[held:])), take(np.sort(order[:held]))
-
-
-def _call(callback, method, *arguments):
-    """Calls a method that an object with on_epoch_end alone may lack."""
-    function = getattr(callback, method, None)
-    if function is not None:
-        function(*arguments)
 
 
 def _as_batch(batch, number):

@@ -13,6 +13,7 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport PyObject
 
 cimport nnk
@@ -124,6 +125,9 @@ cdef struct Data:
 cdef struct Optimizer:
     int update
     double rate, momentum, beta1, beta2, eps, weight_decay
+    bint raw_eps                    # adam's ε is added to √v as it stands, before the correction of its start
+    double l2_of_sum                # a penalty l2_of_sum/2 Σ‖W[l]‖² on Σ w_i L_i of a batch rather than on its mean …
+    double l2                       # … which is l2_of_sum / Σ w_i on the mean of the present batch
     void *s1
     void *s2
 
@@ -527,11 +531,13 @@ cdef double apply_update(
     if optimizer.update == nnk.NNK_adam:
         step.rate /= 1 - pow(step.beta1, <double>t)
         step.root = sqrt(1 - pow(step.beta2, <double>t))
+        if optimizer.raw_eps:
+            step.eps /= step.root
     for l in range(plan.L):
         layer = &plan.layers[l]
         if not layer.trainable:
             continue
-        step.l2 = layer.l2 if penalised else 0
+        step.l2 = layer.l2 + optimizer.l2 if penalised else 0
         step.l1 = layer.l1 if penalised else 0
         step.shrink = 1 - optimizer.rate * optimizer.weight_decay
         penalty += update_segment(dtheta, plan, optimizer, &step, layer.W_at, layer.n * layer.n_prev, team)
@@ -564,10 +570,47 @@ cdef double penalty_of(real *like, const Layer *layer, const real *W) noexcept n
     return layer.l2 / 2 * squares + layer.l1 * sizes
 
 
+cdef void shuffle_from(nnk.bitgen_t *source, int64_t *order, Py_ssize_t m) noexcept nogil:
+    """What numpy.random.RandomState.shuffle does with `order`, from the same draws.
+
+    Fisher and Yates from the last entry on; a draw is refused where the bits that i needs are above i. Which ones are
+    can't be foretold, so there is no branch on it: an entry then changes places with itself, and i stays.
+    """
+    cdef uint64_t i = <uint64_t>m - 1, mask = 1, drawn, j
+    cdef int64_t taken
+    while mask < i:
+        mask = 2 * mask + 1
+    while i > 0:
+        while mask >> 1 >= i:
+            mask >>= 1
+        drawn = (source.next_uint32(source.state) if mask >> 32 == 0 else source.next_uint64(source.state)) & mask
+        j = drawn if drawn <= i else i
+        taken = order[i]
+        order[i] = order[j]
+        order[j] = taken
+        i -= drawn <= i
+
+
+cdef struct Waiting:
+    double best, tol                # the lowest cost so far, and by how much a cost must be below it
+    Py_ssize_t bad, most            # epochs in a row that weren't, and after how many of these it has been enough
+
+
+cdef bint enough(Waiting *waiting, double cost) noexcept nogil:
+    """Whether, with an epoch of this cost, there have been more than `most` epochs without improvement."""
+    waiting.bad = waiting.bad + 1 if cost > waiting.best - waiting.tol else 0
+    waiting.best = min(waiting.best, cost)
+    return waiting.bad > waiting.most
+
+
 cdef struct Run:
     const double *rates             # learning rate of each epoch
     Py_ssize_t epochs, batch_size
     bint shuffle
+    nnk.bitgen_t *source            # numpy's generator that shuffles, or NULL: the engine's own does
+    double loss_scale               # what the reported cost counts the loss by
+    Waiting *waiting                # for an improvement, or NULL: all epochs are gone through
+    bint by_count                   # an epoch's cost is the mean over batches by number of examples, not by weight
     uint64_t epoch, step, t         # counted on: the epochs and steps of the network's life, the steps of the optimizer
     double *costs                   # out: one an epoch
     double *seconds
@@ -584,9 +627,10 @@ cdef Status train(
     int64_t *order, real *slots, Watch *watch,
 ) noexcept nogil:
     cdef Py_ssize_t first, count, m = data.m
-    cdef double cost, penalty, weight, total, total_weight, begun
+    cdef double cost, penalty, weight, share, total, total_share, begun
     cdef Score score
     cdef Score *score_at = NULL
+    cdef bint shuffled
     cdef double frozen = frozen_penalty(dtheta, plan)
     nnk_blas_single_thread()
     while run.done < run.epochs:
@@ -595,12 +639,18 @@ cdef Status train(
             wake(space.team)
         optimizer.rate = run.rates[run.done]
         if run.shuffle:
-            nnk.nnk_shuffle(order, m, plan.key, run.epoch)
+            if run.source is NULL:
+                nnk.nnk_shuffle(order, m, plan.key, run.epoch)
+            else:
+                with gil:
+                    shuffled = (<Engine>watch.owner).shuffled(run.source, order, m)
+                if not shuffled:
+                    return INTERRUPTED
         if run.right is not NULL:
             score.right = 0
             score.squares = NULL if run.squares is NULL else run.squares + run.done * plan.n_y
             score_at = &score
-        total = total_weight = 0
+        total = total_share = 0
         first = 0
         run.batch = 0
         while first < m:
@@ -614,13 +664,15 @@ cdef Status train(
                 return DIVERGED
             run.t += 1
             run.step += 1
+            optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
             penalty = apply_update(dtheta, plan, optimizer, run.t, True, space.team)
-            cost += penalty + frozen
+            cost = run.loss_scale * cost + penalty + frozen
             if not isfinite(cost):
                 return DIVERGED
             run.last_cost = cost
-            total += weight * cost
-            total_weight += weight
+            share = count if run.by_count else weight
+            total += share * cost
+            total_share += share
             first += count
             run.batch += 1
             if must_stop(watch):
@@ -630,12 +682,14 @@ cdef Status train(
                 run.batch -= 1
                 return DIVERGED
             memcpy(run.saved, plan.theta, plan.count * sizeof(real))
-        run.costs[run.done] = total / total_weight if total_weight > 0 else 0
+        run.costs[run.done] = total / total_share if total_share > 0 else 0
         run.seconds[run.done] = nnk.nnk_seconds() - begun
         if run.right is not NULL:
             run.right[run.done] = score.right
         run.done += 1
         run.epoch += 1
+        if run.waiting is not NULL and enough(run.waiting, run.costs[run.done - 1]):
+            break
     return DONE
 
 
@@ -870,6 +924,26 @@ def aligned_zeros(Py_ssize_t count, dtype):
     return vector
 
 
+cdef class Patience:
+    """Counts epochs without improvement: by more than `tol` below the `best` cost so far; `most` in a row are borne."""
+    cdef Waiting waiting
+
+    def __cinit__(self, double best, double tol, Py_ssize_t bad, Py_ssize_t most):
+        self.waiting = Waiting(best, tol, bad, most)
+
+    def note(self, double cost):
+        """Counts an epoch; whether it has been enough."""
+        return enough(&self.waiting, cost)
+
+    @property
+    def best(self):
+        return self.waiting.best
+
+    @property
+    def bad(self):
+        return self.waiting.bad
+
+
 cdef class Engine:
     """One network's parameters and everything that is done to them in native code.
 
@@ -885,6 +959,7 @@ cdef class Engine:
     cdef object retained_X
     cdef bint retained_training
     cdef object pending                     # what a signal handler raised
+    cdef object source                      # numpy's generator that shuffles the present training
     cdef object training_thread
     cdef Py_ssize_t readers
 
@@ -934,6 +1009,17 @@ cdef class Engine:
             self.pending = error
             return True
         return False
+
+    cdef bint shuffled(self, nnk.bitgen_t *source, int64_t *order, Py_ssize_t m) noexcept:
+        """Shuffles by numpy's generator, which other threads may draw from too; False where waiting was interrupted."""
+        try:
+            with self.source.lock:
+                with nogil:
+                    shuffle_from(source, order, m)
+        except BaseException as error:
+            self.pending = error
+            return False
+        return True
 
     @property
     def n_x(self):
@@ -1026,6 +1112,7 @@ cdef class Engine:
         o.update = UPDATES[update]
         o.momentum, o.beta1, o.beta2 = numbers.get("momentum", 0), numbers.get("beta1", 0), numbers.get("beta2", 0)
         o.eps, o.weight_decay = numbers.get("eps", 0), numbers.get("weight_decay", 0)
+        o.raw_eps, o.l2_of_sum = numbers.get("raw_eps", False), numbers.get("l2_of_sum", 0)
         if self.dtheta is None:
             self.dtheta = aligned_zeros(self.plan.count, self.dtype)
         if self.s1 is None and update in ("momentum", "nesterov", "adam"):
@@ -1065,11 +1152,14 @@ cdef class Engine:
         self.theta[:] = self.saved
 
     def train(self, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last, costs, seconds,
-              right=None, squares=None, threads=None):
+              right=None, squares=None, threads=None, source=None, double loss_scale=1, bint by_count=False,
+              Patience patience=None):
         """Epochs over (X, Y), one for each entry of `rates`; how it ended, as a dict.
 
         costs, seconds (and right, squares where the score is wanted) are vectors that the epochs are written to.
-        With `keep_last` θ is, after a failure, what it was after the last whole epoch.
+        With `keep_last` θ is, after a failure, what it was after the last whole epoch. With a numpy.random.RandomState
+        as `source` the examples are shuffled as its `shuffle` would, epoch by epoch going on from what `order` holds.
+        With `patience` the training ends where that does.
         """
         cdef Optimizer optimizer
         cdef Run run
@@ -1089,6 +1179,11 @@ cdef class Engine:
         run.rates, run.epochs, run.batch_size, run.shuffle = &rates_[0], len(rates), size, shuffle
         run.epoch, run.step, run.t = self.epoch, self.step, self.t
         run.costs, run.seconds = &costs_[0], &seconds_[0]
+        run.loss_scale, run.by_count = loss_scale, by_count
+        run.waiting = NULL if patience is None else &patience.waiting
+        if source is not None:
+            self.source = source._bit_generator
+            run.source = <nnk.bitgen_t *>PyCapsule_GetPointer(self.source.capsule, "BitGenerator")
         run.right = NULL if right is None else &right_[0]
         run.squares = NULL if squares is None else &squares_[0, 0]
         run.last_cost = float("nan")
@@ -1108,6 +1203,19 @@ cdef class Engine:
             raise error
         return {"status": "done" if status == DONE else "diverged", "done": run.done, "batch": run.batch,
                 "last_cost": run.last_cost}
+
+    def loss_gradient(self, X, Y, labels, w, threads=None):
+        """Mean loss over X, and its gradient laid out as θ (the next call writes over it); no penalty, no dropout."""
+        cdef Optimizer none
+        cdef int most_threads = number_of_threads(threads)
+        cdef WorkspaceHolder holder = self.training_workspace(training_width(&self.plan, X.shape[1]))
+        self.prepare(&none, "sgd", {}, False)
+        self.prepare_slots((X.shape[1] + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
+        if self.plan.itemsize == 4:
+            loss = _loss_gradient[float](self, &holder.space, X, Y, labels, w, most_threads)
+        else:
+            loss = _loss_gradient[double](self, &holder.space, X, Y, labels, w, most_threads)
+        return loss, self.dtheta
 
     def forward(self, X, bint training):
         """A[L] of X, whose activations are kept for `backward`."""
@@ -1190,6 +1298,25 @@ cdef Status _train(
     space.team = NULL
     dissolve(&team)
     return status
+
+
+cdef double _loss_gradient(
+    Engine engine, Workspace *space, const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels,
+    const real[::1] w, int threads,
+) except *:
+    cdef Data data = data_of(X, Y, labels, w)
+    cdef real *dtheta = <real *>address(engine.dtheta)
+    cdef real *slots = NULL if engine.slots is None else <real *>address(engine.slots)
+    cdef double loss
+    cdef Team team = form_team(threads)
+    space.team = &team
+    with nogil:
+        nnk_blas_single_thread()
+        loss = batch_gradient(dtheta, &engine.plan, space, &data, NULL, 0, data.m,
+                              weight_of(dtheta, &data, NULL, 0, data.m), False, 0, slots, NULL)
+        dissolve(&team)
+    space.team = NULL
+    return loss
 
 
 cdef object _forward(Engine engine, const real[:, :] X_view, bint training):

@@ -92,3 +92,9 @@ cdef extern from "nnk.h" nogil:
     void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch) noexcept
     void nnk_philox(uint32_t *out, const uint32_t *counter, const uint32_t *key) noexcept
     double nnk_seconds() noexcept
+
+cdef extern from "numpy/random/bitgen.h" nogil:
+    ctypedef struct bitgen_t:
+        void *state
+        uint64_t (*next_uint64)(void *state) noexcept nogil
+        uint32_t (*next_uint32)(void *state) noexcept nogil
