@@ -62,7 +62,18 @@ cdef void input_gradient(
     real *dZ_prev, real *db_prev, int activation, double slope, const Matrix *W, const real *dZ,
     const real *A_prev, const real *Z_prev, Py_ssize_t m, const Team *team) noexcept nogil
 
-# dW (n, n_prev) := alpha dZ A_prevᵀ + beta dW; dW and dZ contiguous, A_prev fits BLAS.
+# A step of an optimizer on weights whose gradient is finished: `code` one of nnk.h's updates, `step` its nnk_step.
+cdef struct Update:
+    int code
+    void *W
+    void *s1
+    void *s2
+    const void *step
+    bint penalised
+    double penalty                  # out: of the W before it
+
+# dW (n, n_prev) := alpha dZ A_prevᵀ + beta dW; dW and dZ contiguous, A_prev fits BLAS. With an `update` (NULL for none) W
+# is updated block by block, each while its dW is in the cache.
 cdef void weight_gradient(
-    real *dW, const real *dZ, const Matrix *A_prev, real alpha, real beta, Py_ssize_t n,
+    real *dW, const real *dZ, const Matrix *A_prev, real alpha, real beta, Py_ssize_t n, Update *update,
     const Team *team) noexcept nogil

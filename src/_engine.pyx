@@ -18,7 +18,7 @@ from cpython.ref cimport PyObject
 
 cimport nnk
 from nnkern._kernels cimport (
-    Matrix, Team, columns_of, contiguous, dissolve, fits_blas, form_team, forward_columns, input_gradient, kernel_table,
+    Matrix, Team, Update, columns_of, contiguous, dissolve, fits_blas, form_team, forward_columns, input_gradient, kernel_table,
     matrix_of, number_of_threads, real, share_out, wake, weight_gradient,
 )
 from blas cimport nnk_blas_single_thread
@@ -130,6 +130,12 @@ cdef struct Optimizer:
     double l2                       # … which is l2_of_sum / Σ w_i on the mean of the present batch
     void *s1
     void *s2
+
+# An update that goes along with the backward pass
+cdef struct Applied:
+    const Optimizer *optimizer
+    uint64_t t                      # its step, from 1
+    double penalty                  # out: of the weights before it
 
 cdef struct Score:
     double right                    # Σ w over the examples predicted rightly
@@ -245,13 +251,14 @@ cdef void loss_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
 
 cdef void backward_chunk(
     real *dtheta, const Plan *plan, const Workspace *space, const Matrix *X, double one_mth, Py_ssize_t first,
-    bint training, uint64_t step, bint accumulate,
+    bint training, uint64_t step, bint accumulate, Applied *applied,
 ) noexcept nogil:
     """dθ of a block whose forward pass and loss have left A[l] and, in space.dZ, the loss's derivative.
 
     dZ[L] from the loss, then for l = L … 1: dW[l] = 1/m dZ[l] A[l-1]ᵀ, m db[l] = Σ_columns dZ[l],
     dZ[l-1] = (W[l]ᵀ dZ[l]) ⊙ g[l-1]'. Below the first layer that learns nothing is computed. With `accumulate` the
-    block's share is added to what dθ holds; finish_biases then makes m db to db.
+    block's share is added to what dθ holds; finish_biases then makes m db to db. With `applied` the weights are updated
+    as soon as their gradient is there: the signals are then not looked at, so that no step is left half done.
     """
     cdef Py_ssize_t l = plan.L - 1, c = X.m
     cdef Layer *layer = &plan.layers[l]
@@ -269,19 +276,15 @@ cdef void backward_chunk(
         plan.table.backward[activation](dZ, layer.n, db, dZ, layer.n, space.A[l], layer.n, space.Z[l], layer.n,
                                         layer.slope, layer.n, c)
     while True:
-        if space.watch is not NULL and must_stop(space.watch):
+        if applied is NULL and space.watch is not NULL and must_stop(space.watch):
             return
         layer = &plan.layers[l]
-        if layer.trainable:
-            if l == 0:
-                A_prev = X[0]
-            else:
-                below = &plan.layers[l - 1]
-                dropped = training and below.dropout > 0
-                A_prev = contiguous(space.D[l - 1] if dropped else space.A[l - 1], below.n, c)
-            weight_gradient(dtheta + layer.W_at, dZ, &A_prev, <real>one_mth, <real>(1 if accumulate else 0),
-                            layer.n, space.team)
         if l == plan.first_trainable:
+            if l == 0:
+                weights_of_layer(dtheta, plan, space, l, dZ, X, one_mth, accumulate, applied)
+            else:
+                A_prev = inputs_of(dtheta, plan, space, l, c, training)
+                weights_of_layer(dtheta, plan, space, l, dZ, &A_prev, one_mth, accumulate, applied)
             return
         below = &plan.layers[l - 1]
         dropped = training and below.dropout > 0
@@ -300,8 +303,39 @@ cdef void backward_chunk(
         else:
             input_gradient(dZ_prev, db_prev, below.activation, below.slope, &W, dZ, <const real *>space.A[l - 1],
                            <const real *>space.Z[l - 1], c, space.team)
+        # after W has been read for the input gradient
+        if layer.trainable:
+            A_prev = inputs_of(dtheta, plan, space, l, c, training)
+            weights_of_layer(dtheta, plan, space, l, dZ, &A_prev, one_mth, accumulate, applied)
         dZ, dZ_prev = dZ_prev, dZ
         l -= 1
+
+
+cdef inline Matrix inputs_of(
+    real *like, const Plan *plan, const Workspace *space, Py_ssize_t l, Py_ssize_t c, bint training,
+) noexcept nogil:
+    """What layer l (from 0) of a block had for its inputs, l > 0."""
+    cdef const Layer *below = &plan.layers[l - 1]
+    return contiguous(space.D[l - 1] if training and below.dropout > 0 else space.A[l - 1], below.n, c)
+
+
+cdef void weights_of_layer(
+    real *dtheta, const Plan *plan, const Workspace *space, Py_ssize_t l, const real *dZ, const Matrix *A_prev,
+    double one_mth, bint accumulate, Applied *applied,
+) noexcept nogil:
+    """dW[l], applied where that is asked for."""
+    cdef const Layer *layer = &plan.layers[l]
+    cdef nnk.nnk_step step
+    cdef Update update
+    if applied is not NULL:
+        step = step_of(applied.optimizer, applied.t, layer, True)
+        update.code, update.step, update.penalised = applied.optimizer.update, &step, step.l2 != 0 or step.l1 != 0
+        update.W = <real *>plan.theta + layer.W_at
+        update.s1, update.s2 = <real *>applied.optimizer.s1 + layer.W_at, <real *>applied.optimizer.s2 + layer.W_at
+    weight_gradient(dtheta + layer.W_at, dZ, A_prev, <real>one_mth, <real>(1 if accumulate else 0), layer.n,
+                    NULL if applied is NULL else &update, space.team)
+    if applied is not NULL:
+        applied.penalty += update.penalty
 
 
 cdef void finish_biases(real *dtheta, const Plan *plan, double one_mth) noexcept nogil:
@@ -354,8 +388,12 @@ cdef void add_to_score(
 cdef double batch_gradient(
     real *dtheta, const Plan *plan, const Workspace *space, const Data *data, const int64_t *order,
     Py_ssize_t first, Py_ssize_t count, double total_weight, bint training, uint64_t step, real *slots, Score *score,
+    Applied *applied,
 ) noexcept nogil:
-    """dθ of the mean loss of `count` examples, and that mean. `slots`: room for sums of chunks, each as large as θ."""
+    """dθ of the mean loss of `count` examples, and that mean. `slots`: room for sums of chunks, each as large as θ.
+
+    With `applied` (for one block of examples) the weights are updated on the way, if the mean is finite.
+    """
     cdef Py_ssize_t start = 0, full = 0, chunk = 0, pairs, chunks = (count + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS
     cdef Py_ssize_t end
     cdef double cost = 0, scale = count / total_weight if total_weight > 0 else 0
@@ -368,7 +406,7 @@ cdef double batch_gradient(
         end = min(count, start + CHUNK_COLUMNS)
         chunk += 1
         cost += chunk_gradient(sums[full], plan, space, data, order, first, start, end, 1.0 / count, scale, training,
-                               step, score)
+                               step, score, applied)
         full += 1
         start = end
         pairs = chunk
@@ -382,7 +420,7 @@ cdef double batch_gradient(
 cdef double chunk_gradient(
     real *dtheta, const Plan *plan, const Workspace *space, const Data *data, const int64_t *order,
     Py_ssize_t batch, Py_ssize_t start, Py_ssize_t end, double one_mth, double scale, bint training, uint64_t step,
-    Score *score,
+    Score *score, Applied *applied,
 ) noexcept nogil:
     """Σ w_i L_i of the examples start … end of the batch that begins at example `batch`, and their share of dθ."""
     cdef Py_ssize_t at = start, c
@@ -424,7 +462,9 @@ cdef double chunk_gradient(
         cost += loss_chunk(dtheta, plan, A, space.dZ, A, Y.data, labels, w, scale, c, space.team)
         if score is not NULL:
             add_to_score(dtheta, plan, score, A, Y.data, labels, w, c)
-        backward_chunk(dtheta, plan, space, &X, one_mth, at, training, step, at > start)
+        if applied is not NULL and (not isfinite(cost) or (space.watch is not NULL and space.watch.stop)):
+            return cost
+        backward_chunk(dtheta, plan, space, &X, one_mth, at, training, step, at > start, applied)
         at += c
     finish_biases(dtheta, plan, one_mth)
     return cost
@@ -493,9 +533,9 @@ cdef struct UpdateJob:
 
 cdef void update_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
     cdef UpdateJob *job = <UpdateJob *>job_
-    cdef Py_ssize_t first = part * job.width, at = first * job.itemsize
+    cdef Py_ssize_t first = part * job.width, at = first * job.itemsize, c = min(job.width, job.count - first)
     job.penalties[part] = job.table.update[job.update](
-        job.theta + at, job.s1 + at, job.s2 + at, job.dtheta + at, job.step, min(job.width, job.count - first))
+        job.theta + at, job.s1 + at, job.s2 + at, job.dtheta + at, job.step, c, 1, c)
 
 
 cdef double update_segment(
@@ -517,14 +557,11 @@ cdef double update_segment(
     return penalty
 
 
-cdef double apply_update(
-    real *dtheta, const Plan *plan, const Optimizer *optimizer, uint64_t t, bint penalised, const Team *team,
+cdef nnk.nnk_step step_of(
+    const Optimizer *optimizer, uint64_t t, const Layer *layer, bint penalised,
 ) noexcept nogil:
-    """One step of the optimizer, its t-th (from 1); returns the penalty of θ before it."""
+    """The numbers of the optimizer's t-th step (from 1) for a layer's weights, or where `layer` is NULL for biases."""
     cdef nnk.nnk_step step
-    cdef double penalty = 0
-    cdef Py_ssize_t l
-    cdef Layer *layer
     memset(&step, 0, sizeof(step))
     step.rate, step.inertia, step.eps = optimizer.rate, optimizer.momentum, optimizer.eps
     step.beta1, step.beta2, step.root = optimizer.beta1, optimizer.beta2, 1
@@ -533,18 +570,32 @@ cdef double apply_update(
         step.root = sqrt(1 - pow(step.beta2, <double>t))
         if optimizer.raw_eps:
             step.eps /= step.root
+    step.shrink = 1
+    if layer is not NULL:
+        step.l2 = layer.l2 + optimizer.l2 if penalised else 0
+        step.l1 = layer.l1 if penalised else 0
+        step.shrink = 1 - optimizer.rate * optimizer.weight_decay
+    return step
+
+
+cdef double apply_update(
+    real *dtheta, const Plan *plan, const Optimizer *optimizer, uint64_t t, bint penalised, bint biases_alone,
+    const Team *team,
+) noexcept nogil:
+    """The optimizer's t-th step (from 1); returns the penalty of the weights before it."""
+    cdef nnk.nnk_step step, step_of_b = step_of(optimizer, t, NULL, False)
+    cdef double penalty = 0
+    cdef Py_ssize_t l
+    cdef Layer *layer
     for l in range(plan.L):
         layer = &plan.layers[l]
         if not layer.trainable:
             continue
-        step.l2 = layer.l2 + optimizer.l2 if penalised else 0
-        step.l1 = layer.l1 if penalised else 0
-        step.shrink = 1 - optimizer.rate * optimizer.weight_decay
-        penalty += update_segment(dtheta, plan, optimizer, &step, layer.W_at, layer.n * layer.n_prev, team)
+        if not biases_alone:
+            step = step_of(optimizer, t, layer, penalised)
+            penalty += update_segment(dtheta, plan, optimizer, &step, layer.W_at, layer.n * layer.n_prev, team)
         if layer.use_bias:
-            step.l2 = step.l1 = 0
-            step.shrink = 1
-            update_segment(dtheta, plan, optimizer, &step, layer.b_at, layer.n, team)
+            update_segment(dtheta, plan, optimizer, &step_of_b, layer.b_at, layer.n, team)
     return penalty
 
 
@@ -628,6 +679,8 @@ cdef Status train(
 ) noexcept nogil:
     cdef Py_ssize_t first, count, m = data.m
     cdef double cost, penalty, weight, share, total, total_share, begun
+    cdef Applied applied
+    cdef bint fused
     cdef Score score
     cdef Score *score_at = NULL
     cdef bint shuffled
@@ -656,16 +709,19 @@ cdef Status train(
         while first < m:
             count = min(run.batch_size, m - first)
             weight = weight_of(dtheta, data, order, first, count)
+            optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
+            # a batch of one block is applied layer by layer
+            fused = count <= space.capacity and count <= CHUNK_COLUMNS
+            applied.optimizer, applied.t, applied.penalty = optimizer, run.t + 1, 0
             cost = batch_gradient(dtheta, plan, space, data, order, first, count, weight, True, run.step, slots,
-                                  score_at)
+                                  score_at, &applied if fused else NULL)
             if watch.stop:
                 return INTERRUPTED
             if not isfinite(cost):
                 return DIVERGED
             run.t += 1
             run.step += 1
-            optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
-            penalty = apply_update(dtheta, plan, optimizer, run.t, True, space.team)
+            penalty = applied.penalty + apply_update(dtheta, plan, optimizer, run.t, True, fused, space.team)
             cost = run.loss_scale * cost + penalty + frozen
             if not isfinite(cost):
                 return DIVERGED
@@ -1255,9 +1311,9 @@ cdef class Engine:
         self.t += 1
         self.step += 1
         if self.plan.itemsize == 4:
-            apply_update(<float *>address(gradient), &self.plan, &optimizer, self.t, False, &team)
+            apply_update(<float *>address(gradient), &self.plan, &optimizer, self.t, False, False, &team)
         else:
-            apply_update(<double *>address(gradient), &self.plan, &optimizer, self.t, False, &team)
+            apply_update(<double *>address(gradient), &self.plan, &optimizer, self.t, False, False, &team)
         dissolve(&team)
 
     def penalty(self):
@@ -1313,7 +1369,7 @@ cdef double _loss_gradient(
     with nogil:
         nnk_blas_single_thread()
         loss = batch_gradient(dtheta, &engine.plan, space, &data, NULL, 0, data.m,
-                              weight_of(dtheta, &data, NULL, 0, data.m), False, 0, slots, NULL)
+                              weight_of(dtheta, &data, NULL, 0, data.m), False, 0, slots, NULL, NULL)
         dissolve(&team)
     space.team = NULL
     return loss
@@ -1370,7 +1426,7 @@ cdef int _backward(
         total = weight_of(dtheta, &data, NULL, 0, data.m)
         loss_chunk(dtheta, plan, space.dZ_other, space.dZ, space.A[plan.L - 1], Y, data.labels, data.w,
                    data.m / total, data.m, &team)
-        backward_chunk(dtheta, plan, space, &X, 1.0 / data.m, 0, engine.retained_training, engine.step, False)
+        backward_chunk(dtheta, plan, space, &X, 1.0 / data.m, 0, engine.retained_training, engine.step, False, NULL)
         finish_biases(dtheta, plan, 1.0 / data.m)
         memset(&step, 0, sizeof(step))
         for l in range(plan.L):
@@ -1378,6 +1434,6 @@ cdef int _backward(
             if plan.layers[l].trainable and (step.l2 > 0 or step.l1 > 0):
                 plan.table.update[nnk.NNK_penalise](
                     <real *>plan.theta + plan.layers[l].W_at, NULL, NULL, dtheta + plan.layers[l].W_at, &step,
-                    plan.layers[l].n * plan.layers[l].n_prev)
+                    plan.layers[l].n, plan.layers[l].n_prev, plan.layers[l].n)
         dissolve(&team)
     return 0

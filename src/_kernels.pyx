@@ -158,6 +158,12 @@ cdef enum:
     # operations below which a product stays on the caller's thread, and from which it is worth waking the others
     PARALLEL_OPERATIONS = 500000
     WAKING_OPERATIONS = 5000000
+    # rows of a part are multiples of what the largest tile has
+    PART_ROWS = 32
+    # parts of a product that is applied as a gradient, and entries of the blocks it is applied in
+    APPLIED_PARTS = 8
+    MOST_APPLIED_PARTS = 64
+    APPLIED_ENTRIES = 1 << 16
     # a part for BLAS
     BLAS_ROWS = 1024
     BLAS_COLUMNS = 512
@@ -200,12 +206,13 @@ cdef void plan_product(
     elif own_products and (always_tiles or tiles_pay(q, sizeof(real))):
         q.path = TILES
         if parts > 1:
-            if operations >= 8.0 * WAKING_OPERATIONS * parts:
-                parts *= 2
-            if whole_columns or n <= nnk.NNK_FEW_ROWS or (m >= 8 * parts and (not q.p.turned or n < 64 * parts)):
-                q.column_parts = max(1, min(parts, m // 8))
+            # twice as many parts as threads: who is done first takes over
+            if not whole_columns and n >= 2 * PART_ROWS and n >= m:
+                q.row_parts = min(2 * parts, (n + PART_ROWS - 1) // PART_ROWS)
+            elif operations >= 2.0 * WAKING_OPERATIONS * parts:
+                q.column_parts = max(1, min(2 * parts, m // 8))
             else:
-                q.row_parts = max(1, min(parts, n // 32))
+                q.column_parts = max(1, min(parts, m // 8))
     else:
         q.path = GEMM
         if operations >= PARALLEL_OPERATIONS:
@@ -290,6 +297,7 @@ cdef enum Ending:
     STORED
     ACTIVATED                       # + b, then g
     DIFFERENTIATED                  # ⊙ g'
+    APPLIED                         # to W, as its gradient
 
 cdef struct Job:
     Product product
@@ -301,27 +309,34 @@ cdef struct Job:
     void *A                         # ACTIVATED: where g(Z) goes; C itself unless Z is kept
     const void *H                   # DIFFERENTIATED: what g' reads, A or Z of the layer below
     void *db                        # DIFFERENTIATED: += Σ_columns, in a job of one part; or NULL
+    const Update *update            # APPLIED
+    double penalties[MOST_APPLIED_PARTS]
 
 
 cdef void do_part(void *job, Py_ssize_t part, void *scratch) noexcept nogil:
-    if (<const Job *>job).itemsize == 4:
-        part_of_job(<float *>NULL, <const Job *>job, part, scratch)
+    if (<Job *>job).itemsize == 4:
+        part_of_job(<float *>NULL, <Job *>job, part, scratch)
     else:
-        part_of_job(<double *>NULL, <const Job *>job, part, scratch)
+        part_of_job(<double *>NULL, <Job *>job, part, scratch)
 
 
-cdef void part_of_job(real *like, const Job *job, Py_ssize_t part, void *scratch) noexcept nogil:
+cdef void part_of_job(real *like, Job *job, Py_ssize_t part, void *scratch) noexcept nogil:
     cdef const Product *q = &job.product
     cdef Py_ssize_t n = q.p.n, m = q.p.m, rows = q.row_parts, columns = q.column_parts
-    cdef Py_ssize_t row = bound(n, part % rows, rows), row_end = bound(n, part % rows + 1, rows)
+    cdef Py_ssize_t row = row_bound(n, part % rows, rows), row_end = row_bound(n, part % rows + 1, rows)
     cdef Py_ssize_t first = bound(m, part // rows, columns), end = bound(m, part // rows + 1, columns)
     # what follows the product finds its columns in the cache
-    cdef Py_ssize_t width = end - first if job.ending == STORED or q.path == GEMM else block_columns(n, sizeof(real))
-    cdef Py_ssize_t c
+    cdef Py_ssize_t width = end - first, c
+    if job.ending == APPLIED:
+        job.penalties[part] = 0
+    if job.ending == APPLIED and q.path != GEMM:
+        width = max(<Py_ssize_t>PART_ROWS, APPLIED_ENTRIES // max(row_end - row, 1) // PART_ROWS * PART_ROWS)
+    elif job.ending != STORED and q.path != GEMM:
+        width = block_columns(n, sizeof(real))
     while first < end:
         c = min(width, end - first)
         product_part(like, q, row, row_end, first, first + c, scratch)
-        finish(like, job, row, row_end - row, first, c)
+        finish(like, job, part, row, row_end - row, first, c)
         first += c
 
 
@@ -331,8 +346,14 @@ cdef inline Py_ssize_t bound(Py_ssize_t size, Py_ssize_t part, Py_ssize_t parts)
     return at if part == parts or size < 128 * parts else at // 32 * 32
 
 
+cdef inline Py_ssize_t row_bound(Py_ssize_t n, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
+    """The same for rows: the tiles of a part are whole."""
+    cdef Py_ssize_t tiles = (n + PART_ROWS - 1) // PART_ROWS
+    return min(n, part * tiles // parts * PART_ROWS) if tiles >= parts else part * n // parts
+
+
 cdef inline void finish(
-    real *like, const Job *job, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t columns,
+    real *like, Job *job, Py_ssize_t part, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t columns,
 ) noexcept nogil:
     cdef const nnk.nnk_table *table = table_of(like)
     cdef Py_ssize_t ld = job.product.p.ldc, at = row + first * ld
@@ -350,9 +371,13 @@ cdef inline void finish(
             table.forward[job.activation](A, ld, C, ld, b, job.slope, rows, columns)
     elif job.ending == DIFFERENTIATED:
         table.backward[job.activation](C, ld, job.db, C, ld, H, ld, H, ld, job.slope, rows, columns)
+    elif job.ending == APPLIED:
+        job.penalties[part] += table.update[job.update.code](
+            <real *>job.update.W + at, <real *>job.update.s1 + at, <real *>job.update.s2 + at, C,
+            <const nnk.nnk_step *>job.update.step, rows, columns, ld)
 
 
-cdef inline void run_job(const Job *job, const Team *team) noexcept nogil:
+cdef inline void run_job(Job *job, const Team *team) noexcept nogil:
     cdef const Product *q = &job.product
     if q.p.n == 0 or q.p.m == 0:
         return
@@ -422,10 +447,32 @@ cdef void add_up_columns(real *db, const real *dZ, Py_ssize_t n, Py_ssize_t m) n
 
 
 cdef void weight_gradient(
-    real *dW, const real *dZ, const Matrix *A_prev, real alpha, real beta, Py_ssize_t n, const Team *team,
+    real *dW, const real *dZ, const Matrix *A_prev, real alpha, real beta, Py_ssize_t n, Update *update,
+    const Team *team,
 ) noexcept nogil:
     cdef Matrix dZ_matrix = contiguous(dZ, n, A_prev.m), A_prev_T = transposed(A_prev)
-    product(dW, n, alpha, &dZ_matrix, &A_prev_T, beta, team)
+    cdef Job job
+    cdef Product *q = &job.product
+    cdef Py_ssize_t part
+    memset(&job, 0, sizeof(job) - sizeof(job.penalties))
+    job.itemsize, job.ending, job.update = sizeof(real), STORED if update is NULL else APPLIED, update
+    plan_product(q, dW, n, alpha, &dZ_matrix, &A_prev_T, beta, team, False)
+    if q.path == TILES and q.row_parts * q.column_parts > 1 and n >= 2 * PART_ROWS:
+        # the rows of W that a thread multiplied by on the way forward
+        q.row_parts, q.column_parts = min(2 * team.threads, (n + PART_ROWS - 1) // PART_ROWS), 1
+    if update is not NULL and (update.penalised or q.row_parts * q.column_parts > MOST_APPLIED_PARTS):
+        # the sums of the penalty mustn't depend on the number of threads
+        q.row_parts = q.column_parts = 1
+        if q.path == TILES and 2.0 * q.p.n * q.p.m * q.p.depth >= PARALLEL_OPERATIONS:
+            if n >= APPLIED_PARTS * PART_ROWS:
+                q.row_parts = APPLIED_PARTS
+            else:
+                q.column_parts = min(<Py_ssize_t>APPLIED_PARTS, q.p.m)
+    run_job(&job, team)
+    if update is not NULL:
+        update.penalty = 0
+        for part in range(q.row_parts * q.column_parts):
+            update.penalty += job.penalties[part]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -959,7 +1006,7 @@ cdef void backward_chunk(
             slope, n, c)
         if dZ_space is not NULL:
             nnk_scatter(&dZ_block, dZ_at)
-        weight_gradient(dW, dZ_at, &A_prev_block, one_mth, <real>(0 if first == start else 1), n, team)
+        weight_gradient(dW, dZ_at, &A_prev_block, one_mth, <real>(0 if first == start else 1), n, NULL, team)
         if dA_prev is not NULL:
             dA_prev_block = columns_of(dA_prev, first, c, sizeof(real))
             dA_prev_at = <real *>dA_prev_block.data if dA_prev_space is NULL else dA_prev_space

@@ -83,8 +83,10 @@ typedef struct {
     /* The same with softmax; Y (n, m), or NULL and labels (m) in 0 … n-1 */
     double (*cross_entropy)(void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w,
                             double scale, ptrdiff_t n, ptrdiff_t m);
-    /* One step over a segment; returns l2/2 Σθ² + l1 Σ|θ| of the θ before it. s1, s2 where the update has them. */
-    double (*update[NNK_UPDATES])(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t count);
+    /* One step over a block, m columns of n entries, ld apart in all four; returns l2/2 Σθ² + l1 Σ|θ| of the θ before
+     * it. s1, s2 where the update has them. */
+    double (*update[NNK_UPDATES])(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t n,
+                                  ptrdiff_t m, ptrdiff_t ld);
     /* A part of a product: rows row … row_end-1, columns first … end-1. The bits don't depend on the parts. */
     void (*gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end, void *scratch);
     /* y (columns) += alpha Aᵀ x and y (rows) += alpha A x for A (rows, columns); strides in entries; x of the first and y

@@ -48,7 +48,8 @@ cdef extern from "nnk.h" nogil:
         void *A, void *dZ, const void *Z, const void *Y, const void *w, double scale,
         Py_ssize_t n, Py_ssize_t m) noexcept nogil
     ctypedef double (*nnk_update)(
-        void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, Py_ssize_t count) noexcept nogil
+        void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, Py_ssize_t n, Py_ssize_t m,
+        Py_ssize_t ld) noexcept nogil
 
     ctypedef struct nnk_table:
         nnk_forward forward[1]

@@ -1,4 +1,4 @@
-/* The optimizers: one flat loop over a segment of θ, its gradient and the optimizer's state. The formulas stand in nnk.h
+/* The optimizers: one loop over a block of θ, its gradient and the optimizer's state. The formulas stand in nnk.h
  * at nnk_step. The penalty's gradient and value are taken in the same pass.
  */
 #define update_vec NAME(update_vec)
@@ -52,33 +52,42 @@ NNK_INLINE void update_vec(int update, int penalised, real *theta, real *s1, rea
     }
 }
 
+/* Columns of n contiguous entries, ld apart. The penalties' sums are closed after each run of vectors. */
 NNK_INLINE double update_body(int update, int penalised, real *theta, real *s1, real *s2, real *dtheta,
-                              const nnk_step *step, ptrdiff_t count)
+                              const nnk_step *step, ptrdiff_t n, ptrdiff_t m, ptrdiff_t ld)
 {
     double squares = 0, sizes = 0;
-    ptrdiff_t i = 0;
-    while (i < count) {
-        vec squares_run = v_all(0), sizes_run = v_all(0);
-        for (int run = 0; run < RUN && i + LANES <= count; run++, i += LANES)
-            update_vec(update, penalised, theta, s1, s2, dtheta, step, i, LANES, &squares_run, &sizes_run);
-        if (i < count && i + LANES > count) {
-            update_vec(update, penalised, theta, s1, s2, dtheta, step, i, count - i, &squares_run, &sizes_run);
-            i = count;
-        }
-        if (penalised) {
-            squares += v_sum_double(squares_run);
-            sizes += v_sum_double(sizes_run);
+    if (ld == n) {
+        n *= m;
+        m = 1;
+    }
+    for (ptrdiff_t j = 0; j < m; j++) {
+        ptrdiff_t i = j * ld;
+        const ptrdiff_t end = i + n;
+        while (i < end) {
+            vec squares_run = v_all(0), sizes_run = v_all(0);
+            for (int run = 0; run < RUN && i + LANES <= end; run++, i += LANES)
+                update_vec(update, penalised, theta, s1, s2, dtheta, step, i, LANES, &squares_run, &sizes_run);
+            if (i < end && i + LANES > end) {
+                update_vec(update, penalised, theta, s1, s2, dtheta, step, i, end - i, &squares_run, &sizes_run);
+                i = end;
+            }
+            if (penalised) {
+                squares += v_sum_double(squares_run);
+                sizes += v_sum_double(sizes_run);
+            }
         }
     }
     return step->l2 / 2 * squares + step->l1 * sizes;
 }
 
 #define UPDATE(name)                                                                                                   \
-    static double NAME(name)(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t count)     \
+    static double NAME(name)(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t n,         \
+                             ptrdiff_t m, ptrdiff_t ld)                                                                \
     {                                                                                                                  \
         if (step->l2 != 0 || step->l1 != 0)                                                                            \
-            return update_body(NNK_##name, 1, theta, s1, s2, dtheta, step, count);                                     \
-        return update_body(NNK_##name, 0, theta, s1, s2, dtheta, step, count);                                         \
+            return update_body(NNK_##name, 1, theta, s1, s2, dtheta, step, n, m, ld);                                  \
+        return update_body(NNK_##name, 0, theta, s1, s2, dtheta, step, n, m, ld);                                      \
     }
 UPDATE(penalise)
 UPDATE(sgd)
