@@ -31,6 +31,8 @@ cdef enum:
     BLOCK_BYTES = 1 << 19
     ALIGNMENT = 64
     MOST_SLOTS = 64
+    # chunks of a batch that go on side by side where one layer's products are too small to be shared out
+    CREW = 4
     # entries of what is shared out among threads in one part, and most parts where each has a sum of its own
     LOSS_ENTRIES = 1 << 14
     GATHERED_ENTRIES = 1 << 13
@@ -87,6 +89,7 @@ cdef struct Watch:
     PyObject *owner                 # the Engine that asks Python for signals
     double looked                   # when it last did
     bint stop                       # whether one asked for the end
+    Watch *leader                   # whose `stop` counts where there is no owner
 
 cdef struct Workspace:
     Py_ssize_t capacity             # columns
@@ -101,6 +104,7 @@ cdef struct Workspace:
     int64_t *labels
     Watch *watch                    # looked at between layers where these take long, else NULL
     const Team *team                # who computes
+    Workspace *crew[CREW]           # this one and others, for chunks that go on side by side; NULL where there are none
 
 cdef struct Plan:
     int itemsize
@@ -148,6 +152,8 @@ cdef struct Score:
 cdef bint must_stop(Watch *watch) noexcept nogil:
     """Whether a signal has asked for the end; looks for one where the last look is a while ago."""
     cdef double now
+    if watch.owner is NULL:
+        return watch.leader.stop
     if not watch.stop:
         now = nnk.nnk_seconds()
         if now - watch.looked > SIGNAL_PERIOD:
@@ -398,6 +404,9 @@ cdef double batch_gradient(
     cdef Py_ssize_t end
     cdef double cost = 0, scale = count / total_weight if total_weight > 0 else 0
     cdef real *sums[MOST_SLOTS]
+    if space.crew[0] is not NULL and count >= 4 * CREW * space.capacity:
+        cost = crew_gradient(dtheta, plan, space, data, order, first, count, scale, training, step, slots, score)
+        return cost / total_weight if total_weight > 0 else 0
     while start < count:
         # the slot of this chunk: dθ itself for the first, further ones behind
         if space.watch is not NULL and space.watch.stop:
@@ -415,6 +424,71 @@ cdef double batch_gradient(
             full -= 1
             pairs //= 2
     return cost / total_weight if total_weight > 0 else 0
+
+
+cdef struct CrewJob:
+    const Plan *plan
+    const Workspace *space
+    const Data *data
+    const int64_t *order
+    Py_ssize_t batch, count
+    double scale
+    bint training
+    uint64_t step
+    Score *score
+    void *sums[CREW]
+    double costs[CREW]
+
+
+cdef void crew_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
+    cdef CrewJob *job = <CrewJob *>job_
+    cdef Workspace space = job.space.crew[part][0]
+    cdef Team alone
+    space.watch = job.space.watch
+    cdef Py_ssize_t start = job.count * part // CREW, end = job.count * (part + 1) // CREW
+    alone.threads, alone.scratch = 1, scratch
+    # the caller looks at the signals, the others at what it found
+    cdef Watch follower
+    follower.owner, follower.leader, follower.stop = NULL, job.space.watch, False
+    space.team = &alone
+    if space.watch is not NULL and scratch != job.space.team.scratch:
+        space.watch = &follower
+    if job.plan.itemsize == 4:
+        job.costs[part] = chunk_gradient(
+            <float *>job.sums[part], job.plan, &space, job.data, job.order, job.batch, start, end, 1.0 / job.count,
+            job.scale, job.training, job.step, job.score, NULL)
+    else:
+        job.costs[part] = chunk_gradient(
+            <double *>job.sums[part], job.plan, &space, job.data, job.order, job.batch, start, end, 1.0 / job.count,
+            job.scale, job.training, job.step, job.score, NULL)
+
+
+cdef double crew_gradient(
+    real *dtheta, const Plan *plan, const Workspace *space, const Data *data, const int64_t *order,
+    Py_ssize_t first, Py_ssize_t count, double scale, bint training, uint64_t step, real *slots, Score *score,
+) noexcept nogil:
+    """dθ of a batch in CREW chunks, each with a workspace of its own; returns Σ w_i L_i."""
+    cdef CrewJob job
+    cdef Py_ssize_t part, apart
+    cdef double cost = 0
+    cdef Team alone = space.team[0]
+    job.plan, job.space, job.data, job.order, job.batch, job.count = plan, space, data, order, first, count
+    job.scale, job.training, job.step, job.score = scale, training, step, score
+    for part in range(CREW):
+        job.sums[part] = dtheta if part == 0 else slots + (part - 1) * plan.count
+    if score is not NULL:
+        alone.threads = 1           # it is added to by each in turn
+    share_out(crew_part, &job, CREW, True, &alone)
+    apart = 1
+    while apart < CREW:
+        part = 0
+        while part < CREW:
+            plan.table.add(job.sums[part], job.sums[part + apart], plan.count)
+            part += 2 * apart
+        apart *= 2
+    for part in range(CREW):
+        cost += job.costs[part]
+    return cost
 
 
 cdef double chunk_gradient(
@@ -806,9 +880,14 @@ cdef inline Py_ssize_t training_width(const Plan *plan, Py_ssize_t batch) noexce
     cdef double largest = 1
     for l in range(plan.L):
         largest = max(largest, 2.0 * plan.layers[l].n * plan.layers[l].n_prev)
-    if batch > in_cache > 3 * plan.layers[0].n:
+    if reads_X_once(plan, batch):
         return min(max(4, in_cache // 4 * 4), <Py_ssize_t>CHUNK_COLUMNS)      # the kernels take four columns at a time
     return min(batch, min(<Py_ssize_t>CHUNK_COLUMNS, max(<Py_ssize_t>64, <Py_ssize_t>(HEAVIEST / largest))))
+
+
+cdef inline bint reads_X_once(const Plan *plan, Py_ssize_t batch) noexcept nogil:
+    cdef Py_ssize_t in_cache = BLOCK_BYTES // (plan.n_x * plan.itemsize)
+    return batch > in_cache > 3 * plan.layers[0].n
 
 
 cdef inline double operations(const Plan *plan) noexcept nogil:
@@ -925,6 +1004,8 @@ cdef class WorkspaceHolder:
         self.space.capacity = capacity
         self.space.watch = NULL
         self.space.team = NULL
+        for i in range(CREW):
+            self.space.crew[i] = NULL
         for l in range(plan.L):
             i = 1 + <int>plan.layers[l].reads_Z + <int>(plan.layers[l].dropout > 0)
             need += i * aligned_size(plan.layers[l].n * unit)
@@ -1011,6 +1092,7 @@ cdef class Engine:
     cdef public uint64_t t                  # steps since the optimizer's state was fresh
     cdef object dtheta, s1, s2, saved, slots
     cdef WorkspaceHolder workspace          # of the last training
+    cdef list crew                          # further ones beside it
     cdef WorkspaceHolder retained           # of the last `forward`, for `backward`
     cdef object retained_X
     cdef bint retained_training
@@ -1193,9 +1275,24 @@ cdef class Engine:
     cdef WorkspaceHolder training_workspace(self, Py_ssize_t width):
         """Kept from call to call, like dθ and the copy of θ: fresh memory costs more than it takes to fill it."""
         if self.workspace is None or self.workspace.space.capacity != width:
-            self.workspace = None
+            self.workspace = self.crew = None
             self.workspace = WorkspaceHolder(self, width)
         return self.workspace
+
+    cdef int form_crew(self, Py_ssize_t batch) except -1:
+        """Further workspaces and slots, for batches whose first layer is bound by reading X."""
+        cdef WorkspaceHolder holder
+        cdef Py_ssize_t i
+        if not reads_X_once(&self.plan, batch) or batch < 4 * CREW * self.workspace.space.capacity:
+            self.workspace.space.crew[0] = NULL
+            return 0
+        if self.crew is None:
+            self.crew = [WorkspaceHolder(self, self.workspace.space.capacity) for i in range(CREW - 1)]
+        for i in range(CREW):
+            holder = self.workspace if i == 0 else self.crew[i - 1]
+            self.workspace.space.crew[i] = &holder.space
+        self.prepare_slots(1 << (CREW - 1))
+        return 0
 
     def save_theta(self):
         """Notes θ as what a failed epoch falls back to."""
@@ -1229,6 +1326,7 @@ cdef class Engine:
         cdef int most_threads = number_of_threads(threads)
         self.prepare(&optimizer, update, numbers, keep_last)
         self.prepare_slots((size + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
+        self.form_crew(size)
         memset(&run, 0, sizeof(run))
         if len(rates) == 0:
             return {"status": "done", "done": 0, "batch": 0, "last_cost": float("nan")}
@@ -1267,6 +1365,7 @@ cdef class Engine:
         cdef WorkspaceHolder holder = self.training_workspace(training_width(&self.plan, X.shape[1]))
         self.prepare(&none, "sgd", {}, False)
         self.prepare_slots((X.shape[1] + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
+        self.form_crew(X.shape[1])
         if self.plan.itemsize == 4:
             loss = _loss_gradient[float](self, &holder.space, X, Y, labels, w, most_threads)
         else:
