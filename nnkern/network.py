@@ -34,8 +34,8 @@ class Dense:
     activation : str
         One of `nnkern.kernels.ACTIVATIONS`.
     init : str, array (n, n_prev) or callable (rng, n, n_prev), optional
-        Initial W, see `nnkern.initializers`. Default: he_normal for relu and leaky_relu, else glorot_uniform.
-        b starts at zero.
+        Initial W, see `nnkern.initializers`. Default: he_normal for relu and its family (all but linear, sigmoid,
+        tanh, exp and softmax), else glorot_uniform. b starts at zero.
     dropout : float
         Share of the outputs set to 0 in training, in [0, 1); the others are divided by 1 - dropout. Not for the last
         layer.
@@ -236,7 +236,7 @@ class Network:
         rng = self._random("weights")
         weights, n_prev = {}, n_x
         for l, layer in enumerate(self.layers, start=1):
-            init = initializers.default(layer.activation) if layer.init is None else layer.init
+            init = _kernels.INITIALIZERS[layer.activation] if layer.init is None else layer.init
             weights[f"W{l}"] = initializers.draw(init, rng, layer.units, n_prev, self.dtype, l)
             n_prev = layer.units
         self._make_engine(n_x)

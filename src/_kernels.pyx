@@ -68,6 +68,10 @@ ACTIVATIONS = tuple(nnk.nnk_activation_facts[i].name.decode() for i in range(nnk
 NEEDS_Z = frozenset(
     nnk.nnk_activation_facts[i].name.decode()
     for i in range(nnk.NNK_ACTIVATIONS) if nnk.nnk_activation_facts[i].derivative_reads_Z)
+# The initializer of a layer's weights that goes with each of them.
+INITIALIZERS = {
+    nnk.nnk_activation_facts[i].name.decode(): nnk.nnk_activation_facts[i].initializer.decode()
+    for i in range(nnk.NNK_ACTIVATIONS)}
 cdef dict activation_codes = {name: code for code, name in enumerate(ACTIVATIONS)}
 
 DenseGradients = namedtuple("DenseGradients", "dZ dW db dA_prev", module="nnkern.kernels")

@@ -7,8 +7,8 @@
 const nnk_activation_fact nnk_activation_facts[NNK_ACTIVATIONS] = {
 #define A 0
 #define Z 1
-#define ELEMENTWISE(name, reads, g, dg) {#name, reads},
-#define COLUMNWISE(name, reads) {#name, reads},
+#define ELEMENTWISE(name, reads, init, g, dg) {#name, reads, #init},
+#define COLUMNWISE(name, reads, init) {#name, reads, #init},
 #include "activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE

@@ -91,15 +91,15 @@ static ptrdiff_t NAME(first_nonfinite)(const void *x_, ptrdiff_t count)
 }
 
 static const nnk_table NAME(table) = {
-#define ELEMENTWISE(name, reads, g, dg) [NNK_##name] = NAME(name##_forward),
-#define COLUMNWISE(name, reads) [NNK_##name] = NAME(name##_forward),
+#define ELEMENTWISE(name, reads, init, g, dg) [NNK_##name] = NAME(name##_forward),
+#define COLUMNWISE(name, reads, init) [NNK_##name] = NAME(name##_forward),
     .forward = {
 #include "activations.def"
     },
 #undef ELEMENTWISE
 #undef COLUMNWISE
-#define ELEMENTWISE(name, reads, g, dg) [NNK_##name] = NAME(name##_backward),
-#define COLUMNWISE(name, reads) [NNK_##name] = NAME(name##_backward),
+#define ELEMENTWISE(name, reads, init, g, dg) [NNK_##name] = NAME(name##_backward),
+#define COLUMNWISE(name, reads, init) [NNK_##name] = NAME(name##_backward),
     .backward = {
 #include "activations.def"
     },

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 enum nnk_activation {
-#define ELEMENTWISE(name, reads, g, dg) NNK_##name,
-#define COLUMNWISE(name, reads) NNK_##name,
+#define ELEMENTWISE(name, reads, init, g, dg) NNK_##name,
+#define COLUMNWISE(name, reads, init) NNK_##name,
 #include "activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
@@ -21,6 +21,7 @@ enum nnk_activation {
 typedef struct {
     const char *name;
     int derivative_reads_Z; /* else it reads A */
+    const char *initializer;
 } nnk_activation_fact;
 extern const nnk_activation_fact nnk_activation_facts[NNK_ACTIVATIONS];
 

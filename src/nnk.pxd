@@ -23,6 +23,7 @@ cdef extern from "nnk.h" nogil:
     ctypedef struct nnk_activation_fact:
         const char *name
         bint derivative_reads_Z
+        const char *initializer
 
     const nnk_activation_fact nnk_activation_facts[]
 
