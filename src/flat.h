@@ -1,24 +1,40 @@
 /* What works on matrices as heaps of numbers: moving, scaling, adding, dropout, the search for numbers that aren't finite;
  * and, last, the table of the precision.
  */
+
+/* ones in the lanes whose word is below the threshold, which is below 2³² */
+NNK_INLINE ivec NAME(dropped)(const uint32_t *words, uint64_t threshold)
+{
+    uint32_t lanes __attribute__((vector_size(4 * LANES)));
+    memcpy(&lanes, words, sizeof lanes);
+#if REAL_BITS == 32
+    return (ivec)(lanes < (uint32_t)threshold);
+#else
+    return (ivec)(__builtin_convertvector(lanes, ivec) < (integer)threshold);
+#endif
+}
+
 static void NAME(dropout)(void *out_, const void *in_, uint64_t key, uint64_t stream, uint64_t first, double p,
                           ptrdiff_t count)
 {
     real *out = out_;
     const real *in = in_;
-    const uint32_t k[2] = {(uint32_t)key, (uint32_t)(key >> 32)};
     /* p 2³², but never 2³² itself: the generator's words are below it */
     const uint64_t threshold = (uint64_t)(p * 4294967296.0);
     const real kept = R(1 / (1 - p));
-    ptrdiff_t i = 0;
-    while (i < count) {
-        const uint64_t at = first + (uint64_t)i;
-        const uint32_t counter[4] = {(uint32_t)(at >> 2), (uint32_t)(at >> 34), (uint32_t)stream,
-                                     (uint32_t)(stream >> 32)};
-        uint32_t words[4];
-        philox(words, counter, k);
-        for (int word = (int)(at & 3); word < 4 && i < count; word++, i++)
-            out[i] = words[word] < threshold ? 0 : in[i] * kept;
+    uint64_t counter = first >> 2;
+    /* a counter has four words: the first may begin before `first` */
+    for (ptrdiff_t i = -(ptrdiff_t)(first & 3); i < count; i += PHILOX_WORDS, counter += PHILOX_LANES) {
+        uint32_t words[PHILOX_WORDS];
+        philox_vectors(words, counter, stream, key);
+        if (i >= 0 && i + PHILOX_WORDS <= count)
+            for (int word = 0; word < PHILOX_WORDS; word += LANES)
+                v_store(out + i + word,
+                        v_select(NAME(dropped)(words + word, threshold), v_all(0), v_load(in + i + word) * kept));
+        else
+            for (int word = 0; word < PHILOX_WORDS; word++)
+                if (i + word >= 0 && i + word < count)
+                    out[i + word] = words[word] < threshold ? 0 : in[i + word] * kept;
     }
 }
 

@@ -144,34 +144,22 @@ NNK_INLINE vec v_sigmoid(vec x)
     return v_select(v_less(x, v_all(0)), e, v_all(1)) / (R(1) + e);
 }
 
-/* log of 2^k (1 + f) + correction, with 1 + f in [√½, √2]:
+/* log of 2^k (1 + f), with 1 + f in [√½, √2]:
  * log(1 + f) = f - (f²/2 - s (f²/2 + R)), s = f / (2 + f), R = z L(z), z = s² */
-NNK_INLINE vec v_log_parts(vec f, vec k, vec correction)
+NNK_INLINE vec v_log_parts(vec f, vec k)
 {
     const vec s = f / (f + R(2));
     const vec z = s * s;
     const vec p = v_polynomial(NAME(log_c), LOG_DEGREE, z);
     const vec half_square = (f * f) * R(0.5);
-    return k * LN2_HIGH - ((half_square - (s * (half_square + z * p) + (k * LN2_LOW + correction))) - f);
+    return k * LN2_HIGH - ((half_square - (s * (half_square + z * p) + k * LN2_LOW)) - f);
 }
 
-/* log(1 + x), 2 ULP; for x >= -1 (below: NaN), log1p(-1) = -inf, log1p(inf) = inf */
+/* log(1 + x) for 0 <= x <= 1 or NaN, 2 ULP; from √2 - 1 on as log 2 + log(1 + (x - 1) / 2), where x - 1 is exact */
 NNK_INLINE vec v_log1p(vec x)
 {
-    const vec u = R(1) + x;
-    /* what rounding 1 + x lost, relative to u */
-    const vec lost = v_select(v_less(v_all(1), x), R(1) - (u - x), x - (u - R(1))) / u;
-    const ivec e = (((ivec)u - (ivec)v_all(SQRT_HALF)) >> MANTISSA_BITS);
-    const ivec unscaled = (ivec)(e == 0);
-    const vec mantissa = (vec)((ivec)u - (e << MANTISSA_BITS));
-    const vec f = v_select(unscaled, x, mantissa - R(1));
-    const vec correction = v_select(unscaled, v_all(0), lost);
-    const vec k = __builtin_convertvector(e, vec);
-    vec y = v_log_parts(f, k, correction);
-    const real infinity = (real)__builtin_inf();
-    y = v_select((ivec)(x == v_all(infinity)), x, y);
-    y = v_select((ivec)(x == v_all(-1)), v_all(-infinity), y);
-    return v_select(v_less(x, v_all(-1)) | v_is_nan(x), v_all((real)__builtin_nan("")), y);
+    const ivec large = v_less(v_all(R(0.41421356237309504880)), x);
+    return v_log_parts(v_select(large, (x - R(1)) * R(0.5), x), v_select(large, v_all(1), v_all(0)));
 }
 
 /* log x, 1 ULP, for normal finite x > 0 or NaN */
@@ -179,7 +167,7 @@ NNK_INLINE vec v_log(vec x)
 {
     const ivec e = (((ivec)x - (ivec)v_all(SQRT_HALF)) >> MANTISSA_BITS);
     const vec mantissa = (vec)((ivec)x - (e << MANTISSA_BITS));
-    const vec y = v_log_parts(mantissa - R(1), __builtin_convertvector(e, vec), v_all(0));
+    const vec y = v_log_parts(mantissa - R(1), __builtin_convertvector(e, vec));
     return v_select(v_is_nan(x), x, y);
 }
 

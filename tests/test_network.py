@@ -16,6 +16,7 @@ import reference as ref
 from conftest import LAYOUTS, WRITABLE_LAYOUTS, prefilled, unmodified
 
 import nnkern as nk
+from nnkern import _kernels
 
 N_X, N_Y, M = 3, 4, 11
 
@@ -486,6 +487,19 @@ def test_dropout_is_inverted_and_drops_its_share():
     centred = dropped - p
     for other in (centred[1:] * centred[:-1], centred[:, 1:] * centred[:, :-1]):
         assert abs(other.mean()) < 5 * p * (1 - p) / np.sqrt(other.size)
+
+
+@pytest.mark.parametrize(("units", "m", "p"), [(1, 1, 0.5), (37, 11, 0.3), (3, 5, 0.999), (5, 1500, 0.25)])
+def test_dropout_mask_is_that_of_the_generator(units, m, p, dtype):
+    """Entry i of the first step's first layer is dropped where word i of the counters 0, 1, … is below p 2^32."""
+    layers = [nk.Dense(units, dropout=p, init=np.ones((units, 1))), nk.Dense(units, init=np.eye(units))]
+    net = nk.Network(layers, "squared_error", n_x=1, dtype=str(dtype), seed=7)
+    A = net.forward(np.ones((1, m)), training=True)
+    key = net._engine.key
+    counters = range((units * m + 3) // 4)
+    words = [_kernels.philox((c, 0, 0, 0), (key % 2**32, key >> 32)) for c in counters]
+    dropped = (np.ravel(words)[: units * m] < int(p * 2**32)).reshape((units, m), order="F")
+    np.testing.assert_array_equal(A, np.where(dropped, 0, dtype.type(1 / (1 - p))))
 
 
 def test_dropout_masks_differ_by_layer_step_and_seed():
