@@ -103,9 +103,10 @@ class Network:
     ----------
     layers : list of Dense
         From the first hidden layer to the output.
-    loss : str
-        "binary_cross_entropy" (sigmoid output), "cross_entropy" (softmax output), "squared_error" or "absolute_error"
-        (any output).
+    loss : str, loss object or function
+        "binary_cross_entropy" (sigmoid output), "cross_entropy" (softmax output), "poisson" (exp output),
+        "squared_error", "absolute_error", "huber" or "quantile" (any output); an object such as
+        ``nk.losses.Huber(delta=2.0)``; or a function (A, Y) -> (cost, dA), see `nnkern.losses.Custom`.
     n_x : int, optional
         Number of features; with it the parameters exist at once, otherwise from `initialize` or the first `fit` on.
     l2, l1 : float
@@ -141,7 +142,8 @@ class Network:
         last = self.layers[-1]
         if self._loss.output is not None and last.activation != self._loss.output:
             raise ValueError(
-                f"the loss {loss} needs {self._loss.output} units at the output, the last layer has {last.activation}: "
+                f"the loss {self.loss} needs {self._loss.output} units at the output, "
+                f"the last layer has {last.activation}: "
                 f'use Dense({last.units}, "{self._loss.output}")'
             )
         if last.dropout:
@@ -272,7 +274,7 @@ class Network:
                 }
             )
             n_prev = layer.units
-        self._engine = _engine.Engine(facts, self.dtype, self.loss, key)
+        self._engine = _engine.Engine(facts, self.dtype, self._loss.native, self._loss.parameter, key)
         self._forget_state()
 
     def _forget_state(self):
@@ -382,11 +384,12 @@ class Network:
         threads = validation.threads(threads)
         return self._evaluate(engine, *self._judge(X, Y, sample_weight, n_x=self.n_x), threads=threads)
 
-    def _judge(self, X, Y, sample_weight=None, *, n_x, names=("X", "Y")):
+    def _judge(self, X, Y, sample_weight=None, class_weight=None, *, n_x, names=("X", "Y")):
         """(X, Y, labels, w) as the engine takes them."""
         X = validation.examples(X, n_x, self.dtype, finite=True, name=names[0])
         Y, labels = validation.targets(Y, self._loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0], name=names[1])
-        return X, Y, labels, validation.weights(sample_weight, X.shape[1], self.dtype)
+        data = X, Y, labels, validation.weights(sample_weight, X.shape[1], self.dtype)
+        return validation.class_weights(class_weight, self._loss, self.n_y, data)
 
     def _evaluate(self, engine, X, Y, labels, w, threads=None):
         cost, right, squares, total = engine.evaluate(X, Y, labels, w, threads)
@@ -406,6 +409,7 @@ class Network:
         shuffle=True,
         optimizer=None,
         sample_weight=None,
+        class_weight=None,
         validation_data=None,
         validation_split=0.0,
         callbacks=(),
@@ -430,6 +434,10 @@ class Network:
             Default SGD(0.1).
         sample_weight : (m,) array, optional
             J = Σ w_i L_i / Σ w_i within each batch.
+        class_weight : "balanced", dict or sequence, optional
+            For the cross-entropies: w_i is multiplied with the weight of example i's class. "balanced": m / (number of
+            classes · examples of the class). A dict {label: weight} leaves the other classes at 1. Where Y holds
+            probabilities, the weights are averaged by them. Evaluation doesn't use it.
         validation_data : (X, Y) or (X, Y, sample_weight), optional
             Evaluated after each epoch.
         validation_split : float
@@ -457,7 +465,9 @@ class Network:
         DivergenceError
             The cost became NaN or infinite; the parameters are those of the last whole epoch.
         """
-        training = Training(self, epochs, batch_size, shuffle, optimizer, callbacks, progress, resume, threads)
+        training = Training(
+            self, epochs, batch_size, shuffle, optimizer, class_weight, callbacks, progress, resume, threads
+        )
         if Y is not None:
             return training.on_arrays(X, Y, sample_weight, validation_data, validation_split)
         if sample_weight is not None or validation_split:
@@ -467,7 +477,7 @@ class Network:
             )
         return training.on_batches(X, validation_data)
 
-    def partial_fit(self, X, Y, *, optimizer=None, sample_weight=None):
+    def partial_fit(self, X, Y, *, optimizer=None, sample_weight=None, class_weight=None):
         """One step on one batch of a stream; the optimizer's state is kept from call to call.
 
         Parameters
@@ -477,6 +487,8 @@ class Network:
         optimizer : optimizer or name, optional
             Default: the last one, or SGD(0.1). Another kind starts with a fresh state.
         sample_weight : (m,) array, optional
+        class_weight : dict or sequence, optional
+            As in `fit`.
 
         Returns
         -------
@@ -491,7 +503,7 @@ class Network:
             The cost isn't finite.
         """
         optimizer = self._take_optimizer(self._last_optimizer() if optimizer is None else optimizer)
-        data = self._judge(X, Y, sample_weight, n_x=self.n_x)
+        data = self._judge(X, Y, sample_weight, validation.unbalanced(class_weight), n_x=self.n_x)
         if self._engine is None:
             self.initialize(data[0].shape[0])
         engine = self._engine
@@ -770,7 +782,7 @@ class Network:
         """What the network is, but for its parameters: a dict that JSON can hold."""
         return {
             "layers": [layer.facts() for layer in self.layers],
-            "loss": self.loss,
+            "loss": self._loss.config(),
             "l2": self.l2,
             "l1": self.l1,
             "dtype": self.dtype.name,
@@ -784,7 +796,8 @@ class Network:
         return cls([Dense(**facts) for facts in config.pop("layers")], config.pop("loss"), **config)
 
     def __getstate__(self):
-        state = {"config": self.config(), "inits": [layer.init for layer in self.layers], "metadata": self.metadata}
+        config = {**self.config(), "loss": self._loss}
+        state = {"config": config, "inits": [layer.init for layer in self.layers], "metadata": self.metadata}
         engine = self._engine
         if engine is not None:
             engine.check_untrained()
@@ -876,7 +889,7 @@ def check_gradients(net, X, Y, *, step=1e-5, max_entries=2000):
     step = validation.number("step", step, 0, low_open=True)
     max_entries = validation.integer("max_entries", max_entries, 1)
     validation.fitted(net._engine)
-    copied = Network.from_config({**net.config(), "dtype": "float64"})
+    copied = Network.from_config({**net.config(), "loss": net._loss, "dtype": "float64"})
     copied._make_engine(net.n_x)
     copied.set_parameters(net.parameters)
     data = copied._judge(X, Y, n_x=net.n_x)

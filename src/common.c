@@ -16,6 +16,14 @@ const nnk_activation_fact nnk_activation_facts[NNK_ACTIVATIONS] = {
 #undef Z
 };
 
+const nnk_loss_fact nnk_loss_facts[NNK_LOSSES] = {
+#define ELEMENTWISE_LOSS(name, output, ...) {#name, NNK_##output},
+#define COLUMNWISE_LOSS(name, output) {#name, NNK_##output},
+#include "losses.def"
+#undef ELEMENTWISE_LOSS
+#undef COLUMNWISE_LOSS
+};
+
 void nnk_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]) { philox(out, counter, key); }
 
 /* Each draw takes 64 bits and reduces them to below `bound` by the high half of a product (Lemire 2019); the bias, below

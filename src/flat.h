@@ -86,6 +86,22 @@ static void NAME(add)(void *y_, const void *x_, ptrdiff_t count)
         y[i] += x[i];
 }
 
+static double NAME(clip)(void *x_, double limit, ptrdiff_t count)
+{
+    real *x = x_;
+    double squares = 0;
+    for (ptrdiff_t i = 0; i < count; i += RUN * LANES) {
+        vec sum = v_all(0);
+        for (ptrdiff_t j = i; j < i + RUN * LANES && j < count; j += LANES) {
+            const vec kept = v_bounded(v_first(x + j, count - j), R(-limit), R(limit));
+            v_put(x + j, kept, count - j);
+            sum += kept * kept;
+        }
+        squares += v_sum_double(sum);
+    }
+    return squares;
+}
+
 /* x - x is 0 for finite x and NaN otherwise; sums of such differences are looked at once a run */
 static ptrdiff_t NAME(first_nonfinite)(const void *x_, ptrdiff_t count)
 {
@@ -122,10 +138,15 @@ static const nnk_table NAME(table) = {
 #undef ELEMENTWISE
 #undef COLUMNWISE
 #define ENTRY(name) [NNK_##name] = NAME(name)
-    .loss = {ENTRY(binary_cross_entropy), ENTRY(squared_error), ENTRY(absolute_error)},
+#define ELEMENTWISE_LOSS(name, output, ...) ENTRY(name),
+#define COLUMNWISE_LOSS(name, output) ENTRY(name),
+    .loss = {
+#include "losses.def"
+    },
+#undef ELEMENTWISE_LOSS
+#undef COLUMNWISE_LOSS
     .update = {ENTRY(penalise), ENTRY(sgd), ENTRY(momentum), ENTRY(nesterov), ENTRY(adam), ENTRY(rmsprop), ENTRY(adagrad)},
 #undef ENTRY
-    .cross_entropy = NAME(cross_entropy),
     .gemm = NAME(gemm),
     .dots = NAME(dots),
     .add_columns = NAME(add_columns),
@@ -134,6 +155,7 @@ static const nnk_table NAME(table) = {
     .scatter = NAME(scatter),
     .scale = NAME(scale),
     .add = NAME(add),
+    .clip = NAME(clip),
     .first_nonfinite = NAME(first_nonfinite),
     .multiply_adds = NAME(multiply_adds),
 };

@@ -380,10 +380,16 @@ def dense_backward_loop(dA, W, A_prev, H, activation, negative_slope=0.01):
 
 # ---- losses: L of each example from Z, and the derivative ----
 
-MATCHED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax"}
+MATCHED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
 """Losses that are computed from Z together with the one output activation they belong to."""
 
-LOSSES = (*MATCHED, "squared_error", "absolute_error")
+LOSSES = (*MATCHED, "squared_error", "absolute_error", "huber", "quantile")
+
+PARAMETERS = {"cross_entropy": ("label_smoothing", 0.0), "huber": ("delta", 1.0), "quantile": ("q", 0.5)}
+"""The number that a loss has, and its default."""
+
+KINKED_LOSSES = {"absolute_error": (0.0,), "quantile": (0.0,), "huber": (-1.0, 1.0)}
+"""Where a derivative of a loss jumps, in a - y; huber's second one counts, as central differences see it too."""
 
 
 def one_hot(labels, n_y):
@@ -397,7 +403,7 @@ def log_sum_exp(Z):
     return largest + np.log(np.exp(Z - largest).sum(axis=0, keepdims=True))
 
 
-def loss(Z, Y, name, activation="linear", negative_slope=0.01):
+def loss(Z, Y, name, activation="linear", negative_slope=0.01, parameter=None):
     """L (m,) of each example, A, and dZ, the derivative of each example's own L by its column of Z.
 
     The cross-entropies imply their activation; the others are functions of A = g(Z).
@@ -405,16 +411,28 @@ def loss(Z, Y, name, activation="linear", negative_slope=0.01):
     Z, Y = np.asarray(Z, F64), np.asarray(Y, F64)
     activation = MATCHED.get(name, activation)
     A = activation_forward(Z, activation, negative_slope)
+    if parameter is None and name in PARAMETERS:
+        _, parameter = PARAMETERS[name]
     if name == "binary_cross_entropy":
         # -(y log a + (1 - y) log(1 - a)) with log a = -softplus(-z), log(1 - a) = -softplus(z)
         return (Y * _softplus(-Z) + (1 - Y) * _softplus(Z)).sum(axis=0), A, A - Y
     if name == "cross_entropy":
         # -sum y log a with log a = z - log_sum_exp(z)
+        Y = (1 - parameter) * Y + parameter / Z.shape[0]
         return (Y * (log_sum_exp(Z) - Z)).sum(axis=0), A, A - Y
+    if name == "poisson":
+        return (A - np.where(Y == 0, 0, Y * Z)).sum(axis=0), A, A - Y
     if name == "squared_error":
         L, dA = (0.5 * (A - Y) ** 2).sum(axis=0), A - Y
     elif name == "absolute_error":
         L, dA = np.abs(Y - A).sum(axis=0), np.sign(A - Y)
+    elif name == "huber":
+        d = np.abs(A - Y)
+        L = np.where(d <= parameter, 0.5 * d**2, parameter * (d - 0.5 * parameter)).sum(axis=0)
+        dA = np.clip(A - Y, -parameter, parameter)
+    elif name == "quantile":
+        L = np.maximum(parameter * (Y - A), (1 - parameter) * (A - Y)).sum(axis=0)
+        dA = np.where(A < Y, -parameter, np.where(A > Y, 1 - parameter, A - Y))
     else:
         raise KeyError(name)
     return L, A, activation_backward(dA, operand(activation, A, Z), activation, negative_slope)
@@ -612,6 +630,9 @@ def torch_cost(X, Y, theta, activations, loss_name, l2=0.0, sample_weight=None):
         "cross_entropy": lambda: functional.cross_entropy(Z.T, Y.T, reduction="none"),
         "squared_error": lambda: (0.5 * (A - Y) ** 2).sum(0),
         "absolute_error": lambda: (A - Y).abs().sum(0),
+        "huber": lambda: functional.huber_loss(A, Y, reduction="none", delta=1.0).sum(0),
+        "quantile": lambda: torch.maximum(0.5 * (Y - A), 0.5 * (A - Y)).sum(0),
+        "poisson": lambda: functional.poisson_nll_loss(Z, Y, log_input=True, reduction="none").sum(0),
     }[loss_name]()
     w = torch.ones_like(L) if sample_weight is None else torch.tensor(sample_weight)
     squares = sum((theta[f"W{layer}"] ** 2).sum() for layer in range(1, len(activations) + 1))
@@ -743,7 +764,7 @@ def bound_backward(dA, W, A_prev, H, name, dtype, negative_slope=0.01):
 _LOSS_ROUNDINGS = 24
 
 
-def bound_loss(Z, Y, name, dtype, sample_weight=None):
+def bound_loss(Z, Y, name, dtype, sample_weight=None, parameter=None):
     """Bounds of (cost, A, dZ) of a fused loss: cost is a sum over units and examples.
 
     Magnitudes are those of the terms that are added, not of the result: the losses cancel.
@@ -751,7 +772,9 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None):
     Z, Y = np.asarray(Z, F64), np.asarray(Y, F64)
     n_y, m = Z.shape
     activation = MATCHED.get(name, "linear")
-    _, A, dZ = loss(Z, Y, name)
+    _, A, dZ = loss(Z, Y, name, parameter=parameter)
+    if name == "cross_entropy" and parameter:
+        Y = (1 - parameter) * Y + parameter / n_y
     if name == "binary_cross_entropy":
         terms = (1 + np.abs(Y)) * np.abs(Z) + np.log1p(np.exp(-np.abs(Z)))
     elif name == "cross_entropy":
@@ -762,6 +785,12 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None):
         terms = terms + Y * (1 + (A * d).sum(axis=0, keepdims=True))
     elif name == "squared_error":
         terms = (np.abs(Z) + np.abs(Y)) * np.abs(Z - Y)
+    elif name == "poisson":
+        terms = A + np.abs(Y * Z)
+    elif name == "huber":
+        # c (d - c/2) with |c| <= |d|, both off by no more than d's rounding
+        delta = PARAMETERS[name][1] if parameter is None else parameter
+        terms = (np.abs(Z) + np.abs(Y)) * np.minimum(np.abs(Z - Y), delta)
     else:
         terms = np.abs(Z) + np.abs(Y)
     roundings = _LOSS_ROUNDINGS + 2 * n_y * m + 2 * m
@@ -769,6 +798,8 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None):
     A_error = bound_A(Z, activation, dtype)
     # absolute error's derivative is a sign; the others are one subtraction after A
     own = np.zeros(Z.shape) if name == "absolute_error" else gamma_both(1, dtype) * np.abs(dZ)
+    if name == "cross_entropy" and parameter:
+        own = own + gamma_both(3, dtype) * Y
     carried = A_error if name in MATCHED else np.zeros(Z.shape)
     dZ_error = weight_columns(own + carried, sample_weight)
     if sample_weight is not None:

@@ -81,8 +81,8 @@ class Case:
             if name in ref.ELEMENTWISE
             for kink in ref.ELEMENTWISE[name].kinks
         ]
-        if self.loss == "absolute_error":
-            distances.append(np.abs(A[-1] - self.Y_full).min())
+        for kink in ref.KINKED_LOSSES.get(self.loss, ()):
+            distances.append(np.abs(A[-1] - self.Y_full - kink).min())
         return min(distances, default=np.inf)
 
     def cost(self):
