@@ -6,6 +6,7 @@ Layers of the package, each knowing only those below it:
     onnx, c_source, interop (torch, scikit-learn)      networks to and from what other programs take
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention
     network       Dense and Network: configuration, fit, predict, evaluate, forward, backward
+    derivatives   by the inputs, and of each example by itself
     kernels       one layer, one activation, one loss at a time
     losses, optimizers, initializers, schedules, callbacks, progress, io
     formats       how each activation looks to other programs

@@ -4,6 +4,7 @@ Here are names, defaults, histories and the order of things. What a user hands i
 arithmetic is one call into _engine for all layers, and for whole epochs where nothing has to happen between them.
 """
 
+import contextlib
 import copy
 import types
 from collections import namedtuple
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnkern import _engine, _kernels, initializers, io, losses, optimizers, validation
+from nnkern import _engine, _kernels, derivatives, initializers, io, losses, optimizers, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.losses import r2, spread
 from nnkern.training import Training
@@ -560,6 +561,108 @@ class Network:
         Y, labels = validation.targets(Y, self._loss, self.n_y, m, self.dtype)
         gradient = engine.backward(Y, labels, validation.weights(sample_weight, m, self.dtype))
         return {f"d{name}": view for name, view in self._trained(engine.views(gradient)).items()}
+
+    def input_gradient(self, X, Y=None, *, output=None):
+        """Derivatives by the inputs: of each example's loss, or of one of its outputs.
+
+        Parameters
+        ----------
+        X : (n_x, m) array
+        Y : (n_y, m) array, or labels, optional
+            With it, the loss is derived; without it, an output.
+        output : int, or (m,) array of int, optional
+            Without Y: which unit of ŷ, for all examples or for each. A network with one output needs none.
+
+        Returns
+        -------
+        dX : (n_x, m) array
+            Column i is ∂L(ŷ(i), y(i)) / ∂x(i), or ∂ŷ_k(i) / ∂x(i) for k = output: each example's own, without a factor
+            1/m, penalty and dropout.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            There are no parameters yet; X or Y doesn't fit; it isn't clear which output is meant.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import nnkern as nk
+        >>> net = nk.Network([nk.Dense(2)], "squared_error", n_x=2, dtype="float64")
+        >>> net.set_parameters({"W1": np.array([[1.0, 2.0], [3.0, 4.0]]), "b1": np.zeros((2, 1))})
+        >>> net.input_gradient(np.ones((2, 1)), output=1)
+        array([[3.],
+               [4.]])
+        """
+        with self._reading():
+            X = validation.examples(X, self.n_x, self.dtype, finite=False)
+            if Y is not None:
+                if output is not None:
+                    raise ValueError("Y and output were both given: the loss is derived, or an output of ŷ")
+                Y, labels = validation.targets(Y, self._loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0])
+                return derivatives.input_gradient(self, X, Y, labels)
+            if output is None:
+                if self.n_y > 1:
+                    raise ValueError(
+                        f"the network has {self.n_y} outputs: say which is to be derived, output=k or one for each "
+                        "example, pass Y for the loss's derivative, or use jacobian(X) for all outputs"
+                    )
+                output = 0
+            return derivatives.output_gradient(self, X, validation.units("output", output, self.n_y, X.shape[1]))
+
+    def jacobian(self, X):
+        """Derivatives of all outputs by all inputs.
+
+        Parameters
+        ----------
+        X : (n_x, m) array
+
+        Returns
+        -------
+        J : (m, n_y, n_x) array
+            J[i, k, j] = ∂ŷ_k(i) / ∂x_j(i): an example's Jacobian matrix is J[i]. ŷ is A[L], after the activation.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            There are no parameters yet; X doesn't fit.
+        """
+        with self._reading():
+            return derivatives.jacobian(self, validation.examples(X, self.n_x, self.dtype, finite=False))
+
+    def example_gradients(self, X, Y):
+        """The gradients of each example's own loss; their mean over the examples is `backward`'s, without penalty.
+
+        Parameters
+        ----------
+        X : (n_x, m) array
+        Y : (n_y, m) array, or labels
+
+        Returns
+        -------
+        grads : dict
+            {"dW1": (m, n[1], n_x), "db1": (m, n[1], 1), …}; without the layers that are frozen. m times the memory of
+            the parameters.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            There are no parameters yet; X or Y doesn't fit.
+        """
+        with self._reading():
+            X = validation.examples(X, self.n_x, self.dtype, finite=False)
+            Y, labels = validation.targets(Y, self._loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0])
+            return derivatives.example_gradients(self, X, Y, labels)
+
+    @contextlib.contextmanager
+    def _reading(self):
+        """What goes on inside reads the parameters: no other thread may train meanwhile."""
+        engine = validation.fitted(self._engine)
+        engine.enter_reading()
+        try:
+            yield
+        finally:
+            engine.leave_reading()
 
     def step(self, grads, optimizer):
         """Applies gradients; the optimizer's state is kept from call to call.

@@ -206,11 +206,10 @@ def to_json(optimizer):
     if type(optimizer) not in OPTIMIZERS.values():
         return None
     facts = {"name": type(optimizer).__name__.lower(), **vars(optimizer)}
-    rate = optimizer.learning_rate
-    if callable(rate):
-        if type(rate) not in schedules.SCHEDULES.values():
+    if callable(optimizer.learning_rate):
+        facts["learning_rate"] = schedules.to_json(optimizer.learning_rate)
+        if facts["learning_rate"] is None:
             return None
-        facts["learning_rate"] = {"schedule": type(rate).__name__, **vars(rate)}
     return facts
 
 
@@ -220,11 +219,6 @@ def from_json(facts):
         return None
     facts = dict(facts)
     cls = OPTIMIZERS[validation.choice("optimizer", facts.pop("name"), OPTIMIZERS)]
-    rate = facts["learning_rate"]
-    if isinstance(rate, dict):
-        rate = dict(rate)
-        schedule = schedules.SCHEDULES[validation.choice("schedule", rate.pop("schedule"), schedules.SCHEDULES)]
-        for name, value in rate.items():
-            validation.number(name, value)
-        facts["learning_rate"] = schedule(**rate)
+    if isinstance(facts["learning_rate"], dict):
+        facts["learning_rate"] = schedules.from_json(facts["learning_rate"])
     return cls(**facts)

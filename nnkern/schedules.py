@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from nnkern import validation
+
 
 @dataclass(frozen=True)
 class InverseTime:
@@ -77,3 +79,27 @@ class WarmUp:
 
 
 SCHEDULES = {cls.__name__: cls for cls in (InverseTime, Exponential, Step, Cosine, WarmUp)}
+
+
+def to_json(schedule):
+    """The schedule as what JSON can hold; None where it is one of the user's own."""
+    if type(schedule) not in SCHEDULES.values():
+        return None
+    facts = {"schedule": type(schedule).__name__, **vars(schedule)}
+    if callable(facts.get("then")):
+        facts["then"] = to_json(facts["then"])
+        if facts["then"] is None:
+            return None
+    return facts
+
+
+def from_json(facts):
+    """The schedule that `to_json` wrote; ValueError or TypeError for anything else."""
+    facts = dict(facts)
+    schedule = SCHEDULES[validation.choice("schedule", facts.pop("schedule"), SCHEDULES)]
+    for name, value in facts.items():
+        if name == "then" and isinstance(value, dict):
+            facts[name] = from_json(value)
+        else:
+            validation.number(name, value)
+    return schedule(**facts)

@@ -137,6 +137,16 @@ def targets(Y, loss, n_y, m, to, *, n_x=None, name="Y"):
     return Y, None
 
 
+def units(name, value, n, m):
+    """One of n units, counted from 0, for each of m examples: (m,) integers from one integer or m of them."""
+    given = np.asarray(value)
+    if given.dtype.kind not in "iu" or given.shape not in ((), (m,)):
+        raise ValueError(f"{name} must be a unit, an integer from 0 to {n - 1}, or ({m},) of them; got {value!r}")
+    if given.size and not 0 <= given.min() <= given.max() < n:
+        raise ValueError(f"{name} must be from 0 to {n - 1}; got {value!r}")
+    return np.broadcast_to(given.astype(np.intp), (m,))
+
+
 def _plain(x):
     """A number as one writes it: whole ones without a point, however large."""
     return int(x) if np.isfinite(x) and x == np.floor(x) else x.item()

@@ -1199,11 +1199,14 @@ cdef class Engine:
     def leave_training(self):
         self.training_thread = None
 
-    cdef int enter_reading(self) except -1:
+    cpdef int enter_reading(self) except -1:
         if self.training_thread is not None:
             self.check_untrained()
         self.readers += 1
         return 0
+
+    def leave_reading(self):
+        self.readers -= 1
 
     def predict(self, X, out=None, threads=None):
         """A[L] of checked examples X (n_x, m)."""
