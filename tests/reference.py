@@ -392,6 +392,19 @@ KINKED_LOSSES = {"absolute_error": (0.0,), "quantile": (0.0,), "huber": (-1.0, 1
 """Where a derivative of a loss jumps, in a - y; huber's second one counts, as central differences see it too."""
 
 
+def random_targets(name, shape, rng):
+    """Y (n_y, m) as the loss wants it."""
+    n_y, m = shape
+    if name == "binary_cross_entropy":
+        return np.where(rng.uniform(size=(1, m)) < 0.5, rng.integers(0, 2, shape), rng.random(shape))
+    if name == "cross_entropy":
+        soft = rng.dirichlet(np.ones(n_y), size=m).T.reshape(shape)
+        return np.where(rng.uniform(size=(1, m)) < 0.5, soft, one_hot(rng.integers(0, n_y, m), n_y))
+    if name == "poisson":
+        return rng.integers(0, 2, shape).astype(F64)
+    return rng.normal(scale=2, size=shape)
+
+
 def one_hot(labels, n_y):
     """Labels 0..n_y-1 of shape (m,) or (1, m) as Y (n_y, m)."""
     return (np.arange(n_y)[:, None] == np.asarray(labels).reshape(1, -1)).astype(F64)

@@ -18,19 +18,7 @@ def kernel(name):
 
 
 def targets(name, shape, dtype, rng):
-    """Y as the loss wants it: probabilities for the cross-entropies, numbers for the others."""
-    n_y, m = shape
-    if name == "binary_cross_entropy":
-        Y = np.where(rng.uniform(size=(1, m)) < 0.5, rng.integers(0, 2, shape), rng.random(shape))
-    elif name == "cross_entropy":
-        soft = rng.dirichlet(np.ones(n_y), size=m).T.reshape(shape)
-        hard = ref.one_hot(rng.integers(0, n_y, m), n_y)
-        Y = np.where(rng.uniform(size=(1, m)) < 0.5, soft, hard)
-    elif name == "poisson":
-        Y = rng.poisson(2, size=shape)
-    else:
-        Y = rng.normal(scale=2, size=shape)
-    return Y.astype(dtype)
+    return ref.random_targets(name, shape, rng).astype(dtype)
 
 
 def check(compare, name, Z, Y, sample_weight=None, what="", parameter=None):

@@ -257,12 +257,7 @@ class Twin:
         rng = np.random.default_rng(7)
         self.X = rng.normal(size=(N_X, m))
         self.w = rng.uniform(0.2, 3, m) if weighted else None
-        self.Y = self.Y_full = {
-            "binary_cross_entropy": lambda: rng.integers(0, 2, (n_y, m)).astype(float),
-            "cross_entropy": lambda: rng.dirichlet(np.ones(n_y), m).T,
-            "squared_error": lambda: rng.normal(size=(n_y, m)),
-            "absolute_error": lambda: rng.normal(size=(n_y, m)),
-        }[loss]()
+        self.Y = self.Y_full = ref.random_targets(loss, (n_y, m), rng)
         layers = [
             nk.Dense(n, g, l2=own, trainable=layer not in frozen, use_bias=has)
             for layer, n, g, own, has in zip((1, 2), (5, n_y), self.activations, layer_l2, biased, strict=True)
