@@ -8,7 +8,7 @@
 # A batch is worked through in chunks of CHUNK_COLUMNS examples, whose gradients are added up in a fixed tree; a chunk,
 # in blocks (most often one): forward, loss, backward, adding up.
 
-from libc.math cimport isfinite, pow, sqrt
+from libc.math cimport INFINITY, isfinite, pow, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -1247,7 +1247,7 @@ cdef class Engine:
         o.momentum, o.beta1, o.beta2 = numbers.get("momentum", 0), numbers.get("beta1", 0), numbers.get("beta2", 0)
         o.eps, o.weight_decay = numbers.get("eps", 0), numbers.get("weight_decay", 0)
         o.raw_eps, o.l2_of_sum = numbers.get("raw_eps", False), numbers.get("l2_of_sum", 0)
-        o.clip_value, o.clip_norm = numbers["clip_value"], numbers["clip_norm"]
+        o.clip_value, o.clip_norm = numbers.get("clip_value", INFINITY), numbers.get("clip_norm", INFINITY)
         if self.dtheta is None:
             self.dtheta = aligned_zeros(self.plan.count, self.dtype)
         if self.s1 is None and update in ("momentum", "nesterov", "adam"):
@@ -1348,6 +1348,7 @@ cdef class Engine:
             loss = _loss_gradient[float](self, &holder.space, X, Y, labels, w, most_threads)
         else:
             loss = _loss_gradient[double](self, &holder.space, X, Y, labels, w, most_threads)
+        self.raise_pending()
         return loss, self.dtheta
 
     def forward(self, X, bint training):
