@@ -6,10 +6,11 @@ Layers of the package, each knowing only those below it:
     onnx, c_source, interop (torch, scikit-learn)      networks to and from what other programs take
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention
     network       Dense and Network: configuration, fit, predict, evaluate, forward, backward
+    derivatives   by the inputs, and of each example by itself
+    kernels       one layer, one activation, one loss at a time
     losses, optimizers, initializers, schedules, callbacks, progress, io
     formats       how each activation looks to other programs
     validation    the only place where what a user hands in is judged
-    kernels       one layer, one activation, one loss at a time
     _engine       the whole network in native code
     _kernels      dense layers on BLAS and the C kernels of the processor's instruction set
 """

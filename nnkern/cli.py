@@ -8,6 +8,7 @@ Nothing here is imported by `import nnkern`; what is heavy is imported when a co
 import argparse
 import contextlib
 import csv
+import math
 import os
 import sys
 import warnings
@@ -402,6 +403,7 @@ def _train(options):
         ignore=options.ignore,
         categorical=options.categorical,
         missing=options.missing,
+        scale_target=nk.losses.LOSSES[loss].low == -math.inf,
     )
     X = preprocessor.features(data, options.dtype)
     Y = target.Y if classes else preprocessor.standardise_target(target.Y, options.dtype)
@@ -485,7 +487,7 @@ def _network(options, nk, preprocessor, loss):
     elif loss == "cross_entropy":
         output = nk.Dense(len(preprocessor.labels), "softmax")
     else:
-        output = nk.Dense(len(preprocessor.target_mean), "linear")
+        output = nk.Dense(len(preprocessor.target_mean), nk.losses.LOSSES[loss].output or "linear")
     return nk.Network(
         [*hidden, output],
         loss=loss,

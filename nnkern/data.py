@@ -556,10 +556,11 @@ class Preprocessor:
                 setattr(self, name, np.asarray(getattr(self, name), np.float64))
 
     @classmethod
-    def fit(cls, data, target, *, rows=None, ignore=(), categorical=(), missing="error"):
+    def fit(cls, data, target, *, rows=None, ignore=(), categorical=(), missing="error", scale_target=True):
         """Learn from the examples `rows` (all by default) of `data` and its `target`.
 
-        `ignore` names columns to leave out, `categorical` number columns to take for categories.
+        `ignore` names columns to leave out, `categorical` number columns to take for categories. Without `scale_target`
+        a regression's target stays as it is.
         """
         rows = np.arange(data.m) if rows is None else np.asarray(rows)
         rest = {"labels": target.labels}
@@ -567,6 +568,8 @@ class Preprocessor:
             mean, scale = _mean_and_scale(target.Y[:, rows], axis=1)
             if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
                 raise DataError("the target's values are too large to be standardised")
+            if not scale_target:
+                mean, scale = np.zeros_like(mean), np.ones_like(scale)
             rest |= {"target_mean": mean, "target_scale": scale}
         if isinstance(data, Table):
             if missing not in ("error", "impute"):

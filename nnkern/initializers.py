@@ -81,11 +81,6 @@ INITIALIZERS = {
 }
 
 
-def default(activation):
-    """he_normal for relu and its family, glorot_uniform otherwise."""
-    return "he_normal" if activation in ("relu", "leaky_relu") else "glorot_uniform"
-
-
 def draw(init, rng, n, n_prev, to, layer):
     """The (n, n_prev) weights that `init` (a name, an array or a callable) gives for a layer, counted from 1.
 

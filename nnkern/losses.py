@@ -1,23 +1,29 @@
-"""The losses by name: which output they need, and what Y may be. Their arithmetic is in src/losses.h.
+"""The losses: which output they need, what Y may be, and their numbers. Their arithmetic is in src/losses.def.
 
     binary_cross_entropy   L = -Σ_units (y log ŷ + (1 - y) log(1 - ŷ))     ŷ = σ(z)
     cross_entropy          L = -Σ_units y log ŷ                            ŷ = softmax(z)
     squared_error          L = Σ_units ½ (ŷ - y)²
     absolute_error         L = Σ_units |ŷ - y|                             derivative 0 at 0
+    huber                  L = Σ_units ½ d² for |d| <= δ, else δ (|d| - ½ δ), d = ŷ - y
+    quantile               L = Σ_units q (y - ŷ) or (1 - q) (ŷ - y), the one that is positive
+    poisson                L = Σ_units (ŷ - y log ŷ)                       ŷ = e^z
 
 The cost is the (weighted) mean over the examples, plus the penalty l2/2 Σ‖W[l]‖² + l1 Σ|W[l]|.
 """
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 
-from nnkern import validation
+from nnkern import _kernels, validation
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What the rest of the package must know of a loss.
+    """What the rest of the package must know of a loss: base of the losses.
 
     Attributes
     ----------
@@ -25,42 +31,217 @@ class Loss:
     output : str or None
         The activation its output layer must have; None: any.
     labels : bool
-        Whether Y may be class labels.
-    unit_interval : bool
-        Whether the entries of Y must lie in [0, 1].
+        Whether Y may be class labels; then the score is accuracy, otherwise R².
+    low, high : float
+        Between which the entries of Y must lie.
     """
 
-    name: str
-    output: str | None = None
-    labels: bool = False
-    unit_interval: bool = False
+    name: ClassVar[str] = ""
+    labels: ClassVar[bool] = False
+    low: ClassVar[float] = -math.inf
+    high: ClassVar[float] = math.inf
+
+    @property
+    def output(self):
+        output = _kernels.LOSSES[self.name]
+        return None if output == "linear" else output
 
     @property
     def classifies(self):
         """Whether the score is accuracy; otherwise it is R²."""
         return self.labels
 
+    @property
+    def parameter(self):
+        """Its one number, as the kernels take it; 0 where it has none."""
+        return next((getattr(self, field.name) for field in fields(self)), 0.0)
 
-LOSSES = {
-    loss.name: loss
-    for loss in (
-        Loss("binary_cross_entropy", output="sigmoid", labels=True, unit_interval=True),
-        Loss("cross_entropy", output="softmax", labels=True, unit_interval=True),
-        Loss("squared_error"),
-        Loss("absolute_error"),
-    )
-}
+    @property
+    def native(self):
+        """What the engine calls it by."""
+        return self.name
+
+    def config(self):
+        """Its name, or where its numbers aren't the default ones, a dict of them and its name."""
+        return self.name if self == type(self)() else {"name": self.name, **asdict(self)}
 
 
-def get(name):
-    """The loss of that name.
+@dataclass(frozen=True)
+class BinaryCrossEntropy(Loss):
+    """-Σ_units (y log ŷ + (1 - y) log(1 - ŷ)), for sigmoid outputs; y in [0, 1]."""
+
+    name: ClassVar[str] = "binary_cross_entropy"
+    labels: ClassVar[bool] = True
+    low: ClassVar[float] = 0.0
+    high: ClassVar[float] = 1.0
+
+
+@dataclass(frozen=True)
+class CrossEntropy(Loss):
+    """-Σ_units y log ŷ, for softmax outputs.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        ε in [0, 1): (1 - ε) y + ε / n_y stands for y, in training and evaluation.
+        Source: Szegedy et al., Rethinking the Inception architecture, 2016, section 7.
+    """
+
+    label_smoothing: float = 0.0
+
+    name: ClassVar[str] = "cross_entropy"
+    labels: ClassVar[bool] = True
+    low: ClassVar[float] = 0.0
+    high: ClassVar[float] = 1.0
+
+    def __post_init__(self):
+        _put_number(self, "label_smoothing", 0, 1, high_open=True)
+
+
+@dataclass(frozen=True)
+class SquaredError(Loss):
+    """Σ_units ½ (ŷ - y)²."""
+
+    name: ClassVar[str] = "squared_error"
+
+
+@dataclass(frozen=True)
+class AbsoluteError(Loss):
+    """Σ_units |ŷ - y|; its derivative at 0 is 0."""
+
+    name: ClassVar[str] = "absolute_error"
+
+
+@dataclass(frozen=True)
+class Huber(Loss):
+    """Σ_units ½ d² for |d| <= δ, else δ (|d| - ½ δ), with d = ŷ - y.
+
+    Parameters
+    ----------
+    delta : float
+        δ > 0.
+
+    Examples
+    --------
+    >>> import nnkern as nk
+    >>> nk.Network([nk.Dense(1)], nk.losses.Huber(delta=2.0)).loss
+    'huber'
+    """
+
+    delta: float = 1.0
+
+    name: ClassVar[str] = "huber"
+
+    def __post_init__(self):
+        _put_number(self, "delta", 0, low_open=True)
+
+
+@dataclass(frozen=True)
+class Quantile(Loss):
+    """Σ_units q (y - ŷ) where ŷ <= y, else (1 - q) (ŷ - y): least at the q-quantile of y; its derivative at ŷ = y is 0.
+
+    Parameters
+    ----------
+    q : float
+        In (0, 1).
+    """
+
+    q: float = 0.5
+
+    name: ClassVar[str] = "quantile"
+
+    def __post_init__(self):
+        _put_number(self, "q", 0, 1, low_open=True, high_open=True)
+
+
+@dataclass(frozen=True)
+class Poisson(Loss):
+    """Σ_units (ŷ - y log ŷ), for exp outputs; counts y >= 0. The likelihood's log y! is left out."""
+
+    name: ClassVar[str] = "poisson"
+    low: ClassVar[float] = 0.0
+
+
+@dataclass(frozen=True)
+class Custom(Loss):
+    """A loss of the user's own: function(A, Y) -> (cost, dA).
+
+    The function gets the outputs A (n_y, c) and Y (n_y, c) of c examples, in the network's dtype, as copies. It returns
+    the loss of each example, (c,), or, where no sample weights are used, their mean; and dA (n_y, c): column i is the
+    derivative of example i's own loss by its column of A, without a factor 1/c. L must not depend on other examples: a
+    batch comes in blocks of at most 4096.
+
+    What it costs: the GIL is taken back for each block, so that other Python threads wait for it, and numpy's price
+    of a few microseconds a call is paid per batch. A saved network holds the function's name only.
+
+    Parameters
+    ----------
+    function : callable, or the name of one that a loaded network lacks
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> def log_cosh(A, Y):
+    ...     return np.log(np.cosh(A - Y)).sum(axis=0), np.tanh(A - Y)
+    >>> net = nk.Network([nk.Dense(1)], log_cosh, n_x=2, seed=0)
+    >>> history = net.fit(np.ones((2, 8)), np.ones((1, 8)), epochs=3)
+    >>> net.loss
+    'custom'
+    """
+
+    function: Callable | str
+
+    name: ClassVar[str] = "custom"
+    output: ClassVar[None] = None
+    parameter: ClassVar[float] = 0.0
+
+    @property
+    def native(self):
+        return self._missing if isinstance(self.function, str) else self.function
+
+    def _missing(self, A, Y):
+        raise ValueError(
+            f"the network's loss is the Python function {self.function}, which a saved model doesn't hold: make the "
+            "network anew with it, Network.from_config({**net.config(), 'loss': function}), and set_parameters"
+        )
+
+    def config(self):
+        function = self.function
+        if not isinstance(function, str):
+            function = (
+                f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
+            )
+        return {"name": self.name, "function": function}
+
+
+def _put_number(loss, name, *interval, **open_ends):
+    object.__setattr__(loss, name, validation.number(name, getattr(loss, name), *interval, **open_ends))
+
+
+_CLASSES = (BinaryCrossEntropy, CrossEntropy, SquaredError, AbsoluteError, Huber, Quantile, Poisson)
+LOSSES = {cls.name: cls() for cls in _CLASSES}
+
+
+def get(loss):
+    """A loss from a name, a loss object, what its `config` gave, or a function (A, Y) -> (cost, dA).
 
     Raises
     ------
     ValueError
-        There is none; the names are listed.
+        There is none of that name; the names are listed.
     """
-    return LOSSES[validation.choice("loss", name, LOSSES)]
+    if isinstance(loss, Loss):
+        return loss
+    if callable(loss):
+        return Custom(loss)
+    if isinstance(loss, dict):
+        numbers = dict(loss)
+        name = numbers.pop("name", None)
+        if name == Custom.name:
+            return Custom(str(numbers["function"]))
+        return type(get(name))(**numbers)
+    return LOSSES[validation.choice("loss", loss, LOSSES)]
 
 
 def spread(Y, w):

@@ -4,6 +4,7 @@ Here are names, defaults, histories and the order of things. What a user hands i
 arithmetic is one call into _engine for all layers, and for whole epochs where nothing has to happen between them.
 """
 
+import contextlib
 import copy
 import types
 from collections import namedtuple
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnkern import _engine, _kernels, initializers, io, losses, optimizers, validation
+from nnkern import _engine, _kernels, derivatives, initializers, io, losses, optimizers, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.losses import r2, spread
 from nnkern.training import Training
@@ -34,8 +35,8 @@ class Dense:
     activation : str
         One of `nnkern.kernels.ACTIVATIONS`.
     init : str, array (n, n_prev) or callable (rng, n, n_prev), optional
-        Initial W, see `nnkern.initializers`. Default: he_normal for relu and leaky_relu, else glorot_uniform.
-        b starts at zero.
+        Initial W, see `nnkern.initializers`. Default: he_normal for relu and its family (all but linear, sigmoid,
+        tanh, exp and softmax), else glorot_uniform. b starts at zero.
     dropout : float
         Share of the outputs set to 0 in training, in [0, 1); the others are divided by 1 - dropout. Not for the last
         layer.
@@ -103,9 +104,10 @@ class Network:
     ----------
     layers : list of Dense
         From the first hidden layer to the output.
-    loss : str
-        "binary_cross_entropy" (sigmoid output), "cross_entropy" (softmax output), "squared_error" or "absolute_error"
-        (any output).
+    loss : str, loss object or function
+        "binary_cross_entropy" (sigmoid output), "cross_entropy" (softmax output), "poisson" (exp output),
+        "squared_error", "absolute_error", "huber" or "quantile" (any output); an object such as
+        ``nk.losses.Huber(delta=2.0)``; or a function (A, Y) -> (cost, dA), see `nnkern.losses.Custom`.
     n_x : int, optional
         Number of features; with it the parameters exist at once, otherwise from `initialize` or the first `fit` on.
     l2, l1 : float
@@ -141,7 +143,8 @@ class Network:
         last = self.layers[-1]
         if self._loss.output is not None and last.activation != self._loss.output:
             raise ValueError(
-                f"the loss {loss} needs {self._loss.output} units at the output, the last layer has {last.activation}: "
+                f"the loss {self.loss} needs {self._loss.output} units at the output, "
+                f"the last layer has {last.activation}: "
                 f'use Dense({last.units}, "{self._loss.output}")'
             )
         if last.dropout:
@@ -236,7 +239,7 @@ class Network:
         rng = self._random("weights")
         weights, n_prev = {}, n_x
         for l, layer in enumerate(self.layers, start=1):
-            init = initializers.default(layer.activation) if layer.init is None else layer.init
+            init = _kernels.INITIALIZERS[layer.activation] if layer.init is None else layer.init
             weights[f"W{l}"] = initializers.draw(init, rng, layer.units, n_prev, self.dtype, l)
             n_prev = layer.units
         self._make_engine(n_x)
@@ -272,7 +275,7 @@ class Network:
                 }
             )
             n_prev = layer.units
-        self._engine = _engine.Engine(facts, self.dtype, self.loss, key)
+        self._engine = _engine.Engine(facts, self.dtype, self._loss.native, self._loss.parameter, key)
         self._forget_state()
 
     def _forget_state(self):
@@ -382,11 +385,12 @@ class Network:
         threads = validation.threads(threads)
         return self._evaluate(engine, *self._judge(X, Y, sample_weight, n_x=self.n_x), threads=threads)
 
-    def _judge(self, X, Y, sample_weight=None, *, n_x, names=("X", "Y")):
+    def _judge(self, X, Y, sample_weight=None, class_weight=None, *, n_x, names=("X", "Y")):
         """(X, Y, labels, w) as the engine takes them."""
         X = validation.examples(X, n_x, self.dtype, finite=True, name=names[0])
         Y, labels = validation.targets(Y, self._loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0], name=names[1])
-        return X, Y, labels, validation.weights(sample_weight, X.shape[1], self.dtype)
+        data = X, Y, labels, validation.weights(sample_weight, X.shape[1], self.dtype)
+        return validation.class_weights(class_weight, self._loss, self.n_y, data)
 
     def _evaluate(self, engine, X, Y, labels, w, threads=None):
         cost, right, squares, total = engine.evaluate(X, Y, labels, w, threads)
@@ -406,6 +410,7 @@ class Network:
         shuffle=True,
         optimizer=None,
         sample_weight=None,
+        class_weight=None,
         validation_data=None,
         validation_split=0.0,
         callbacks=(),
@@ -430,6 +435,10 @@ class Network:
             Default SGD(0.1).
         sample_weight : (m,) array, optional
             J = Σ w_i L_i / Σ w_i within each batch.
+        class_weight : "balanced", dict or sequence, optional
+            For the cross-entropies: w_i is multiplied with the weight of example i's class. "balanced": m / (number of
+            classes · examples of the class). A dict {label: weight} leaves the other classes at 1. Where Y holds
+            probabilities, the weights are averaged by them. Evaluation doesn't use it.
         validation_data : (X, Y) or (X, Y, sample_weight), optional
             Evaluated after each epoch.
         validation_split : float
@@ -457,7 +466,9 @@ class Network:
         DivergenceError
             The cost became NaN or infinite; the parameters are those of the last whole epoch.
         """
-        training = Training(self, epochs, batch_size, shuffle, optimizer, callbacks, progress, resume, threads)
+        training = Training(
+            self, epochs, batch_size, shuffle, optimizer, class_weight, callbacks, progress, resume, threads
+        )
         if Y is not None:
             return training.on_arrays(X, Y, sample_weight, validation_data, validation_split)
         if sample_weight is not None or validation_split:
@@ -467,7 +478,7 @@ class Network:
             )
         return training.on_batches(X, validation_data)
 
-    def partial_fit(self, X, Y, *, optimizer=None, sample_weight=None):
+    def partial_fit(self, X, Y, *, optimizer=None, sample_weight=None, class_weight=None):
         """One step on one batch of a stream; the optimizer's state is kept from call to call.
 
         Parameters
@@ -477,6 +488,8 @@ class Network:
         optimizer : optimizer or name, optional
             Default: the last one, or SGD(0.1). Another kind starts with a fresh state.
         sample_weight : (m,) array, optional
+        class_weight : dict or sequence, optional
+            As in `fit`.
 
         Returns
         -------
@@ -491,7 +504,7 @@ class Network:
             The cost isn't finite.
         """
         optimizer = self._take_optimizer(self._last_optimizer() if optimizer is None else optimizer)
-        data = self._judge(X, Y, sample_weight, n_x=self.n_x)
+        data = self._judge(X, Y, sample_weight, validation.unbalanced(class_weight), n_x=self.n_x)
         if self._engine is None:
             self.initialize(data[0].shape[0])
         engine = self._engine
@@ -548,6 +561,108 @@ class Network:
         Y, labels = validation.targets(Y, self._loss, self.n_y, m, self.dtype)
         gradient = engine.backward(Y, labels, validation.weights(sample_weight, m, self.dtype))
         return {f"d{name}": view for name, view in self._trained(engine.views(gradient)).items()}
+
+    def input_gradient(self, X, Y=None, *, output=None):
+        """Derivatives by the inputs: of each example's loss, or of one of its outputs.
+
+        Parameters
+        ----------
+        X : (n_x, m) array
+        Y : (n_y, m) array, or labels, optional
+            With it, the loss is derived; without it, an output.
+        output : int, or (m,) array of int, optional
+            Without Y: which unit of ŷ, for all examples or for each. A network with one output needs none.
+
+        Returns
+        -------
+        dX : (n_x, m) array
+            Column i is ∂L(ŷ(i), y(i)) / ∂x(i), or ∂ŷ_k(i) / ∂x(i) for k = output: each example's own, without a factor
+            1/m, penalty and dropout.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            There are no parameters yet; X or Y doesn't fit; it isn't clear which output is meant.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import nnkern as nk
+        >>> net = nk.Network([nk.Dense(2)], "squared_error", n_x=2, dtype="float64")
+        >>> net.set_parameters({"W1": np.array([[1.0, 2.0], [3.0, 4.0]]), "b1": np.zeros((2, 1))})
+        >>> net.input_gradient(np.ones((2, 1)), output=1)
+        array([[3.],
+               [4.]])
+        """
+        with self._reading():
+            X = validation.examples(X, self.n_x, self.dtype, finite=False)
+            if Y is not None:
+                if output is not None:
+                    raise ValueError("Y and output were both given: the loss is derived, or an output of ŷ")
+                Y, labels = validation.targets(Y, self._loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0])
+                return derivatives.input_gradient(self, X, Y, labels)
+            if output is None:
+                if self.n_y > 1:
+                    raise ValueError(
+                        f"the network has {self.n_y} outputs: say which is to be derived, output=k or one for each "
+                        "example, pass Y for the loss's derivative, or use jacobian(X) for all outputs"
+                    )
+                output = 0
+            return derivatives.output_gradient(self, X, validation.units("output", output, self.n_y, X.shape[1]))
+
+    def jacobian(self, X):
+        """Derivatives of all outputs by all inputs.
+
+        Parameters
+        ----------
+        X : (n_x, m) array
+
+        Returns
+        -------
+        J : (m, n_y, n_x) array
+            J[i, k, j] = ∂ŷ_k(i) / ∂x_j(i): an example's Jacobian matrix is J[i]. ŷ is A[L], after the activation.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            There are no parameters yet; X doesn't fit.
+        """
+        with self._reading():
+            return derivatives.jacobian(self, validation.examples(X, self.n_x, self.dtype, finite=False))
+
+    def example_gradients(self, X, Y):
+        """The gradients of each example's own loss; their mean over the examples is `backward`'s, without penalty.
+
+        Parameters
+        ----------
+        X : (n_x, m) array
+        Y : (n_y, m) array, or labels
+
+        Returns
+        -------
+        grads : dict
+            {"dW1": (m, n[1], n_x), "db1": (m, n[1], 1), …}; without the layers that are frozen. m times the memory of
+            the parameters.
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            There are no parameters yet; X or Y doesn't fit.
+        """
+        with self._reading():
+            X = validation.examples(X, self.n_x, self.dtype, finite=False)
+            Y, labels = validation.targets(Y, self._loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0])
+            return derivatives.example_gradients(self, X, Y, labels)
+
+    @contextlib.contextmanager
+    def _reading(self):
+        """What goes on inside reads the parameters: no other thread may train meanwhile."""
+        engine = validation.fitted(self._engine)
+        engine.enter_reading()
+        try:
+            yield
+        finally:
+            engine.leave_reading()
 
     def step(self, grads, optimizer):
         """Applies gradients; the optimizer's state is kept from call to call.
@@ -770,7 +885,7 @@ class Network:
         """What the network is, but for its parameters: a dict that JSON can hold."""
         return {
             "layers": [layer.facts() for layer in self.layers],
-            "loss": self.loss,
+            "loss": self._loss.config(),
             "l2": self.l2,
             "l1": self.l1,
             "dtype": self.dtype.name,
@@ -784,7 +899,8 @@ class Network:
         return cls([Dense(**facts) for facts in config.pop("layers")], config.pop("loss"), **config)
 
     def __getstate__(self):
-        state = {"config": self.config(), "inits": [layer.init for layer in self.layers], "metadata": self.metadata}
+        config = {**self.config(), "loss": self._loss}
+        state = {"config": config, "inits": [layer.init for layer in self.layers], "metadata": self.metadata}
         engine = self._engine
         if engine is not None:
             engine.check_untrained()
@@ -876,7 +992,7 @@ def check_gradients(net, X, Y, *, step=1e-5, max_entries=2000):
     step = validation.number("step", step, 0, low_open=True)
     max_entries = validation.integer("max_entries", max_entries, 1)
     validation.fitted(net._engine)
-    copied = Network.from_config({**net.config(), "dtype": "float64"})
+    copied = Network.from_config({**net.config(), "loss": net._loss, "dtype": "float64"})
     copied._make_engine(net.n_x)
     copied.set_parameters(net.parameters)
     data = copied._judge(X, Y, n_x=net.n_x)

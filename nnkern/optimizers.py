@@ -4,14 +4,33 @@ An optimizer object holds numbers only; the network holds the state. A learning 
 the epoch (counted from 0) to the rate.
 """
 
-from dataclasses import dataclass, fields
+import math
+from dataclasses import dataclass, field, fields
 
 from nnkern import schedules, validation
 
 
-@dataclass
+@dataclass(repr=False)
 class Optimizer:
-    """Base of the optimizers."""
+    """Base of the optimizers.
+
+    Parameters
+    ----------
+    clip_value : float, optional
+        Entries of the gradient are kept within ± this.
+    clip_norm : float, optional
+        The gradient of all parameters together is made shorter where its Euclidean norm is larger. Both take the
+        gradient of J, penalty included; the value comes first.
+    """
+
+    clip_value: float | None = field(default=None, kw_only=True)
+    clip_norm: float | None = field(default=None, kw_only=True)
+
+    def __repr__(self):
+        """Its numbers, clipping last and only where there is some."""
+        clipping = [f for f in fields(Optimizer) if getattr(self, f.name) is not None]
+        shown = [f for f in fields(self) if not f.kw_only] + clipping
+        return f"{type(self).__name__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in shown)})"
 
     def __post_init__(self):
         self.check()
@@ -21,16 +40,18 @@ class Optimizer:
         rate = self.learning_rate
         if not callable(rate):
             validation.number("learning_rate", rate, 0, low_open=True)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in ("momentum", "beta1", "beta2", "alpha"):
-                validation.number(field.name, value, 0, 1, high_open=True)
-            elif field.name == "eps":
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in ("momentum", "beta1", "beta2", "alpha"):
+                validation.number(f.name, value, 0, 1, high_open=True)
+            elif f.name == "eps":
                 validation.number("eps", value, 0, low_open=True)
-            elif field.name == "weight_decay":
+            elif f.name == "weight_decay":
                 validation.number("weight_decay", value, 0)
-            elif field.name == "nesterov":
+            elif f.name == "nesterov":
                 validation.flag("nesterov", value)
+            elif f.kw_only and value is not None:
+                validation.number(f.name, value, 0, low_open=True)
 
     def rate(self, epoch):
         """The learning rate of an epoch, counted from 0."""
@@ -44,12 +65,20 @@ class Optimizer:
         raise NotImplementedError
 
     @property
+    def hyper_parameters(self):
+        """The update's own numbers but for the rate, by the names of the engine."""
+        return {
+            f.name: float(getattr(self, f.name)) for f in fields(self) if f.name != "learning_rate" and not f.kw_only
+        }
+
+    @property
     def numbers(self):
-        """The update's numbers but for the rate."""
-        return {f.name: float(getattr(self, f.name)) for f in fields(self) if f.name != "learning_rate"}
+        """All numbers of an update but for the rate."""
+        clipping = {f.name: getattr(self, f.name) for f in fields(Optimizer)}
+        return self.hyper_parameters | {name: math.inf if x is None else float(x) for name, x in clipping.items()}
 
 
-@dataclass
+@dataclass(repr=False)
 class SGD(Optimizer):
     """Gradient descent, with momentum: v ← μ v − α g; θ ← θ + v; Nesterov: θ ← θ + μ v − α g.
 
@@ -60,6 +89,8 @@ class SGD(Optimizer):
     momentum : float
         μ in [0, 1).
     nesterov : bool
+    clip_value, clip_norm : float, optional
+        As in every optimizer, see `Optimizer`.
 
     Examples
     --------
@@ -79,11 +110,11 @@ class SGD(Optimizer):
         return "nesterov" if self.nesterov else "momentum"
 
     @property
-    def numbers(self):
+    def hyper_parameters(self):
         return {"momentum": float(self.momentum)}
 
 
-@dataclass
+@dataclass(repr=False)
 class Adam(Optimizer):
     """Adam: m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; θ ← θ − α m̂ / (√v̂ + ε), m̂ and v̂ corrected for their start at 0.
 
@@ -100,7 +131,7 @@ class Adam(Optimizer):
         return "adam"
 
 
-@dataclass
+@dataclass(repr=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay: first W ← W − α λ W (weights only), then Adam's step.
 
@@ -110,7 +141,7 @@ class AdamW(Adam):
     weight_decay: float = 0.01
 
 
-@dataclass
+@dataclass(repr=False)
 class RMSprop(Optimizer):
     """RMSprop, not centred: v ← α v + (1−α) g²; θ ← θ − rate g / (√v + ε).
 
@@ -126,11 +157,11 @@ class RMSprop(Optimizer):
         return "rmsprop"
 
     @property
-    def numbers(self):
+    def hyper_parameters(self):
         return {"beta2": float(self.alpha), "eps": float(self.eps)}
 
 
-@dataclass
+@dataclass(repr=False)
 class Adagrad(Optimizer):
     """Adagrad: v ← v + g²; θ ← θ − rate g / (√v + ε).
 
@@ -175,11 +206,10 @@ def to_json(optimizer):
     if type(optimizer) not in OPTIMIZERS.values():
         return None
     facts = {"name": type(optimizer).__name__.lower(), **vars(optimizer)}
-    rate = optimizer.learning_rate
-    if callable(rate):
-        if type(rate) not in schedules.SCHEDULES.values():
+    if callable(optimizer.learning_rate):
+        facts["learning_rate"] = schedules.to_json(optimizer.learning_rate)
+        if facts["learning_rate"] is None:
             return None
-        facts["learning_rate"] = {"schedule": type(rate).__name__, **vars(rate)}
     return facts
 
 
@@ -189,11 +219,6 @@ def from_json(facts):
         return None
     facts = dict(facts)
     cls = OPTIMIZERS[validation.choice("optimizer", facts.pop("name"), OPTIMIZERS)]
-    rate = facts["learning_rate"]
-    if isinstance(rate, dict):
-        rate = dict(rate)
-        schedule = schedules.SCHEDULES[validation.choice("schedule", rate.pop("schedule"), schedules.SCHEDULES)]
-        for name, value in rate.items():
-            validation.number(name, value)
-        facts["learning_rate"] = schedule(**rate)
+    if isinstance(facts["learning_rate"], dict):
+        facts["learning_rate"] = schedules.from_json(facts["learning_rate"])
     return cls(**facts)

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from nnkern import validation
+
 
 @dataclass(frozen=True)
 class InverseTime:
@@ -54,4 +56,50 @@ class Cosine:
         return self.final + (self.initial - self.final) * (1 + math.cos(math.pi * share)) / 2
 
 
-SCHEDULES = {cls.__name__: cls for cls in (InverseTime, Exponential, Step, Cosine)}
+@dataclass(frozen=True)
+class WarmUp:
+    """Rises in equal steps over `epochs` epochs, then goes on as `then`, a rate or a schedule counted from there.
+
+    Epoch e < epochs has the share (e + 1) / (epochs + 1) of the rate that `then` begins with.
+
+    Examples
+    --------
+    >>> import nnkern as nk
+    >>> warm_up = nk.schedules.WarmUp(nk.schedules.Exponential(0.8, 0.5), epochs=3)
+    >>> [round(warm_up(epoch), 3) for epoch in range(6)]
+    [0.2, 0.4, 0.6, 0.8, 0.4, 0.2]
+    """
+
+    then: object
+    epochs: int
+
+    def __call__(self, epoch):
+        later = self.then if callable(self.then) else lambda _: self.then
+        return later(0) * (epoch + 1) / (self.epochs + 1) if epoch < self.epochs else later(epoch - self.epochs)
+
+
+SCHEDULES = {cls.__name__: cls for cls in (InverseTime, Exponential, Step, Cosine, WarmUp)}
+
+
+def to_json(schedule):
+    """The schedule as what JSON can hold; None where it is one of the user's own."""
+    if type(schedule) not in SCHEDULES.values():
+        return None
+    facts = {"schedule": type(schedule).__name__, **vars(schedule)}
+    if callable(facts.get("then")):
+        facts["then"] = to_json(facts["then"])
+        if facts["then"] is None:
+            return None
+    return facts
+
+
+def from_json(facts):
+    """The schedule that `to_json` wrote; ValueError or TypeError for anything else."""
+    facts = dict(facts)
+    schedule = SCHEDULES[validation.choice("schedule", facts.pop("schedule"), SCHEDULES)]
+    for name, value in facts.items():
+        if name == "then" and isinstance(value, dict):
+            facts[name] = from_json(value)
+        else:
+            validation.number(name, value)
+    return schedule(**facts)

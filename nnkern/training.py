@@ -19,7 +19,9 @@ EPOCHS_AT_ONCE = 1024
 class Training:
     """The state of one fit."""
 
-    def __init__(self, net, epochs, batch_size, shuffle, optimizer, callbacks_, progress_, resume, threads):
+    def __init__(
+        self, net, epochs, batch_size, shuffle, optimizer, class_weight, callbacks_, progress_, resume, threads
+    ):
         self.net = net
         self.epochs = validation.integer("epochs", epochs, 0)
         self.batch_size = None if batch_size is None else validation.integer("batch_size", batch_size, 1)
@@ -28,6 +30,7 @@ class Training:
         if optimizer is None and self.resume:
             optimizer = net._last_optimizer()
         self.optimizer = net._take_optimizer(optimizer)
+        self.class_weight = class_weight
         self.callbacks = callbacks.get(callbacks_)
         self.show = validation.flag("progress", progress_)
         self.threads = validation.threads(threads)
@@ -46,6 +49,7 @@ class Training:
             data, held_out = self._split(data, split)
         else:
             held_out = self._judge_validation(validation_data, data[0].shape[0])
+        data = validation.class_weights(self.class_weight, net._loss, net.n_y, data)
         m = data[0].shape[1]
         batch_size = m if self.batch_size is None else min(self.batch_size, m)
         shuffle = self.shuffle and batch_size < m
@@ -102,6 +106,7 @@ class Training:
                 f"an iterator can be gone through once, and epochs is {self.epochs}: pass an object that gives a new "
                 "iterator each time, or epochs=1"
             )
+        class_weight = validation.unbalanced(self.class_weight)
         first = None
         if net._engine is None:
             batches, first = _peek(batches)
@@ -117,7 +122,8 @@ class Training:
             cost = self.history["cost"][-1] if self.history["cost"] else np.nan
             try:
                 for batch in batches:
-                    data = net._judge(*_as_batch(batch, number), n_x=net.n_x)
+                    X, Y, *w = _as_batch(batch, number)
+                    data = net._judge(X, Y, w[0] if w else None, class_weight, n_x=net.n_x)
                     weight = data[0].shape[1] if data[3] is None else float(data[3].sum(dtype=np.float64))
                     cost = net._train_batch(data, rates[0], number, cost, self.threads)
                     total += weight * cost

@@ -119,11 +119,13 @@ def targets(Y, loss, n_y, m, to, *, n_x=None, name="Y"):
     if Y.shape != (n_y, m):
         raise ValueError(_shape_of_targets(Y, loss, n_y, m, n_x, name))
     _finite(name, Y)
-    if loss.unit_interval:
-        outside = (Y < 0) | (Y > 1)
+    low, high = loss.low, loss.high
+    if low > -math.inf:
+        outside = (low > Y) | (high < Y)
         if outside.any():
             i, j = np.argwhere(outside)[0]
-            raise ValueError(f"{name} holds {Y[i, j]} at position ({i}, {j}): {loss.name} needs entries in [0, 1]")
+            interval = f">= {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
+            raise ValueError(f"{name} holds {Y[i, j]} at position ({i}, {j}): {loss.name} needs entries {interval}")
     if loss.name == "cross_entropy":
         sums = Y.sum(axis=0, dtype=np.float64)
         off = np.flatnonzero(np.abs(sums - 1) > 1e-3)
@@ -133,6 +135,16 @@ def targets(Y, loss, n_y, m, to, *, n_x=None, name="Y"):
                 f"or labels 0 … {n_y - 1} of shape ({m},)"
             )
     return Y, None
+
+
+def units(name, value, n, m):
+    """One of n units, counted from 0, for each of m examples: (m,) integers from one integer or m of them."""
+    given = np.asarray(value)
+    if given.dtype.kind not in "iu" or given.shape not in ((), (m,)):
+        raise ValueError(f"{name} must be a unit, an integer from 0 to {n - 1}, or ({m},) of them; got {value!r}")
+    if given.size and not 0 <= given.min() <= given.max() < n:
+        raise ValueError(f"{name} must be from 0 to {n - 1}; got {value!r}")
+    return np.broadcast_to(given.astype(np.intp), (m,))
 
 
 def _plain(x):
@@ -186,6 +198,59 @@ def weights(sample_weight, m, to):
     if (w < 0).any() or not (w > 0).any():
         raise ValueError("sample_weight must be >= 0 everywhere and not 0 everywhere")
     return w
+
+
+def class_weights(class_weight, loss, n_y, data):
+    """`data` (X, Y, labels, w) as the engine takes it, each w_i times the weight of example i's class."""
+    if class_weight is None:
+        return data
+    X, Y, labels, w = data
+    if not loss.classifies or (loss.name == "binary_cross_entropy" and n_y > 1):
+        raise ValueError(
+            "class_weight needs one class an example: softmax outputs, or one sigmoid output; "
+            f"the loss is {loss.name}, of {n_y} outputs"
+        )
+    n_classes = max(n_y, 2)
+    shares = Y if n_y > 1 or Y is None else np.vstack([1 - Y, Y])  # of each class in each example, (n_classes, m)
+    if isinstance(class_weight, str):
+        choice("class_weight", class_weight, ("balanced",))
+        counts = np.bincount(labels, minlength=n_classes) if shares is None else shares.sum(axis=1, dtype=np.float64)
+        by_class = X.shape[1] / (np.count_nonzero(counts) * np.maximum(counts, np.finfo(np.float64).tiny))
+        by_class[counts == 0] = 0
+    else:
+        by_class = _weights_of_classes(class_weight, n_classes)
+    examples_ = by_class[labels] if shares is None else by_class @ shares
+    if w is not None:
+        examples_ = examples_ * w
+    if not examples_.any():
+        raise ValueError("class_weight gives every example the weight 0")
+    return X, Y, labels, np.ascontiguousarray(examples_, dtype=X.dtype)
+
+
+def unbalanced(class_weight):
+    """A class_weight for data that comes batch by batch, whose classes nobody has counted."""
+    if isinstance(class_weight, str):
+        raise ValueError(
+            f"class_weight {class_weight!r} needs all of Y in memory: for batches pass a dict of labels and weights"
+        )
+    return class_weight
+
+
+def _weights_of_classes(class_weight, n_classes):
+    """(n_classes,) from a mapping {label: weight}, 1 where it has none, or from a sequence."""
+    expected = f'"balanced", {n_classes} numbers, or a dict of labels 0 … {n_classes - 1} and their weights'
+    by_class = np.ones(n_classes)
+    if isinstance(class_weight, dict):
+        given = class_weight.items()
+    elif np.shape(class_weight) == (n_classes,):
+        given = enumerate(class_weight)
+    else:
+        raise ValueError(f"class_weight must be {expected}; got {class_weight!r}")
+    for label, weight in given:
+        if isinstance(label, bool | np.bool_) or not isinstance(label, numbers.Integral) or not 0 <= label < n_classes:
+            raise ValueError(f"class_weight holds the label {label!r}: it must be {expected}")
+        by_class[label] = number(f"class_weight[{label}]", weight, 0)
+    return by_class
 
 
 def output(out, shape, to, inputs):

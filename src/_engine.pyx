@@ -8,7 +8,7 @@
 # A batch is worked through in chunks of CHUNK_COLUMNS examples, whose gradients are added up in a fixed tree; a chunk,
 # in blocks (most often one): forward, loss, backward, adding up.
 
-from libc.math cimport isfinite, pow, sqrt
+from libc.math cimport INFINITY, isfinite, pow, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -24,6 +24,8 @@ from nnkern._kernels cimport (
 from blas cimport nnk_blas_single_thread
 
 import numpy as np
+
+from nnkern._kernels import LOSSES
 
 cdef enum:
     CHUNK_COLUMNS = 4096
@@ -41,18 +43,6 @@ cdef enum:
     # operations of a step for which the threads are called together
     WAKING_OPERATIONS = 2000000
 
-cdef enum Loss:
-    BINARY_CROSS_ENTROPY
-    CROSS_ENTROPY
-    SQUARED_ERROR
-    ABSOLUTE_ERROR
-
-LOSSES = {
-    "binary_cross_entropy": BINARY_CROSS_ENTROPY,
-    "cross_entropy": CROSS_ENTROPY,
-    "squared_error": SQUARED_ERROR,
-    "absolute_error": ABSOLUTE_ERROR,
-}
 # Codes of the updates, by the names optimizers.py gives them; the formulas stand in nnk.h.
 UPDATES = {
     "sgd": nnk.NNK_sgd,
@@ -111,7 +101,9 @@ cdef struct Plan:
     const nnk.nnk_table *table
     Py_ssize_t L, n_x, n_y, count   # count: entries of θ
     Layer *layers
-    Loss loss
+    int loss                        # NNK_LOSSES for a Python function
+    double parameter                # of the loss
+    PyObject *owner                 # the Engine, which has that function
     bint matched                    # the output's activation is the one the loss kernel applies itself
     Py_ssize_t first_trainable      # L where there is none
     uint64_t key                    # of dropout and shuffling
@@ -132,6 +124,7 @@ cdef struct Optimizer:
     bint raw_eps                    # adam's ε is added to √v as it stands, before the correction of its start
     double l2_of_sum                # a penalty l2_of_sum/2 Σ‖W[l]‖² on Σ w_i L_i of a batch rather than on its mean …
     double l2                       # … which is l2_of_sum / Σ w_i on the mean of the present batch
+    double clip_value, clip_norm    # infinite where the gradient isn't clipped
     void *s1
     void *s2
 
@@ -211,6 +204,10 @@ cdef double loss_chunk(
     cdef LossJob job
     cdef Py_ssize_t parts, part
     cdef double total = 0
+    if plan.loss == nnk.NNK_LOSSES:
+        if A != Z:
+            memcpy(A, Z, plan.n_y * c * sizeof(real))
+        return call_loss(<real *>A, plan, <real *>dA, <real *>Y, <real *>w, scale, c)
     job.plan, job.A, job.dA, job.Z, job.Y, job.labels, job.w, job.scale, job.c = plan, A, dA, Z, Y, labels, w, scale, c
     job.width = max(LOSS_ENTRIES // plan.n_y, (c + MOST_PARTS - 1) // MOST_PARTS)
     parts = (c + job.width - 1) // job.width
@@ -243,16 +240,42 @@ cdef void loss_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
     cdef const char *Z = <const char *>job.Z + at
     cdef const char *Y = NULL if job.Y is NULL else <const char *>job.Y + at
     cdef const char *w = NULL if job.w is NULL else <const char *>job.w + first * plan.itemsize
-    cdef int code = nnk.NNK_absolute_error
-    if plan.loss == CROSS_ENTROPY:
-        job.sums[part] = plan.table.cross_entropy(
-            A, dA, Z, Y, NULL if job.labels is NULL else job.labels + first, w, job.scale, n, c)
-        return
-    if plan.loss == BINARY_CROSS_ENTROPY:
-        code = nnk.NNK_binary_cross_entropy
-    elif plan.loss == SQUARED_ERROR:
-        code = nnk.NNK_squared_error
-    job.sums[part] = plan.table.loss[code](A, dA, Z, Y, w, job.scale, n, c)
+    job.sums[part] = plan.table.loss[plan.loss](
+        A, dA, Z, Y, NULL if job.labels is NULL else job.labels + first, w, job.scale, plan.parameter, n, c)
+
+
+cdef object copy_of(const real *A, Py_ssize_t n, Py_ssize_t m, dtype):
+    """A contiguous matrix as an array."""
+    array = np.empty((n, m), dtype, order="F")
+    memcpy(address(array), A, n * m * sizeof(real))
+    return array
+
+
+cdef double call_loss(
+    real *A, const Plan *plan, real *dA, real *Y, real *w, double scale, Py_ssize_t c,
+) noexcept with gil:
+    """loss_chunk with the network's Python function; what it raises waits in the engine, the cost is NaN then."""
+    cdef Engine engine = <Engine>plan.owner
+    cdef Py_ssize_t n = plan.n_y
+    try:
+        # copies: the function may keep them
+        cost, derivative = engine.function(copy_of(A, n, c, engine.dtype), copy_of(Y, n, c, engine.dtype))
+        cost, derivative = np.asarray(cost, np.float64), np.asarray(derivative, engine.dtype)
+        if derivative.shape != (n, c):
+            raise ValueError(f"the loss function gave a derivative of shape {derivative.shape} "
+                             f"for A of shape ({n}, {c})")
+        if cost.shape != (c,) and (cost.shape != () or w is not NULL):
+            raise ValueError(f"the loss function gave a cost of shape {cost.shape}: expected ({c},), one an example"
+                             + ("" if w is not NULL else ", or their mean"))
+        if w is not NULL:
+            weights = copy_of(w, 1, c, engine.dtype)[0]
+            cost, derivative = cost * weights, derivative * weights
+        derivative = np.array(derivative * scale, engine.dtype, order="F")
+        memcpy(dA, address(derivative), n * c * sizeof(real))
+        return cost.sum() if cost.shape else cost * c
+    except BaseException as error:
+        engine.pending = error
+        return float("nan")
 
 
 cdef void backward_chunk(
@@ -364,7 +387,7 @@ cdef void add_to_score(
     cdef bint right
     for j in range(c):
         weight = 1 if w is NULL else (<const real *>w)[j]
-        if plan.loss == CROSS_ENTROPY:
+        if plan.loss == nnk.NNK_cross_entropy:
             best = true_label = 0
             for i in range(1, n):
                 if a[i] > a[best]:
@@ -374,7 +397,7 @@ cdef void add_to_score(
             if labels is not NULL:
                 true_label = labels[j]
             score.right += weight if best == true_label else 0
-        elif plan.loss == BINARY_CROSS_ENTROPY:
+        elif plan.loss == nnk.NNK_binary_cross_entropy:
             right = True
             for i in range(n):
                 right = right and (a[i] > 0.5) == (y[i] > 0.5)
@@ -631,6 +654,40 @@ cdef double update_segment(
     return penalty
 
 
+cdef inline bint clips(const Optimizer *optimizer) noexcept nogil:
+    return isfinite(optimizer.clip_value) or isfinite(optimizer.clip_norm)
+
+
+cdef double clip_gradient(real *dtheta, const Plan *plan, const Optimizer *optimizer, bint penalised) noexcept nogil:
+    """Keeps entries of dθ, penalty included, within ±clip_value, then its norm within clip_norm; gives the penalty."""
+    cdef nnk.nnk_step step
+    cdef double penalty = 0, squares = 0, share
+    cdef Py_ssize_t l
+    cdef Layer *layer
+    memset(&step, 0, sizeof(step))
+    for l in range(plan.L):
+        layer = &plan.layers[l]
+        if not layer.trainable:
+            continue
+        step.l2, step.l1 = layer.l2 + optimizer.l2, layer.l1
+        if penalised and (step.l2 > 0 or step.l1 > 0):
+            penalty += plan.table.update[nnk.NNK_penalise](
+                <real *>plan.theta + layer.W_at, NULL, NULL, dtheta + layer.W_at, &step,
+                layer.n, layer.n_prev, layer.n)
+        squares += plan.table.clip(dtheta + layer.W_at, optimizer.clip_value, layer.n * layer.n_prev)
+        if layer.use_bias:
+            squares += plan.table.clip(dtheta + layer.b_at, optimizer.clip_value, layer.n)
+    if sqrt(squares) > optimizer.clip_norm:
+        share = optimizer.clip_norm / sqrt(squares)
+        for l in range(plan.L):
+            layer = &plan.layers[l]
+            if layer.trainable:
+                plan.table.scale(dtheta + layer.W_at, share, layer.n * layer.n_prev)
+                if layer.use_bias:
+                    plan.table.scale(dtheta + layer.b_at, share, layer.n)
+    return penalty
+
+
 cdef nnk.nnk_step step_of(
     const Optimizer *optimizer, uint64_t t, const Layer *layer, bint penalised,
 ) noexcept nogil:
@@ -661,6 +718,9 @@ cdef double apply_update(
     cdef double penalty = 0
     cdef Py_ssize_t l
     cdef Layer *layer
+    if clips(optimizer):
+        penalty = clip_gradient(dtheta, plan, optimizer, penalised)
+        penalised = False
     for l in range(plan.L):
         layer = &plan.layers[l]
         if not layer.trainable:
@@ -784,8 +844,8 @@ cdef Status train(
             count = min(run.batch_size, m - first)
             weight = weight_of(dtheta, data, order, first, count)
             optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
-            # a batch of one block is applied layer by layer
-            fused = count <= space.capacity and count <= CHUNK_COLUMNS
+            # a batch of one block is applied layer by layer; clipping looks at the whole gradient first
+            fused = count <= space.capacity and count <= CHUNK_COLUMNS and not clips(optimizer)
             applied.optimizer, applied.t, applied.penalty = optimizer, run.t + 1, 0
             cost = batch_gradient(dtheta, plan, space, data, order, first, count, weight, True, run.step, slots,
                                   score_at, &applied if fused else NULL)
@@ -957,7 +1017,7 @@ cdef object _evaluate(Engine engine, const real[:, :] X, const real[:, :] Y, con
     cdef const int64_t *labels_at
     cdef void *A
     score.right, score.squares = 0, NULL
-    if plan.loss not in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY):
+    if plan.loss not in (nnk.NNK_cross_entropy, nnk.NNK_binary_cross_entropy):
         squares = np.zeros(plan.n_y)
         score.squares = &squares[0]
     cdef Team team = form_team(threads)
@@ -985,6 +1045,7 @@ cdef object _evaluate(Engine engine, const real[:, :] X, const real[:, :] Y, con
             total += weight_of(like, &data, NULL, first, c)
             first += c
         dissolve(&team)
+    engine.raise_pending()
     return cost / total if total > 0 else 0.0, score.right, None if squares is None else np.asarray(squares), total
 
 
@@ -1084,7 +1145,8 @@ cdef class Patience:
 cdef class Engine:
     """One network's parameters and everything that is done to them in native code.
 
-    `layers`: a list of dicts with n, n_prev, activation (its code), slope, dropout, l2, l1, use_bias, trainable.
+    `layers`: a list of dicts with n, n_prev, activation (its code), slope, dropout, l2, l1, use_bias, trainable;
+    `loss`: its name, or a function (A, Y) -> (cost, dA); `parameter`: its number.
     """
     cdef Plan plan
     cdef readonly object theta, dtype
@@ -1096,12 +1158,13 @@ cdef class Engine:
     cdef WorkspaceHolder retained           # of the last `forward`, for `backward`
     cdef object retained_X
     cdef bint retained_training
-    cdef object pending                     # what a signal handler raised
+    cdef object function                    # the loss where it is a Python function
+    cdef object pending                     # what a signal handler, or that function, raised
     cdef object source                      # numpy's generator that shuffles the present training
     cdef object training_thread
     cdef Py_ssize_t readers
 
-    def __cinit__(self, list layers, dtype, str loss, uint64_t key):
+    def __cinit__(self, list layers, dtype, loss, double parameter, uint64_t key):
         cdef Py_ssize_t l, at = 0
         cdef Layer *layer
         self.dtype = np.dtype(dtype)
@@ -1109,7 +1172,13 @@ cdef class Engine:
         self.plan.table = <const nnk.nnk_table *>kernel_table(self.plan.itemsize)
         self.plan.L = len(layers)
         self.plan.key = key
-        self.plan.loss = LOSSES[loss]
+        self.plan.owner = <PyObject *>self
+        self.plan.parameter = parameter
+        self.plan.loss = nnk.NNK_LOSSES
+        if callable(loss):
+            self.function = loss
+        else:
+            self.plan.loss = list(LOSSES).index(loss)
         self.plan.layers = <Layer *>calloc(self.plan.L, sizeof(Layer))
         if self.plan.layers is NULL:
             raise MemoryError("no memory for the layers")
@@ -1132,8 +1201,8 @@ cdef class Engine:
         self.plan.count = at
         self.plan.n_x, self.plan.n_y = self.plan.layers[0].n_prev, self.plan.layers[self.plan.L - 1].n
         layer = &self.plan.layers[self.plan.L - 1]
-        self.plan.matched = layer.activation == {
-            BINARY_CROSS_ENTROPY: nnk.NNK_sigmoid, CROSS_ENTROPY: nnk.NNK_softmax}.get(self.plan.loss, nnk.NNK_linear)
+        self.plan.matched = layer.activation == (
+            nnk.nnk_loss_facts[self.plan.loss].output if self.plan.loss < nnk.NNK_LOSSES else nnk.NNK_linear)
         self.theta = aligned_zeros(at, self.dtype)
         self.plan.theta = <void *><size_t>self.theta.ctypes.data
 
@@ -1158,6 +1227,12 @@ cdef class Engine:
             self.pending = error
             return False
         return True
+
+    cdef int raise_pending(self) except -1:
+        if self.pending is not None:
+            error, self.pending = self.pending, None
+            raise error
+        return 0
 
     @property
     def n_x(self):
@@ -1206,11 +1281,14 @@ cdef class Engine:
     def leave_training(self):
         self.training_thread = None
 
-    cdef int enter_reading(self) except -1:
+    cpdef int enter_reading(self) except -1:
         if self.training_thread is not None:
             self.check_untrained()
         self.readers += 1
         return 0
+
+    def leave_reading(self):
+        self.readers -= 1
 
     def predict(self, X, out=None, threads=None):
         """A[L] of checked examples X (n_x, m)."""
@@ -1251,6 +1329,7 @@ cdef class Engine:
         o.momentum, o.beta1, o.beta2 = numbers.get("momentum", 0), numbers.get("beta1", 0), numbers.get("beta2", 0)
         o.eps, o.weight_decay = numbers.get("eps", 0), numbers.get("weight_decay", 0)
         o.raw_eps, o.l2_of_sum = numbers.get("raw_eps", False), numbers.get("l2_of_sum", 0)
+        o.clip_value, o.clip_norm = numbers.get("clip_value", INFINITY), numbers.get("clip_norm", INFINITY)
         if self.dtheta is None:
             self.dtheta = aligned_zeros(self.plan.count, self.dtype)
         if self.s1 is None and update in ("momentum", "nesterov", "adam"):
@@ -1352,9 +1431,7 @@ cdef class Engine:
         self.epoch, self.step, self.t = run.epoch, run.step, run.t
         if status != DONE and keep_last:
             self.theta[:] = self.saved
-        if status == INTERRUPTED:
-            error, self.pending = self.pending, None
-            raise error
+        self.raise_pending()
         return {"status": "done" if status == DONE else "diverged", "done": run.done, "batch": run.batch,
                 "last_cost": run.last_cost}
 
@@ -1370,6 +1447,7 @@ cdef class Engine:
             loss = _loss_gradient[float](self, &holder.space, X, Y, labels, w, most_threads)
         else:
             loss = _loss_gradient[double](self, &holder.space, X, Y, labels, w, most_threads)
+        self.raise_pending()
         return loss, self.dtheta
 
     def forward(self, X, bint training):
@@ -1535,4 +1613,4 @@ cdef int _backward(
                     <real *>plan.theta + plan.layers[l].W_at, NULL, NULL, dtheta + plan.layers[l].W_at, &step,
                     plan.layers[l].n, plan.layers[l].n_prev, plan.layers[l].n)
         dissolve(&team)
-    return 0
+    return engine.raise_pending()

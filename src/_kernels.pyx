@@ -68,6 +68,14 @@ ACTIVATIONS = tuple(nnk.nnk_activation_facts[i].name.decode() for i in range(nnk
 NEEDS_Z = frozenset(
     nnk.nnk_activation_facts[i].name.decode()
     for i in range(nnk.NNK_ACTIVATIONS) if nnk.nnk_activation_facts[i].derivative_reads_Z)
+# The initializer of a layer's weights that goes with each of them.
+INITIALIZERS = {
+    nnk.nnk_activation_facts[i].name.decode(): nnk.nnk_activation_facts[i].initializer.decode()
+    for i in range(nnk.NNK_ACTIVATIONS)}
+# {loss: the activation it is fused with, linear for none}
+LOSSES = {
+    nnk.nnk_loss_facts[i].name.decode(): ACTIVATIONS[nnk.nnk_loss_facts[i].output] for i in range(nnk.NNK_LOSSES)}
+cdef dict loss_codes = {name: code for code, name in enumerate(LOSSES)}
 cdef dict activation_codes = {name: code for code, name in enumerate(ACTIVATIONS)}
 
 DenseGradients = namedtuple("DenseGradients", "dZ dW db dA_prev", module="nnkern.kernels")
@@ -1165,14 +1173,15 @@ cdef int _walk(
 # ---------------------------------------------------------------------------------------------------------------------
 # Losses, fused with the output they are matched to
 
-cdef object _loss(str name, Z, Y, sample_weight, int code):
-    """cost, A, dZ; `code` of an elementwise loss, or -1 for cross_entropy."""
+def loss(str name, Z, Y, sample_weight, double parameter=0):
+    """cost, A, dZ of the loss of that name, in one pass over Z; `parameter` is its one number."""
+    cdef int code = loss_codes[name]
     cdef int number = type_of("Z", Z)
     dtype = dtype_of(number)
     A = np.array(operand("Z", Z, number, "(n_y, m)"), dtype=dtype, order="F")
     cdef Py_ssize_t n = A.shape[0], m = A.shape[1]
     cdef const int64_t[::1] labels = None
-    if code < 0 and isinstance(Y, ndarray) and Y.dtype.kind in "iub":
+    if code == nnk.NNK_cross_entropy and isinstance(Y, ndarray) and Y.dtype.kind in "iub":
         if Y.shape != (m,) and Y.shape != (1, m):
             raise ValueError(f"Y must hold labels of shape ({m},) or (1, {m}), as Z has {m} columns; got {Y.shape}")
         Y = np.ascontiguousarray(Y.reshape(m), dtype=np.int64)
@@ -1200,124 +1209,25 @@ cdef object _loss(str name, Z, Y, sample_weight, int code):
     if m == 0:
         return 0.0, A, dZ
     if number == cnp.NPY_FLOAT:
-        cost = _loss_pass[float](A, dZ, None if labels is not None else Y, labels, weights, code, total)
+        cost = _loss_pass[float](A, dZ, None if labels is not None else Y, labels, weights, code, parameter, total)
     else:
-        cost = _loss_pass[double](A, dZ, None if labels is not None else Y, labels, weights, code, total)
+        cost = _loss_pass[double](A, dZ, None if labels is not None else Y, labels, weights, code, parameter, total)
     return cost, A, dZ
 
 
 cdef double _loss_pass(
     real[::1, :] A, real[::1, :] dZ, const real[::1, :] Y, const int64_t[::1] labels, const real[::1] w, int code,
-    double total,
+    double parameter, double total,
 ) except? -1:
     cdef Py_ssize_t n = A.shape[0], m = A.shape[1]
     cdef const nnk.nnk_table *table = table_of(&A[0, 0])
     cdef const real *w_at = NULL if w is None else &w[0]
     cdef double cost, scale = 1 if w is None else m / total
     with nogil:
-        if labels is not None:
-            cost = table.cross_entropy(&A[0, 0], &dZ[0, 0], &A[0, 0], NULL, &labels[0], w_at, scale, n, m)
-        elif code < 0:
-            cost = table.cross_entropy(&A[0, 0], &dZ[0, 0], &A[0, 0], &Y[0, 0], NULL, w_at, scale, n, m)
-        else:
-            cost = table.loss[code](&A[0, 0], &dZ[0, 0], &A[0, 0], &Y[0, 0], w_at, scale, n, m)
+        cost = table.loss[code](
+            &A[0, 0], &dZ[0, 0], &A[0, 0], NULL if Y is None else &Y[0, 0], NULL if labels is None else &labels[0],
+            w_at, scale, parameter, n, m)
     return cost / total
-
-
-def binary_cross_entropy(Z, Y, sample_weight=None):
-    """cost, A, dZ of sigmoid units with L = -Σ_units (y log a + (1 - y) log(1 - a)), a = σ(z), in one pass over Z.
-
-    Parameters
-    ----------
-    Z : (n_y, m) array of float32 or float64
-    Y : (n_y, m) array of the same dtype, entries in [0, 1]
-    sample_weight : (m,) array, optional
-        w_i >= 0; then the cost is Σ w_i L_i / Σ w_i, and column i of dZ carries the factor m w_i / Σ w.
-
-    Returns
-    -------
-    cost : float
-        The mean of L over the examples, computed from Z as max(z, 0) - y z + log(1 + e^-|z|).
-    A : (n_y, m) array, σ(Z)
-    dZ : (n_y, m) array, A - Y
-
-    Raises
-    ------
-    TypeError, ValueError
-        Dtypes or shapes don't agree.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import nnkern as nk
-    >>> cost, A, dZ = nk.kernels.binary_cross_entropy(np.zeros((1, 2)), np.array([[0.0, 1.0]]))
-    >>> round(cost, 6), A.tolist(), dZ.tolist()
-    (0.693147, [[0.5, 0.5]], [[0.5, -0.5]])
-    """
-    return _loss("binary_cross_entropy", Z, Y, sample_weight, nnk.NNK_binary_cross_entropy)
-
-
-def cross_entropy(Z, Y, sample_weight=None):
-    """cost, A, dZ of softmax units with L = -Σ_units y log ŷ, in one pass over Z.
-
-    Parameters
-    ----------
-    Z : (n_y, m) array of float32 or float64
-    Y : integer labels 0 … n_y-1 of shape (m,) or (1, m), or an (n_y, m) array of Z's dtype whose columns sum to 1
-    sample_weight : (m,) array, optional
-        As in `binary_cross_entropy`.
-
-    Returns
-    -------
-    cost : float
-        The mean of L over the examples, computed from Z as log Σ e^z - Σ y z.
-    A : (n_y, m) array, softmax(Z)
-    dZ : (n_y, m) array, A - Y
-
-    Raises
-    ------
-    TypeError, ValueError
-        Dtypes or shapes don't agree, or a label isn't in 0 … n_y-1.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import nnkern as nk
-    >>> cost, A, dZ = nk.kernels.cross_entropy(np.zeros((2, 1)), np.array([1]))
-    >>> round(cost, 6), A.T.tolist(), dZ.T.tolist()
-    (0.693147, [[0.5, 0.5]], [[0.5, -0.5]])
-    """
-    return _loss("cross_entropy", Z, Y, sample_weight, -1)
-
-
-def squared_error(Z, Y, sample_weight=None):
-    """cost, A, dZ of linear units with L = Σ_units ½ (ŷ - y)², ŷ = z.
-
-    Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ = Z - Y.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import nnkern as nk
-    >>> nk.kernels.squared_error(np.array([[3.0]]), np.array([[1.0]]))[0]
-    2.0
-    """
-    return _loss("squared_error", Z, Y, sample_weight, nnk.NNK_squared_error)
-
-
-def absolute_error(Z, Y, sample_weight=None):
-    """cost, A, dZ of linear units with L = Σ_units |ŷ - y|, ŷ = z; the derivative at 0 is 0.
-
-    Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ = sign(Z - Y).
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import nnkern as nk
-    >>> nk.kernels.absolute_error(np.array([[3.0]]), np.array([[1.0]]))[0]
-    2.0
-    """
-    return _loss("absolute_error", Z, Y, sample_weight, nnk.NNK_absolute_error)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -7,13 +7,21 @@
 const nnk_activation_fact nnk_activation_facts[NNK_ACTIVATIONS] = {
 #define A 0
 #define Z 1
-#define ELEMENTWISE(name, reads, g, dg) {#name, reads},
-#define COLUMNWISE(name, reads) {#name, reads},
+#define ELEMENTWISE(name, reads, init, g, dg) {#name, reads, #init},
+#define COLUMNWISE(name, reads, init) {#name, reads, #init},
 #include "activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
 #undef A
 #undef Z
+};
+
+const nnk_loss_fact nnk_loss_facts[NNK_LOSSES] = {
+#define ELEMENTWISE_LOSS(name, output, ...) {#name, NNK_##output},
+#define COLUMNWISE_LOSS(name, output) {#name, NNK_##output},
+#include "losses.def"
+#undef ELEMENTWISE_LOSS
+#undef COLUMNWISE_LOSS
 };
 
 void nnk_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]) { philox(out, counter, key); }

@@ -16,10 +16,10 @@ NNK_INLINE vec g_of(int activation, vec z, vec slope)
 {
     (void)slope;
     switch (activation) {
-#define ELEMENTWISE(name, reads, g, dg)                                                                                \
+#define ELEMENTWISE(name, reads, init, g, dg)                                                                          \
     case NNK_##name:                                                                                                   \
         return g;
-#define COLUMNWISE(name, reads)
+#define COLUMNWISE(name, reads, init)
 #include "activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
@@ -31,10 +31,10 @@ NNK_INLINE vec dg_of(int activation, vec dA, vec a, vec z, vec slope)
 {
     (void)a, (void)z, (void)slope;
     switch (activation) {
-#define ELEMENTWISE(name, reads, g, dg)                                                                                \
+#define ELEMENTWISE(name, reads, init, g, dg)                                                                          \
     case NNK_##name:                                                                                                   \
         return dg;
-#define COLUMNWISE(name, reads)
+#define COLUMNWISE(name, reads, init)
 #include "activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
@@ -47,10 +47,10 @@ NNK_INLINE int NAME(reads_A)(int activation)
 {
     enum { A = 1, Z = 0 };
     switch (activation) {
-#define ELEMENTWISE(name, reads, g, dg)                                                                                \
+#define ELEMENTWISE(name, reads, init, g, dg)                                                                          \
     case NNK_##name:                                                                                                   \
         return reads;
-#define COLUMNWISE(name, reads)
+#define COLUMNWISE(name, reads, init)
 #include "activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
@@ -162,7 +162,7 @@ NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db
     }
 }
 
-#define ELEMENTWISE(name, reads, g, dg)                                                                                \
+#define ELEMENTWISE(name, reads, init, g, dg)                                                                          \
     static void NAME(name##_forward)(void *A, ptrdiff_t lda, const void *Z, ptrdiff_t ldz, const void *b,              \
                                      double slope, ptrdiff_t n, ptrdiff_t m)                                           \
     {                                                                                                                  \
@@ -174,7 +174,7 @@ NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db
     {                                                                                                                  \
         backward_body(NNK_##name, dZ, lddz, db, dA, ldda, A, lda, Z, ldz, R(slope), n, m);                             \
     }
-#define COLUMNWISE(name, reads)
+#define COLUMNWISE(name, reads, init)
 #include "activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE

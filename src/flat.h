@@ -1,24 +1,40 @@
 /* What works on matrices as heaps of numbers: moving, scaling, adding, dropout, the search for numbers that aren't finite;
  * and, last, the table of the precision.
  */
+
+/* ones in the lanes whose word is below the threshold, which is below 2³² */
+NNK_INLINE ivec NAME(dropped)(const uint32_t *words, uint64_t threshold)
+{
+    uint32_t lanes __attribute__((vector_size(4 * LANES)));
+    memcpy(&lanes, words, sizeof lanes);
+#if REAL_BITS == 32
+    return (ivec)(lanes < (uint32_t)threshold);
+#else
+    return (ivec)(__builtin_convertvector(lanes, ivec) < (integer)threshold);
+#endif
+}
+
 static void NAME(dropout)(void *out_, const void *in_, uint64_t key, uint64_t stream, uint64_t first, double p,
                           ptrdiff_t count)
 {
     real *out = out_;
     const real *in = in_;
-    const uint32_t k[2] = {(uint32_t)key, (uint32_t)(key >> 32)};
     /* p 2³², but never 2³² itself: the generator's words are below it */
     const uint64_t threshold = (uint64_t)(p * 4294967296.0);
     const real kept = R(1 / (1 - p));
-    ptrdiff_t i = 0;
-    while (i < count) {
-        const uint64_t at = first + (uint64_t)i;
-        const uint32_t counter[4] = {(uint32_t)(at >> 2), (uint32_t)(at >> 34), (uint32_t)stream,
-                                     (uint32_t)(stream >> 32)};
-        uint32_t words[4];
-        philox(words, counter, k);
-        for (int word = (int)(at & 3); word < 4 && i < count; word++, i++)
-            out[i] = words[word] < threshold ? 0 : in[i] * kept;
+    uint64_t counter = first >> 2;
+    /* a counter has four words: the first may begin before `first` */
+    for (ptrdiff_t i = -(ptrdiff_t)(first & 3); i < count; i += PHILOX_WORDS, counter += PHILOX_LANES) {
+        uint32_t words[PHILOX_WORDS];
+        philox_vectors(words, counter, stream, key);
+        if (i >= 0 && i + PHILOX_WORDS <= count)
+            for (int word = 0; word < PHILOX_WORDS; word += LANES)
+                v_store(out + i + word,
+                        v_select(NAME(dropped)(words + word, threshold), v_all(0), v_load(in + i + word) * kept));
+        else
+            for (int word = 0; word < PHILOX_WORDS; word++)
+                if (i + word >= 0 && i + word < count)
+                    out[i + word] = words[word] < threshold ? 0 : in[i + word] * kept;
     }
 }
 
@@ -70,6 +86,22 @@ static void NAME(add)(void *y_, const void *x_, ptrdiff_t count)
         y[i] += x[i];
 }
 
+static double NAME(clip)(void *x_, double limit, ptrdiff_t count)
+{
+    real *x = x_;
+    double squares = 0;
+    for (ptrdiff_t i = 0; i < count; i += RUN * LANES) {
+        vec sum = v_all(0);
+        for (ptrdiff_t j = i; j < i + RUN * LANES && j < count; j += LANES) {
+            const vec kept = v_bounded(v_first(x + j, count - j), R(-limit), R(limit));
+            v_put(x + j, kept, count - j);
+            sum += kept * kept;
+        }
+        squares += v_sum_double(sum);
+    }
+    return squares;
+}
+
 /* x - x is 0 for finite x and NaN otherwise; sums of such differences are looked at once a run */
 static ptrdiff_t NAME(first_nonfinite)(const void *x_, ptrdiff_t count)
 {
@@ -91,25 +123,30 @@ static ptrdiff_t NAME(first_nonfinite)(const void *x_, ptrdiff_t count)
 }
 
 static const nnk_table NAME(table) = {
-#define ELEMENTWISE(name, reads, g, dg) [NNK_##name] = NAME(name##_forward),
-#define COLUMNWISE(name, reads) [NNK_##name] = NAME(name##_forward),
+#define ELEMENTWISE(name, reads, init, g, dg) [NNK_##name] = NAME(name##_forward),
+#define COLUMNWISE(name, reads, init) [NNK_##name] = NAME(name##_forward),
     .forward = {
 #include "activations.def"
     },
 #undef ELEMENTWISE
 #undef COLUMNWISE
-#define ELEMENTWISE(name, reads, g, dg) [NNK_##name] = NAME(name##_backward),
-#define COLUMNWISE(name, reads) [NNK_##name] = NAME(name##_backward),
+#define ELEMENTWISE(name, reads, init, g, dg) [NNK_##name] = NAME(name##_backward),
+#define COLUMNWISE(name, reads, init) [NNK_##name] = NAME(name##_backward),
     .backward = {
 #include "activations.def"
     },
 #undef ELEMENTWISE
 #undef COLUMNWISE
 #define ENTRY(name) [NNK_##name] = NAME(name)
-    .loss = {ENTRY(binary_cross_entropy), ENTRY(squared_error), ENTRY(absolute_error)},
+#define ELEMENTWISE_LOSS(name, output, ...) ENTRY(name),
+#define COLUMNWISE_LOSS(name, output) ENTRY(name),
+    .loss = {
+#include "losses.def"
+    },
+#undef ELEMENTWISE_LOSS
+#undef COLUMNWISE_LOSS
     .update = {ENTRY(penalise), ENTRY(sgd), ENTRY(momentum), ENTRY(nesterov), ENTRY(adam), ENTRY(rmsprop), ENTRY(adagrad)},
 #undef ENTRY
-    .cross_entropy = NAME(cross_entropy),
     .gemm = NAME(gemm),
     .dots = NAME(dots),
     .add_columns = NAME(add_columns),
@@ -118,6 +155,7 @@ static const nnk_table NAME(table) = {
     .scatter = NAME(scatter),
     .scale = NAME(scale),
     .add = NAME(add),
+    .clip = NAME(clip),
     .first_nonfinite = NAME(first_nonfinite),
     .multiply_adds = NAME(multiply_adds),
 };

@@ -8,13 +8,15 @@
 #include <immintrin.h>
 #endif
 #include "nnk.h"
-#include "philox.h"
 
 #define NNK_INLINE static inline __attribute__((always_inline))
 #define NNK_STRING_(x) #x
 #define NNK_STRING(x) NNK_STRING_(x)
 #define NNK_TABLES__(isa) nnk_tables_##isa
 #define NNK_TABLES_(isa) NNK_TABLES__(isa)
+
+#include "philox.h"
+#include "philox_vectors.h"
 
 #define REAL float
 #define REAL_BITS 32

@@ -8,35 +8,25 @@
 #define loss_run NAME(loss_run)
 
 /* The loss of one entry: ŷ in *a, ∂L/∂z in *dz */
-NNK_INLINE vec loss_of(int loss, vec z, vec y, vec *a, vec *dz)
+NNK_INLINE vec loss_of(int loss, vec z, vec y, real parameter, vec *a, vec *dz)
 {
     const vec zero = v_all(0);
+    (void)parameter;
     switch (loss) {
-    case NNK_binary_cross_entropy: {
-        /* -(y log a + (1 - y) log(1 - a)) = max(z, 0) - y z + log(1 + e^-|z|) */
-        const vec e = v_exp(-v_abs(z));
-        *a = v_select(v_less(z, zero), e, v_all(1)) / (R(1) + e);
-        *dz = *a - y;
-        return v_select(v_less(z, zero), zero, z) - y * z + v_log1p(e);
-    }
-    case NNK_squared_error:
-        *a = z;
-        *dz = z - y;
-        return R(0.5) * (*dz * *dz);
-    case NNK_absolute_error: {
-        const vec d = z - y;
-        *a = z;
-        /* sign d; 0 where d is 0, NaN where it is NaN */
-        *dz = v_select((ivec)(d == zero) | v_is_nan(d), d, v_copysign(v_all(1), d));
-        return v_abs(d);
-    }
+#define ELEMENTWISE_LOSS(name, output, ...)                                                                            \
+    case NNK_##name:                                                                                                   \
+        __VA_ARGS__
+#define COLUMNWISE_LOSS(name, output)
+#include "losses.def"
+#undef ELEMENTWISE_LOSS
+#undef COLUMNWISE_LOSS
     }
     return zero;
 }
 
 /* `count` consecutive entries, weighted each by its own w[i] (w given) or all by `weight` */
 NNK_INLINE double loss_run(int loss, real *A, real *dZ, const real *Z, const real *Y, const real *w, real weight,
-                           real scale, ptrdiff_t count)
+                           real scale, real parameter, ptrdiff_t count)
 {
     double cost = 0;
     ptrdiff_t i = 0;
@@ -45,7 +35,7 @@ NNK_INLINE double loss_run(int loss, real *A, real *dZ, const real *Z, const rea
         for (int step = 0; step < RUN && i + LANES <= count; step++, i += LANES) {
             vec a, dz;
             const vec weights = w ? v_load(w + i) : v_all(weight);
-            sum += weights * loss_of(loss, v_load(Z + i), v_load(Y + i), &a, &dz);
+            sum += weights * loss_of(loss, v_load(Z + i), v_load(Y + i), parameter, &a, &dz);
             v_store(A + i, a);
             v_store(dZ + i, weights * scale * dz);
         }
@@ -56,7 +46,8 @@ NNK_INLINE double loss_run(int loss, real *A, real *dZ, const real *Z, const rea
         vec a, dz;
         const vec weights = w ? v_load_first(w + i, k, 0) : v_all(weight);
         real l[LANES];
-        v_store(l, weights * loss_of(loss, v_load_first(Z + i, k, 0), v_load_first(Y + i, k, 0), &a, &dz));
+        const vec z = v_load_first(Z + i, k, 0), y = v_load_first(Y + i, k, 0);
+        v_store(l, weights * loss_of(loss, z, y, parameter, &a, &dz));
         v_store_first(A + i, a, k);
         v_store_first(dZ + i, weights * scale * dz, k);
         for (ptrdiff_t lane = 0; lane < k; lane++)
@@ -65,39 +56,41 @@ NNK_INLINE double loss_run(int loss, real *A, real *dZ, const real *Z, const rea
     return cost;
 }
 
-NNK_INLINE double loss_body(int loss, real *A, real *dZ, const real *Z, const real *Y, const real *w, double scale,
-                            ptrdiff_t n, ptrdiff_t m)
+NNK_INLINE double loss_body(int loss, real *A, real *dZ, const real *Z, const real *Y, const real *w, real scale,
+                            real parameter, ptrdiff_t n, ptrdiff_t m)
 {
     if (!w)
-        return loss_run(loss, A, dZ, Z, Y, NULL, R(1), R(scale), n * m);
+        return loss_run(loss, A, dZ, Z, Y, NULL, R(1), scale, parameter, n * m);
     if (n == 1)
-        return loss_run(loss, A, dZ, Z, Y, w, R(1), R(scale), m);
+        return loss_run(loss, A, dZ, Z, Y, w, R(1), scale, parameter, m);
     double cost = 0;
     for (ptrdiff_t j = 0; j < m; j++)
-        cost += loss_run(loss, A + j * n, dZ + j * n, Z + j * n, Y + j * n, NULL, w[j], R(scale), n);
+        cost += loss_run(loss, A + j * n, dZ + j * n, Z + j * n, Y + j * n, NULL, w[j], scale, parameter, n);
     return cost;
 }
 
-#define ELEMENTWISE_LOSS(name)                                                                                         \
-    static double NAME(name)(void *A, void *dZ, const void *Z, const void *Y, const void *w, double scale,             \
-                             ptrdiff_t n, ptrdiff_t m)                                                                 \
+#define ELEMENTWISE_LOSS(name, output, ...)                                                                            \
+    static double NAME(name)(void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w,    \
+                             double scale, double parameter, ptrdiff_t n, ptrdiff_t m)                                 \
     {                                                                                                                  \
-        return loss_body(NNK_##name, A, dZ, Z, Y, w, scale, n, m);                                                     \
+        (void)labels;                                                                                                  \
+        return loss_body(NNK_##name, A, dZ, Z, Y, w, R(scale), R(parameter), n, m);                                    \
     }
-ELEMENTWISE_LOSS(binary_cross_entropy)
-ELEMENTWISE_LOSS(squared_error)
-ELEMENTWISE_LOSS(absolute_error)
+#define COLUMNWISE_LOSS(name, output)
+#include "losses.def"
 #undef ELEMENTWISE_LOSS
+#undef COLUMNWISE_LOSS
 
-/* y_i … of one example: from Y, or from its label; the first k lanes count */
-NNK_INLINE vec NAME(targets_at)(const real *y, integer label, ptrdiff_t i, ptrdiff_t k)
+/* y_i … of one example, smoothed: kept y + shared; from Y, or from its label; the first k lanes count */
+NNK_INLINE vec NAME(targets_at)(const real *y, integer label, real kept, real shared, ptrdiff_t i, ptrdiff_t k)
 {
+    const vec shares = v_keep_first(v_all(shared), k);
     if (y)
-        return v_first(y + i, k);
+        return kept * v_first(y + i, k) + shares;
     ivec lanes;
     for (int lane = 0; lane < LANES; lane++)
         lanes[lane] = lane;
-    return v_select((ivec)(lanes == label - (integer)i), v_all(1), v_all(0));
+    return v_select((ivec)(lanes == label - (integer)i), v_all(kept), v_all(0)) + shares;
 }
 
 /* y (z_max - z), 0 where y is: also where z is -inf */
@@ -108,14 +101,15 @@ NNK_INLINE vec NAME(offset_of)(vec y, vec z, vec z_max)
 
 /* `columns` (a constant) columns of at most one vector: A, dZ, and what their costs are made of */
 NNK_INLINE void NAME(cross_entropy_narrow)(const int columns, real *A, real *dZ, const real *Z, const real *Y,
-                                           const int64_t *labels, const real *w, real scale, real *sums, real *offset,
-                                           real *y_sum, ptrdiff_t n)
+                                           const int64_t *labels, const real *w, real scale, real kept, real shared,
+                                           real *sums, real *offset, real *y_sum, ptrdiff_t n)
 {
     vec z[NARROW], e[NARROW], top[NARROW], sum[NARROW];
     NAME(exp_narrow)(columns, z, e, top, sum, Z, n, v_all(0), n);
 #pragma GCC unroll 4
     for (int c = 0; c < columns; c++) {
-        const vec y = NAME(targets_at)(Y ? Y + c * n : NULL, labels ? (integer)labels[c] : 0, 0, n), p = e[c] / sum[c];
+        const vec p = e[c] / sum[c];
+        const vec y = NAME(targets_at)(Y ? Y + c * n : NULL, labels ? (integer)labels[c] : 0, kept, shared, 0, n);
         sums[c] = sum[c][0];
         offset[c] = v_sum(NAME(offset_of)(y, v_keep_first(z[c], n), top[c]));
         y_sum[c] = labels ? R(1) : v_sum(y);
@@ -126,7 +120,7 @@ NNK_INLINE void NAME(cross_entropy_narrow)(const int columns, real *A, real *dZ,
 
 /* one column of any length, in three passes */
 static void NAME(cross_entropy_column)(real *a, real *dz, const real *z, const real *y, integer label, real weight,
-                                       real *sum, real *offset, real *y_sum, ptrdiff_t n)
+                                       real kept, real shared, real *sum, real *offset, real *y_sum, ptrdiff_t n)
 {
     real z_max;
     vec offsets = v_all(0), ys = v_all(0);
@@ -135,7 +129,7 @@ static void NAME(cross_entropy_column)(real *a, real *dz, const real *z, const r
     const real inverse = R(1) / *sum;
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         const ptrdiff_t k = n - i;
-        const vec p = v_first(a + i, k) * inverse, y_i = NAME(targets_at)(y, label, i, k);
+        const vec p = v_first(a + i, k) * inverse, y_i = NAME(targets_at)(y, label, kept, shared, i, k);
         offsets += NAME(offset_of)(y_i, v_first(dz + i, k), v_all(z_max));
         ys += y_i;
         v_put(a + i, p, k);
@@ -145,12 +139,14 @@ static void NAME(cross_entropy_column)(real *a, real *dz, const real *z, const r
     *y_sum = v_sum(ys);
 }
 
-/* L = -Σ_k y_k log ŷ_k = Σ_k y_k (log Σ e^z - z_k), ŷ = softmax z. The logarithms of CE_COLUMNS examples are taken
+/* L = -Σ_k y_k log ŷ_k = Σ_k y_k (log Σ e^z - z_k), ŷ = softmax z; with label smoothing ε, (1 - ε) y + ε / n stands for y
+ * (Szegedy et al. 2016, section 7). The logarithms of CE_COLUMNS examples are taken
  * together, so that the vectors are full whatever n is. */
 #define CE_COLUMNS 64
 static double NAME(cross_entropy)(void *A_, void *dZ_, const void *Z_, const void *Y_, const int64_t *labels,
-                                  const void *w_, double scale, ptrdiff_t n, ptrdiff_t m)
+                                  const void *w_, double scale, double smoothing, ptrdiff_t n, ptrdiff_t m)
 {
+    const real kept = R(1 - smoothing), shared = R(smoothing / (double)n);
     double cost = 0;
     for (ptrdiff_t first = 0; first < m; first += CE_COLUMNS) {
         const ptrdiff_t columns = m - first < CE_COLUMNS ? m - first : CE_COLUMNS;
@@ -166,17 +162,17 @@ static double NAME(cross_entropy)(void *A_, void *dZ_, const void *Z_, const voi
         if (n <= LANES) {
             for (; c + NARROW <= columns; c += NARROW)
                 NAME(cross_entropy_narrow)(NARROW, A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL,
-                                           label ? label + c : NULL, w ? w + c : NULL, R(scale), sums + c, offset + c,
-                                           y_sum + c, n);
+                                           label ? label + c : NULL, w ? w + c : NULL, R(scale), kept, shared, sums + c,
+                                           offset + c, y_sum + c, n);
             for (; c < columns; c++)
                 NAME(cross_entropy_narrow)(1, A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL,
-                                           label ? label + c : NULL, w ? w + c : NULL, R(scale), sums + c, offset + c,
-                                           y_sum + c, n);
+                                           label ? label + c : NULL, w ? w + c : NULL, R(scale), kept, shared, sums + c,
+                                           offset + c, y_sum + c, n);
         }
         for (; c < columns; c++)
             NAME(cross_entropy_column)(A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL,
-                                       label ? (integer)label[c] : 0, (w ? w[c] : R(1)) * R(scale), sums + c, offset + c,
-                                       y_sum + c, n);
+                                       label ? (integer)label[c] : 0, (w ? w[c] : R(1)) * R(scale), kept, shared,
+                                       sums + c, offset + c, y_sum + c, n);
         for (c = 0; c < CE_COLUMNS; c += LANES)
             v_store(sums + c, v_log(v_load(sums + c)));
         for (c = 0; c < columns; c++)

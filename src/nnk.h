@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 enum nnk_activation {
-#define ELEMENTWISE(name, reads, g, dg) NNK_##name,
-#define COLUMNWISE(name, reads) NNK_##name,
+#define ELEMENTWISE(name, reads, init, g, dg) NNK_##name,
+#define COLUMNWISE(name, reads, init) NNK_##name,
 #include "activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
@@ -21,11 +21,24 @@ enum nnk_activation {
 typedef struct {
     const char *name;
     int derivative_reads_Z; /* else it reads A */
+    const char *initializer;
 } nnk_activation_fact;
 extern const nnk_activation_fact nnk_activation_facts[NNK_ACTIVATIONS];
 
-/* The losses of one entry each; cross_entropy, which is of a whole column, has functions of its own. */
-enum nnk_loss { NNK_binary_cross_entropy, NNK_squared_error, NNK_absolute_error, NNK_ELEMENTWISE_LOSSES };
+enum nnk_loss {
+#define ELEMENTWISE_LOSS(name, output, ...) NNK_##name,
+#define COLUMNWISE_LOSS(name, output) NNK_##name,
+#include "losses.def"
+#undef ELEMENTWISE_LOSS
+#undef COLUMNWISE_LOSS
+    NNK_LOSSES
+};
+
+typedef struct {
+    const char *name;
+    int output; /* the activation that it is fused with; NNK_linear: none */
+} nnk_loss_fact;
+extern const nnk_loss_fact nnk_loss_facts[NNK_LOSSES];
 
 /* What is done with a finished gradient. NNK_penalise only adds the penalty's gradient to it. */
 enum nnk_update {
@@ -77,12 +90,10 @@ typedef struct {
                                       ptrdiff_t lda, const void *Z, ptrdiff_t ldz, double slope, ptrdiff_t n,
                                       ptrdiff_t m);
     /* Returns Σ_i w_i L_i; A = ŷ, dZ column i = scale w_i ∂L_i/∂z. All contiguous (n, m); w (m) or NULL for ones;
-     * A may be Z. squared_error and absolute_error take Z for ŷ. */
-    double (*loss[NNK_ELEMENTWISE_LOSSES])(void *A, void *dZ, const void *Z, const void *Y, const void *w, double scale,
-                                           ptrdiff_t n, ptrdiff_t m);
-    /* The same with softmax; Y (n, m), or NULL and labels (m) in 0 … n-1 */
-    double (*cross_entropy)(void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w,
-                            double scale, ptrdiff_t n, ptrdiff_t m);
+     * A may be Z. Losses whose output is linear take Z for ŷ. For cross_entropy Y may be NULL and `labels` (m) be in
+     * 0 … n-1. `parameter`: cross_entropy's label smoothing, huber's δ, quantile's q. */
+    double (*loss[NNK_LOSSES])(void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w,
+                               double scale, double parameter, ptrdiff_t n, ptrdiff_t m);
     /* One step over a block, m columns of n entries, ld apart in all four; returns l2/2 Σθ² + l1 Σ|θ| of the θ before
      * it. s1, s2 where the update has them. */
     double (*update[NNK_UPDATES])(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t n,
@@ -107,6 +118,8 @@ typedef struct {
     /* x *= a; y += x */
     void (*scale)(void *x, double a, ptrdiff_t count);
     void (*add)(void *y, const void *x, ptrdiff_t count);
+    /* keeps x within ±limit; returns Σx² of what it is then */
+    double (*clip)(void *x, double limit, ptrdiff_t count);
     /* index of the first entry that isn't finite, or count */
     ptrdiff_t (*first_nonfinite)(const void *x, ptrdiff_t count);
     /* rounds of multiply-adds in registers; the sum of their results is added to *sum; returns the flops done */

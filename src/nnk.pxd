@@ -7,9 +7,9 @@ cdef extern from "nnk.h" nogil:
         NNK_linear
         NNK_sigmoid
         NNK_softmax
+        NNK_LOSSES
         NNK_binary_cross_entropy
-        NNK_squared_error
-        NNK_absolute_error
+        NNK_cross_entropy
         NNK_penalise
         NNK_sgd
         NNK_momentum
@@ -23,6 +23,7 @@ cdef extern from "nnk.h" nogil:
     ctypedef struct nnk_activation_fact:
         const char *name
         bint derivative_reads_Z
+        const char *initializer
 
     const nnk_activation_fact nnk_activation_facts[]
 
@@ -35,6 +36,12 @@ cdef extern from "nnk.h" nogil:
         double alpha, beta
         Py_ssize_t n, m, depth
 
+    ctypedef struct nnk_loss_fact:
+        const char *name
+        int output
+
+    const nnk_loss_fact nnk_loss_facts[]
+
     ctypedef struct nnk_step:
         double rate, inertia, beta1, beta2, eps, root, shrink, l2, l1
 
@@ -45,8 +52,8 @@ cdef extern from "nnk.h" nogil:
         void *dZ, Py_ssize_t lddz, void *db, const void *dA, Py_ssize_t ldda, const void *A, Py_ssize_t lda,
         const void *Z, Py_ssize_t ldz, double slope, Py_ssize_t n, Py_ssize_t m) noexcept nogil
     ctypedef double (*nnk_loss)(
-        void *A, void *dZ, const void *Z, const void *Y, const void *w, double scale,
-        Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w, double scale,
+        double parameter, Py_ssize_t n, Py_ssize_t m) noexcept nogil
     ctypedef double (*nnk_update)(
         void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, Py_ssize_t n, Py_ssize_t m,
         Py_ssize_t ld) noexcept nogil
@@ -55,9 +62,6 @@ cdef extern from "nnk.h" nogil:
         nnk_forward forward[1]
         nnk_backward backward[1]
         nnk_loss loss[1]
-        double cross_entropy(
-            void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w, double scale,
-            Py_ssize_t n, Py_ssize_t m) noexcept nogil
         nnk_update update[1]
         void gemm(
             const nnk_product *p, Py_ssize_t row, Py_ssize_t row_end, Py_ssize_t first, Py_ssize_t end,
@@ -79,6 +83,7 @@ cdef extern from "nnk.h" nogil:
             Py_ssize_t n, Py_ssize_t m) noexcept nogil
         void scale(void *x, double a, Py_ssize_t count) noexcept nogil
         void add(void *y, const void *x, Py_ssize_t count) noexcept nogil
+        double clip(void *x, double limit, Py_ssize_t count) noexcept nogil
         Py_ssize_t first_nonfinite(const void *x, Py_ssize_t count) noexcept nogil
         double multiply_adds(double *sum, Py_ssize_t rounds) noexcept nogil
 

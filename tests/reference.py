@@ -8,9 +8,12 @@ the oracle round, so every bound counts the roundings of both.
 Source of the bounds: N. J. Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., ch. 3.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import mpmath
 import numpy as np
 
 F64 = np.float64
@@ -20,15 +23,30 @@ F64 = np.float64
 
 
 class Activation(NamedTuple):
-    """An elementwise activation; every function takes (array, negative_slope)."""
+    """An elementwise activation; functions of an array take the negative slope as their second argument."""
 
     g: Callable
     derivative_of_z: Callable
-    derivative_of_a: Callable
-    steepest: Callable
-    """(z, delta) -> the point of [z - delta, z + delta] where |g'| is largest."""
-    ulps: float
-    """How far a kernel's g may be from the exact value of g, in units in the last place."""
+    derivative_of_a: Callable | None = None
+    """None where the library computes g' from Z."""
+    ulps: float | Callable = 0
+    """How far a kernel's g may be from the exact g, in units in the last place; a number or a function of z."""
+    exact: Callable | None = None
+    """g in mpmath; None where float64 is exact."""
+    limits: tuple = (0.0, 0.0, np.inf)
+    """g at -inf, 0 and inf."""
+    kinks: tuple = ()
+    """Where g' jumps."""
+    extremes: tuple = ()
+    """Where |g'| is larger than close by."""
+    terms: Callable | None = None
+    """Sum of the magnitudes of the terms that the kernel adds up to g', a function of what g' is computed from; None
+    where g' has no rounding."""
+    roundings: int = 3
+    """How many roundings each term meets, the product with dA included."""
+    torch: Callable | None = None
+    """(torch.nn.functional, Z) -> A."""
+    initializer: str = "he_normal"
 
 
 def _sigmoid(z, _=None):
@@ -36,54 +54,255 @@ def _sigmoid(z, _=None):
     return np.where(z < 0, e, 1.0) / (1.0 + e)
 
 
-def _nearest_to_zero(z, delta):
-    return np.maximum(np.abs(z) - delta, 0.0)
+def _sigmoid_slope(z):
+    return _sigmoid(z) * _sigmoid(-z)
 
 
-def _rightmost(z, delta):
-    return z + delta
+def _softplus(z, _=None):
+    """log(1 + exp(z)) without overflow."""
+    return np.maximum(z, 0.0) + np.log1p(np.exp(-np.abs(z)))
 
+
+def _finite(z):
+    """z, but not so large that a power of it is infinite."""
+    return np.clip(z, -1e30, 1e30)
+
+
+_erfc = np.vectorize(math.erfc, otypes=[F64])
+
+
+def _Phi(z):
+    """The normal distribution function, erfc(x) / 2 at x = -z/sqrt(2).
+
+    Far out, erfc changes by x^2 times as many roundings as x does; so what x lost in rounding, d, is made up for.
+    """
+    z = _finite(np.asarray(z, F64))
+    root_high, root_low = 1.4142135381698608, 2.420323420895794e-08  # of 2; x_high root_high is exact
+    x = -z / np.sqrt(2)
+    x_high = x.astype(np.float32).astype(F64)
+    d = ((-z - x_high * root_high) - x_high * root_low - (x - x_high) * np.sqrt(2)) / np.sqrt(2)
+    return _erfc(x) / 2 - d * np.exp(-(x**2)) / np.sqrt(np.pi)
+
+
+def _phi(z):
+    """Its density; z^2 = high^2 + (z - high)(z + high), high^2 without rounding."""
+    z = _finite(np.asarray(z, F64))
+    high = z.astype(np.float32).astype(F64)
+    return np.exp(-(high**2) / 2) * np.exp((high - z) * (z + high) / 2) / np.sqrt(2 * np.pi)
+
+
+_GELU_SCALE = 2 * np.sqrt(2 / np.pi)
+
+
+def _gelu_tanh_u(z):
+    """0.5 (1 + tanh(u/2)) = sigmoid(u)."""
+    z = _finite(z)
+    return _GELU_SCALE * (z + 0.044715 * z**3)
+
+
+def _gelu_tanh_u_slope(z):
+    return _GELU_SCALE * (1 + 3 * 0.044715 * _finite(z) ** 2)
+
+
+def _gelu_tanh_terms(z, u):
+    """|u| roundings in u are as many in e^u and in sigmoid'(u), 1 - sigmoid(u) times as many in sigmoid(u)."""
+    with_slope = np.abs(z) * _sigmoid_slope(u) * _gelu_tanh_u_slope(z)
+    return _sigmoid(u) * (1 + np.abs(u) * _sigmoid(-u)) + with_slope * (1 + np.abs(u))
+
+
+def _mish_parts(z):
+    """tanh(softplus(z)) = n / (n + 2) with n = e^z (e^z + 2), and its derivative; beyond 40 they are 1 and 0."""
+    e = np.exp(np.minimum(z, 40))
+    n = e * (e + 2)
+    return n / (n + 2), 4 * e * (e + 1) / (n + 2) ** 2
+
+
+def _mp_clipped(z):
+    """Beyond +-2000 the curved part has no digit left in any float64; mpmath needs no thousand-bit exponents."""
+    return max(min(z, 2000), -2000)
+
+
+def _mp_sigmoid(z):
+    return 1 / (1 + mpmath.exp(-_mp_clipped(z)))
+
+
+def _mp_softplus(z):
+    return z if z > 2000 else mpmath.log1p(mpmath.exp(_mp_clipped(z)))
+
+
+def _mp_gelu_tanh(z):
+    near = _mp_clipped(z)
+    return z * _mp_sigmoid(2 * mpmath.sqrt(2 / mpmath.pi) * (near + mpmath.mpf("0.044715") * near**3))
+
+
+_SELU = 1.0507009873554804934193349852946
+_SELU_ALPHA = 1.6732632423543772848170429916717
 
 ELEMENTWISE = {
     "linear": Activation(
         g=lambda z, _: z,
         derivative_of_z=lambda z, _: np.ones_like(z),
         derivative_of_a=lambda a, _: np.ones_like(a),
-        steepest=_rightmost,
-        ulps=0,
+        limits=(-np.inf, 0.0, np.inf),
+        torch=lambda F, Z: Z,
+        initializer="glorot_uniform",
     ),
     "sigmoid": Activation(
         g=_sigmoid,
-        derivative_of_z=lambda z, _: _sigmoid(z) * _sigmoid(-z),
+        derivative_of_z=lambda z, _: _sigmoid_slope(z),
         derivative_of_a=lambda a, _: a * (1 - a),
-        steepest=_nearest_to_zero,
         ulps=4,
+        exact=_mp_sigmoid,
+        limits=(0.0, 0.5, 1.0),
+        extremes=(0.0,),
+        terms=lambda a, _: np.abs(a * (1 - a)),
+        torch=lambda F, Z: F.sigmoid(Z),
+        initializer="glorot_uniform",
     ),
     "tanh": Activation(
         g=lambda z, _: np.tanh(z),
         derivative_of_z=lambda z, _: 1 - np.tanh(z) ** 2,
         derivative_of_a=lambda a, _: 1 - a**2,
-        steepest=_nearest_to_zero,
         ulps=4,
+        exact=lambda z: mpmath.tanh(_mp_clipped(z)),
+        limits=(-1.0, 0.0, 1.0),
+        extremes=(0.0,),
+        terms=lambda a, _: 1 + a**2,
+        torch=lambda F, Z: F.tanh(Z),
+        initializer="glorot_uniform",
     ),
     "relu": Activation(
         g=lambda z, _: np.where(z < 0, 0.0, z),
         derivative_of_z=lambda z, _: np.where(z <= 0, 0.0, 1.0),
         derivative_of_a=lambda a, _: np.where(a <= 0, 0.0, 1.0),
-        steepest=_rightmost,
-        ulps=0,
+        kinks=(0.0,),
+        torch=lambda F, Z: F.relu(Z),
     ),
     # The slope itself is rounded to the kernel's dtype, then the product is: 1 ULP each at most.
     "leaky_relu": Activation(
         g=lambda z, slope: np.where(z < 0, slope * z, z),
         derivative_of_z=lambda z, slope: np.where(z <= 0, slope, 1.0),
         derivative_of_a=lambda a, slope: np.where(a <= 0, slope, 1.0),
-        steepest=_rightmost,
         ulps=2,
+        limits=(-np.inf, 0.0, np.inf),
+        kinks=(0.0,),
+        terms=lambda a, slope: np.where(a <= 0, abs(slope), 0.0),
+        torch=lambda F, Z: F.leaky_relu(Z, 0.01),
+    ),
+    "elu": Activation(
+        g=lambda z, _: np.where(z < 0, np.expm1(np.minimum(z, 0)), z),
+        derivative_of_z=lambda z, _: np.exp(np.minimum(z, 0)),
+        derivative_of_a=lambda a, _: np.minimum(a, 0) + 1,
+        ulps=4,
+        exact=lambda z: mpmath.expm1(_mp_clipped(z)) if z < 0 else z,
+        limits=(-1.0, 0.0, np.inf),
+        terms=lambda a, _: np.where(a <= 0, 1 + np.abs(a), 0.0),
+        torch=lambda F, Z: F.elu(Z),
+    ),
+    "selu": Activation(
+        g=lambda z, _: _SELU * np.where(z < 0, _SELU_ALPHA * np.expm1(np.minimum(z, 0)), z),
+        derivative_of_z=lambda z, _: _SELU * np.where(z <= 0, _SELU_ALPHA * np.exp(np.minimum(z, 0)), 1.0),
+        derivative_of_a=lambda a, _: np.where(a <= 0, a + _SELU * _SELU_ALPHA, _SELU),
+        ulps=4,
+        exact=lambda z: (
+            mpmath.mpf("1.0507009873554804934193349852946")
+            * (mpmath.mpf("1.6732632423543772848170429916717") * mpmath.expm1(_mp_clipped(z)) if z < 0 else z)
+        ),
+        limits=(-_SELU * _SELU_ALPHA, 0.0, np.inf),
+        kinks=(0.0,),
+        extremes=(0.0,),
+        terms=lambda a, _: np.where(a <= 0, np.abs(a) + _SELU * _SELU_ALPHA, _SELU),
+        roundings=4,
+        torch=lambda F, Z: F.selu(Z),
+    ),
+    "gelu": Activation(
+        g=lambda z, _: z * _Phi(z),
+        derivative_of_z=lambda z, _: _Phi(z) + z * _phi(z),
+        ulps=4,
+        exact=lambda z: z * mpmath.erfc(-_mp_clipped(z) / mpmath.sqrt(2)) / 2,
+        extremes=(-np.sqrt(2), np.sqrt(2)),
+        terms=lambda z, _: _Phi(z) + np.abs(z) * _phi(z),
+        roundings=24,
+        torch=lambda F, Z: F.gelu(Z),
+    ),
+    # An error in u, which is rounded four times, is |u| times as large in sigmoid(u) below 0.
+    "gelu_tanh": Activation(
+        g=lambda z, _: z * _sigmoid(_gelu_tanh_u(z)),
+        derivative_of_z=lambda z, _: (
+            _sigmoid(_gelu_tanh_u(z)) + z * _sigmoid_slope(_gelu_tanh_u(z)) * _gelu_tanh_u_slope(z)
+        ),
+        ulps=lambda z: 4 + 4 * np.abs(_gelu_tanh_u(np.clip(z, -20, 0))),
+        exact=_mp_gelu_tanh,
+        extremes=(-1.4151, 1.4151),
+        terms=lambda z, _: _gelu_tanh_terms(z, _gelu_tanh_u(z)),
+        roundings=24,
+        torch=lambda F, Z: F.gelu(Z, approximate="tanh"),
+    ),
+    "silu": Activation(
+        g=lambda z, _: z * _sigmoid(z),
+        derivative_of_z=lambda z, _: _sigmoid(z) + z * _sigmoid_slope(z),
+        ulps=4,
+        exact=lambda z: z * _mp_sigmoid(z),
+        extremes=(-2.39936, 2.39936),
+        terms=lambda z, _: _sigmoid(z) + np.abs(z) * _sigmoid_slope(z),
+        roundings=16,
+        torch=lambda F, Z: F.silu(Z),
+    ),
+    "softplus": Activation(
+        g=_softplus,
+        derivative_of_z=_sigmoid,
+        derivative_of_a=lambda a, _: -np.expm1(-a),
+        ulps=4,
+        exact=_mp_softplus,
+        limits=(0.0, np.log(2), np.inf),
+        terms=lambda a, _: np.abs(np.expm1(-a)),
+        roundings=8,
+        torch=lambda F, Z: F.softplus(Z, threshold=1000),
+    ),
+    "mish": Activation(
+        g=lambda z, _: z * np.tanh(_softplus(z)),
+        derivative_of_z=lambda z, _: _mish_parts(z)[0] + z * _mish_parts(z)[1],
+        ulps=4,
+        exact=lambda z: z * mpmath.tanh(_mp_clipped(_mp_softplus(z))),
+        extremes=(-2.2564, 1.4906),
+        terms=lambda z, _: _mish_parts(z)[0] + np.abs(z) * _mish_parts(z)[1],
+        roundings=24,
+        torch=lambda F, Z: F.mish(Z),
+    ),
+    "hard_swish": Activation(
+        g=lambda z, _: np.where(z <= -3, 0.0, np.where(z < 3, np.clip(z, -3, 3) * (np.clip(z, -3, 3) + 3) / 6, z)),
+        derivative_of_z=lambda z, _: np.where(z <= -3, 0.0, np.where(z < 3, z / 3 + 0.5, 1.0)),
+        ulps=4,
+        exact=lambda z: 0 if z <= -3 else z * (z + 3) / 6 if z < 3 else z,
+        kinks=(-3.0, 3.0),
+        extremes=(np.nextafter(-3.0, 0), np.nextafter(3.0, 0)),
+        terms=lambda z, _: np.where(np.abs(z) < 3, np.abs(z) / 3 + 0.5, 0.0),
+        roundings=4,
+        torch=lambda F, Z: F.hardswish(Z),
+    ),
+    "exp": Activation(
+        g=lambda z, _: np.exp(z),
+        derivative_of_z=lambda z, _: np.exp(z),
+        derivative_of_a=lambda a, _: a,
+        ulps=4,
+        exact=lambda z: mpmath.exp(_mp_clipped(z)),
+        limits=(0.0, 1.0, np.inf),
+        terms=lambda a, _: np.abs(a),
+        roundings=2,
+        torch=lambda F, Z: Z.exp(),
+        initializer="glorot_uniform",
     ),
 }
 
 ACTIVATIONS = (*ELEMENTWISE, "softmax")
+
+READS_Z = frozenset(name for name, activation in ELEMENTWISE.items() if activation.derivative_of_a is None)
+"""The activations whose derivative is computed from Z; the others' from A."""
+
+
+def operand(name, A, Z):
+    """The one of A and Z that the derivative is computed from; below it is called H."""
+    return Z if name in READS_Z else A
 
 
 def softmax(Z):
@@ -101,12 +320,13 @@ def activation_forward(Z, name, negative_slope=0.01):
     return softmax(Z) if name == "softmax" else ELEMENTWISE[name].g(Z, negative_slope)
 
 
-def activation_backward(dA, A, name, negative_slope=0.01):
-    """dZ = dA * g'(Z), g' written with A; for softmax dZ = A * (dA - sum over units of dA * A)."""
-    dA, A = np.asarray(dA, F64), np.asarray(A, F64)
+def activation_backward(dA, H, name, negative_slope=0.01):
+    """dZ = dA * g'(Z), g' written with H, see `operand`; for softmax dZ = A * (dA - sum over units of dA * A)."""
+    dA, H = np.asarray(dA, F64), np.asarray(H, F64)
     if name == "softmax":
-        return A * (dA - (dA * A).sum(axis=0, keepdims=True))
-    return dA * ELEMENTWISE[name].derivative_of_a(A, negative_slope)
+        return H * (dA - (dA * H).sum(axis=0, keepdims=True))
+    activation = ELEMENTWISE[name]
+    return dA * (activation.derivative_of_a or activation.derivative_of_z)(H, negative_slope)
 
 
 # ---- one dense layer ----
@@ -119,11 +339,11 @@ def dense_forward(W, A_prev, b, activation, negative_slope=0.01):
     return activation_forward(Z, activation, negative_slope), Z
 
 
-def dense_backward(dA, W, A_prev, A, activation, negative_slope=0.01):
+def dense_backward(dA, W, A_prev, H, activation, negative_slope=0.01):
     """dZ = dA * g', dW = 1/m dZ A_prev^T, db = 1/m sum over columns of dZ, dA_prev = W^T dZ."""
     W, A_prev = np.asarray(W, F64), np.asarray(A_prev, F64)
     m = A_prev.shape[1]
-    dZ = activation_backward(dA, A, activation, negative_slope)
+    dZ = activation_backward(dA, H, activation, negative_slope)
     dW = dZ @ A_prev.T / max(m, 1)
     db = dZ.sum(axis=1, keepdims=True) / max(m, 1)
     return dZ, dW, db, W.T @ dZ
@@ -143,13 +363,13 @@ def dense_forward_loop(W, A_prev, b, activation, negative_slope=0.01):
     return A, Z
 
 
-def dense_backward_loop(dA, W, A_prev, A, activation, negative_slope=0.01):
+def dense_backward_loop(dA, W, A_prev, H, activation, negative_slope=0.01):
     """dense_backward, one example after another: each adds its own share to dW and db."""
     (n, n_prev), m = W.shape, A_prev.shape[1]
     dZ, dA_prev = np.zeros((n, m)), np.zeros((n_prev, m))
     dW, db = np.zeros((n, n_prev)), np.zeros((n, 1))
     for i in range(m):
-        dZ[:, [i]] = activation_backward(dA[:, [i]], A[:, [i]], activation, negative_slope)
+        dZ[:, [i]] = activation_backward(dA[:, [i]], H[:, [i]], activation, negative_slope)
         for j in range(n):
             db[j, 0] += dZ[j, i] / m
             for k in range(n_prev):
@@ -160,10 +380,29 @@ def dense_backward_loop(dA, W, A_prev, A, activation, negative_slope=0.01):
 
 # ---- losses: L of each example from Z, and the derivative ----
 
-MATCHED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax"}
+MATCHED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poisson": "exp"}
 """Losses that are computed from Z together with the one output activation they belong to."""
 
-LOSSES = (*MATCHED, "squared_error", "absolute_error")
+LOSSES = (*MATCHED, "squared_error", "absolute_error", "huber", "quantile")
+
+PARAMETERS = {"cross_entropy": ("label_smoothing", 0.0), "huber": ("delta", 1.0), "quantile": ("q", 0.5)}
+"""The number that a loss has, and its default."""
+
+KINKED_LOSSES = {"absolute_error": (0.0,), "quantile": (0.0,), "huber": (-1.0, 1.0)}
+"""Where a derivative of a loss jumps, in a - y; huber's second one counts, as central differences see it too."""
+
+
+def random_targets(name, shape, rng):
+    """Y (n_y, m) as the loss wants it."""
+    n_y, m = shape
+    if name == "binary_cross_entropy":
+        return np.where(rng.uniform(size=(1, m)) < 0.5, rng.integers(0, 2, shape), rng.random(shape))
+    if name == "cross_entropy":
+        soft = rng.dirichlet(np.ones(n_y), size=m).T.reshape(shape)
+        return np.where(rng.uniform(size=(1, m)) < 0.5, soft, one_hot(rng.integers(0, n_y, m), n_y))
+    if name == "poisson":
+        return rng.integers(0, 2, shape).astype(F64)
+    return rng.normal(scale=2, size=shape)
 
 
 def one_hot(labels, n_y):
@@ -177,12 +416,7 @@ def log_sum_exp(Z):
     return largest + np.log(np.exp(Z - largest).sum(axis=0, keepdims=True))
 
 
-def softplus(Z):
-    """log(1 + exp(Z)) without overflow."""
-    return np.maximum(Z, 0.0) + np.log1p(np.exp(-np.abs(Z)))
-
-
-def loss(Z, Y, name, activation="linear", negative_slope=0.01):
+def loss(Z, Y, name, activation="linear", negative_slope=0.01, parameter=None):
     """L (m,) of each example, A, and dZ, the derivative of each example's own L by its column of Z.
 
     The cross-entropies imply their activation; the others are functions of A = g(Z).
@@ -190,19 +424,31 @@ def loss(Z, Y, name, activation="linear", negative_slope=0.01):
     Z, Y = np.asarray(Z, F64), np.asarray(Y, F64)
     activation = MATCHED.get(name, activation)
     A = activation_forward(Z, activation, negative_slope)
+    if parameter is None and name in PARAMETERS:
+        _, parameter = PARAMETERS[name]
     if name == "binary_cross_entropy":
         # -(y log a + (1 - y) log(1 - a)) with log a = -softplus(-z), log(1 - a) = -softplus(z)
-        return (Y * softplus(-Z) + (1 - Y) * softplus(Z)).sum(axis=0), A, A - Y
+        return (Y * _softplus(-Z) + (1 - Y) * _softplus(Z)).sum(axis=0), A, A - Y
     if name == "cross_entropy":
         # -sum y log a with log a = z - log_sum_exp(z)
+        Y = (1 - parameter) * Y + parameter / Z.shape[0]
         return (Y * (log_sum_exp(Z) - Z)).sum(axis=0), A, A - Y
+    if name == "poisson":
+        return (A - np.where(Y == 0, 0, Y * Z)).sum(axis=0), A, A - Y
     if name == "squared_error":
         L, dA = (0.5 * (A - Y) ** 2).sum(axis=0), A - Y
     elif name == "absolute_error":
         L, dA = np.abs(Y - A).sum(axis=0), np.sign(A - Y)
+    elif name == "huber":
+        d = np.abs(A - Y)
+        L = np.where(d <= parameter, 0.5 * d**2, parameter * (d - 0.5 * parameter)).sum(axis=0)
+        dA = np.clip(A - Y, -parameter, parameter)
+    elif name == "quantile":
+        L = np.maximum(parameter * (Y - A), (1 - parameter) * (A - Y)).sum(axis=0)
+        dA = np.where(A < Y, -parameter, np.where(A > Y, 1 - parameter, A - Y))
     else:
         raise KeyError(name)
-    return L, A, activation_backward(dA, A, activation, negative_slope)
+    return L, A, activation_backward(dA, operand(activation, A, Z), activation, negative_slope)
 
 
 def weighted_mean(L, sample_weight=None):
@@ -267,7 +513,8 @@ def network_backward(X, Y, parameters, activations, loss_name, l2=0.0, sample_we
         gradients[f"dW{layer}"] = dW + l2_of[layer - 1] * W
         gradients[f"db{layer}"] = db
         if layer > 1:
-            dZ = activation_backward(dA_prev, A[layer - 1], activations[layer - 2], negative_slope)
+            name = activations[layer - 2]
+            dZ = activation_backward(dA_prev, operand(name, A[layer - 1], Z[layer - 1]), name, negative_slope)
     return gradients
 
 
@@ -385,14 +632,8 @@ def torch_cost(X, Y, theta, activations, loss_name, l2=0.0, sample_weight=None):
     import torch  # an optional second opinion: only tests that have it call this
 
     functional = torch.nn.functional
-    g = {
-        "linear": lambda Z: Z,
-        "sigmoid": torch.sigmoid,
-        "tanh": torch.tanh,
-        "relu": torch.relu,
-        "leaky_relu": lambda Z: functional.leaky_relu(Z, 0.01),
-        "softmax": lambda Z: torch.softmax(Z, 0),
-    }
+    g = {name: functools.partial(activation.torch, functional) for name, activation in ELEMENTWISE.items()}
+    g["softmax"] = lambda Z: torch.softmax(Z, 0)
     A, Y = torch.tensor(X), torch.tensor(Y)
     for layer, name in enumerate(activations, start=1):
         Z = theta[f"W{layer}"] @ A + theta[f"b{layer}"]
@@ -402,6 +643,9 @@ def torch_cost(X, Y, theta, activations, loss_name, l2=0.0, sample_weight=None):
         "cross_entropy": lambda: functional.cross_entropy(Z.T, Y.T, reduction="none"),
         "squared_error": lambda: (0.5 * (A - Y) ** 2).sum(0),
         "absolute_error": lambda: (A - Y).abs().sum(0),
+        "huber": lambda: functional.huber_loss(A, Y, reduction="none", delta=1.0).sum(0),
+        "quantile": lambda: torch.maximum(0.5 * (Y - A), 0.5 * (A - Y)).sum(0),
+        "poisson": lambda: functional.poisson_nll_loss(Z, Y, log_input=True, reduction="none").sum(0),
     }[loss_name]()
     w = torch.ones_like(L) if sample_weight is None else torch.tensor(sample_weight)
     squares = sum((theta[f"W{layer}"] ** 2).sum() for layer in range(1, len(activations) + 1))
@@ -448,6 +692,12 @@ def bound_Z(W, A_prev, b, dtype):
     return gamma_both(K + 1, dtype) * (W @ A_prev + b) + _underflow(K + 1, dtype)
 
 
+def ulp_budget(name, Z):
+    """How many ULP g may be off at Z."""
+    ulps = ELEMENTWISE[name].ulps
+    return ulps(np.asarray(Z, F64)) if callable(ulps) else ulps
+
+
 def bound_A(Z, name, dtype, Z_error=0.0, negative_slope=0.01):
     """|a^ - a| where z is off by at most Z_error: mean value theorem, and the ULP budget of g."""
     Z = np.asarray(Z, F64)
@@ -456,10 +706,13 @@ def bound_A(Z, name, dtype, Z_error=0.0, negative_slope=0.01):
     if name == "softmax":
         return _bound_softmax(Z, dtype, Z_error)
     function = ELEMENTWISE[name]
-    slope = function.derivative_of_z(function.steepest(Z, Z_error), negative_slope)
-    reach = slope * Z_error
+    low, high = Z - Z_error, Z + Z_error
+    points = (low, high, *(np.clip(z, low, high) for z in function.extremes))
+    reach = Z_error * np.max([np.abs(function.derivative_of_z(z, negative_slope)) for z in points], axis=0)
     largest = np.abs(function.g(Z, negative_slope)) + reach
-    rounding = function.ulps * (ulp(largest, dtype) + ulp(largest, F64))
+    rounding = ulp_budget(name, Z) * (ulp(largest, dtype) + ulp(largest, F64))
+    # the oracle multiplies z with factors that may have underflowed
+    rounding = rounding + np.abs(Z) * _underflow(1, F64)
     return reach + rounding
 
 
@@ -480,25 +733,23 @@ def _bound_softmax(Z, dtype, Z_error):
     return A * (relative + from_Z + relative * from_Z) + _underflow(8, dtype)
 
 
-def bound_dZ(dA, A, name, dtype, negative_slope=0.01):
-    """|dz^ - dz| for given dA and A: the roundings of dA * g'(a)."""
-    dA, A = np.abs(np.asarray(dA, F64)), np.asarray(A, F64)
+def bound_dZ(dA, H, name, dtype, negative_slope=0.01):
+    """|dz^ - dz| for given dA and H: the roundings of dA * g'."""
+    dA, H = np.abs(np.asarray(dA, F64)), np.asarray(H, F64)
     if name == "softmax":
         # A * (dA - s), s a sum of n products
-        n = A.shape[0]
-        magnitude = A * (dA + (dA * A).sum(axis=0, keepdims=True))
+        n = H.shape[0]
+        magnitude = H * (dA + (dA * H).sum(axis=0, keepdims=True))
         return gamma_both(n + 2, dtype) * magnitude + _underflow(n + 2, dtype)
-    if name in ("linear", "relu"):
-        return np.zeros(A.shape)
-    magnitude = {
-        "sigmoid": lambda: np.abs(A * (1 - A)),
-        "tanh": lambda: 1 + A**2,
-        "leaky_relu": lambda: np.where(A <= 0, abs(negative_slope), 0.0),
-    }[name]()
-    return gamma_both(3, dtype) * dA * magnitude + _underflow(3, dtype)
+    function = ELEMENTWISE[name]
+    if function.terms is None:
+        return np.zeros(H.shape)
+    lost = gamma_both(function.roundings, dtype) * dA * function.terms(H, negative_slope)
+    # what underflows first is an exponential; a cubic in z may be multiplied with it, and dA
+    return lost + _underflow(function.roundings, dtype) * (1 + dA) * (1 + np.abs(np.clip(H, -100, 100))) ** 3
 
 
-def bound_backward(dA, W, A_prev, A, name, dtype, negative_slope=0.01):
+def bound_backward(dA, W, A_prev, H, name, dtype, negative_slope=0.01):
     """Bounds of dZ, dW, db, dA_prev: the error that dZ carries in, and each sum's own roundings.
 
     A term of dW meets its product, m - 1 additions, 1/m and the product with it: m + 2 roundings;
@@ -506,8 +757,8 @@ def bound_backward(dA, W, A_prev, A, name, dtype, negative_slope=0.01):
     """
     W, A_prev = np.abs(np.asarray(W, F64)), np.abs(np.asarray(A_prev, F64))
     n, m = W.shape[0], A_prev.shape[1]
-    dZ_error = bound_dZ(dA, A, name, dtype, negative_slope)
-    dZ = np.abs(activation_backward(dA, A, name, negative_slope)) + dZ_error
+    dZ_error = bound_dZ(dA, H, name, dtype, negative_slope)
+    dZ = np.abs(activation_backward(dA, H, name, negative_slope)) + dZ_error
     share = 1 / max(m, 1)
 
     def of_sum(roundings, magnitude, carried):
@@ -526,7 +777,7 @@ def bound_backward(dA, W, A_prev, A, name, dtype, negative_slope=0.01):
 _LOSS_ROUNDINGS = 24
 
 
-def bound_loss(Z, Y, name, dtype, sample_weight=None):
+def bound_loss(Z, Y, name, dtype, sample_weight=None, parameter=None):
     """Bounds of (cost, A, dZ) of a fused loss: cost is a sum over units and examples.
 
     Magnitudes are those of the terms that are added, not of the result: the losses cancel.
@@ -534,7 +785,9 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None):
     Z, Y = np.asarray(Z, F64), np.asarray(Y, F64)
     n_y, m = Z.shape
     activation = MATCHED.get(name, "linear")
-    _, A, dZ = loss(Z, Y, name)
+    _, A, dZ = loss(Z, Y, name, parameter=parameter)
+    if name == "cross_entropy" and parameter:
+        Y = (1 - parameter) * Y + parameter / n_y
     if name == "binary_cross_entropy":
         terms = (1 + np.abs(Y)) * np.abs(Z) + np.log1p(np.exp(-np.abs(Z)))
     elif name == "cross_entropy":
@@ -545,6 +798,12 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None):
         terms = terms + Y * (1 + (A * d).sum(axis=0, keepdims=True))
     elif name == "squared_error":
         terms = (np.abs(Z) + np.abs(Y)) * np.abs(Z - Y)
+    elif name == "poisson":
+        terms = A + np.abs(Y * Z)
+    elif name == "huber":
+        # c (d - c/2) with |c| <= |d|, both off by no more than d's rounding
+        delta = PARAMETERS[name][1] if parameter is None else parameter
+        terms = (np.abs(Z) + np.abs(Y)) * np.minimum(np.abs(Z - Y), delta)
     else:
         terms = np.abs(Z) + np.abs(Y)
     roundings = _LOSS_ROUNDINGS + 2 * n_y * m + 2 * m
@@ -552,6 +811,8 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None):
     A_error = bound_A(Z, activation, dtype)
     # absolute error's derivative is a sign; the others are one subtraction after A
     own = np.zeros(Z.shape) if name == "absolute_error" else gamma_both(1, dtype) * np.abs(dZ)
+    if name == "cross_entropy" and parameter:
+        own = own + gamma_both(3, dtype) * Y
     carried = A_error if name in MATCHED else np.zeros(Z.shape)
     dZ_error = weight_columns(own + carried, sample_weight)
     if sample_weight is not None:

@@ -236,6 +236,20 @@ def test_absolute_error_and_no_hidden_layer(good, tmp_path):
     assert (net.L, net.loss) == (1, "absolute_error")
 
 
+def test_poisson_leaves_counts_as_they_are(good, tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, 400)
+    counts = tmp_path / "c.csv"
+    counts.write_text("x,count\n" + "".join(f"{a},{rng.poisson(np.exp(1 + a))}\n" for a in x))
+    good(
+        *("train", counts, "--target", "count", "--quiet", "--loss", "poisson", "--layers", "none"),
+        *("--optimizer", "sgd", "--learning-rate", "0.1", "--save", "m.npz"),
+    )
+    net = nk.load("m.npz")
+    assert net.layers[-1].activation == "exp"
+    assert net.predict(np.array([[0.0]])) == pytest.approx(np.exp(1), rel=0.2)
+
+
 def test_numeric_target_as_classes(run, good, tmp_path):
     flowers = write_flowers(tmp_path / "f.csv")
     text = flowers.read_text()

@@ -1,0 +1,273 @@
+"""Losses as a network has them: by name, object or function, with class weights; kept in files and copies."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import reference as ref
+
+import nnkern as nk
+
+OBJECTS = [
+    nk.losses.CrossEntropy(label_smoothing=0.1),
+    nk.losses.Huber(delta=0.3),
+    nk.losses.Quantile(q=0.8),
+    nk.losses.Poisson(),
+]
+
+
+def network(loss, n_y=3, dtype="float64", **options):
+    output = getattr(nk.losses.get(loss), "output", None) or "linear"
+    return nk.Network([nk.Dense(5, "tanh"), nk.Dense(n_y, output)], loss, n_x=4, dtype=dtype, seed=0, **options)
+
+
+def data(n_y=3, m=17, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=(4, m)), rng.dirichlet(np.ones(n_y), size=m).T
+
+
+def parameter_of(loss):
+    return loss.parameter if loss.name in ref.PARAMETERS else None
+
+
+# ---- objects ----
+
+
+@pytest.mark.parametrize("loss", OBJECTS, ids=repr)
+def test_cost_and_gradients(loss, dtype):
+    net, (X, Y) = network(loss, dtype=str(dtype)), data()
+    Z = nk.kernels.dense_forward(
+        net.parameters["W2"],
+        np.asfortranarray(np.tanh(net.parameters["W1"] @ X + net.parameters["b1"]).astype(dtype)),
+        net.parameters["b2"],
+        "linear",
+    )
+    L, _, dZ = ref.loss(Z, Y, loss.name, parameter=parameter_of(loss))
+    assert net.evaluate(X, Y).cost == pytest.approx(L.mean(), rel=100 * float(np.finfo(dtype).eps))
+    net.forward(X)
+    np.testing.assert_allclose(net.backward(Y)["db2"], dZ.mean(axis=1, keepdims=True), atol=50 * np.finfo(dtype).eps)
+    assert nk.check_gradients(net, X, Y) < 1e-6
+
+
+@pytest.mark.parametrize("loss", OBJECTS, ids=repr)
+def test_a_loss_is_kept(loss, tmp_path):
+    net, (X, Y) = network(loss), data()
+    net.fit(X, Y, epochs=2)
+    net.save(tmp_path / "net.npz")
+    for other in (nk.load(tmp_path / "net.npz"), copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert other == net
+        assert other.loss == loss.name
+        assert other.evaluate(X, Y) == net.evaluate(X, Y)
+    assert nk.Network.from_config(net.config()).config() == net.config()
+
+
+def test_default_numbers_are_a_name():
+    assert network(nk.losses.Huber()).config()["loss"] == "huber"
+    assert network(nk.losses.Huber(2)).config()["loss"] == {"name": "huber", "delta": 2.0}
+    assert network("huber").config() == network(nk.losses.Huber(1)).config()
+
+
+def test_what_is_no_loss_is_refused():
+    for bad in ("hubert", None, 3, {"name": "hubert"}, {"delta": 1.0}):
+        with pytest.raises(ValueError, match="huber, quantile, poisson"):
+            network(bad)
+
+
+def test_targets_of_poisson():
+    net, (X, Y) = network("poisson"), data()
+    Y[1, 3] = -0.5
+    with pytest.raises(ValueError, match=r"-0\.5 at position \(1, 3\): poisson needs entries >= 0"):
+        net.evaluate(X, Y)
+    with pytest.raises(ValueError, match='Dense\\(2, "exp"\\)'):
+        nk.Network([nk.Dense(2)], "poisson")
+
+
+def test_quantile_regression_finds_the_quantile():
+    rng = np.random.default_rng(1)
+    Y = rng.exponential(size=(1, 2000))
+    net = nk.Network([nk.Dense(1, init="zeros")], nk.losses.Quantile(0.9), n_x=1, dtype="float64", seed=0)
+    optimizer = nk.SGD(nk.schedules.Exponential(0.5, 0.98))
+    net.fit(np.zeros((1, 2000)), Y, epochs=400, batch_size=None, optimizer=optimizer)
+    assert np.mean(net.parameters["b1"] > Y) == pytest.approx(0.9, abs=0.01)
+
+
+def test_poisson_regression_finds_the_mean():
+    rng = np.random.default_rng(2)
+    Y = rng.poisson(3.7, size=(1, 500))
+    net = nk.Network([nk.Dense(1, "exp", init="zeros")], "poisson", n_x=1, dtype="float64", seed=0)
+    net.fit(np.zeros((1, 500)), Y, epochs=300, batch_size=None, optimizer=nk.SGD(0.1))
+    assert np.exp(net.parameters["b1"]) == pytest.approx(Y.mean(), rel=1e-6)
+
+
+# ---- a function of the user's own ----
+
+
+def squared(A, Y):
+    return 0.5 * ((A - Y) ** 2).sum(axis=0), A - Y
+
+
+def squared_mean(A, Y):
+    return 0.5 * ((A - Y) ** 2).sum() / A.shape[1], A - Y
+
+
+@pytest.mark.parametrize("output", ["linear", "softmax", "tanh", "gelu"])
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_size": None}, {"sample_weight": True}, {"validation_split": 0.3}], ids=str
+)
+def test_a_function_trains_as_the_native_loss(output, options, dtype):
+    X, Y = data(m=50)
+    if "sample_weight" in options:
+        options = {"sample_weight": np.random.default_rng(3).uniform(0.5, 2, 50)}
+    nets = []
+    for loss in (squared, "squared_error"):
+        layers = [nk.Dense(5, "tanh", dropout=0.2), nk.Dense(3, output)]
+        net = nk.Network(layers, loss, n_x=4, l2=0.01, dtype=str(dtype), seed=1)
+        history = net.fit(X, Y, epochs=4, **options)
+        nets.append((net, history))
+    (net, history), (native, expected) = nets
+    eps = np.finfo(dtype).eps
+    for key in ("cost", *(["val_cost", "val_score"] if "validation_split" in options else [])):
+        np.testing.assert_allclose(history[key], expected[key], rtol=100 * eps)
+    for name, a in native.parameters.items():
+        np.testing.assert_allclose(net.parameters[name], a, rtol=0, atol=100 * eps)
+    np.testing.assert_allclose(net.evaluate(X, Y), native.evaluate(X, Y), rtol=100 * eps)
+    assert nk.check_gradients(net, X, Y) < 1e-6
+
+
+def test_a_function_may_give_the_mean():
+    X, Y = data()
+    assert network(squared_mean).evaluate(X, Y).cost == pytest.approx(network(squared).evaluate(X, Y).cost, rel=1e-14)
+    with pytest.raises(ValueError, match=r"cost of shape \(\): expected \(17,\), one an example$"):
+        network(squared_mean).evaluate(X, Y, sample_weight=np.ones(17))
+
+
+@pytest.mark.parametrize(
+    ("function", "exception", "words"),
+    [
+        (lambda A, Y: 1 / 0, ZeroDivisionError, "division"),
+        (
+            lambda A, Y: (squared(A, Y)[0], (A - Y).T),
+            ValueError,
+            r"derivative of shape \(17, 3\) for A of shape \(3, 17\)",
+        ),
+        (lambda A, Y: (np.ones(3), A - Y), ValueError, r"cost of shape \(3,\): expected \(17,\)"),
+        (lambda A, Y: A - Y, ValueError, "unpack"),
+    ],
+)
+def test_what_a_function_raises_is_raised(function, exception, words):
+    X, Y = data()
+    net = network(function)
+    before = {name: a.copy() for name, a in net.parameters.items()}
+    net.forward(X)
+    for use in (
+        lambda: net.fit(X, Y, epochs=2, batch_size=None),
+        lambda: net.partial_fit(X, Y),
+        lambda: net.evaluate(X, Y),
+        lambda: net.backward(Y),
+    ):
+        with pytest.raises(exception, match=words):
+            use()
+    for name, a in before.items():
+        np.testing.assert_array_equal(net.parameters[name], a)
+
+
+def test_a_function_keeps_what_it_gets():
+    kept = []
+
+    def loss(A, Y):
+        kept.append((A, Y, A.copy(), Y.copy()))
+        return squared(A, Y)
+
+    X, Y = data(m=40)
+    network(loss).fit(X, Y, epochs=3, batch_size=8)
+    assert len(kept) == 15
+    for A, Y, A_then, Y_then in kept:
+        assert A.shape == Y.shape == (3, 8)
+        np.testing.assert_array_equal(A, A_then)
+        np.testing.assert_array_equal(Y, Y_then)
+
+
+def test_a_function_in_a_file(tmp_path):
+    net, (X, Y) = network(squared), data()
+    net.fit(X, Y, epochs=1)
+    net.save(tmp_path / "net.npz")
+    loaded = nk.load(tmp_path / "net.npz")
+    np.testing.assert_array_equal(loaded.predict(X), net.predict(X))
+    with pytest.raises(ValueError, match=r"test_losses.*squared"):
+        loaded.evaluate(X, Y)
+    again = nk.Network.from_config({**loaded.config(), "loss": squared}).initialize(4)
+    again.set_parameters(loaded.parameters)
+    assert again.evaluate(X, Y) == net.evaluate(X, Y)
+    assert copy.deepcopy(net).evaluate(X, Y) == net.evaluate(X, Y)
+
+
+# ---- class weights ----
+
+
+def classifier(binary, dtype="float64"):
+    return network("binary_cross_entropy", 1, dtype) if binary else network("cross_entropy", 3, dtype)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_class_weights_are_sample_weights(binary, weighted, dtype):
+    rng = np.random.default_rng(4)
+    X, n = rng.normal(size=(4, 60)), 2 if binary else 3
+    labels = rng.integers(0, n, 60)
+    labels[:40] = 0
+    w = rng.uniform(0.5, 2, 60) if weighted else np.ones(60)
+    by_class = np.array([0.5, 2.0, 1.0])[:n]
+    given = {0: 0.5, 1: 2}
+    balanced = 60 / (n * np.bincount(labels))
+    Y = labels[None].astype(float) if binary else ref.one_hot(labels, n)
+    for class_weight, weights in ((given, by_class), (by_class.tolist(), by_class), ("balanced", balanced)):
+        expected = classifier(binary, str(dtype))
+        history = expected.fit(X, labels, epochs=2, sample_weight=w * weights[labels])
+        for targets in (labels, Y):
+            net = classifier(binary, str(dtype))
+            options = {"sample_weight": w} if weighted else {}
+            seen = net.fit(X, targets, epochs=2, class_weight=class_weight, **options)
+            np.testing.assert_allclose(seen["cost"], history["cost"], rtol=100 * np.finfo(dtype).eps)
+            for name, a in expected.parameters.items():
+                np.testing.assert_allclose(net.parameters[name], a, rtol=0, atol=100 * np.finfo(dtype).eps)
+
+
+def test_class_weights_of_batches_and_of_validation():
+    X, labels = np.random.default_rng(5).normal(size=(4, 30)), np.arange(30) % 3
+    a, b, c = (classifier(False) for _ in range(3))
+    a.partial_fit(X, labels, class_weight=[1, 2, 3])
+    b.fit([(X, labels)], epochs=1, class_weight={1: 2, 2: 3})
+    c.fit(X, labels, epochs=1, batch_size=None, class_weight={1: 2, 2: 3})
+    for name, value in a.parameters.items():
+        np.testing.assert_allclose(b.parameters[name], value, rtol=1e-12)
+        np.testing.assert_allclose(c.parameters[name], value, rtol=1e-12)
+    history = c.fit(X, labels, epochs=1, class_weight={1: 2, 2: 3}, validation_data=(X, labels))
+    assert history["val_cost"] == [c.evaluate(X, labels).cost]
+    for use in (lambda: a.partial_fit(X, labels, class_weight="balanced"), lambda: a.fit([], class_weight="balanced")):
+        with pytest.raises(ValueError, match="class_weight 'balanced' needs all of Y in memory"):
+            use()
+
+
+@pytest.mark.parametrize(
+    ("loss", "n_y", "class_weight", "words"),
+    [
+        ("squared_error", 1, {0: 1}, "needs one class an example"),
+        ("binary_cross_entropy", 2, {0: 1}, "needs one class an example"),
+        ("cross_entropy", 3, "equal", "balanced"),
+        ("cross_entropy", 3, {3: 1}, "label 3"),
+        ("cross_entropy", 3, {"0": 1}, "label '0'"),
+        ("cross_entropy", 3, {True: 1}, "label True"),
+        ("cross_entropy", 3, {0: -1}, r"class_weight\[0\] must be finite and >= 0; got -1"),
+        ("cross_entropy", 3, [1, 2], "3 numbers"),
+        ("cross_entropy", 3, 2.0, "3 numbers"),
+        ("cross_entropy", 3, [0, 0, 0], "every example the weight 0"),
+    ],
+)
+def test_refused_class_weights(loss, n_y, class_weight, words):
+    net = network(loss, n_y)
+    X, Y = data(n_y)
+    before = net.parameters["W1"].copy()
+    with pytest.raises(ValueError, match=words):
+        net.fit(X, Y, class_weight=class_weight)
+    np.testing.assert_array_equal(net.parameters["W1"], before)
