@@ -499,8 +499,8 @@ cdef double crew_gradient(
     job.scale, job.training, job.step, job.score = scale, training, step, score
     for part in range(CREW):
         job.sums[part] = dtheta if part == 0 else slots + (part - 1) * plan.count
-    if score is not NULL:
-        alone.threads = 1           # it is added to by each in turn
+    if score is not NULL or plan.loss == nnk.NNK_LOSSES:
+        alone.threads = 1           # the score is added to by each in turn, a Python function called by the caller
     share_out(crew_part, &job, CREW, True, &alone)
     apart = 1
     while apart < CREW:

@@ -19,7 +19,8 @@ pytest.importorskip("setuptools")
 USER = """
     # cython: language_level=3
     from nnkern._kernels cimport (
-        Matrix, fits_blas, forward_columns, input_gradient, matrix_of, product, real, transposed, weight_gradient,
+        Matrix, Team, dissolve, fits_blas, form_team, forward_columns, input_gradient, matrix_of, number_of_threads,
+        product, real, transposed, weight_gradient,
     )
 
     def step(real[::1, :] A, real[::1, :] dA_prev, real[::1, :] dW, const real[:, :] W, const real[::1] b,
@@ -28,23 +29,28 @@ USER = """
         cdef Matrix W_, X_
         cdef int linear = 0
         cdef bint fits
+        cdef Team team = form_team(number_of_threads(None))
         with nogil:
             W_, X_ = matrix_of(W), matrix_of(X)
             fits = fits_blas(&W_) and fits_blas(&X_)
             if fits:
-                forward_columns(&A[0, 0], <real *>NULL, activation, 0.01, &W_, &X_, &b[0])
+                forward_columns(&A[0, 0], <real *>NULL, activation, 0.01, &W_, &X_, &b[0], &team)
                 input_gradient(&dA_prev[0, 0], <real *>NULL, linear, 0.0, &W_, &dZ[0, 0], <const real *>NULL,
-                               <const real *>NULL, X_.m)
-                weight_gradient(&dW[0, 0], &dZ[0, 0], &X_, <real>(1.0 / X_.m), <real>0, W_.n)
+                               <const real *>NULL, X_.m, &team)
+                weight_gradient(&dW[0, 0], &dZ[0, 0], &X_, <real>(1.0 / X_.m), <real>0, W_.n, NULL,
+                                &team)
+            dissolve(&team)
         return fits
 
     def gram(double[::1, :] C, const double[:, :] A):
         \"""C = A A'\"""
         cdef Matrix A_, At
+        cdef Team team = form_team(2)
         with nogil:
             A_ = matrix_of(A)
             At = transposed(&A_)
-            product(&C[0, 0], C.shape[0], 1.0, &A_, &At, 0.0)
+            product(&C[0, 0], C.shape[0], 1.0, &A_, &At, 0.0, &team)
+            dissolve(&team)
 """
 SETUP = """
     from Cython.Build import cythonize
