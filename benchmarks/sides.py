@@ -33,8 +33,8 @@ class Missing(Exception):
     """A side's library isn't installed, or can't do what was asked."""
 
 
-# Seconds after a turn on several threads: OpenBLAS's workers spin for 2^26 cycles or more before they sleep, others' for less,
-# and would take the processors from the next side.
+# Seconds after a turn on several threads: OpenBLAS's workers spin for 2^26 cycles or more, others' for less, and
+# would take the processors from the next side.
 SETTLE = 0.12
 
 # With --quick a group begins no case later than so many seconds after the start: with numpy alone all are done by

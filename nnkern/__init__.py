@@ -5,6 +5,7 @@ Layers of the package, each knowing only those below it:
     cli           the command `nnkern`, over data, which reads files
     onnx, c_source, interop (torch, scikit-learn)      networks to and from what other programs take
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention
+    many          many networks trained at once
     network       Dense and Network: configuration, fit, predict, evaluate, forward, backward
     derivatives   by the inputs, and of each example by itself
     kernels       one layer, one activation, one loss at a time
@@ -21,6 +22,7 @@ from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSc
 from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError
 from nnkern.interop import from_onnx, from_sklearn, from_torch
 from nnkern.io import load
+from nnkern.many import fit_many
 from nnkern.network import Dense, Evaluation, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
@@ -46,6 +48,7 @@ __all__ = [
     "__version__",
     "callbacks",
     "check_gradients",
+    "fit_many",
     "from_onnx",
     "from_sklearn",
     "from_torch",

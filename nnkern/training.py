@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from nnkern import _kernels, callbacks, progress, validation
+from nnkern import _engine, _kernels, callbacks, progress, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.losses import r2, spread
 
@@ -50,43 +50,11 @@ class Training:
         else:
             held_out = self._judge_validation(validation_data, data[0].shape[0])
         data = validation.class_weights(self.class_weight, net._loss, net.n_y, data)
-        m = data[0].shape[1]
-        batch_size = m if self.batch_size is None else min(self.batch_size, m)
-        shuffle = self.shuffle and batch_size < m
-        order = np.empty(m, np.int64) if shuffle else None
-        spread_of_Y = None
-        if self.show and not net._loss.classifies:
-            spread_of_Y = spread(data[1], data[3])
-        total = m if data[3] is None else float(data[3].sum(dtype=np.float64))
+        course = Course(self, data)
 
         def run(rates):
-            engine = net._engine
-            count = len(rates)
-            costs, seconds = np.empty(count), np.empty(count)
-            right = np.empty(count) if self.show else None
-            squares = np.zeros((count, net.n_y)) if self.show and spread_of_Y is not None else None
-            result = engine.train(
-                *data,
-                rates=rates,
-                batch_size=batch_size,
-                shuffle=shuffle,
-                order=order,
-                update=net.optimizer.update,
-                numbers=net.optimizer.numbers,
-                keep_last=True,
-                costs=costs,
-                seconds=seconds,
-                right=right,
-                squares=squares,
-                threads=self.threads,
-            )
-            done = result["done"]
-            net._epochs_done += done
-            self._record(rates[:done], costs[:done], seconds[:done])
-            if self.show:
-                self.history["score"] += self._scores(right[:done], squares, spread_of_Y, total)
-            if result["status"] == "diverged":
-                raise DivergenceError(len(self.history["cost"]), result["batch"], result["last_cost"])
+            _engine.train_together([course.prepare(rates)], self.threads)
+            course.conclude()
 
         return self._loop(run, held_out, data[0].shape[0], self.show)
 
@@ -166,7 +134,7 @@ class Training:
             done = 0
             while done < self.epochs:
                 count = min(at_once, self.epochs - done)
-                run(self._rates(net._epochs_done, count))
+                run(self.next_rates(count))
                 done += count
                 if held_out is not None:
                     evaluation = net._evaluate(engine, *held_out, threads=self.threads)
@@ -188,8 +156,9 @@ class Training:
             del self.history["score"]
         return self.history
 
-    def _rates(self, first, count):
-        optimizer = self.net.optimizer
+    def next_rates(self, count):
+        """The learning rates of the next epochs."""
+        optimizer, first = self.net.optimizer, self.net._epochs_done
         if not callable(optimizer.learning_rate):
             return np.full(count, optimizer.rate(first))
         return np.array([optimizer.rate(first + i) for i in range(count)])
@@ -232,6 +201,54 @@ class Training:
             )
 
         return take(np.sort(order[held:])), take(np.sort(order[:held]))
+
+
+class Course:
+    """The epochs of a training on arrays, run some at a time: prepare, run what that gave, conclude."""
+
+    def __init__(self, training, data):
+        self.training, self.data = training, data
+        net, m = training.net, data[0].shape[1]
+        self._batch_size = m if training.batch_size is None else min(training.batch_size, m)
+        self._shuffle = training.shuffle and self._batch_size < m
+        self._order = np.empty(m, np.int64) if self._shuffle else None
+        self._spread = spread(data[1], data[3]) if training.show and not net._loss.classifies else None
+        self._weight = m if data[3] is None else float(data[3].sum(dtype=np.float64))
+
+    def prepare(self, rates):
+        """What `_engine.train_together` takes: an epoch for each learning rate."""
+        net, count, show = self.training.net, len(rates), self.training.show
+        self._rates, self._costs, self._seconds = rates, np.empty(count), np.empty(count)
+        self._right = np.empty(count) if show else None
+        self._squares = np.zeros((count, net.n_y)) if self._spread is not None else None
+        self._prepared = _engine.Prepared(
+            net._engine,
+            *self.data,
+            rates=rates,
+            batch_size=self._batch_size,
+            shuffle=self._shuffle,
+            order=self._order,
+            update=net.optimizer.update,
+            numbers=net.optimizer.numbers,
+            keep_last=True,
+            costs=self._costs,
+            seconds=self._seconds,
+            right=self._right,
+            squares=self._squares,
+        )
+        return self._prepared
+
+    def conclude(self):
+        """Notes what the epochs gave; raises DivergenceError where they ended with one."""
+        training, result = self.training, self._prepared.outcome()
+        done = result["done"]
+        training.net._epochs_done += done
+        training._record(self._rates[:done], self._costs[:done], self._seconds[:done])
+        if training.show:
+            scores = training._scores(self._right[:done], self._squares, self._spread, self._weight)
+            training.history["score"] += scores
+        if result["status"] == "diverged":
+            raise DivergenceError(len(training.history["cost"]), result["batch"], result["last_cost"])
 
 
 def _as_batch(batch, number):

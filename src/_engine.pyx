@@ -18,8 +18,8 @@ from cpython.ref cimport PyObject
 
 cimport nnk
 from nnkern._kernels cimport (
-    Matrix, Team, Update, columns_of, contiguous, dissolve, fits_blas, form_team, forward_columns, input_gradient, kernel_table,
-    matrix_of, number_of_threads, real, share_out, wake, weight_gradient,
+    Matrix, Team, Update, columns_of, contiguous, dissolve, fits_blas, form_team, forward_columns, input_gradient,
+    kernel_table, matrix_of, number_of_threads, real, share_out, wake, weight_gradient,
 )
 from blas cimport nnk_blas_single_thread
 
@@ -146,7 +146,8 @@ cdef bint must_stop(Watch *watch) noexcept nogil:
     """Whether a signal has asked for the end; looks for one where the last look is a while ago."""
     cdef double now
     if watch.owner is NULL:
-        return watch.leader.stop
+        watch.stop = watch.leader.stop
+        return watch.stop
     if not watch.stop:
         now = nnk.nnk_seconds()
         if now - watch.looked > SIGNAL_PERIOD:
@@ -1366,7 +1367,7 @@ cdef class Engine:
             self.workspace.space.crew[0] = NULL
             return 0
         if self.crew is None:
-            self.crew = [WorkspaceHolder(self, self.workspace.space.capacity) for i in range(CREW - 1)]
+            self.crew = [WorkspaceHolder(self, self.workspace.space.capacity) for _ in range(CREW - 1)]
         for i in range(CREW):
             holder = self.workspace if i == 0 else self.crew[i - 1]
             self.workspace.space.crew[i] = &holder.space
@@ -1393,47 +1394,12 @@ cdef class Engine:
         as `source` the examples are shuffled as its `shuffle` would, epoch by epoch going on from what `order` holds.
         With `patience` the training ends where that does.
         """
-        cdef Optimizer optimizer
-        cdef Run run
-        cdef const double[::1] rates_ = rates
-        cdef double[::1] costs_ = costs, seconds_ = seconds, right_ = right
-        cdef double[:, ::1] squares_ = squares
-        cdef int64_t[::1] order_ = order
-        cdef Py_ssize_t size = min(<Py_ssize_t>batch_size, <Py_ssize_t>X.shape[1])
-        cdef WorkspaceHolder holder = self.training_workspace(training_width(&self.plan, size))
-        cdef Status status
-        cdef int most_threads = number_of_threads(threads)
-        self.prepare(&optimizer, update, numbers, keep_last)
-        self.prepare_slots((size + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
-        self.form_crew(size)
-        memset(&run, 0, sizeof(run))
-        if len(rates) == 0:
-            return {"status": "done", "done": 0, "batch": 0, "last_cost": float("nan")}
-        run.rates, run.epochs, run.batch_size, run.shuffle = &rates_[0], len(rates), size, shuffle
-        run.epoch, run.step, run.t = self.epoch, self.step, self.t
-        run.costs, run.seconds = &costs_[0], &seconds_[0]
-        run.loss_scale, run.by_count = loss_scale, by_count
-        run.waiting = NULL if patience is None else &patience.waiting
-        if source is not None:
-            self.source = source._bit_generator
-            run.source = <nnk.bitgen_t *>PyCapsule_GetPointer(self.source.capsule, "BitGenerator")
-        run.right = NULL if right is None else &right_[0]
-        run.squares = NULL if squares is None else &squares_[0, 0]
-        run.last_cost = float("nan")
-        if keep_last:
-            self.saved[:] = self.theta
-            run.saved = address(self.saved)
-        cdef int64_t *order_at = NULL if order is None else &order_[0]
-        if self.plan.itemsize == 4:
-            status = _train[float](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at, most_threads)
-        else:
-            status = _train[double](self, &holder.space, X, Y, labels, w, &optimizer, &run, order_at, most_threads)
-        self.epoch, self.step, self.t = run.epoch, run.step, run.t
-        if status != DONE and keep_last:
-            self.theta[:] = self.saved
-        self.raise_pending()
-        return {"status": "done" if status == DONE else "diverged", "done": run.done, "batch": run.batch,
-                "last_cost": run.last_cost}
+        prepared = Prepared(
+            self, X, Y, labels, w, rates=rates, batch_size=batch_size, shuffle=shuffle, order=order, update=update,
+            numbers=numbers, keep_last=keep_last, costs=costs, seconds=seconds, right=right, squares=squares,
+            source=source, loss_scale=loss_scale, by_count=by_count, patience=patience)
+        train_together([prepared], threads)
+        return prepared.outcome()
 
     def loss_gradient(self, X, Y, labels, w, threads=None):
         """Mean loss over X, and its gradient laid out as θ (the next call writes over it); no penalty, no dropout."""
@@ -1511,26 +1477,149 @@ cdef inline void *address(array) except *:
     return <void *><size_t>array.ctypes.data
 
 
-cdef Status _train(
-    Engine engine, Workspace *space, const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels,
-    const real[::1] w, Optimizer *optimizer, Run *run, int64_t *order, int threads,
-) except *:
-    cdef Data data = data_of(X, Y, labels, w)
-    cdef real *dtheta = <real *>address(engine.dtheta)
-    cdef real *slots = NULL if engine.slots is None else <real *>address(engine.slots)
-    cdef Status status
+# ---------------------------------------------------------------------------------------------------------------------
+# Epochs of one network, or of many side by side
+
+cdef struct Member:
+    Plan *plan
+    Workspace *space
+    Data data
+    Optimizer optimizer
+    Run run
+    int64_t *order
+    void *dtheta
+    void *slots
+    Status status
+
+cdef class Prepared:
+    """Epochs of one network with all they need; see Engine.train. One that has begun can't begin again."""
+    cdef Engine engine
+    cdef Member member
+    cdef bint keep_last
+    cdef object arrays              # whose memory the member points to
+
+    def __init__(self, Engine engine, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last,
+                 costs, seconds, right=None, squares=None, source=None, double loss_scale=1, bint by_count=False,
+                 Patience patience=None):
+        cdef Run *run = &self.member.run
+        cdef const double[::1] rates_ = rates
+        cdef double[::1] costs_ = costs, seconds_ = seconds, right_ = right
+        cdef double[:, ::1] squares_ = squares
+        cdef int64_t[::1] order_ = order
+        cdef Py_ssize_t size = min(<Py_ssize_t>batch_size, <Py_ssize_t>X.shape[1])
+        cdef WorkspaceHolder holder = engine.training_workspace(training_width(&engine.plan, size))
+        self.engine, self.keep_last = engine, keep_last
+        self.arrays = X, Y, labels, w, rates, order, costs, seconds, right, squares, patience
+        engine.prepare(&self.member.optimizer, update, numbers, keep_last)
+        engine.prepare_slots((size + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
+        engine.form_crew(size)
+        self.member.plan, self.member.space, self.member.status = &engine.plan, &holder.space, DONE
+        self.member.dtheta = address(engine.dtheta)
+        self.member.slots = NULL if engine.slots is None else address(engine.slots)
+        if engine.plan.itemsize == 4:
+            self.member.data = data_of[float](X, Y, labels, w)
+        else:
+            self.member.data = data_of[double](X, Y, labels, w)
+        memset(run, 0, sizeof(run[0]))
+        run.last_cost = float("nan")
+        if len(rates) == 0:
+            return
+        run.rates, run.epochs, run.batch_size, run.shuffle = &rates_[0], len(rates), size, shuffle
+        run.epoch, run.step, run.t = engine.epoch, engine.step, engine.t
+        run.costs, run.seconds = &costs_[0], &seconds_[0]
+        run.loss_scale, run.by_count = loss_scale, by_count
+        run.waiting = NULL if patience is None else &patience.waiting
+        if source is not None:
+            engine.source = source._bit_generator
+            run.source = <nnk.bitgen_t *>PyCapsule_GetPointer(engine.source.capsule, "BitGenerator")
+        run.right = NULL if right is None else &right_[0]
+        run.squares = NULL if squares is None else &squares_[0, 0]
+        self.member.order = NULL if order is None else &order_[0]
+        if keep_last:
+            engine.saved[:] = engine.theta
+            run.saved = address(engine.saved)
+
+    cdef int conclude(self) except -1:
+        """What the epochs have changed goes back to the engine."""
+        cdef Run *run = &self.member.run
+        if run.epochs == 0:
+            return 0
+        self.engine.epoch, self.engine.step, self.engine.t = run.epoch, run.step, run.t
+        if self.member.status != DONE and self.keep_last:
+            self.engine.theta[:] = self.engine.saved
+        return 0
+
+    def outcome(self):
+        """How it ended, as a dict."""
+        cdef Run *run = &self.member.run
+        return {"status": "done" if self.member.status == DONE else "diverged", "done": run.done, "batch": run.batch,
+                "last_cost": run.last_cost}
+
+
+cdef void train_member(Member *member, const Team *team, Watch *watch) noexcept nogil:
+    cdef Workspace *space = member.space
+    space.team = team
+    space.watch = watch if operations(member.plan) * space.capacity > HEAVY else NULL
+    if member.plan.itemsize == 4:
+        member.status = train(<float *>member.dtheta, member.plan, space, &member.data, &member.optimizer, &member.run,
+                              member.order, <float *>member.slots, watch)
+    else:
+        member.status = train(<double *>member.dtheta, member.plan, space, &member.data, &member.optimizer,
+                              &member.run, member.order, <double *>member.slots, watch)
+    space.team, space.watch = NULL, NULL
+
+
+cdef struct Members:
+    Member **members
+    Watch *watch
+    void *scratch                   # the caller's
+
+
+cdef void member_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
+    """One network on one thread. The caller looks at the signals, the others at what it found."""
+    cdef Members *job = <Members *>job_
+    cdef Watch follower
+    cdef Team alone
+    alone.threads, alone.scratch = 1, scratch
+    follower.owner, follower.leader, follower.stop = NULL, job.watch, False
+    if not job.watch.stop:
+        train_member(job.members[part], &alone, job.watch if scratch == job.scratch else &follower)
+
+
+def train_together(list prepared, threads=None):
+    """Runs what is prepared: one network with all threads, several with a thread for each at a time.
+
+    What a signal handler or a Python function raised meanwhile is raised at the end.
+    """
+    cdef Py_ssize_t count = len(prepared), i
+    cdef Team team
+    cdef Members job
     cdef Watch watch
-    watch.owner, watch.looked, watch.stop = <PyObject *>engine, nnk.nnk_seconds(), False
-    if operations(&engine.plan) * space.capacity > HEAVY:
-        space.watch = &watch
-    cdef Team team = form_team(threads)
-    space.team = &team
+    cdef Prepared one
+    if count == 0:
+        return
+    team = form_team(number_of_threads(threads))
+    job.members = <Member **>malloc(count * sizeof(Member *))
+    if job.members is NULL:
+        dissolve(&team)
+        raise MemoryError(f"no memory for {count} networks")
+    for i in range(count):
+        one = prepared[i]
+        job.members[i] = &one.member
+    one = prepared[0]
+    watch.owner, watch.looked, watch.stop, watch.leader = <PyObject *>one.engine, nnk.nnk_seconds(), False, NULL
+    job.watch, job.scratch = &watch, team.scratch
     with nogil:
-        status = train(dtheta, &engine.plan, space, &data, optimizer, run, order, slots, &watch)
-    space.watch = NULL
-    space.team = NULL
+        if count == 1:
+            train_member(job.members[0], &team, &watch)
+        else:
+            share_out(member_part, &job, count, True, &team)
+    free(job.members)
     dissolve(&team)
-    return status
+    for one in prepared:
+        one.conclude()
+    for one in prepared:
+        one.engine.raise_pending()
 
 
 cdef double _loss_gradient(
