@@ -124,6 +124,7 @@ cdef struct Optimizer:
     bint raw_eps                    # adam's ε is added to √v as it stands, before the correction of its start
     double l2_of_sum                # a penalty l2_of_sum/2 Σ‖W[l]‖² on Σ w_i L_i of a batch rather than on its mean …
     double l2                       # … which is l2_of_sum / Σ w_i on the mean of the present batch
+    double corrected_rate, corrected_eps, root      # of the present step
     double clip_value, clip_norm    # infinite where the gradient isn't clipped
     void *s1
     void *s2
@@ -131,7 +132,6 @@ cdef struct Optimizer:
 # An update that goes along with the backward pass
 cdef struct Applied:
     const Optimizer *optimizer
-    uint64_t t                      # its step, from 1
     double penalty                  # out: of the weights before it
 
 cdef struct Score:
@@ -358,7 +358,7 @@ cdef void weights_of_layer(
     cdef nnk.nnk_step step
     cdef Update update
     if applied is not NULL:
-        step = step_of(applied.optimizer, applied.t, layer, True)
+        step = step_of(applied.optimizer, layer, True)
         update.code, update.step, update.penalised = applied.optimizer.update, &step, step.l2 != 0 or step.l1 != 0
         update.W = <real *>plan.theta + layer.W_at
         update.s1, update.s2 = <real *>applied.optimizer.s1 + layer.W_at, <real *>applied.optimizer.s2 + layer.W_at
@@ -689,19 +689,22 @@ cdef double clip_gradient(real *dtheta, const Plan *plan, const Optimizer *optim
     return penalty
 
 
-cdef nnk.nnk_step step_of(
-    const Optimizer *optimizer, uint64_t t, const Layer *layer, bint penalised,
-) noexcept nogil:
-    """The numbers of the optimizer's t-th step (from 1) for a layer's weights, or where `layer` is NULL for biases."""
+cdef void begin_step(Optimizer *optimizer, uint64_t t) noexcept nogil:
+    """The numbers of the t-th step (from 1) that all layers share: Adam's corrections of its start."""
+    optimizer.corrected_rate, optimizer.corrected_eps, optimizer.root = optimizer.rate, optimizer.eps, 1
+    if optimizer.update == nnk.NNK_adam:
+        optimizer.corrected_rate /= 1 - pow(optimizer.beta1, <double>t)
+        optimizer.root = sqrt(1 - pow(optimizer.beta2, <double>t))
+        if optimizer.raw_eps:
+            optimizer.corrected_eps /= optimizer.root
+
+
+cdef nnk.nnk_step step_of(const Optimizer *optimizer, const Layer *layer, bint penalised) noexcept nogil:
+    """The numbers of the step that has begun for a layer's weights, or where `layer` is NULL for biases."""
     cdef nnk.nnk_step step
     memset(&step, 0, sizeof(step))
-    step.rate, step.inertia, step.eps = optimizer.rate, optimizer.momentum, optimizer.eps
-    step.beta1, step.beta2, step.root = optimizer.beta1, optimizer.beta2, 1
-    if optimizer.update == nnk.NNK_adam:
-        step.rate /= 1 - pow(step.beta1, <double>t)
-        step.root = sqrt(1 - pow(step.beta2, <double>t))
-        if optimizer.raw_eps:
-            step.eps /= step.root
+    step.rate, step.inertia, step.eps = optimizer.corrected_rate, optimizer.momentum, optimizer.corrected_eps
+    step.beta1, step.beta2, step.root = optimizer.beta1, optimizer.beta2, optimizer.root
     step.shrink = 1
     if layer is not NULL:
         step.l2 = layer.l2 + optimizer.l2 if penalised else 0
@@ -711,11 +714,11 @@ cdef nnk.nnk_step step_of(
 
 
 cdef double apply_update(
-    real *dtheta, const Plan *plan, const Optimizer *optimizer, uint64_t t, bint penalised, bint biases_alone,
+    real *dtheta, const Plan *plan, const Optimizer *optimizer, bint penalised, bint biases_alone,
     const Team *team,
 ) noexcept nogil:
-    """The optimizer's t-th step (from 1); returns the penalty of the weights before it."""
-    cdef nnk.nnk_step step, step_of_b = step_of(optimizer, t, NULL, False)
+    """The step that has begun; returns the penalty of the weights before it."""
+    cdef nnk.nnk_step step, step_of_b = step_of(optimizer, NULL, False)
     cdef double penalty = 0
     cdef Py_ssize_t l
     cdef Layer *layer
@@ -727,7 +730,7 @@ cdef double apply_update(
         if not layer.trainable:
             continue
         if not biases_alone:
-            step = step_of(optimizer, t, layer, penalised)
+            step = step_of(optimizer, layer, penalised)
             penalty += update_segment(dtheta, plan, optimizer, &step, layer.W_at, layer.n * layer.n_prev, team)
         if layer.use_bias:
             update_segment(dtheta, plan, optimizer, &step_of_b, layer.b_at, layer.n, team)
@@ -847,7 +850,8 @@ cdef Status train(
             optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
             # a batch of one block is applied layer by layer; clipping looks at the whole gradient first
             fused = count <= space.capacity and count <= CHUNK_COLUMNS and not clips(optimizer)
-            applied.optimizer, applied.t, applied.penalty = optimizer, run.t + 1, 0
+            begin_step(optimizer, run.t + 1)
+            applied.optimizer, applied.penalty = optimizer, 0
             cost = batch_gradient(dtheta, plan, space, data, order, first, count, weight, True, run.step, slots,
                                   score_at, &applied if fused else NULL)
             if watch.stop:
@@ -856,7 +860,7 @@ cdef Status train(
                 return DIVERGED
             run.t += 1
             run.step += 1
-            penalty = applied.penalty + apply_update(dtheta, plan, optimizer, run.t, True, fused, space.team)
+            penalty = applied.penalty + apply_update(dtheta, plan, optimizer, True, fused, space.team)
             cost = run.loss_scale * cost + penalty + frozen
             if not isfinite(cost):
                 return DIVERGED
@@ -1452,11 +1456,12 @@ cdef class Engine:
         cdef Team team = form_team(number_of_threads(None))
         optimizer.rate = rate
         self.t += 1
+        begin_step(&optimizer, self.t)
         self.step += 1
         if self.plan.itemsize == 4:
-            apply_update(<float *>address(gradient), &self.plan, &optimizer, self.t, False, False, &team)
+            apply_update(<float *>address(gradient), &self.plan, &optimizer, False, False, &team)
         else:
-            apply_update(<double *>address(gradient), &self.plan, &optimizer, self.t, False, False, &team)
+            apply_update(<double *>address(gradient), &self.plan, &optimizer, False, False, &team)
         dissolve(&team)
 
     def penalty(self):
