@@ -331,6 +331,9 @@ class Network:
             X or `out` has another shape or holds no numbers. NaN is let through.
         """
         engine = validation.fitted(self._engine)
+        A = engine.predict_as_it_lies(X, out, threads)
+        if A is not None:
+            return A
         X = validation.examples(X, self.n_x, self.dtype, finite=False)
         out = validation.output(out, (self.n_y, X.shape[1]), self.dtype, (X, engine.theta))
         return engine.predict(X, out, validation.threads(threads))
