@@ -248,10 +248,10 @@ def test_products_of_every_small_size_are_exact(dtype, product, layout):
 @by_product
 @by_layout
 def test_products_are_exact_around_every_edge(dtype, product, layouts):
-    """Every length of sum meets every number of rows and of columns; in a quarter of their pairs, another each time."""
+    """Every length of sum meets every number of rows and of columns; in a sixth of their pairs, another each time."""
     pairs = list(itertools.product(enumerate(EDGE_ROWS), enumerate(EDGE_COLUMNS)))
     for turn, depth in enumerate(EDGE_SUMS):
-        sizes = [(rows, columns) for (i, rows), (j, columns) in pairs if (i + j + turn) % 4 == 0]
+        sizes = [(rows, columns) for (i, rows), (j, columns) in pairs if (i + j + turn) % 6 == 0]
         check_products(product, dtype, layouts, depth, sizes)
 
 
@@ -261,13 +261,14 @@ def test_products_shared_out_among_threads_are_exact(dtype, product, layouts):
     """The bounds of the parts are multiples of nothing; beyond 3 KB of columns and 64 rows operands are packed."""
     for rows, depth, columns in ((131, 769, 203), (67, 1025, 401), (20, 1000, 377)):
         L, R, LR = integer_operands(rows, depth, columns, dtype, layouts)
-        for threads in (1, 2, 3, 8):
+        for threads in (1, 2, 8):
             np.testing.assert_array_equal(product(L, R, threads=threads), LR, err_msg=f"{L.shape} {R.shape} {threads}")
 
 
+# besides the best instruction set's tiles, which are this process's where nothing was asked for
 OTHER_KERNELS = [
-    *[{"NNKERN_ISA": isa, "NNKERN_GEMM": "tiles"} for isa in USABLE_ISAS],
     {"NNKERN_GEMM": "blas"},
+    *[{"NNKERN_ISA": isa, "NNKERN_GEMM": "tiles"} for isa in USABLE_ISAS[1:] or USABLE_ISAS],
 ]
 
 

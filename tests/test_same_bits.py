@@ -201,9 +201,11 @@ def test_kernels_give_the_same_bits_for_any_number_of_threads(shape, order, dtyp
 
 OTHER_KERNELS = {
     "blas": ("number_of_threads and not 5000", {"NNKERN_GEMM": "blas"}),
-    "tiles": ("number_of_threads and not 5000", {"NNKERN_GEMM": "tiles"}),
-    "avx2": ("number_of_threads and not 5000", {"NNKERN_ISA": "avx2"}),
-    "baseline": ("number_of_threads and float32 and not 5000", {"NNKERN_ISA": "baseline", "NNKERN_GEMM": "tiles"}),
+    "avx2": ("number_of_threads and ((fit and wide) or kernels)", {"NNKERN_ISA": "avx2", "NNKERN_GEMM": "tiles"}),
+    "baseline": (
+        "number_of_threads and ((fit and wide and float32) or 12288)",
+        {"NNKERN_ISA": "baseline", "NNKERN_GEMM": "tiles"},
+    ),
 }
 
 
