@@ -3,6 +3,7 @@
 Values, layouts, `out=`, edges, refusals, and what 10,000 calls leave behind.
 """
 
+import functools
 import gc
 import itertools
 import os
@@ -220,12 +221,19 @@ by_layout = pytest.mark.parametrize(
 )
 
 
-def integer_operands(rows, depth, columns, dtype, layouts):
-    """L (rows, depth), R (depth, columns) in those layouts, and L R."""
+@functools.cache
+def integers(rows, depth, columns):
+    """L (rows, depth), R (depth, columns) and L R, by numpy's integers: no BLAS has a hand in it."""
     rng = np.random.default_rng(depth)
-    L, R = (rng.integers(-3, 4, shape).astype(np.float64) for shape in ((rows, depth), (depth, columns)))
+    L, R = rng.integers(-3, 4, (rows, depth)), rng.integers(-3, 4, (depth, columns))
+    return L, R, L @ R
+
+
+def integer_operands(rows, depth, columns, dtype, layouts):
+    """L and R in those layouts, and L R."""
+    L, R, LR = integers(rows, depth, columns)
     laid = (PRODUCT_LAYOUTS[layout](a.astype(dtype)) for layout, a in zip(layouts, (L, R), strict=True))
-    return *laid, L @ R
+    return *laid, LR.astype(np.float64)
 
 
 def check_products(product, dtype, layouts, depth, sizes):
