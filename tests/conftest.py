@@ -5,7 +5,9 @@ Nothing here knows the library or the equations; those are in reference.py.
 
 import os
 import signal
+import subprocess
 import sys
+import textwrap
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +37,46 @@ DTYPES = (np.dtype("float32"), np.dtype("float64"))
 @pytest.fixture(params=DTYPES, ids=str)
 def dtype(request):
     return request.param
+
+
+# ---- other processes ----
+
+
+def clean_environment():
+    """This process's, without the variables that choose kernels and threads."""
+    return {key: value for key, value in os.environ.items() if not key.startswith(("NNKERN_", "OPENBLAS_", "OMP_"))}
+
+
+def run(code, *, environment=(), check=True, timeout=60):
+    """Runs it in a process of its own, without the variables that choose kernels; gives what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**clean_environment(), **dict(environment)},
+    )
+    if check:
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return done.stdout
+    return done
+
+
+def run_tests(module, names, *, timeout=120, **environment):
+    """Runs the tests of a module that `names` selects (pytest -k) in a process with other kernels; all must pass."""
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", "-k", names, str(HERE / module)]
+    done = subprocess.run(
+        [sys.executable, "-P", *command],
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**clean_environment(), **environment},
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert " passed" in done.stdout
+    assert " skipped" not in done.stdout
 
 
 # ---- layouts: the same values in another arrangement of memory ----

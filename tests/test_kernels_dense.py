@@ -3,7 +3,9 @@
 Values, layouts, `out=`, edges, refusals, and what 10,000 calls leave behind.
 """
 
+import functools
 import gc
+import itertools
 import os
 import re
 import sys
@@ -19,6 +21,7 @@ from conftest import (
     WRITABLE_LAYOUTS,
     assert_only_inside,
     prefilled,
+    run_tests,
     unmodified,
 )
 from hypothesis import given
@@ -28,6 +31,7 @@ import nnkern as nk
 
 ACTIVATIONS = nk.kernels.ACTIVATIONS
 GRADIENTS = ("dZ", "dW", "db", "dA_prev")
+USABLE_ISAS = nk.show_config().to_dict()["usable_isas"].split(", ")
 LAYER_SIZES = (17, 13, 33)
 """n, n_prev, m where one size does: none a multiple of a vector."""
 
@@ -158,6 +162,127 @@ def test_large_layers(compare, dtype, activation, shape):
     W, A_prev, b, dA = normal_layer(n, n_prev, m + m // 3, dtype).values()
     A, Z = check_forward(compare, W, A_prev, b, activation)
     check_backward(compare, dA, W, A_prev, A, Z, activation)
+
+
+# ---- products of matrices, whatever computes them ----
+# Rows, columns and lengths of sums below, at and above multiples of vectors, tiles and panels, and beyond what is
+# packed; an entry takes part in sums of at most 1025 products of at most 9: every order of summation is exact.
+
+EDGE_ROWS = (1, 3, 16, 17, 24, 25, 28, 29, 32, 33, 64, 65)
+EDGE_COLUMNS = (1, 2, 6, 14, 15, 28, 29, 56, 57, 64, 65)
+EDGE_SUMS = (2, 47, 48, 255, 256, 257, 512, 513, 767, 768, 769, 1023, 1024, 1025)
+
+
+def page_apart(a):
+    """The same values, whose columns begin a multiple of 4096 bytes apart: all in the same sets of a cache."""
+    entries = 4096 // a.itemsize
+    view = np.full((-(-a.shape[0] // entries) * entries, a.shape[1]), np.nan, a.dtype, order="F")[: a.shape[0]]
+    view[...] = a
+    return view
+
+
+PRODUCT_LAYOUTS = {
+    "C": np.ascontiguousarray,
+    "F": np.asfortranarray,
+    "columns pages apart": page_apart,
+    "rows pages apart": lambda a: page_apart(a.T).T,
+}
+
+
+def forward_product(L, R, **options):
+    """W A_prev"""
+    C = prefilled((L.shape[0], R.shape[1]), L.dtype)
+    return nk.kernels.dense_forward(L, R, None, "linear", out=C, **options)
+
+
+def input_gradient_product(L, R, **options):
+    """Wᵀ dZ with W = Lᵀ"""
+    C = prefilled((L.shape[0], R.shape[1]), L.dtype)
+    nk.kernels.dense_backward(R, L.T, C.copy(), R, "linear", out=(None, None, None, C), **options)
+    return C
+
+
+def weight_gradient_product(L, R, **options):
+    """dZ A_prevᵀ with A_prev = Rᵀ: m times dW, which is rounded once more"""
+    C = prefilled((L.shape[0], R.shape[1]), L.dtype)
+    nk.kernels.dense_backward(L, C.copy(), R.T, L, "linear", need_dA_prev=False, out=(None, C, None, None), **options)
+    return np.rint(C.astype(np.float64) * L.shape[1])
+
+
+PRODUCTS = {
+    function.__name__: function for function in (forward_product, input_gradient_product, weight_gradient_product)
+}
+by_product = pytest.mark.parametrize("product", PRODUCTS.values(), ids=list(PRODUCTS))
+# of L and R: each orientation with each, some of them far apart
+by_layout = pytest.mark.parametrize(
+    "layouts",
+    [(a, b) for a in PRODUCT_LAYOUTS for b in PRODUCT_LAYOUTS if ("pages" in a) == ("pages" in b)],
+    ids="|".join,
+)
+
+
+@functools.cache
+def integers(rows, depth, columns):
+    """L (rows, depth), R (depth, columns) and L R, by numpy's integers: no BLAS has a hand in it."""
+    rng = np.random.default_rng(depth)
+    L, R = rng.integers(-3, 4, (rows, depth)), rng.integers(-3, 4, (depth, columns))
+    return L, R, L @ R
+
+
+def integer_operands(rows, depth, columns, dtype, layouts):
+    """L and R in those layouts, and L R."""
+    L, R, LR = integers(rows, depth, columns)
+    laid = (PRODUCT_LAYOUTS[layout](a.astype(dtype)) for layout, a in zip(layouts, (L, R), strict=True))
+    return *laid, LR.astype(np.float64)
+
+
+def check_products(product, dtype, layouts, depth, sizes):
+    rows, columns = map(max, zip(*sizes, strict=True))
+    L, R, LR = integer_operands(rows, depth, columns, dtype, layouts)
+    for rows, columns in sizes:
+        C = product(L[:rows], R[:, :columns])
+        if not np.array_equal(C, LR[:rows, :columns]):
+            wrong = np.argwhere(LR[:rows, :columns] != C)
+            pytest.fail(f"({rows}, {depth}) x ({depth}, {columns}): {len(wrong)} entries wrong, first {wrong[0]}")
+
+
+@by_product
+@pytest.mark.parametrize("layout", ["C", "F"])
+def test_products_of_every_small_size_are_exact(dtype, product, layout):
+    sizes = list(itertools.product(range(1, 71), range(1, 61)))
+    check_products(product, dtype, (layout, layout), 9, sizes)
+
+
+@by_product
+@by_layout
+def test_products_are_exact_around_every_edge(dtype, product, layouts):
+    """Every length of sum meets every number of rows and of columns; in a sixth of their pairs, another each time."""
+    pairs = list(itertools.product(enumerate(EDGE_ROWS), enumerate(EDGE_COLUMNS)))
+    for turn, depth in enumerate(EDGE_SUMS):
+        sizes = [(rows, columns) for (i, rows), (j, columns) in pairs if (i + j + turn) % 6 == 0]
+        check_products(product, dtype, layouts, depth, sizes)
+
+
+@by_product
+@by_layout
+def test_products_shared_out_among_threads_are_exact(dtype, product, layouts):
+    """The bounds of the parts are multiples of nothing; beyond 3 KB of columns and 64 rows operands are packed."""
+    for rows, depth, columns in ((131, 769, 203), (67, 1025, 401), (20, 1000, 377)):
+        L, R, LR = integer_operands(rows, depth, columns, dtype, layouts)
+        for threads in (1, 2, 8):
+            np.testing.assert_array_equal(product(L, R, threads=threads), LR, err_msg=f"{L.shape} {R.shape} {threads}")
+
+
+# besides the best instruction set's tiles, which are this process's where nothing was asked for
+OTHER_KERNELS = [
+    {"NNKERN_GEMM": "blas"},
+    *[{"NNKERN_ISA": isa, "NNKERN_GEMM": "tiles"} for isa in USABLE_ISAS[1:] or USABLE_ISAS],
+]
+
+
+@pytest.mark.parametrize("environment", OTHER_KERNELS, ids=lambda environment: "-".join(environment.values()))
+def test_products_are_exact_with_other_kernels(environment):
+    run_tests("test_kernels_dense.py", "test_products and not other_kernels", **environment)
 
 
 LAYERS = st.tuples(*[st.sampled_from([size for size in SIZES if size])] * 3)

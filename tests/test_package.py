@@ -8,35 +8,17 @@ import inspect
 import json
 import os
 import pkgutil
-import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import run
 
 import nnkern as nk
 
 FOLDER = Path(nk.__file__).parent
 ISAS = ("baseline", "avx2", "avx512")
-
-
-def run(code, *, environment=(), check=True):
-    """Runs it in a process of its own, without the variables that choose kernels; gives what it printed."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith(("NNKERN_", "OPENBLAS_", "OMP_"))}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**clean, **dict(environment)},
-    )
-    if check:
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        return done.stdout
-    return done
 
 
 # ---- import ----
