@@ -24,6 +24,8 @@ from nnkern._kernels cimport (
 )
 from blas cimport nnk_blas_single_thread
 
+from threading import get_ident, main_thread
+
 import numpy as np
 
 cnp.import_array()
@@ -1290,8 +1292,7 @@ cdef class Engine:
     # Who is in here: predictions from any number of threads, or one training.
 
     def enter_training(self):
-        import threading
-        me = threading.get_ident()
+        me = get_ident()
         if self.training_thread is not None:
             raise RuntimeError("this network is being trained already" + (
                 "" if self.training_thread == me else ", by another thread"))
@@ -1301,8 +1302,7 @@ cdef class Engine:
 
     def check_untrained(self):
         """Refuses what can't go on beside a training in another thread."""
-        import threading
-        if self.training_thread is not None and self.training_thread != threading.get_ident():
+        if self.training_thread is not None and self.training_thread != get_ident():
             raise RuntimeError("this network is being trained by another thread")
 
     def leave_training(self):
@@ -1671,6 +1671,9 @@ def train_together(list prepared, threads=None):
         job.members[i] = &one.member
     one = prepared[0]
     watch.owner, watch.looked, watch.stop, watch.leader = <PyObject *>one.engine, nnk.nnk_seconds(), False, NULL
+    if get_ident() != main_thread().ident:
+        # signals reach the main thread alone, and a daemon may outlive the interpreter
+        watch.looked = INFINITY
     job.watch, job.scratch = &watch, team.scratch
     with nogil:
         if count == 1:

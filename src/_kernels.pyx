@@ -14,7 +14,7 @@ from cpython.tuple cimport PyTuple_SET_ITEM
 from cpython.type cimport PyType_GenericAlloc
 from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t, uint32_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport atexit, free, malloc
 from libc.string cimport memset
 
 cimport nnk
@@ -22,7 +22,7 @@ cimport numpy as cnp
 from pool cimport nnk_give_scratch, nnk_processors, nnk_run, nnk_take_scratch, nnk_wake
 from blas cimport (
     NNK_BLAS_NAME, CBLAS_TRANSPOSE, CblasNoTrans, CblasTrans, gemm, gemv, nnk_blas_config, nnk_blas_core,
-    nnk_blas_single_thread,
+    nnk_blas_single_thread, nnk_close_blas,
 )
 
 import os as _os
@@ -31,6 +31,7 @@ from numbers import Integral
 import numpy as np
 
 cnp.import_array()
+atexit(nnk_close_blas)
 
 cdef const nnk.nnk_tables *tables = nnk.nnk_choose_tables()
 if tables is NULL:
@@ -1270,7 +1271,7 @@ def get_threads():
     return default_threads
 
 
-def set_threads(int threads):
+def set_threads(threads):
     global default_threads
     default_threads = min(threads, MOST_THREADS)
 

@@ -34,6 +34,41 @@ static inline const char *nnk_blas_core(void) { return ""; }
 static inline void nnk_blas_single_thread(void) {}
 #endif
 
+/* A process that ends unloads BLAS while threads that outlive the interpreter may still be inside. So the end waits until
+ * nobody is, and who comes later stays outside. */
+#ifdef _WIN32
+#include <windows.h>
+static inline void nnk_sleep_a_millisecond(void) { Sleep(1); }
+#else
+#include <time.h>
+static inline void nnk_sleep_a_millisecond(void)
+{
+    const struct timespec millisecond = {0, 1000000};
+    nanosleep(&millisecond, NULL);
+}
+#endif
+static int nnk_blas_inside, nnk_blas_closed;
+
+static inline void nnk_enter_blas(void)
+{
+    __atomic_add_fetch(&nnk_blas_inside, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&nnk_blas_closed, __ATOMIC_SEQ_CST)) {
+        __atomic_sub_fetch(&nnk_blas_inside, 1, __ATOMIC_SEQ_CST);
+        for (;;)
+            nnk_sleep_a_millisecond();
+    }
+}
+
+static inline void nnk_leave_blas(void) { __atomic_sub_fetch(&nnk_blas_inside, 1, __ATOMIC_SEQ_CST); }
+
+/* for the C library's atexit: after the interpreter's end, before libraries are unloaded */
+static void nnk_close_blas(void)
+{
+    __atomic_store_n(&nnk_blas_closed, 1, __ATOMIC_SEQ_CST);
+    for (int waited = 0; waited < 10000 && __atomic_load_n(&nnk_blas_inside, __ATOMIC_SEQ_CST); waited++)
+        nnk_sleep_a_millisecond();
+}
+
 #define nnk_sgemm NNK_CBLAS(sgemm)
 #define nnk_dgemm NNK_CBLAS(dgemm)
 #define nnk_sgemv NNK_CBLAS(sgemv)

@@ -22,6 +22,9 @@ cdef extern from "blas.h" nogil:
     const char *nnk_blas_config()
     const char *nnk_blas_core()
     void nnk_blas_single_thread()
+    void nnk_enter_blas()
+    void nnk_leave_blas()
+    void nnk_close_blas()
 
 ctypedef fused real:
     float
@@ -33,10 +36,12 @@ cdef inline void gemm(
     const real *B, int ldb, real beta, int n, int m, int k,
 ) noexcept nogil:
     """C := alpha op(A) op(B) + beta C with C (n, m), op(A) (n, k), op(B) (k, m)."""
+    nnk_enter_blas()
     if real is float:
         nnk_sgemm(CblasColMajor, op_A, op_B, n, m, k, alpha, A, lda, B, ldb, beta, C, ldc)
     else:
         nnk_dgemm(CblasColMajor, op_A, op_B, n, m, k, alpha, A, lda, B, ldb, beta, C, ldc)
+    nnk_leave_blas()
 
 
 cdef inline void gemv(
@@ -44,7 +49,9 @@ cdef inline void gemv(
     int rows, int columns,
 ) noexcept nogil:
     """y := alpha op(A) x + beta y with A (rows, columns) as it is stored."""
+    nnk_enter_blas()
     if real is float:
         nnk_sgemv(CblasColMajor, op_A, rows, columns, alpha, A, lda, x, inc_x, beta, y, inc_y)
     else:
         nnk_dgemv(CblasColMajor, op_A, rows, columns, alpha, A, lda, x, inc_x, beta, y, inc_y)
+    nnk_leave_blas()

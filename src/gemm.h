@@ -93,7 +93,7 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) {
             real *c = C + j * ldc + v * LANES;
-            vec sum = alpha * sums[j][v];
+            vec sum = v_rounded(alpha * sums[j][v]);
             if (partial && v == vectors - 1) {
                 if (beta != 0)
                     sum += beta * v_load_first(c, last, 0);
@@ -273,7 +273,7 @@ static void NAME(store_turned)(real *C, ptrdiff_t ldc, const real *T, real alpha
         for (int i = 0; i < LANES && p + i < rows; i++) {
             real *c = C + (p + i) * ldc;
             const vec old = beta != 0 ? beta * v_first(c, columns) : v_all(0);
-            v_put(c, alpha * square[i] + old, columns);
+            v_put(c, v_rounded(alpha * square[i]) + old, columns);
         }
     }
 }
@@ -362,7 +362,7 @@ NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdi
 #pragma GCC unroll 16
         for (int s = 0; s < LANES; s++)
             some[s] = first + s < units * columns ? sums[(first + s) / units][(first + s) % units] : v_all(0);
-        v_store(totals + first, v_sums(some));
+        v_store(totals + first, v_rounded(alpha * v_sums(some)));
     }
 #pragma GCC unroll 6
     for (int j = 0; j < columns; j++)
@@ -370,7 +370,7 @@ NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdi
         for (int i = 0; i < units; i++) {
             real *c = C + j * ldc + i;
             const real old = beta != 0 ? beta * *c : 0;
-            *c = alpha * totals[j * units + i] + old;
+            *c = totals[j * units + i] + old;
         }
 }
 

@@ -47,6 +47,7 @@ typedef integer NAME(ivec) __attribute__((vector_size(NNK_VECTOR_BYTES)));
 #define v_sum_everywhere NAME(v_sum_everywhere)
 #define v_highest_everywhere NAME(v_highest_everywhere)
 #define v_keep_first NAME(v_keep_first)
+#define v_rounded NAME(v_rounded)
 
 NNK_INLINE vec v_all(real x) { return x - (vec){0}; }
 
@@ -117,6 +118,23 @@ NNK_INLINE void v_put(real *p, vec v, ptrdiff_t k)
         v_store_first(p, v, k);
     else
         v_store(p, v);
+}
+
+/* a product as it is rounded: not to be contracted with the addition that follows, of which the compiler could pick another
+ * operand in each instance of a function */
+NNK_INLINE vec v_rounded(vec product)
+{
+#if NNK_VECTOR_BYTES == 64
+    __asm__("" : "+v"(product));
+#elif defined(__x86_64__) || defined(__i386__)
+    __asm__("" : "+x"(product));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(product));
+#else
+    volatile vec kept = product;
+    product = kept;
+#endif
+    return product;
 }
 
 NNK_INLINE ivec v_less(vec a, vec b) { return (ivec)(a < b); }
