@@ -28,8 +28,6 @@ from nnkern.many import fit_many
 from nnkern.network import Dense, Evaluation, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
-del _loading
-
 __all__ = [
     "SGD",
     "Adagrad",
@@ -76,3 +74,6 @@ if not TYPE_CHECKING:
 
             return globals().setdefault(name, importlib.metadata.version("nnkern"))
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+del TYPE_CHECKING, _loading
