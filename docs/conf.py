@@ -46,9 +46,9 @@ def adapt(app, what, name, obj, options, lines):
         if line:
             literal = indented
         adapted.append(line)
-    lines[:] = [*adapted, ""]
+    lines[:] = adapted
 
 
 def setup(app):
     app.connect("builder-inited", make_figures)
-    app.connect("autodoc-process-docstring", adapt)
+    app.connect("autodoc-process-docstring", adapt, priority=400)  # before numpydoc
