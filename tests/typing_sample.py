@@ -66,6 +66,10 @@ def main(folder: Path) -> float:
     net.step({name: dvar / 2 for name, dvar in grads.items()}, nk.SGD(0.1))
     error: float = nk.check_gradients(net, X, Y)
 
+    dX: npt.NDArray[np.floating] = net.input_gradient(X, output=labels)
+    counts = nk.Network([nk.Dense(1, "exp")], nk.losses.Poisson(), n_x=2, seed=0)
+    counts.fit(X, Y.reshape(1, -1), epochs=1, optimizer=nk.SGD(0.01, clip_norm=1.0), callbacks=notes)
+
     W1 = net.parameters["W1"]
     W1[...] = 0
     path = folder / "net.npz"
@@ -94,5 +98,5 @@ def main(folder: Path) -> float:
     nk.set_num_threads(nk.get_num_threads())
     print(nk.__version__, nk.show_config().to_dict()["isa"], net.summary().parameters, net.n_x, net.L, net.dtype)
     print(last, A.shape, labels[:3], cost, error, same, len(source))
-    print(Z_too.shape, J, A_out.shape, step.shape, notes.costs, inside)
+    print(dX.shape, Z_too.shape, J, A_out.shape, step.shape, notes.costs, inside)
     return score
