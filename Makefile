@@ -37,7 +37,7 @@ bench: $(VENV)/bench.stamp
 
 # docs/_build/index.html; a warning is an error
 docs: $(VENV)/docs.stamp
-	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
 	@echo docs/_build/index.html
 
 clean:

@@ -39,7 +39,7 @@ def draw(path):
         for i, name in enumerate(ELEMENTWISE):
             axes.plot(Z[0], f(name, Z)[0], label=name, linestyle=("-", "--")[i // 10])
         axes.set(xlabel="z", title=title, ylim=(-1.5, 4))
-    panels[0].legend(fontsize="small")
+    drawing.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
     save(drawing, path)
 
 
