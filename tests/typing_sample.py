@@ -70,6 +70,8 @@ def main(folder: Path) -> float:
     counts = nk.Network([nk.Dense(1, "exp")], nk.losses.Poisson(), n_x=2, seed=0)
     counts.fit(X, Y.reshape(1, -1), epochs=1, optimizer=nk.SGD(0.01, clip_norm=1.0), callbacks=notes)
 
+    nk.fit_many([counts], X, Y.reshape(1, -1), epochs=1, optimizer=["sgd"])
+
     W1 = net.parameters["W1"]
     W1[...] = 0
     path = folder / "net.npz"
