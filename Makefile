@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/*) $(wildcard nnkern/*.py nnkern/*.pxd nnkern/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
-.PHONY: demo test lint bench build clean
+.PHONY: demo test lint bench docs build clean
 .DEFAULT_GOAL := build
 
 $(BIN)/python:
@@ -35,5 +35,10 @@ lint: | $(BIN)/python
 bench: $(VENV)/bench.stamp
 	$(BIN)/nnkern bench $(BENCH_ARGS)
 
+# docs/_build/index.html; a warning is an error
+docs: $(VENV)/docs.stamp
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
+	@echo docs/_build/index.html
+
 clean:
-	rm -rf build dist *.egg-info $(VENV)
+	rm -rf build dist *.egg-info docs/_build docs/figures $(VENV)

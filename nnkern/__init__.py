@@ -16,6 +16,8 @@ Layers of the package, each knowing only those below it:
     _kernels      dense layers on BLAS and the C kernels of the processor's instruction set
 """
 
+from typing import TYPE_CHECKING
+
 from nnkern import _loading, callbacks, initializers, kernels, losses, optimizers, schedules
 from nnkern._config import Config, get_num_threads, set_num_threads, show_config
 from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSchedule
@@ -25,8 +27,6 @@ from nnkern.io import load
 from nnkern.many import fit_many
 from nnkern.network import Dense, Evaluation, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
-
-del _loading
 
 __all__ = [
     "SGD",
@@ -63,11 +63,17 @@ __all__ = [
     "show_config",
 ]
 
+__version__: str
 
-def __getattr__(name):
-    # reading the package's metadata takes longer than loading all of it
-    if name == "__version__":
-        import importlib.metadata
+if not TYPE_CHECKING:
 
-        return globals().setdefault(name, importlib.metadata.version("nnkern"))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        # reading the package's metadata takes longer than loading all of it
+        if name == "__version__":
+            import importlib.metadata
+
+            return globals().setdefault(name, importlib.metadata.version("nnkern"))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+del TYPE_CHECKING, _loading

@@ -1,6 +1,8 @@
 """What this build is, and how many threads it may use."""
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from nnkern import _kernels, validation
 
@@ -8,21 +10,21 @@ from nnkern import _kernels, validation
 class Config:
     """What `show_config` returns: prints as a table, `to_dict` gives the facts."""
 
-    def __init__(self, facts):
+    def __init__(self, facts: Mapping[str, Any]) -> None:
         self._facts = dict(facts)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The facts by name."""
         return dict(self._facts)
 
-    def __str__(self):
+    def __str__(self) -> str:
         width = max(map(len, self._facts))
         return "\n".join(f"{name:<{width}}  {value}" for name, value in self._facts.items())
 
     __repr__ = __str__
 
 
-def show_config():
+def show_config() -> Config:
     """Version, BLAS with its version and core, instruction sets, threads.
 
     Returns
@@ -54,7 +56,7 @@ def show_config():
     )
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """The largest number of threads that a call may use unless it says so itself.
 
     It begins with the value of ``NNKERN_NUM_THREADS``, or else with the number of processors that this process may use.
@@ -62,7 +64,7 @@ def get_num_threads():
     return _kernels.get_threads()
 
 
-def set_num_threads(n):
+def set_num_threads(n: int) -> None:
     """Sets the largest number of threads that a call may use; results don't depend on it, to the bit.
 
     Threads are started by the first call that is worth them, and sleep when there is nothing to do. Small work stays on

@@ -16,13 +16,13 @@ class DivergenceError(ValueError):
         The last finite cost of a batch; NaN where there was none.
     """
 
-    def __init__(self, epoch, batch, last_cost):
+    def __init__(self, epoch: int, batch: int, last_cost: float) -> None:
         super().__init__(epoch, batch, last_cost)
         self.epoch = epoch
         self.batch = batch
         self.last_cost = last_cost
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"the cost became NaN or infinite in epoch {self.epoch}, batch {self.batch} (last finite cost: "
             f"{self.last_cost:.6g}); the weights are back at the last good epoch. A smaller learning rate or "

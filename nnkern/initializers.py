@@ -9,11 +9,15 @@ glorot_uniform   U(±√(6 / (n_prev + n)))
 lecun_normal     N(0, 1 / n_prev)                     LeCun et al. 1998
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from nnkern import validation
+
+Initializer: TypeAlias = Callable[[np.random.Generator, int, int], np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -25,11 +29,11 @@ class Normal:
     def __post_init__(self):
         validation.number("scale", self.scale, 0)
 
-    def __call__(self, rng, n, n_prev):
+    def __call__(self, rng: np.random.Generator, n: int, n_prev: int) -> np.ndarray[Any, Any]:
         return self.scale * rng.standard_normal((n, n_prev))
 
 
-def normal(scale=0.01):
+def normal(scale: float = 0.01) -> Normal:
     """An initializer with entries from N(0, scale²).
 
     Examples
@@ -41,7 +45,7 @@ def normal(scale=0.01):
     return Normal(scale)
 
 
-def zeros(rng, n, n_prev):
+def zeros(rng: np.random.Generator, n: int, n_prev: int) -> np.ndarray[Any, Any]:
     """All entries 0: enough for one neuron; in a hidden layer all units stay alike."""
     return np.zeros((n, n_prev))
 

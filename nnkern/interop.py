@@ -5,6 +5,8 @@ It knows networks; networks know it only where one of their methods calls it.
 """
 
 import math
+from os import PathLike
+from typing import Any
 
 import numpy as np
 
@@ -134,7 +136,7 @@ class Chain:
         return net
 
 
-def from_onnx(path, *, loss=None):
+def from_onnx(path: str | PathLike[str], *, loss: str | None = None) -> Network:
     """The network in an ONNX file: any chain of dense layers and activations.
 
     Taken are Gemm, MatMul with Add, Sub, Mul, Div by constants, the activations in every form that this package or
@@ -178,7 +180,7 @@ def from_onnx(path, *, loss=None):
     return onnx.load(path, loss)
 
 
-def from_torch(model, *, loss=None):
+def from_torch(model: Any, *, loss: str | None = None) -> Network:
     """The network of a torch.nn.Sequential, with a copy of its parameters.
 
     Parameters
@@ -305,7 +307,7 @@ def to_torch(net):
     return torch.nn.Sequential(*modules).eval()
 
 
-def from_sklearn(model, *, loss=None):
+def from_sklearn(model: Any, *, loss: str | None = None) -> Network:
     """The network of a fitted scikit-learn MLPClassifier or MLPRegressor, with a copy of its parameters.
 
     Its labels, where it is a classifier, are kept as ``net.metadata["classes"]``: the network's labels are their

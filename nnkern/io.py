@@ -18,12 +18,16 @@ import stat
 import zipfile
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nnkern import _engine, formats, optimizers, validation
 from nnkern._optional import require
 from nnkern.exceptions import ModelFormatError
+
+if TYPE_CHECKING:
+    from nnkern.network import Network
 
 FORMAT = "nnkern network"
 VERSION = 1
@@ -140,7 +144,7 @@ def _tensor_shape(tensor, shape):
     return shape[:1] if tensor.endswith("bias") else shape
 
 
-def load(path):
+def load(path: "str | os.PathLike[str]") -> "Network":
     """The network in a file that `Network.save` wrote.
 
     Parameters

@@ -14,7 +14,7 @@ The cost is the (weighted) mean over the examples, plus the penalty l2/2 Σ‖W[
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,17 +42,17 @@ class Loss:
     high: ClassVar[float] = math.inf
 
     @property
-    def output(self):
+    def output(self) -> str | None:
         output = _kernels.LOSSES[self.name]
         return None if output == "linear" else output
 
     @property
-    def classifies(self):
+    def classifies(self) -> bool:
         """Whether the score is accuracy; otherwise it is R²."""
         return self.labels
 
     @property
-    def parameter(self):
+    def parameter(self) -> float:
         """Its one number, as the kernels take it; 0 where it has none."""
         return next((getattr(self, field.name) for field in fields(self)), 0.0)
 
@@ -61,7 +61,7 @@ class Loss:
         """What the engine calls it by."""
         return self.name
 
-    def config(self):
+    def config(self) -> str | dict[str, Any]:
         """Its name, or where its numbers aren't the default ones, a dict of them and its name."""
         return self.name if self == type(self)() else {"name": self.name, **asdict(self)}
 
@@ -190,7 +190,7 @@ class Custom(Loss):
     'custom'
     """
 
-    function: Callable | str
+    function: Callable[..., Any] | str
 
     name: ClassVar[str] = "custom"
     output: ClassVar[None] = None
@@ -206,7 +206,7 @@ class Custom(Loss):
             "network anew with it, Network.from_config({**net.config(), 'loss': function}), and set_parameters"
         )
 
-    def config(self):
+    def config(self) -> str | dict[str, Any]:
         function = self.function
         if not isinstance(function, str):
             function = (
@@ -223,7 +223,7 @@ _CLASSES = (BinaryCrossEntropy, CrossEntropy, SquaredError, AbsoluteError, Huber
 LOSSES = {cls.name: cls() for cls in _CLASSES}
 
 
-def get(loss):
+def get(loss: str | Loss | Callable[..., Any] | dict[str, Any]) -> Loss:
     """A loss from a name, a loss object, what its `config` gave, or a function (A, Y) -> (cost, dA).
 
     Raises

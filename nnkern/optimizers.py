@@ -5,9 +5,13 @@ the epoch (counted from 0) to the rate.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, TypeAlias
 
 from nnkern import schedules, validation
+
+Rate: TypeAlias = float | Callable[[int], float]
 
 
 @dataclass(repr=False)
@@ -23,6 +27,8 @@ class Optimizer:
         gradient of J, penalty included; the value comes first.
     """
 
+    if TYPE_CHECKING:
+        learning_rate: Rate  # the first field of every optimizer
     clip_value: float | None = field(default=None, kw_only=True)
     clip_norm: float | None = field(default=None, kw_only=True)
 
@@ -35,7 +41,7 @@ class Optimizer:
     def __post_init__(self):
         self.check()
 
-    def check(self):
+    def check(self) -> None:
         """Raises ValueError where a hyper-parameter is out of its range."""
         rate = self.learning_rate
         if not callable(rate):
@@ -53,14 +59,14 @@ class Optimizer:
             elif f.kw_only and value is not None:
                 validation.number(f.name, value, 0, low_open=True)
 
-    def rate(self, epoch):
+    def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
         if callable(self.learning_rate):
             return validation.number(f"the schedule's rate of epoch {epoch}", self.learning_rate(epoch), 0)
         return float(self.learning_rate)
 
     @property
-    def update(self):
+    def update(self) -> str:
         """Name of the native update."""
         raise NotImplementedError
 
@@ -99,12 +105,12 @@ class SGD(Optimizer):
     SGD(learning_rate=0.1, momentum=0.9, nesterov=False)
     """
 
-    learning_rate: float = 0.1
+    learning_rate: Rate = 0.1
     momentum: float = 0.0
     nesterov: bool = False
 
     @property
-    def update(self):
+    def update(self) -> str:
         if self.momentum == 0:
             return "sgd"
         return "nesterov" if self.nesterov else "momentum"
@@ -121,13 +127,13 @@ class Adam(Optimizer):
     Source: Kingma and Ba, Adam: a method for stochastic optimization, 2015, algorithm 1; ε is added to √v̂.
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: Rate = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
 
     @property
-    def update(self):
+    def update(self) -> str:
         return "adam"
 
 
@@ -148,12 +154,12 @@ class RMSprop(Optimizer):
     Source: Tieleman and Hinton, Lecture 6.5, 2012.
     """
 
-    learning_rate: float = 1e-2
+    learning_rate: Rate = 1e-2
     alpha: float = 0.99
     eps: float = 1e-8
 
     @property
-    def update(self):
+    def update(self) -> str:
         return "rmsprop"
 
     @property
@@ -168,11 +174,11 @@ class Adagrad(Optimizer):
     Source: Duchi, Hazan and Singer, Adaptive subgradient methods, 2011.
     """
 
-    learning_rate: float = 1e-2
+    learning_rate: Rate = 1e-2
     eps: float = 1e-10
 
     @property
-    def update(self):
+    def update(self) -> str:
         return "adagrad"
 
 

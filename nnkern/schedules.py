@@ -1,6 +1,7 @@
 """Learning-rate schedules: callables from the epoch (counted from 0) to the rate. Any callable will do."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nnkern import validation
@@ -13,7 +14,7 @@ class InverseTime:
     initial: float
     decay: float
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: int) -> float:
         return self.initial / (1 + self.decay * epoch)
 
 
@@ -24,7 +25,7 @@ class Exponential:
     initial: float
     factor: float
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: int) -> float:
         return self.initial * self.factor**epoch
 
 
@@ -36,7 +37,7 @@ class Step:
     factor: float
     every: int
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: int) -> float:
         return self.initial * self.factor ** (epoch // self.every)
 
 
@@ -51,7 +52,7 @@ class Cosine:
     epochs: int
     final: float = 0.0
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: int) -> float:
         share = min(epoch / self.epochs, 1)
         return self.final + (self.initial - self.final) * (1 + math.cos(math.pi * share)) / 2
 
@@ -70,10 +71,10 @@ class WarmUp:
     [0.2, 0.4, 0.6, 0.8, 0.4, 0.2]
     """
 
-    then: object
+    then: float | Callable[[int], float]
     epochs: int
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: int) -> float:
         later = self.then if callable(self.then) else lambda _: self.then
         return later(0) * (epoch + 1) / (self.epochs + 1) if epoch < self.epochs else later(epoch - self.epochs)
 

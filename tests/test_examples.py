@@ -21,9 +21,13 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 # What each program says among other things: the results that don't depend on the machine.
 SAYS = {
+    "activations": ["tanh            -0.964   0.000   0.964   0.071   1.000   0.071"],
+    "ad_clicks": ["5000 held-out showings of 12 features", "32 relu units"],
     "broadcasting": ["94.9", "raises ValueError", "it trains"],
     "cat_or_not": ["300 pictures, 150 of them cat; network 12288-20-7-5-1", "new picture.png: cat"],
+    "compression": ["one digit, 64 numbers, is kept as 10"],
     "computation_graph": ["J = 3v = 33", "da      3", "db      6", "dc      9"],
+    "demand": ["1000 held-out articles", "three hidden units   accuracy 0.9"],
     "digits": ["accuracy on 599 held-out digits: 0.9"],
     "house_prices": ["houses, 16 relu, relu output", "diabetes, 16 relu, linear output"],
     "logistic_regression": ["cost after    0 steps: 0.693147", "cost after  900 steps: 0.06"],
@@ -371,3 +375,66 @@ class TestBroadcasting:
         for words in ("(50,)", "(1, 50)", "reshape"):
             assert words in message
         assert example.refusal(X, 3 * X) is None
+
+
+class TestActivations:
+    def test_derivatives_are_those_of_nudging(self):
+        example = load("activations")
+        Z = example.grid()
+        for name in example.ELEMENTWISE:
+            # both of the two values of g are off by 2 ulp at most, so by 4u |g|; their difference is divided by 2e-6
+            rounding = 2 * 4 * 2**-53 * np.abs(example.g(name, Z)).max() / 2e-6
+            np.testing.assert_allclose(example.nudged(name, Z), example.dg(name, Z), atol=rounding + 1e-10, rtol=0)
+
+
+class TestDemand:
+    def test_three_hidden_units_find_the_law(self):
+        example = load("demand")
+        X_train, Y_train, X_test, _, raw = example.data()
+        assert X_train.shape == (4, 3000)
+        np.testing.assert_allclose(X_train.mean(axis=1), 0, atol=1e-12)
+        true = example.chance(raw)
+        off = {}
+        for hidden in (0, 3):
+            net = example.network(hidden)
+            cost = example.train(net, X_train, Y_train)
+            assert cost[-1] < cost[0]
+            off[hidden] = np.abs(net.predict(X_test) - true).mean()
+        assert off[3] < 0.04 < off[0]
+
+
+class TestAdClicks:
+    def test_probabilities_come_close_to_the_law(self, tmp_path):
+        example = load("ad_clicks")
+        p = example.write_showings(tmp_path / "showings.csv")
+        X_train, Y_train, X_test, Y_test, test = example.data(tmp_path / "showings.csv")
+        assert X_train.shape == (4 + 4 + 3 + 1, 15000)
+        assert 0.02 < Y_train.mean() < 0.03
+        costs = {"law": example.cost_of(p[test], Y_test)}
+        costs["rate"] = example.cost_of(np.full(Y_test.size, Y_train.mean()), Y_test)
+        for hidden in (0, 32):
+            net = example.network(hidden)
+            example.train(net, X_train, Y_train)
+            y_hat = net.predict(X_test)[0].astype(float)
+            costs[hidden] = example.cost_of(y_hat, Y_test)
+            assert costs[hidden] == pytest.approx(net.evaluate(X_test, Y_test).cost, rel=1e-4)
+        assert costs["law"] < costs[32] < costs[0] < costs["rate"]
+        assert example.clicks_in_first(0.1, y_hat, Y_test) > 0.45
+
+    def test_the_share_of_clicks_in_the_first_showings(self):
+        Y = np.array([0, 1, 0, 1, 0])
+        share = load("ad_clicks").clicks_in_first
+        assert share(0.4, np.array([0.1, 0.9, 0.2, 0.8, 0.3]), Y) == 1
+        assert share(0.4, np.array([0.1, 0.9, 0.2, 0.0, 0.3]), Y) == 0.5
+
+
+class TestCompression:
+    def test_the_network_reaches_what_principal_components_reach(self):
+        example = load("compression")
+        X, _ = example.data()
+        least = example.smallest_cost(X, 10)
+        net = example.network(10)
+        example.train(net, X)
+        # less than the least possible only by rounding
+        assert least * (1 - 1e-9) < net.evaluate(X, X).cost < 1.01 * least
+        np.testing.assert_allclose(net.parameters["W2"] @ example.code(net, X), net.predict(X), atol=1e-12)

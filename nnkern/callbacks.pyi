@@ -1,0 +1,50 @@
+# Types of callbacks.py, whose code and docstrings say the rest. Defaults are written there, not here.
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import TypeAlias
+
+from nnkern.network import Network
+
+_History: TypeAlias = dict[str, list[float]]
+_OneCallback: TypeAlias = Callback | Callable[[Network, int, _History], object]
+
+class Callback:
+    def on_fit_begin(self, net: Network) -> None: ...
+    def on_epoch_end(self, net: Network, epoch: int, history: _History) -> object: ...
+    def on_fit_end(self, net: Network, history: _History) -> None: ...
+
+class EarlyStopping(Callback):
+    patience: int
+    min_delta: float
+    monitor: str
+    restore_best: bool
+    best_epoch: int | None
+    best_value: float | None
+
+    def __init__(
+        self, patience: int = ..., min_delta: float = ..., monitor: str = ..., restore_best: bool = ...
+    ) -> None: ...
+
+class LearningRateSchedule(Callback):
+    f: Callable[[int], float]
+
+    def __init__(self, f: Callable[[int], float]) -> None: ...
+
+class Checkpoint(Callback):
+    path: str | PathLike[str]
+    every: int
+    monitor: str | None
+    training_state: bool
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        every: int = ...,
+        monitor: str | None = ...,
+        training_state: bool = ...,
+    ) -> None: ...
+
+def get(callbacks: _OneCallback | Sequence[_OneCallback] | None) -> list[Callback]: ...
+def check_monitor(callback: Callback, history: _History) -> None: ...
+def call(callback: Callback, method: str, *arguments: object) -> None: ...

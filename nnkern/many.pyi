@@ -1,0 +1,23 @@
+# Types of many.py, whose code and docstrings say the rest. Defaults are written there, not here.
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy.typing as npt
+
+from nnkern.network import Network, _ClassWeight
+from nnkern.optimizers import Optimizer
+
+def fit_many(
+    nets: Sequence[Network],
+    X: npt.ArrayLike,
+    Y: npt.ArrayLike,
+    *,
+    epochs: int = ...,
+    batch_size: int | None = ...,
+    shuffle: bool = ...,
+    optimizer: Optimizer | str | Sequence[Optimizer | str] | None = ...,
+    sample_weight: npt.ArrayLike | None = ...,
+    class_weight: Literal["balanced"] | _ClassWeight | None = ...,
+    threads: int | None = ...,
+) -> list[dict[str, Any]]: ...  # lists of float; "diverged" holds an error

@@ -1,0 +1,159 @@
+# Types of network.py, whose code and docstrings say the rest. Defaults are written there, not here.
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from nnkern._kernels import _Floats, _Labels
+from nnkern.callbacks import _History, _OneCallback
+from nnkern.initializers import Initializer
+from nnkern.losses import Loss
+from nnkern.optimizers import Optimizer
+
+_LossFunction: TypeAlias = Callable[[_Floats, _Floats], tuple[npt.ArrayLike, npt.ArrayLike]]
+_ClassWeight: TypeAlias = Mapping[int, float] | Sequence[float]
+_Path: TypeAlias = str | PathLike[str]
+_Batch: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
+
+class Evaluation(NamedTuple):
+    cost: float
+    score: float
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    units: int
+    activation: str = ...
+    init: str | npt.NDArray[Any] | Initializer | None = ...
+    dropout: float = ...
+    l2: float | None = ...
+    use_bias: bool = ...
+    trainable: bool = ...
+    negative_slope: float = ...
+
+    def __post_init__(self) -> None: ...
+    def facts(self) -> dict[str, Any]: ...
+    def __eq__(self, other: object) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+class Network:
+    layers: tuple[Dense, ...]
+    l2: float
+    l1: float
+    dtype: np.dtype[np.floating[Any]]
+    seed: int | None
+    metadata: dict[str, Any]
+    optimizer: Optimizer | None
+
+    def __init__(
+        self,
+        layers: Iterable[Dense],
+        loss: str | Loss | _LossFunction,
+        *,
+        n_x: int | None = ...,
+        l2: float = ...,
+        l1: float = ...,
+        dtype: npt.DTypeLike = ...,
+        seed: int | None = ...,
+    ) -> None: ...
+    @property
+    def loss(self) -> str: ...
+    @property
+    def L(self) -> int: ...
+    @property
+    def n_x(self) -> int | None: ...
+    @property
+    def n_y(self) -> int: ...
+    @property
+    def parameters(self) -> Mapping[str, _Floats]: ...
+    def set_parameters(self, parameters: Mapping[str, npt.ArrayLike]) -> None: ...
+    def initialize(self, n_x: int) -> Network: ...
+    def predict(self, X: npt.ArrayLike, *, out: _Floats | None = ..., threads: int | None = ...) -> _Floats: ...
+    def predict_labels(self, X: npt.ArrayLike, *, threads: int | None = ...) -> npt.NDArray[np.int64]: ...
+    def evaluate(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        *,
+        sample_weight: npt.ArrayLike | None = ...,
+        threads: int | None = ...,
+    ) -> Evaluation: ...
+    def fit(
+        self,
+        X: npt.ArrayLike | Iterable[_Batch],
+        Y: npt.ArrayLike | None = ...,
+        *,
+        epochs: int = ...,
+        batch_size: int | None = ...,
+        shuffle: bool = ...,
+        optimizer: Optimizer | str | None = ...,
+        sample_weight: npt.ArrayLike | None = ...,
+        class_weight: Literal["balanced"] | _ClassWeight | None = ...,
+        validation_data: _Batch | None = ...,
+        validation_split: float = ...,
+        callbacks: _OneCallback | Sequence[_OneCallback] | None = ...,
+        progress: bool = ...,
+        resume: bool = ...,
+        threads: int | None = ...,
+    ) -> _History: ...
+    def partial_fit(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        *,
+        optimizer: Optimizer | str | None = ...,
+        sample_weight: npt.ArrayLike | None = ...,
+        class_weight: _ClassWeight | None = ...,
+    ) -> float: ...
+    def forward(self, X: npt.ArrayLike, training: bool = ...) -> _Floats: ...
+    def backward(self, Y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = ...) -> dict[str, _Floats]: ...
+    def input_gradient(
+        self, X: npt.ArrayLike, Y: npt.ArrayLike | None = ..., *, output: int | _Labels | None = ...
+    ) -> _Floats: ...
+    def jacobian(self, X: npt.ArrayLike) -> _Floats: ...
+    def example_gradients(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> dict[str, _Floats]: ...
+    def step(self, grads: Mapping[str, npt.ArrayLike], optimizer: Optimizer | str) -> None: ...
+    def save(self, path: _Path, *, training_state: bool = ...) -> None: ...
+    def to_onnx(
+        self,
+        path: _Path,
+        *,
+        mean: npt.ArrayLike | None = ...,
+        scale: npt.ArrayLike | None = ...,
+        target_mean: npt.ArrayLike | None = ...,
+        target_scale: npt.ArrayLike | None = ...,
+        labels: Sequence[str] | Sequence[int] | None = ...,
+    ) -> None: ...
+    # the classes of torch and scikit-learn aren't named here: neither needs to be installed
+    def to_torch(self) -> Any: ...
+    def to_sklearn(self) -> Any: ...
+    def to_c(
+        self,
+        path: _Path | None = ...,
+        *,
+        mean: npt.ArrayLike | None = ...,
+        scale: npt.ArrayLike | None = ...,
+        target_mean: npt.ArrayLike | None = ...,
+        target_scale: npt.ArrayLike | None = ...,
+        labels: Sequence[str] | Sequence[int] | None = ...,
+    ) -> str: ...
+    def summary(self) -> Summary: ...
+    def __eq__(self, other: object) -> bool: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def config(self) -> dict[str, Any]: ...
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Network: ...
+    def __getstate__(self) -> dict[str, Any]: ...
+    def __setstate__(self, state: Mapping[str, Any]) -> None: ...
+
+class Summary:
+    parameters: int | None
+
+    def __init__(self, net: Network) -> None: ...
+
+def check_gradients(
+    net: Network, X: npt.ArrayLike, Y: npt.ArrayLike, *, step: float = ..., max_entries: int = ...
+) -> float: ...

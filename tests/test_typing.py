@@ -1,0 +1,72 @@
+"""The types: a user's program passes mypy --strict and runs, a wrong one doesn't; stubs say what the package is."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+SAMPLE = TESTS / "typing_sample.py"
+# its [tool.mypy]
+PYPROJECT = TESTS.parent / "pyproject.toml"
+
+
+@pytest.fixture(scope="module")
+def tool(tmp_path_factory):
+    """Runs a module of mypy on the installed package; returns its exit status and all it says."""
+    pytest.importorskip("mypy")
+    folder = tmp_path_factory.mktemp("mypy")
+
+    def run(module, *arguments):
+        command = [sys.executable, "-P", "-m", module, *map(str, arguments)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, encoding="utf-8", timeout=300)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def test_a_users_program_passes_strictly(tool):
+    assert tool("mypy", "--strict", SAMPLE) == (0, "Success: no issues found in 1 source file\n")
+
+
+def test_a_wrong_program_does_not(tool, tmp_path):
+    wrong = {
+        "nk.nonsense": "attr-defined",
+        'nk.Dense("128")': "arg-type",
+        'nk.Network([nk.Dense(1)], "squared_error", dpi=3)': "call-arg",
+        'nk.SGD("fast")': "arg-type",
+        "nk.load(3)": "arg-type",
+        'nk.Network([nk.Dense(1)], "squared_error").fit([[1.0]], [[1.0]])["cost"].upper()': "attr-defined",
+        "nk.kernels.dense_forward(1, 2, 3, 'relu')": "call-overload",
+    }
+    program = tmp_path / "wrong.py"
+    program.write_text("\n".join(["import nnkern as nk", *wrong]))
+    status, said = tool("mypy", "--strict", program)
+    assert status == 1
+    assert re.findall(r":(\d+): error: .*\[([a-z-]+)\]", said) == [
+        (str(line), code) for line, code in enumerate(wrong.values(), start=2)
+    ]
+
+
+def test_the_users_program_runs(tmp_path, capsys):
+    pytest.importorskip("sklearn")
+    spec = importlib.util.spec_from_file_location("typing_sample", SAMPLE)
+    sample = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sample)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # five epochs of the estimator aren't convergence
+        assert sample.main(tmp_path) > 0.8
+    assert "call fit(X, Y) or initialize(n_x) first" in capsys.readouterr().out
+
+
+def test_stubs_say_what_the_package_is(tool):
+    pytest.importorskip("sklearn")
+    allowed = TESTS / "stubtest_allowlist.txt"
+    # an entry of the list may be for what isn't installed here
+    options = ("--mypy-config-file", PYPROJECT, "--allowlist", allowed, "--ignore-unused-allowlist")
+    status, said = tool("mypy.stubtest", "nnkern", *options)
+    assert status == 0, said
