@@ -2,6 +2,8 @@
 
 NNKERN_BLAS=openblas | accelerate | <pkg-config name>    another BLAS than the platform's default
 NNKERN_DEBUG=1                                           no optimisation, assertions and symbols
+NNKERN_SANITIZE=address,undefined                        gcc's or clang's sanitizers; `make sanitize` runs the tests so
+NNKERN_COVERAGE=1                                        counts the lines that run, C and Cython: `make coverage`
 """
 
 import importlib.metadata
@@ -21,11 +23,20 @@ DEBUG = os.environ.get("NNKERN_DEBUG", "") not in ("", "0")
 SOURCES = Path("src")
 
 COMPILE_ARGS = ["-std=c11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
-COMPILE_ARGS += ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
+SANITIZE = os.environ.get("NNKERN_SANITIZE", "")
+COVERAGE = os.environ.get("NNKERN_COVERAGE", "") not in ("", "0")
+
+INSTRUMENTS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
+INSTRUMENTS += ["--coverage"] if COVERAGE else []
+COMPILE_ARGS += ["-O1", "-g", *INSTRUMENTS] if DEBUG or INSTRUMENTS else ["-O3", "-g0"]
+COMPILE_ARGS += ["-UNDEBUG"] if DEBUG else []
 X86_ISAS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
 }
+
+
+CLANG_CL_TARGETS = {"win-amd64": "x86_64-pc-windows-msvc", "win-arm64": "aarch64-pc-windows-msvc"}
 
 
 def is_x86():
@@ -43,6 +54,8 @@ def find_blas():
         return {
             "macros": [("NNK_BLAS_ACCELERATE", None), ("ACCELERATE_NEW_LAPACK", None)],
             "include_dirs": [],
+            "library_dirs": [],
+            "libraries": [],
             "link_args": ["-framework", "Accelerate"],
             "ship": None,
         }
@@ -54,13 +67,12 @@ def find_blas():
         shared = [f for f in folder.iterdir() if library in f.name and (".so" in f.name or f.suffix == ".dll")]
         if len(shared) != 1:
             raise SystemExit(f"expected one shared library {library} in {folder}, found {shared}")
-        link_args = [f"-L{folder}", f"-l{library}"]
-        if sys.platform == "linux":
-            link_args.append("-Wl,-rpath,$ORIGIN/_libs")
         return {
             "macros": [("NNK_BLAS_SCIPY_OPENBLAS", None)],
             "include_dirs": [openblas.get_include_dir()],
-            "link_args": link_args,
+            "library_dirs": [str(folder)],
+            "libraries": [library],
+            "link_args": ["-Wl,-rpath,$ORIGIN/_libs"] if sys.platform == "linux" else [],
             "ship": shared[0],
         }
 
@@ -74,6 +86,8 @@ def find_blas():
     return {
         "macros": [("NNK_BLAS_CBLAS", f'"{name}"')],
         "include_dirs": [flag[2:] for flag in pkg_config("--cflags") if flag.startswith("-I")],
+        "library_dirs": [],
+        "libraries": [],
         "link_args": pkg_config("--libs"),
         "ship": None,
     }
@@ -81,6 +95,27 @@ def find_blas():
 
 class BuildExt(build_ext):
     """Compiles src/isa_*.c each with the flags of its instruction set, and ships the BLAS library."""
+
+    def build_extensions(self):
+        if self.compiler.compiler_type == "msvc":
+            self.use_clang_cl()
+        super().build_extensions()
+
+    def use_clang_cl(self):
+        """Microsoft's compiler has no vector types; clang-cl stands in for it, and the linker stays Microsoft's."""
+        clang_cl = shutil.which("clang-cl")
+        if clang_cl is None:
+            raise SystemExit("nnkern is compiled with clang-cl on Windows: install LLVM and put its bin folder on the PATH")
+        self.compiler.initialize(self.plat_name)
+        self.compiler.cc = clang_cl
+        target = f"--target={CLANG_CL_TARGETS[self.plat_name]}"
+        compile_with_cl = self.compiler.compile
+
+        def compile_(sources, *args, extra_postargs=None, **kwargs):
+            flags = [target, *(f"/clang:{flag}" for flag in extra_postargs or ())]
+            return compile_with_cl(sources, *args, extra_postargs=flags, **kwargs)
+
+        self.compiler.compile = compile_
 
     def build_extension(self, ext):
         if ext.name == "nnkern._kernels":
@@ -123,7 +158,9 @@ def extension(name, c_sources=()):
         + [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
         + ([("NNK_DEBUG", None)] if DEBUG else []),
         extra_compile_args=COMPILE_ARGS,
-        extra_link_args=BLAS["link_args"],
+        library_dirs=BLAS["library_dirs"],
+        libraries=BLAS["libraries"],
+        extra_link_args=BLAS["link_args"] + INSTRUMENTS,
         depends=HEADERS,
     )
 
@@ -133,6 +170,8 @@ setup(
         [extension("_kernels", ["common.c", "dispatch.c", "pool.c"]), extension("_engine", ["common.c"])],
         include_path=[".", str(SOURCES)],
         build_dir="build",
+        # so that counts of lines are those of the .pyx
+        emit_linenums=COVERAGE,
         compiler_directives={
             "language_level": 3,
             "boundscheck": DEBUG,
