@@ -6,9 +6,12 @@ NNKERN_SANITIZE=address,undefined                        gcc's or clang's saniti
 NNKERN_COVERAGE=1                                        counts the lines that run, C and Cython: `make coverage`
 """
 
+import hashlib
 import importlib.metadata
+import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +20,7 @@ from pathlib import Path
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("NNKERN_DEBUG", "") not in ("", "0")
@@ -105,7 +109,9 @@ class BuildExt(build_ext):
         """Microsoft's compiler has no vector types; clang-cl stands in for it, and the linker stays Microsoft's."""
         clang_cl = shutil.which("clang-cl")
         if clang_cl is None:
-            raise SystemExit("nnkern is compiled with clang-cl on Windows: install LLVM and put its bin folder on the PATH")
+            raise SystemExit(
+                "on Windows nnkern is compiled by clang-cl: install LLVM, and put its bin folder on the PATH"
+            )
         self.compiler.initialize(self.plat_name)
         self.compiler.cc = clang_cl
         target = f"--target={CLANG_CL_TARGETS[self.plat_name]}"
@@ -145,6 +151,53 @@ class BuildExt(build_ext):
                 shutil.copy2(file.locate(), folder / f"OpenBLAS-{file.name}")
 
 
+class BdistWheel(bdist_wheel):
+    """Adds to a wheel's metadata what it holds of others' (PEP 770), in CycloneDX's form: the BLAS library."""
+
+    def write_wheelfile(self, wheelfile_base, *args, **kwargs):
+        super().write_wheelfile(wheelfile_base, *args, **kwargs)
+        libraries = Path(self.bdist_dir) / "nnkern" / "_libs"
+        # a wheel that is but a link to the sources ("editable") holds none
+        if BLAS["ship"] is not None and libraries.is_dir():
+            folder = Path(wheelfile_base) / "sboms"
+            folder.mkdir(exist_ok=True)
+            contents = json.dumps(self.bill_of_materials(libraries / BLAS["ship"].name), indent=1)
+            (folder / "openblas.cdx.json").write_text(contents + "\n", encoding="utf-8")
+
+    def bill_of_materials(self, library):
+        version = importlib.metadata.version("scipy-openblas32")
+        licence = next(library.parent.glob("OpenBLAS-LICENSE*")).read_text(encoding="utf-8")
+        # OpenBLAS, and what is linked into it: pairs of lines in the text of its licences
+        parts = re.findall(r"^Name: (.+?)$.*?^License: (\S+)$", licence, re.MULTILINE | re.DOTALL)
+        components = [
+            {"type": "library", "bom-ref": name, "name": name, "licenses": [{"license": {"id": spdx}}]}
+            for name, spdx in parts or [("OpenBLAS", "BSD-3-Clause")]
+        ]
+        components[0] |= {
+            "version": version,
+            "purl": f"pkg:pypi/scipy-openblas32@{version}",
+            "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(library.read_bytes()).hexdigest()}],
+            "properties": [{"name": "file", "value": f"nnkern/_libs/{library.name}"}],
+        }
+        name = self.distribution.get_name()
+        blas, *linked = [component["bom-ref"] for component in components]
+        return {
+            "bomFormat": "CycloneDX",
+            "specVersion": "1.6",
+            "version": 1,
+            "metadata": {
+                "component": {
+                    "type": "library",
+                    "bom-ref": name,
+                    "name": name,
+                    "version": self.distribution.get_version(),
+                }
+            },
+            "components": components,
+            "dependencies": [{"ref": name, "dependsOn": [blas]}, {"ref": blas, "dependsOn": linked}],
+        }
+
+
 BLAS = find_blas()
 HEADERS = sorted(str(f) for pattern in ("*.h", "*.def") for f in SOURCES.glob(pattern))
 
@@ -181,5 +234,5 @@ setup(
             "embedsignature": True,
         },
     ),
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"bdist_wheel": BdistWheel, "build_ext": BuildExt},
 )

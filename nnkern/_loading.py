@@ -1,7 +1,7 @@
 """Loads the extensions so that OpenBLAS starts no threads of its own: it reads the environment while it loads.
 
-The environment is afterwards as it was. numpy comes first: its own BLAS is none of our business. On Windows, which has no
-paths inside libraries, this says where the BLAS lies.
+The environment is afterwards as it was. numpy comes first: its own BLAS is none of our business. On Windows, where
+libraries hold no paths, this says where the BLAS lies.
 """
 
 import os
