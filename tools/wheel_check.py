@@ -1,4 +1,4 @@
-"""Checks what would be uploaded, `make wheel-check`: the sdist, the wheel made from it, and the wheel where it is installed.
+"""Checks what would be uploaded, `make wheel-check`: the sdist, the wheel made from it, and the wheel once installed.
 
     python tools/wheel_check.py [pytest's arguments]
 
@@ -90,7 +90,6 @@ def look_into(wheel):
         "the licences of the BLAS": ("_libs/OpenBLAS-LICENSE",),
         "the list of what it vendors": ("dist-info/sboms/openblas.cdx.json",),
         "the BLAS": ("_libs/libscipy_openblas",),
-        "types": ("py.typed",),
         "declarations for Cython": ("_kernels.pxd",),
     }.items():
         check(any(piece in name for name in names for piece in pieces), f"{wheel.name} lacks {what}")
