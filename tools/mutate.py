@@ -88,7 +88,7 @@ class Bench:
         self.folder = folder
         for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, folder)
-        for name in ("src", "nnkern", "benchmarks"):
+        for name in ("src", "nnkern", "benchmarks", "tests"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.so", "_libs", "__pycache__"))
         command = [sys.executable, "setup.py", "build_ext", "--build-lib", "lib", "--build-temp", "objects"]
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
@@ -136,7 +136,7 @@ class Bench:
 
     def test(self):
         """Whether the tests notice."""
-        tests = [str(ROOT / "tests" / name) for name in TESTS]
+        tests = [str(self.folder / "tests" / name) for name in TESTS]
         command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
         try:
             done = subprocess.run(
