@@ -149,33 +149,9 @@ NNK_INLINE vec v_sqrt(vec a)
 #endif
 }
 
-/* lane i of the result is lane from[i] of a; or of a and b one after the other. clang has no builtin for indices that
- * aren't literals, and makes the same instruction of the loop where they turn out to be constants. */
-NNK_INLINE vec v_shuffle(vec a, ivec from)
-{
-#ifdef __clang__
-    vec result = a;
-#pragma clang loop unroll(full)
-    for (int lane = 0; lane < LANES; lane++)
-        result[lane] = a[from[lane]];
-    return result;
-#else
-    return __builtin_shuffle(a, from);
-#endif
-}
-
-NNK_INLINE vec v_shuffle_two(vec a, vec b, ivec from)
-{
-#ifdef __clang__
-    vec result = a;
-#pragma clang loop unroll(full)
-    for (int lane = 0; lane < LANES; lane++)
-        result[lane] = from[lane] < LANES ? a[from[lane] % LANES] : b[from[lane] % LANES];
-    return result;
-#else
-    return __builtin_shuffle(a, b, from);
-#endif
-}
+/* lane i of the result is lane from[i] of a; or of a and b one after the other */
+NNK_INLINE vec v_shuffle(vec a, ivec from) { return NNK_SHUFFLE(a, a, from); }
+NNK_INLINE vec v_shuffle_two(vec a, vec b, ivec from) { return NNK_SHUFFLE(a, b, from); }
 
 /* lane i of the result is lane i ^ distance of a */
 NNK_INLINE vec v_swap(vec a, int distance)
