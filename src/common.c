@@ -1,6 +1,10 @@
 /* What exists once for all instruction sets and precisions: facts, the order of examples, the clock. */
+#ifdef _WIN32
+#include <windows.h>
+#else
 #define _POSIX_C_SOURCE 200809L
 #include <time.h>
+#endif
 #include "nnk.h"
 #include "philox.h"
 
@@ -51,7 +55,14 @@ void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch)
 
 double nnk_seconds(void)
 {
+#ifdef _WIN32
+    LARGE_INTEGER now, frequency;
+    QueryPerformanceCounter(&now);
+    QueryPerformanceFrequency(&frequency);
+    return (double)now.QuadPart / (double)frequency.QuadPart;
+#else
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+#endif
 }

@@ -157,7 +157,7 @@ NNK_INLINE vec NAME(interleave)(vec a, vec b, int width, int upper)
         const int base = lane / QUARTER * QUARTER, unit = lane % QUARTER / width;
         from[lane] = unit % 2 * LANES + base + unit / 2 * width + lane % width + upper * QUARTER / 2;
     }
-    return __builtin_shuffle(a, b, from);
+    return v_shuffle_two(a, b, from);
 }
 
 /* Quarters `first`, first + step, … of a, and then of b */
@@ -168,7 +168,7 @@ NNK_INLINE vec NAME(quarters)(vec a, vec b, int first, int step)
         const int quarter = lane / QUARTER, half = QUARTERS > 1 ? QUARTERS / 2 : 1;
         from[lane] = quarter / half * LANES + (first + quarter % half * step) * QUARTER + lane % QUARTER;
     }
-    return __builtin_shuffle(a, b, from);
+    return v_shuffle_two(a, b, from);
 }
 
 NNK_INLINE void turn_square(vec rows[LANES])

@@ -25,7 +25,7 @@ NNK_INLINE vec NAME(rotated)(vec a, ptrdiff_t distance)
     ivec from;
     for (int lane = 0; lane < LANES; lane++)
         from[lane] = lane;
-    return __builtin_shuffle(a, (from + (integer)distance) & (LANES - 1));
+    return v_shuffle(a, (from + (integer)distance) & (LANES - 1));
 }
 
 /* y_c += alpha A_c·x for `columns` (a constant) columns c. The terms i, i + LANES, i + 2 LANES, … are added up in one

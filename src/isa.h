@@ -12,6 +12,20 @@
 #define NNK_INLINE static inline __attribute__((always_inline))
 #define NNK_STRING_(x) #x
 #define NNK_STRING(x) NNK_STRING_(x)
+/* Lanes from[i] of the vectors a and b, one after the other. clang has no builtin for indices that aren't literals, and
+ * makes the same instruction of the loop where they turn out to be constants. */
+#ifdef __clang__
+#define NNK_SHUFFLE(a, b, from)                                                                                        \
+    ({                                                                                                                 \
+        enum { lanes_ = sizeof(a) / sizeof((a)[0]) };                                                                  \
+        __typeof__(a) result_ = a;                                                                                     \
+        _Pragma("clang loop unroll(full)") for (int lane_ = 0; lane_ < lanes_; lane_++)                                \
+            result_[lane_] = (from)[lane_] < lanes_ ? (a)[(from)[lane_] % lanes_] : (b)[(from)[lane_] % lanes_];       \
+        result_;                                                                                                       \
+    })
+#else
+#define NNK_SHUFFLE(a, b, from) __builtin_shuffle(a, b, from)
+#endif
 #define NNK_TABLES__(isa) nnk_tables_##isa
 #define NNK_TABLES_(isa) NNK_TABLES__(isa)
 

@@ -47,6 +47,6 @@ NNK_INLINE void philox_vectors(uint32_t words[PHILOX_WORDS], uint64_t first, uin
         from_first[lane] = (uint64_t)(lane / 2 + lane % 2 * PHILOX_LANES);
         from_second[lane] = from_first[lane] + PHILOX_LANES / 2;
     }
-    const words64 pairs[2] = {__builtin_shuffle(x0, x2, from_first), __builtin_shuffle(x0, x2, from_second)};
+    const words64 pairs[2] = {NNK_SHUFFLE(x0, x2, from_first), NNK_SHUFFLE(x0, x2, from_second)};
     memcpy(words, pairs, sizeof pairs);
 }

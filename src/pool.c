@@ -15,6 +15,7 @@
 #include "nnk.h"
 #include "pool.h"
 #ifdef _WIN32
+#include <malloc.h>
 #include <windows.h>
 #else
 #include <pthread.h>

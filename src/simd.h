@@ -43,6 +43,8 @@ typedef integer NAME(ivec) __attribute__((vector_size(NNK_VECTOR_BYTES)));
 #define v_sum NAME(v_sum)
 #define v_sum_double NAME(v_sum_double)
 #define v_highest NAME(v_highest)
+#define v_shuffle NAME(v_shuffle)
+#define v_shuffle_two NAME(v_shuffle_two)
 #define v_swap NAME(v_swap)
 #define v_sum_everywhere NAME(v_sum_everywhere)
 #define v_highest_everywhere NAME(v_highest_everywhere)
@@ -165,13 +167,17 @@ NNK_INLINE vec v_sqrt(vec a)
 #endif
 }
 
+/* lane i of the result is lane from[i] of a; or of a and b one after the other */
+NNK_INLINE vec v_shuffle(vec a, ivec from) { return NNK_SHUFFLE(a, a, from); }
+NNK_INLINE vec v_shuffle_two(vec a, vec b, ivec from) { return NNK_SHUFFLE(a, b, from); }
+
 /* lane i of the result is lane i ^ distance of a */
 NNK_INLINE vec v_swap(vec a, int distance)
 {
     ivec from;
     for (int lane = 0; lane < LANES; lane++)
         from[lane] = lane ^ distance;
-    return __builtin_shuffle(a, from);
+    return v_shuffle(a, from);
 }
 
 /* The sum of the lanes, in a fixed tree (halves, quarters, …), in every lane; and the highest, which passes over NaN in

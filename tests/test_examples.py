@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 import nnkern as nk
 from nnkern._optional import PACKAGES
 from nnkern.data import DataError, MissingPackageError, read_csv
+
+Image = pytest.importorskip("PIL.Image", reason="pictures need Pillow")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

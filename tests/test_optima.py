@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+
+import nnkern as nk
+
+pytest.importorskip("sklearn", reason="the data sets, and what finds their best answer")
+
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
-
-import nnkern as nk
 
 
 def standardised(X):

@@ -1,0 +1,59 @@
+"""Compiles the C for platforms other than this one, with the clang of the PyPI package `ziglang`: `make cross-check`.
+
+Every warning is an error. Nothing is run; of the object code it is checked that products on aarch64 use its vectors.
+"""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGETS = (
+    "x86_64-linux-gnu",
+    "aarch64-linux-gnu",
+    "x86_64-linux-musl",
+    "aarch64-linux-musl",
+    "x86_64-windows-gnu",
+    "aarch64-windows-gnu",
+    "x86_64-macos",
+    "aarch64-macos",
+)
+# clang's names for what setup.py asks gcc for: zig takes processors, not single extensions
+ISAS = {"baseline": [], "avx2": ["-mcpu=x86_64_v3"], "avx512": ["-mcpu=x86_64_v4"]}
+FLAGS = ["-std=c11", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+FLAGS += ["-Wall", "-Wextra", "-Werror"]
+
+
+def compile_(target, source, flags, out, *, to_assembly=False):
+    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *FLAGS, *flags]
+    command += ["-S" if to_assembly else "-c", str(source), "-o", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    # zig passes -c on even with -S, and clang says so
+    errors = [line for line in done.stderr.splitlines() if line.strip() and "argument unused" not in line]
+    if done.returncode or errors:
+        raise SystemExit(f"{target}: {source.name}\n" + "\n".join(errors))
+
+
+def main():
+    with tempfile.TemporaryDirectory() as temporary:
+        for target in TARGETS:
+            x86 = target.startswith("x86_64")
+            sources = [(name, []) for name in ("common", "dispatch", "pool")]
+            sources += [(f"isa_{isa}", flags) for isa, flags in ISAS.items() if x86 or isa == "baseline"]
+            for name, flags in sources:
+                defines = ["-DNNK_X86"] if x86 else []
+                compile_(target, ROOT / "src" / f"{name}.c", flags + defines, Path(temporary) / f"{name}.o")
+            print(f"{target}: {', '.join(name for name, _ in sources)}", flush=True)
+        assembly = Path(temporary) / "baseline.s"
+        compile_("aarch64-linux-gnu", ROOT / "src" / "isa_baseline.c", [], assembly, to_assembly=True)
+        text = assembly.read_text(encoding="utf-8")
+        for lanes in ("4s", "2d"):
+            count = sum("\tfmla\t" in line and f".{lanes}" in line for line in text.splitlines())
+            if count == 0:
+                raise SystemExit(f"aarch64: no multiply-add on vectors .{lanes}")
+            print(f"aarch64-linux-gnu: {count} multiply-adds on vectors .{lanes}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The kernels on processors that this machine hasn't, emulated by qemu (Debian: qemu-user-static): `make emulate`.
+#
+#   tools/emulate.sh PYTHON [pytest's arguments]
+#
+# x86-64 without AVX (Nehalem) and without AVX-512 (Haswell): the kernels' tests, on PYTHON's nnkern. aarch64: the drivers
+# in C, cross-compiled by zig (PyPI: ziglang), since no Python for it is at hand. QEMU_BIN may name the folder of qemu.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=$1
+shift
+PATH=${QEMU_BIN:+$QEMU_BIN:}$PATH
+for need in qemu-x86_64-static qemu-aarch64-static; do
+    command -v "$need" > /dev/null || { echo "emulate: $need is missing: install qemu-user-static" >&2; exit 1; }
+done
+"$python" -c "import ziglang" 2> /dev/null || { echo "emulate: $python lacks the package ziglang" >&2; exit 1; }
+build=$(mktemp -d)
+trap 'rm -rf "$build"' EXIT
+
+echo "aarch64"
+zig() { "$python" -m ziglang cc -target aarch64-linux-musl -static -std=c11 -O2 -Isrc "$@"; }
+zig -fno-math-errno -fno-trapping-math -ffp-contract=fast tests/c/kernels_driver.c src/isa_baseline.c src/common.c \
+    src/dispatch.c src/pool.c -o "$build/kernels_driver"
+zig tests/c/pool_driver.c src/common.c src/pool.c -o "$build/pool_driver"
+qemu-aarch64-static "$build/kernels_driver"
+qemu-aarch64-static "$build/pool_driver"
+
+# qemu runs a binary, not a link of a virtual environment; told the link's name, Python finds the environment
+binary=$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')
+link=$("$python" -c 'import sys; print(sys.executable)')
+for processor in Nehalem:baseline Haswell:avx2; do
+    echo "$processor"
+    emulated=(qemu-x86_64-static -cpu "${processor%:*}" -0 "$link" "$binary" -P)
+    "${emulated[@]}" -c "import nnkern as nk; assert nk.show_config().to_dict()['isa'] == '${processor#*:}'"
+    "${emulated[@]}" -m pytest -q tests/test_kernels_*.py "$@"
+done
