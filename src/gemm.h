@@ -393,14 +393,18 @@ typedef void (*NAME(dot_tile))(real *, ptrdiff_t, real, real, const real *, cons
 FOR_DOT_COLUMNS(DOT_TILE, 1)
 FOR_DOT_COLUMNS(DOT_TILE, 2)
 FOR_DOT_COLUMNS(DOT_TILE, 3)
+#if DOT_UNITS == 4
 FOR_DOT_COLUMNS(DOT_TILE, 4)
+#endif
 
 /* by units - 1, columns - 1 */
-static const NAME(dot_tile) NAME(dot_tiles)[4][DOT_COLUMNS] = {
+static const NAME(dot_tile) NAME(dot_tiles)[DOT_UNITS][DOT_COLUMNS] = {
     {FOR_DOT_COLUMNS(DOT_TILE_NAME, 1)},
     {FOR_DOT_COLUMNS(DOT_TILE_NAME, 2)},
     {FOR_DOT_COLUMNS(DOT_TILE_NAME, 3)},
+#if DOT_UNITS == 4
     {FOR_DOT_COLUMNS(DOT_TILE_NAME, 4)},
+#endif
 };
 #undef DOT_TILE
 #undef DOT_TILE_NAME
