@@ -174,8 +174,11 @@ cdef enum:
     MOST_APPLIED_PARTS = 64
     APPLIED_ENTRIES = 1 << 16
     # a part for BLAS
-    BLAS_ROWS = 1024
+    BLAS_ROWS = 4096
     BLAS_COLUMNS = 512
+
+# multiply-adds from which BLAS computes a product
+cdef double HUGE_PRODUCT = 2e9
 
 
 cdef inline bint tiles_pay(const Product *q, int itemsize) noexcept nogil:
@@ -184,9 +187,10 @@ cdef inline bint tiles_pay(const Product *q, int itemsize) noexcept nogil:
     Measured against OpenBLAS 0.3.34 on one core of a Zen 4 (limit 118 GF/s in float32; n×m×k, GF/s of tiles : BLAS):
     128×64×784 111 : 96, 256×128×256 111 : 101, 512×256×784 113 : 105, 10×256×512 70 : 49, 1024×1024×1024 105 : 102,
     4096×1024×1024 105 : 101, 1024×256×1024 104 : 99, 20×209×12288 83 : 73; with rows of B contiguous 20×209×12288
-    104 : 68; with A turned 512×256×512 106 : 98, 1024×1024×4096 99.5 : 99. Vectors of 16 bytes leave all of it to BLAS.
+    104 : 68; with A turned 512×256×512 106 : 98, 1024×1024×4096 99.5 : 99. BLAS has vectors of 16 bytes, and what is
+    larger than all caches, where a whole training ran at 96 : 105.
     """
-    return tables.vector_bytes >= 32
+    return tables.vector_bytes >= 32 and <double>q.p.n * q.p.m * q.p.depth < HUGE_PRODUCT
 
 
 cdef void plan_product(
