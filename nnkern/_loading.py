@@ -5,10 +5,11 @@ libraries hold no paths, this says where the BLAS lies.
 """
 
 import os
+import sys
 
 import numpy  # noqa: F401
 
-if os.name == "nt":
+if sys.platform == "win32":
     os.add_dll_directory(os.path.join(os.path.dirname(__file__), "_libs"))
 
 _VARIABLE = "OPENBLAS_NUM_THREADS"
