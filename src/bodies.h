@@ -1,5 +1,6 @@
 /* The bodies of one precision, and the undoing of what they define. The order is that of their dependence. */
 #include "simd.h"
+#include "squares.h"
 #include "vmath.h"
 #include "epilogue.h"
 #include "losses.h"
@@ -10,6 +11,8 @@
 #include "flat.h"
 
 #undef LANES
+#undef INTRINSIC
+#undef RAW
 #undef MANTISSA_BITS
 #undef EXPONENT_BIAS
 #undef LN2_HIGH

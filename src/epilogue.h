@@ -207,33 +207,47 @@ NNK_INLINE real NAME(exp_column)(real *a, const real *z, const real *b, real *z_
     return v_sum(sum);
 }
 
-/* The same for `columns` (a constant) columns of at most one vector: e^(z + b - z_max) and its sum, in every lane. All
- * columns are loaded before the caller stores any: a load right behind a partial store close by would wait for it. */
-#define NARROW 4
-NNK_INLINE void NAME(exp_narrow)(const int columns, vec *z, vec *e, vec *top, vec *sum, const real *Z, ptrdiff_t ldz,
-                                 vec b, ptrdiff_t n)
+/* The same for one column of at most one vector: z + b, e^(z + b - z_max), and z_max and the sum in every lane. Nothing is
+ * stored: a load behind a store of fewer lanes would wait for it. */
+NNK_INLINE void NAME(exp_vector)(vec *z, vec *e, vec *top, vec *sum, const real *Z, vec b, ptrdiff_t n)
 {
     const real lowest = -(real)__builtin_inf();
-#pragma GCC unroll 4
-    for (int c = 0; c < columns; c++)
-        z[c] = (n < LANES ? v_load_first(Z + c * ldz, n, lowest) : v_load(Z + c * ldz)) + b;
-#pragma GCC unroll 4
-    for (int c = 0; c < columns; c++) {
-        top[c] = v_highest_everywhere(v_max(v_all(lowest), z[c]));
-        e[c] = v_keep_first(v_exp(z[c] - top[c]), n);
-        sum[c] = v_sum_everywhere(e[c]);
-    }
+    *z = (n < LANES ? v_load_first(Z, n, lowest) : v_load(Z)) + b;
+    *top = v_highest_everywhere(v_max(v_all(lowest), *z));
+    *e = v_keep_first(v_exp(*z - *top), n);
+    *sum = v_sum_everywhere(*e);
 }
 
-NNK_INLINE void NAME(softmax_narrow)(const int columns, real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, vec b,
-                                     ptrdiff_t n)
+/* The same for `columns` <= LANES columns side by side, one a lane: z and e have a vector for each of at most SQUARE_UNITS
+ * units. The sums are added up in the order of a single column's, so that it doesn't matter which way a column goes. */
+#define SQUARE_UNITS (8 * LANES)
+static void NAME(exp_square)(vec *z, vec *e, vec *top, vec *sum, const real *Z, ptrdiff_t ldz, const real *b, ptrdiff_t n,
+                             ptrdiff_t columns)
 {
-    vec z[NARROW], e[NARROW], top[NARROW], sum[NARROW];
-    NAME(exp_narrow)(columns, z, e, top, sum, Z, ldz, b, n);
-#pragma GCC unroll 4
-    for (int c = 0; c < columns; c++)
-        v_put(A + c * lda, e[c] / sum[c], n);
+    vec sums[LANES];
+    turn_in(z, Z, ldz, n, columns);
+    if (b)
+        for (ptrdiff_t i = 0; i < n; i++)
+            z[i] += b[i];
+    vec highest = v_all(-(real)__builtin_inf());
+    for (ptrdiff_t i = 0; i < n; i++)
+        highest = v_max(highest, z[i]);
+    for (ptrdiff_t i = 0; i < n; i++)
+        e[i] = v_exp(z[i] - highest);
+    for (ptrdiff_t k = 0; k < LANES; k++) {
+        sums[k] = v_all(0);
+        for (ptrdiff_t i = k; i < n; i += LANES)
+            sums[k] += e[i];
+    }
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int k = 0; k < half; k++)
+            sums[k] += sums[k + half];
+    *top = highest;
+    *sum = sums[0];
 }
+
+/* columns from which a square costs less than its columns one by one */
+#define SQUARE_LEAST (LANES / 2)
 
 /* Â = e^z / Σ e^z over the units of each example */
 static void NAME(softmax_forward)(void *A_, ptrdiff_t lda, const void *Z_, ptrdiff_t ldz, const void *b, double slope,
@@ -241,14 +255,21 @@ static void NAME(softmax_forward)(void *A_, ptrdiff_t lda, const void *Z_, ptrdi
 {
     real *A = A_;
     const real *Z = Z_;
+    vec z[SQUARE_UNITS], e[SQUARE_UNITS], top, sum;
     ptrdiff_t j = 0;
     (void)slope;
-    if (n <= LANES) {
-        const vec bias = b ? v_first(b, n) : v_all(0);
-        for (; j + NARROW <= m; j += NARROW)
-            NAME(softmax_narrow)(NARROW, A + j * lda, lda, Z + j * ldz, ldz, bias, n);
-        for (; j < m; j++)
-            NAME(softmax_narrow)(1, A + j * lda, lda, Z + j * ldz, ldz, bias, n);
+    while (n <= SQUARE_UNITS && j + SQUARE_LEAST <= m) {
+        const ptrdiff_t columns = m - j < LANES ? m - j : LANES;
+        NAME(exp_square)(z, e, &top, &sum, Z + j * ldz, ldz, b, n, columns);
+        const vec inverse = R(1) / sum;
+        for (ptrdiff_t i = 0; i < n; i++)
+            e[i] *= inverse;
+        turn_out(A + j * lda, lda, e, n, columns);
+        j += columns;
+    }
+    for (; n <= LANES && j < m; j++) {
+        NAME(exp_vector)(z, e, &top, &sum, Z + j * ldz, b ? v_first(b, n) : v_all(0), n);
+        v_put(A + j * lda, *e * (R(1) / sum), n);
     }
     for (; j < m; j++) {
         real *a = A + j * lda, z_max;

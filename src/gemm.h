@@ -51,8 +51,6 @@
 #define dot_tile_body NAME(dot_tile_body)
 #define tile_function NAME(tile_function)
 #define turn_panel NAME(turn_panel)
-#define turn_square NAME(turn_square)
-#define v_sums NAME(v_sums)
 
 /* C := alpha L R + beta C for `columns` columns and `vectors` vectors of rows, of which the last has `last` lanes where
  * `partial` (all constants but `last`) */
@@ -142,99 +140,6 @@ static const tile_function NAME(tiles)[TILE_VECTORS][2][TILE_COLUMNS] = {
 #undef TILE
 #undef TILE_NAME
 #undef FOR_COLUMNS
-
-/* ---- turning squares of LANES by LANES round ----
- * In steps that the processor has a single instruction for: first squares of QUARTER by QUARTER entries within the
- * quarters of 128 bits, then the quarters themselves. */
-#define QUARTER ((int)(16 / sizeof(real)))
-#define QUARTERS (LANES / QUARTER)
-
-/* (a, b) in every quarter: units of `width` entries of its lower (or upper) half, in turn from a and from b */
-NNK_INLINE vec NAME(interleave)(vec a, vec b, int width, int upper)
-{
-    ivec from;
-    for (int lane = 0; lane < LANES; lane++) {
-        const int base = lane / QUARTER * QUARTER, unit = lane % QUARTER / width;
-        from[lane] = unit % 2 * LANES + base + unit / 2 * width + lane % width + upper * QUARTER / 2;
-    }
-    return v_shuffle_two(a, b, from);
-}
-
-/* Quarters `first`, first + step, … of a, and then of b */
-NNK_INLINE vec NAME(quarters)(vec a, vec b, int first, int step)
-{
-    ivec from;
-    for (int lane = 0; lane < LANES; lane++) {
-        const int quarter = lane / QUARTER, half = QUARTERS > 1 ? QUARTERS / 2 : 1;
-        from[lane] = quarter / half * LANES + (first + quarter % half * step) * QUARTER + lane % QUARTER;
-    }
-    return v_shuffle_two(a, b, from);
-}
-
-NNK_INLINE void turn_square(vec rows[LANES])
-{
-#pragma GCC unroll 2
-    for (int width = 1; width < QUARTER; width *= 2)
-#pragma GCC unroll 8
-        for (int i = 0; i < LANES; i += QUARTER)
-#pragma GCC unroll 2
-            for (int pair = 0; pair < QUARTER / 2; pair++) {
-                /* rows 0, 1 and 2, 3; then, of what these gave, 0, 2 and 1, 3 */
-                const int x = i + (width == 1 ? 2 * pair : pair), y = x + width;
-                const vec a = rows[x], b = rows[y];
-                rows[x] = NAME(interleave)(a, b, width, 0);
-                rows[y] = NAME(interleave)(a, b, width, 1);
-            }
-#if REAL_BITS == 32
-    /* the second step left row 1 of each four where 2 belongs */
-#pragma GCC unroll 4
-    for (int i = 0; i < LANES; i += 4) {
-        const vec a = rows[i + 1];
-        rows[i + 1] = rows[i + 2];
-        rows[i + 2] = a;
-    }
-#endif
-#if NNK_VECTOR_BYTES == 32
-#pragma GCC unroll 4
-    for (int i = 0; i < QUARTER; i++) {
-        const vec a = rows[i], b = rows[i + QUARTER];
-        rows[i] = NAME(quarters)(a, b, 0, 1);
-        rows[i + QUARTER] = NAME(quarters)(a, b, 1, 1);
-    }
-#elif NNK_VECTOR_BYTES == 64
-#pragma GCC unroll 4
-    for (int i = 0; i < QUARTER; i++) {
-        const vec a = rows[i], b = rows[i + QUARTER], c = rows[i + 2 * QUARTER], d = rows[i + 3 * QUARTER];
-        const vec ab_low = NAME(quarters)(a, b, 0, 1), ab_high = NAME(quarters)(a, b, 2, 1);
-        const vec cd_low = NAME(quarters)(c, d, 0, 1), cd_high = NAME(quarters)(c, d, 2, 1);
-        rows[i] = NAME(quarters)(ab_low, cd_low, 0, 2);
-        rows[i + QUARTER] = NAME(quarters)(ab_low, cd_low, 1, 2);
-        rows[i + 2 * QUARTER] = NAME(quarters)(ab_high, cd_high, 0, 2);
-        rows[i + 3 * QUARTER] = NAME(quarters)(ab_high, cd_high, 1, 2);
-    }
-#endif
-}
-
-/* Lane i is the sum of rows[i]: the rows are added up while they are turned round. */
-NNK_INLINE vec v_sums(vec rows[LANES])
-{
-    int count = LANES;
-#pragma GCC unroll 2
-    for (int width = 1; width < QUARTER; width *= 2, count /= 2)
-#pragma GCC unroll 8
-        for (int i = 0; i < count / 2; i++)
-            rows[i] = NAME(interleave)(rows[2 * i], rows[2 * i + 1], width, 0) +
-                      NAME(interleave)(rows[2 * i], rows[2 * i + 1], width, 1);
-#if NNK_VECTOR_BYTES == 32
-    return NAME(quarters)(rows[0], rows[1], 0, 1) + NAME(quarters)(rows[0], rows[1], 1, 1);
-#elif NNK_VECTOR_BYTES == 64
-    const vec ab = NAME(quarters)(rows[0], rows[1], 0, 1) + NAME(quarters)(rows[0], rows[1], 2, 1);
-    const vec cd = NAME(quarters)(rows[2], rows[3], 0, 1) + NAME(quarters)(rows[2], rows[3], 2, 1);
-    return NAME(quarters)(ab, cd, 0, 2) + NAME(quarters)(ab, cd, 1, 2);
-#else
-    return rows[0];
-#endif
-}
 
 /* panel (TILE_ROWS, depth) := the transpose of W's rows 0 … depth-1 and columns 0 … rows-1, with zeros below */
 static void turn_panel(real *panel, const real *W, ptrdiff_t ldw, ptrdiff_t rows, ptrdiff_t depth)

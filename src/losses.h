@@ -99,23 +99,48 @@ NNK_INLINE vec NAME(offset_of)(vec y, vec z, vec z_max)
     return v_select((ivec)(y == v_all(0)), v_all(0), y * (z_max - z));
 }
 
-/* `columns` (a constant) columns of at most one vector: A, dZ, and what their costs are made of */
-NNK_INLINE void NAME(cross_entropy_narrow)(const int columns, real *A, real *dZ, const real *Z, const real *Y,
-                                           const int64_t *labels, const real *w, real scale, real kept, real shared,
-                                           real *sums, real *offset, real *y_sum, ptrdiff_t n)
+/* `columns` <= LANES columns side by side, one a lane: A, dZ, and what their costs are made of */
+static void NAME(cross_entropy_square)(real *A, real *dZ, const real *Z, const real *Y, const int64_t *labels,
+                                       const real *w, real scale, real kept, real shared, real *sums, real *offsets,
+                                       real *y_sums, ptrdiff_t n, ptrdiff_t columns)
 {
-    vec z[NARROW], e[NARROW], top[NARROW], sum[NARROW];
-    NAME(exp_narrow)(columns, z, e, top, sum, Z, n, v_all(0), n);
-#pragma GCC unroll 4
-    for (int c = 0; c < columns; c++) {
-        const vec p = e[c] / sum[c];
-        const vec y = NAME(targets_at)(Y ? Y + c * n : NULL, labels ? (integer)labels[c] : 0, kept, shared, 0, n);
-        sums[c] = sum[c][0];
-        offset[c] = v_sum(NAME(offset_of)(y, v_keep_first(z[c], n), top[c]));
-        y_sum[c] = labels ? R(1) : v_sum(y);
-        v_put(A + c * n, p, n);
-        v_put(dZ + c * n, (p - y) * ((w ? w[c] : R(1)) * scale), n);
+    vec z[SQUARE_UNITS], e[SQUARE_UNITS], targets[SQUARE_UNITS], top, sum;
+    vec offset = v_all(0), y_sum = v_all(0);
+    const vec weight = (w ? v_first(w, columns) : v_all(1)) * scale;
+    ivec label = (ivec)v_all(0);
+    NAME(exp_square)(z, e, &top, &sum, Z, n, NULL, n, columns);
+    if (Y)
+        turn_in(targets, Y, n, n, columns);
+    else
+        for (int c = 0; c < columns; c++)
+            label[c] = (integer)labels[c];
+    const vec inverse = R(1) / sum;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const vec is = Y ? targets[i] : v_select((ivec)(label == (integer)i), v_all(1), v_all(0)), y = kept * is + shared;
+        e[i] *= inverse;
+        offset += NAME(offset_of)(y, z[i], top);
+        y_sum += y;
+        z[i] = (e[i] - y) * weight;
     }
+    turn_out(A, n, e, n, columns);
+    turn_out(dZ, n, z, n, columns);
+    v_put(sums, sum, columns);
+    v_put(offsets, offset, columns);
+    v_put(y_sums, y_sum, columns);
+}
+
+/* one column of at most one vector */
+NNK_INLINE void NAME(cross_entropy_vector)(real *a, real *dz, const real *z_, const real *y_, integer label, real weight,
+                                           real kept, real shared, real *sum_, real *offset, real *y_sum, ptrdiff_t n)
+{
+    vec z, e, top, sum;
+    NAME(exp_vector)(&z, &e, &top, &sum, z_, v_all(0), n);
+    const vec p = e * (R(1) / sum), y = NAME(targets_at)(y_, label, kept, shared, 0, n);
+    *sum_ = sum[0];
+    *offset = v_sum(NAME(offset_of)(y, v_keep_first(z, n), top));
+    *y_sum = v_sum(y);
+    v_put(a, p, n);
+    v_put(dz, (p - y) * weight, n);
 }
 
 /* one column of any length, in three passes */
@@ -159,20 +184,23 @@ static double NAME(cross_entropy)(void *A_, void *dZ_, const void *Z_, const voi
         for (ptrdiff_t c = 0; c < CE_COLUMNS; c++)
             sums[c] = 1;
         ptrdiff_t c = 0;
-        if (n <= LANES) {
-            for (; c + NARROW <= columns; c += NARROW)
-                NAME(cross_entropy_narrow)(NARROW, A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL,
-                                           label ? label + c : NULL, w ? w + c : NULL, R(scale), kept, shared, sums + c,
+        while (n <= SQUARE_UNITS && c + SQUARE_LEAST <= columns) {
+            const ptrdiff_t some = columns - c < LANES ? columns - c : LANES;
+            NAME(cross_entropy_square)(A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL, label ? label + c : NULL,
+                                       w ? w + c : NULL, R(scale), kept, shared, sums + c, offset + c, y_sum + c, n, some);
+            c += some;
+        }
+        for (; c < columns; c++) {
+            const real *y = Y ? Y + c * n : NULL;
+            const real weight = (w ? w[c] : R(1)) * R(scale);
+            const integer is = label ? (integer)label[c] : 0;
+            if (n <= LANES)
+                NAME(cross_entropy_vector)(A + c * n, dZ + c * n, Z + c * n, y, is, weight, kept, shared, sums + c,
                                            offset + c, y_sum + c, n);
-            for (; c < columns; c++)
-                NAME(cross_entropy_narrow)(1, A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL,
-                                           label ? label + c : NULL, w ? w + c : NULL, R(scale), kept, shared, sums + c,
+            else
+                NAME(cross_entropy_column)(A + c * n, dZ + c * n, Z + c * n, y, is, weight, kept, shared, sums + c,
                                            offset + c, y_sum + c, n);
         }
-        for (; c < columns; c++)
-            NAME(cross_entropy_column)(A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL,
-                                       label ? (integer)label[c] : 0, (w ? w[c] : R(1)) * R(scale), kept, shared,
-                                       sums + c, offset + c, y_sum + c, n);
         for (c = 0; c < CE_COLUMNS; c += LANES)
             v_store(sums + c, v_log(v_load(sums + c)));
         for (c = 0; c < columns; c++)

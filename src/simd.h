@@ -5,7 +5,8 @@
  *   NNK_VECTOR_BYTES     16 (baseline), 32 (AVX2), 64 (AVX-512)
  *   NAME(x)              x with the suffix of the precision
  * Everything is written with GCC's vector extensions, so that one body serves all; intrinsics stand only where the
- * extension has no word for it: loads and stores of fewer lanes than a vector has, and the square root.
+ * extension has no word for it: loads and stores of fewer lanes than a vector has, the square root, the larger of two,
+ * a power of two applied.
  * Knows nothing of networks.
  */
 #define LANES (NNK_VECTOR_BYTES / (REAL_BITS / 8))
@@ -39,6 +40,7 @@ typedef integer NAME(ivec) __attribute__((vector_size(NNK_VECTOR_BYTES)));
 #define v_abs NAME(v_abs)
 #define v_copysign NAME(v_copysign)
 #define v_max NAME(v_max)
+#define v_min NAME(v_min)
 #define v_sqrt NAME(v_sqrt)
 #define v_sum NAME(v_sum)
 #define v_sum_double NAME(v_sum_double)
@@ -50,6 +52,27 @@ typedef integer NAME(ivec) __attribute__((vector_size(NNK_VECTOR_BYTES)));
 #define v_highest_everywhere NAME(v_highest_everywhere)
 #define v_keep_first NAME(v_keep_first)
 #define v_rounded NAME(v_rounded)
+
+/* INTRINSIC(op): Intel's name of an operation on a whole vector; RAW: Intel's type of the vector */
+#if defined(__x86_64__) && NNK_VECTOR_BYTES == 64 && REAL_BITS == 32
+#define INTRINSIC(op) _mm512_##op##_ps
+#define RAW __m512
+#elif defined(__x86_64__) && NNK_VECTOR_BYTES == 64
+#define INTRINSIC(op) _mm512_##op##_pd
+#define RAW __m512d
+#elif defined(__x86_64__) && NNK_VECTOR_BYTES == 32 && REAL_BITS == 32
+#define INTRINSIC(op) _mm256_##op##_ps
+#define RAW __m256
+#elif defined(__x86_64__) && NNK_VECTOR_BYTES == 32
+#define INTRINSIC(op) _mm256_##op##_pd
+#define RAW __m256d
+#elif defined(__x86_64__) && REAL_BITS == 32
+#define INTRINSIC(op) _mm_##op##_ps
+#define RAW __m128
+#elif defined(__x86_64__)
+#define INTRINSIC(op) _mm_##op##_pd
+#define RAW __m128d
+#endif
 
 NNK_INLINE vec v_all(real x) { return x - (vec){0}; }
 
@@ -143,7 +166,14 @@ NNK_INLINE ivec v_less(vec a, vec b) { return (ivec)(a < b); }
 /* a <= b, false for NaN: written so that a NaN in `a` takes the other branch of a select */
 NNK_INLINE ivec v_less_equal(vec a, vec b) { return (ivec)(a <= b); }
 NNK_INLINE ivec v_is_nan(vec a) { return (ivec)(a != a); }
+/* a < b ? b : a and b < a ? b : a, which the processor's own functions are with the operands the other way round */
+#ifdef INTRINSIC
+NNK_INLINE vec v_max(vec a, vec b) { return (vec)INTRINSIC(max)((RAW)b, (RAW)a); }
+NNK_INLINE vec v_min(vec a, vec b) { return (vec)INTRINSIC(min)((RAW)b, (RAW)a); }
+#else
 NNK_INLINE vec v_max(vec a, vec b) { return v_select(v_less(a, b), b, a); }
+NNK_INLINE vec v_min(vec a, vec b) { return v_select(v_less(b, a), b, a); }
+#endif
 
 #define SIGN_BIT ((integer)((integer)1 << (REAL_BITS - 2)) * -2)
 NNK_INLINE vec v_abs(vec a) { return (vec)((ivec)a & ~SIGN_BIT); }
@@ -152,14 +182,8 @@ NNK_INLINE vec v_copysign(vec a, vec s) { return (vec)((ivec)a | ((ivec)s & SIGN
 
 NNK_INLINE vec v_sqrt(vec a)
 {
-#if NNK_VECTOR_BYTES == 64 && REAL_BITS == 32
-    return (vec)_mm512_sqrt_ps((__m512)a);
-#elif NNK_VECTOR_BYTES == 64
-    return (vec)_mm512_sqrt_pd((__m512d)a);
-#elif NNK_VECTOR_BYTES == 32 && REAL_BITS == 32
-    return (vec)_mm256_sqrt_ps((__m256)a);
-#elif NNK_VECTOR_BYTES == 32
-    return (vec)_mm256_sqrt_pd((__m256d)a);
+#ifdef INTRINSIC
+    return (vec)INTRINSIC(sqrt)((RAW)a);
 #else
     for (int i = 0; i < LANES; i++)
         a[i] = (real)__builtin_sqrt(a[i]);

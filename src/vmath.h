@@ -30,6 +30,7 @@
 #define v_log NAME(v_log)
 #define v_log_parts NAME(v_log_parts)
 #define v_power_of_two NAME(v_power_of_two)
+#define v_scaled NAME(v_scaled)
 
 /* EXP_LOWEST e^EXP_LOWEST is 0, and so is NORMAL_HIGHEST Φ(-NORMAL_HIGHEST).
  * ln2 = LN2_HIGH + LN2_LOW; LN2_HIGH has so many trailing zero bits that n LN2_HIGH is exact for every exponent n */
@@ -82,11 +83,23 @@ static const real NAME(mills_c)[] = {
 /* 2^n for n in the range of normal exponents */
 NNK_INLINE vec v_power_of_two(ivec n) { return (vec)((n + EXPONENT_BIAS) << MANTISSA_BITS); }
 
+/* y 2^n, rounded once, for |n| up to twice the range of exponents; n comes as a number and as an integer */
+NNK_INLINE vec v_scaled(vec y, vec n_real, ivec n)
+{
+#ifdef __AVX512F__
+    (void)n;
+    return (vec)INTRINSIC(scalef)((RAW)y, (RAW)n_real);
+#else
+    const ivec half = n >> 1;
+    (void)n_real;
+    return (y * v_power_of_two(half)) * v_power_of_two(n - half);
+#endif
+}
+
 /* x between two numbers; NaN stays NaN */
 NNK_INLINE vec v_bounded(vec x, real lowest, real highest)
 {
-    const vec above = v_select(v_less(x, v_all(lowest)), v_all(lowest), x);
-    return v_select(v_less(v_all(highest), above), v_all(highest), above);
+    return v_min(v_max(x, v_all(lowest)), v_all(highest));
 }
 
 /* c_0 + c_1 x + … by Horner's rule; `degree` is a constant */
@@ -98,24 +111,24 @@ NNK_INLINE vec v_polynomial(const real *c, const int degree, vec x)
     return p;
 }
 
-/* x - less = n ln2 + r, |r| <= ln2/2: returns e^r - 1 and n. `less` is small beside x. */
-NNK_INLINE vec v_expm1_parts(vec x, vec less, ivec *n)
+/* x - less = n ln2 + r, |r| <= ln2/2: returns e^r - 1, and n twice. `less` is small beside x. */
+NNK_INLINE vec v_expm1_parts(vec x, vec less, vec *n_real, ivec *n)
 {
     const vec t = (x - less) * R(1.44269504088896340736) + ROUNDER;
-    const vec n_real = t - ROUNDER;
-    const vec r = ((x - n_real * LN2_HIGH) - n_real * LN2_LOW) - less;
+    *n_real = t - ROUNDER;
+    const vec r = ((x - *n_real * LN2_HIGH) - *n_real * LN2_LOW) - less;
     *n = (ivec)t - (ivec)v_all(ROUNDER);
     return (r * r) * v_polynomial(NAME(exp_c), EXP_DEGREE, r) + r;
 }
 
-/* y e^(x - less), 1 ULP beside y's; `less` corrects an x that isn't exact. The power of two is applied in two halves, and
- * last, so that a small result is rounded once. */
+/* y e^(x - less), 1 ULP beside y's; `less` corrects an x that isn't exact. The power of two is applied last, so that a
+ * small result is rounded once. */
 NNK_INLINE vec v_exp_times(vec y, vec x, vec less)
 {
+    vec n_real;
     ivec n;
-    const vec q = v_expm1_parts(v_bounded(x, EXP_LOWEST, EXP_HIGHEST), less, &n);
-    const ivec half = n >> 1;
-    return ((y + q * y) * v_power_of_two(half)) * v_power_of_two(n - half);
+    const vec q = v_expm1_parts(v_bounded(x, EXP_LOWEST, EXP_HIGHEST), less, &n_real, &n);
+    return v_scaled(y + q * y, n_real, n);
 }
 
 /* e^x, 1 ULP */
@@ -124,8 +137,9 @@ NNK_INLINE vec v_exp(vec x) { return v_exp_times(v_all(1), x, v_all(0)); }
 /* e^x - 1 up to x = 2 TANH_IS_ONE, whose value all larger x give; 2 ULP: 2^n (e^r - 1) + (2^n - 1), where little cancels */
 NNK_INLINE vec v_expm1(vec x)
 {
+    vec n_real;
     ivec n;
-    const vec q = v_expm1_parts(v_bounded(x, -2 * TANH_IS_ONE, 2 * TANH_IS_ONE), v_all(0), &n);
+    const vec q = v_expm1_parts(v_bounded(x, -2 * TANH_IS_ONE, 2 * TANH_IS_ONE), v_all(0), &n_real, &n);
     const vec two_n = v_power_of_two(n);
     return two_n * q + (two_n - R(1));
 }
