@@ -169,10 +169,9 @@ cdef enum:
     WAKING_OPERATIONS = 5000000
     # rows of a part are multiples of what the largest tile has
     PART_ROWS = 32
-    # parts of a product that is applied as a gradient, and entries of the blocks it is applied in
+    # parts of a product that is applied as a gradient
     APPLIED_PARTS = 8
     MOST_APPLIED_PARTS = 64
-    APPLIED_ENTRIES = 1 << 16
     # a part for BLAS
     BLAS_ROWS = 4096
     BLAS_COLUMNS = 512
@@ -342,8 +341,8 @@ cdef void part_of_job(real *like, Job *job, Py_ssize_t part, void *scratch) noex
     cdef Py_ssize_t width = end - first, c
     if job.ending == APPLIED:
         job.penalties[part] = 0
-    if job.ending == APPLIED and q.path != GEMM:
-        width = max(<Py_ssize_t>PART_ROWS, APPLIED_ENTRIES // max(row_end - row, 1) // PART_ROWS * PART_ROWS)
+    if job.ending != STORED and q.path == TILES and row < row_end:
+        width = table_of(like).gemm_block(&q.p, row_end - row)
     elif job.ending != STORED and q.path != GEMM:
         width = block_columns(n, sizeof(real))
     while first < end:

@@ -148,6 +148,7 @@ static const nnk_table NAME(table) = {
     .update = {ENTRY(penalise), ENTRY(sgd), ENTRY(momentum), ENTRY(nesterov), ENTRY(adam), ENTRY(rmsprop), ENTRY(adagrad)},
 #undef ENTRY
     .gemm = NAME(gemm),
+    .gemm_block = NAME(gemm_block),
     .dots = NAME(dots),
     .add_columns = NAME(add_columns),
     .dropout = NAME(dropout),

@@ -32,12 +32,18 @@
 #define TURNED_DEPTH 256
 /* shortest sum for which turning a tile round at its end costs less than lanes left empty */
 #define FEW_ROWS_DEPTH 48
-/* Where R is packed: fewest rows n that make up for it, and the size up to which an R without collisions stays as it is;
- * a packed block has TURNED_DEPTH rows, and its columns or its rows don't share sets of the cache. */
+/* Where R is packed: fewest rows n that make up for it; a packed block has TURNED_DEPTH rows, and its columns or its rows
+ * don't share sets of the cache. */
 #define PACKING_ROWS 64
-#define UNPACKED_BYTES (1 << 20)
 #define DEPTH_PACKED (TURNED_DEPTH + LANES)
 #define COLUMNS_PACKED ((ptrdiff_t)(1536 / sizeof(real)) + LANES)
+/* What stays of R in the second-level cache while the panels of L pass; what stays of C in the first until a caller has
+ * finished it, and the fewest tiles of a block of columns; the same where L is turned round or packed for each block */
+#define STREAMED_BYTES (1 << 18)
+#define FINISHED_BYTES (1 << 14)
+#define LEAST_TILES 3
+#define PREPARED_BYTES (1 << 19)
+#define LEAST_PREPARED 1024
 /* Fewest columns m for which panels of L are packed, whose rows lie on a page of memory each */
 #define PACKING_COLUMNS 64
 /* the same for sums within vectors; most rows of a product so computed, and the terms taken in one go (74 KB on the stack,
@@ -362,28 +368,71 @@ static void NAME(pack)(real *packed, const real *R, ptrdiff_t r_row, ptrdiff_t r
                 packed[j * DEPTH_PACKED + k] = R[k * r_row + j * r_column];
 }
 
+/* How a product is computed */
+NNK_INLINE int NAME(by_few_rows)(const nnk_product *p)
+{
+    return !p->turned && p->r_column == 1 && p->depth >= FEW_ROWS_DEPTH && p->n <= NNK_FEW_ROWS &&
+           NAME(filled)(p->n) < 0.8 * NAME(filled)(p->m);
+}
+NNK_INLINE int NAME(by_dots)(const nnk_product *p)
+{
+    return !p->turned && p->r_row == 1 && p->depth >= DOTS_LEAST_DEPTH && p->n <= DOTS_ROWS && NAME(filled)(p->n) < 0.75;
+}
+NNK_INLINE int NAME(packs_R)(const nnk_product *p)
+{
+    return p->n >= PACKING_ROWS && ((p->r_row != 1 && p->r_column != 1) ||
+                                    NAME(collide)(p->r_row == 1 ? p->r_column : p->r_row));
+}
+NNK_INLINE int NAME(packs_L)(const nnk_product *p)
+{
+    return !p->turned && p->m >= PACKING_COLUMNS && (size_t)p->ldl * sizeof(real) >= 4096;
+}
+
+/* whether what is made of L is made anew for each block of columns */
+NNK_INLINE int NAME(prepares_L)(const nnk_product *p)
+{
+    return p->turned || NAME(packs_L)(p) || NAME(by_dots)(p) || NAME(by_few_rows)(p);
+}
+
+/* Whole tiles whose part of R stays in the second-level cache while the panels of L pass */
+NNK_INLINE ptrdiff_t NAME(streamed)(const nnk_product *p)
+{
+    const ptrdiff_t depth = p->depth < PANEL_DEPTH ? p->depth : PANEL_DEPTH;
+    const ptrdiff_t tiles = STREAMED_BYTES / (depth * (ptrdiff_t)sizeof(real)) / TILE_COLUMNS;
+    return (tiles > LEAST_TILES ? tiles : LEAST_TILES) * TILE_COLUMNS;
+}
+
+/* Columns of C that, `rows` of each, had best be finished while they are in a cache, before the next are computed */
+static ptrdiff_t NAME(gemm_block)(const nnk_product *p, ptrdiff_t rows)
+{
+    const int wide = NAME(prepares_L)(p);
+    const ptrdiff_t step = wide ? TILE_ROWS : TILE_COLUMNS, least = wide ? LEAST_PREPARED : LEAST_TILES * TILE_COLUMNS;
+    const ptrdiff_t most = wide ? p->m : NAME(streamed)(p);
+    ptrdiff_t columns = (wide ? PREPARED_BYTES : FINISHED_BYTES) / (rows * (ptrdiff_t)sizeof(real)) / step * step;
+    columns = columns < most ? columns : most;
+    return columns > least ? columns : least;
+}
+
 /* Rows `row` … row_end-1 and columns first … end-1 of C := alpha op(L) R + beta C (nnk.h). The order of summation depends
  * on the whole product only, so that C may be computed in any parts; where the rows are few, in columns only. */
 static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end,
                        void *scratch)
 {
-    const ptrdiff_t n = p->n, depth = p->depth, ldl = p->ldl;
-    if (!p->turned && p->r_column == 1 && depth >= FEW_ROWS_DEPTH && n <= NNK_FEW_ROWS &&
-        NAME(filled)(n) < 0.8 * NAME(filled)(p->m)) {
+    const ptrdiff_t depth = p->depth, ldl = p->ldl;
+    if (NAME(by_few_rows)(p)) {
         NAME(gemm_of_few_rows)(p, first, end);
         return;
     }
-    if (!p->turned && p->r_row == 1 && depth >= DOTS_LEAST_DEPTH && n <= DOTS_ROWS && NAME(filled)(n) < 0.75) {
+    if (NAME(by_dots)(p)) {
         NAME(gemm_by_dots)(p, first, end);
         return;
     }
     real panel[TURNED_DEPTH * TILE_ROWS] __attribute__((aligned(64)));
-    const int pack_R = n >= PACKING_ROWS && ((p->r_row != 1 && p->r_column != 1) ||
-                                             NAME(collide)(p->r_row == 1 ? p->r_column : p->r_row) ||
-                                             depth * p->m * (ptrdiff_t)sizeof(real) > UNPACKED_BYTES);
-    const int pack_L = !p->turned && p->m >= PACKING_COLUMNS && (size_t)ldl * sizeof(real) >= 4096;
+    const int pack_R = NAME(packs_R)(p), pack_L = NAME(packs_L)(p);
     const ptrdiff_t cut = p->turned || pack_R || pack_L ? TURNED_DEPTH : PANEL_DEPTH;
-    const ptrdiff_t width = pack_R ? COLUMNS_PACKED - LANES : end - first;
+    const ptrdiff_t width = pack_R                 ? COLUMNS_PACKED - LANES
+                            : NAME(prepares_L)(p) ? end - first
+                                                  : NAME(streamed)(p);
     for (ptrdiff_t at = first; at < end; at += width) {
         const ptrdiff_t m = end - at < width ? end - at : width, tiles = (m + TILE_COLUMNS - 1) / TILE_COLUMNS;
         for (ptrdiff_t k = 0; k < depth; k += cut) {

@@ -100,6 +100,8 @@ typedef struct {
                                   ptrdiff_t m, ptrdiff_t ld);
     /* A part of a product: rows row … row_end-1, columns first … end-1. The bits don't depend on the parts. */
     void (*gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end, void *scratch);
+    /* Columns of C that, `rows` of each, had best be finished while they are in a cache, before the next are computed. */
+    ptrdiff_t (*gemm_block)(const nnk_product *p, ptrdiff_t rows);
     /* y (columns) += alpha Aᵀ x and y (rows) += alpha A x for A (rows, columns); strides in entries; x of the first and y
      * of the second contiguous */
     void (*dots)(void *y, ptrdiff_t inc_y, const void *A, ptrdiff_t lda, const void *x, double alpha, ptrdiff_t rows,

@@ -66,6 +66,7 @@ cdef extern from "nnk.h" nogil:
         void gemm(
             const nnk_product *p, Py_ssize_t row, Py_ssize_t row_end, Py_ssize_t first, Py_ssize_t end,
             void *scratch) noexcept nogil
+        Py_ssize_t gemm_block(const nnk_product *p, Py_ssize_t rows) noexcept nogil
         void dots(
             void *y, Py_ssize_t inc_y, const void *A, Py_ssize_t lda, const void *x, double alpha,
             Py_ssize_t rows, Py_ssize_t columns) noexcept nogil
