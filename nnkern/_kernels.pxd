@@ -72,8 +72,8 @@ cdef struct Update:
     bint penalised
     double penalty                  # out: of the W before it
 
-# dW (n, n_prev) := alpha dZ A_prevᵀ + beta dW; dW and dZ contiguous, A_prev fits BLAS. With an `update` (or NULL) W
-# is updated block by block, each while its dW is in the cache.
+# dW (n, n_prev) := alpha dZ A_prevᵀ + beta dW; dW and dZ contiguous, A_prev fits BLAS. With an `update` (or NULL) and
+# beta = 0, W is updated by this dW, whose memory may be used meanwhile.
 cdef void weight_gradient(
     real *dW, const real *dZ, const Matrix *A_prev, real alpha, real beta, Py_ssize_t n, Update *update,
     const Team *team) noexcept nogil

@@ -466,6 +466,12 @@ cdef void weight_gradient(
     cdef Job job
     cdef Product *q = &job.product
     cdef Py_ssize_t part
+    if update is not NULL and update.code == nnk.NNK_sgd and not update.penalised:
+        # W := W - rate dW is a product too
+        dW, beta = <real *>update.W, 1
+        alpha = <real>(-alpha * (<const nnk.nnk_step *>update.step).rate)
+        update.penalty = 0
+        update = NULL
     memset(&job, 0, sizeof(job) - sizeof(job.penalties))
     job.itemsize, job.ending, job.update = sizeof(real), STORED if update is NULL else APPLIED, update
     plan_product(q, dW, n, alpha, &dZ_matrix, &A_prev_T, beta, team, False)

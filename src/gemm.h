@@ -71,7 +71,7 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
         for (int v = 0; v < vectors; v++)
             sums[j][v] = v_all(0);
     /* C is at hand when the sum is finished */
-    if (depth >= 128)
+    if (depth >= 128 || beta != 0)
 #pragma GCC unroll 14
         for (int j = 0; j < columns; j++)
 #pragma GCC unroll 2
@@ -189,44 +189,59 @@ static void NAME(store_turned)(real *C, ptrdiff_t ldc, const real *T, real alpha
     }
 }
 
+/* Whether neighbours so many entries apart share a set of the first cache */
+NNK_INLINE int NAME(collide)(ptrdiff_t stride) { return (size_t)stride * sizeof(real) % 4096 == 0; }
+
+/* packed (depth, columns) := a block of R, in columns DEPTH_PACKED apart or, where its rows are contiguous, in rows
+ * COLUMNS_PACKED apart */
+static void NAME(pack)(real *packed, const real *R, ptrdiff_t r_row, ptrdiff_t r_column, ptrdiff_t depth,
+                       ptrdiff_t columns)
+{
+    if (r_column == 1)
+        for (ptrdiff_t k = 0; k < depth; k++)
+            memcpy(packed + k * COLUMNS_PACKED, R + k * r_row, (size_t)columns * sizeof(real));
+    else if (r_row == 1)
+        for (ptrdiff_t j = 0; j < columns; j++)
+            memcpy(packed + j * DEPTH_PACKED, R + j * r_column, (size_t)depth * sizeof(real));
+    else
+        for (ptrdiff_t j = 0; j < columns; j++)
+            for (ptrdiff_t k = 0; k < depth; k++)
+                packed[j * DEPTH_PACKED + k] = R[k * r_row + j * r_column];
+}
+
 /* The same as gemm, for few rows n that fill their vectors badly, where the columns of R stand side by side: the transpose
  * is computed, whose vectors run along these columns, and turned round tile by tile. */
-static void NAME(gemm_of_few_rows)(const nnk_product *p, ptrdiff_t first, ptrdiff_t end)
+static void NAME(gemm_of_few_rows)(const nnk_product *p, ptrdiff_t first, ptrdiff_t end, void *scratch)
 {
-    real panel[TURNED_DEPTH * TILE_ROWS] __attribute__((aligned(64)));
     real tile[LANES * TILE_ROWS] __attribute__((aligned(64)));
     const ptrdiff_t n = p->n, most = LANES < TILE_COLUMNS ? LANES : TILE_COLUMNS, tiles = (n + most - 1) / most;
     /* rows of R that share a set of the cache would be fetched again for each tile */
-    const int copied = tiles > 1 && (size_t)p->r_row * sizeof(real) % 4096 == 0;
-    const ptrdiff_t cut = copied ? TURNED_DEPTH : PANEL_DEPTH;
-    for (ptrdiff_t k = 0; k < p->depth; k += cut) {
-        const ptrdiff_t c = p->depth - k < cut ? p->depth - k : cut;
-        const real beta = k == 0 ? R(p->beta) : R(1);
-        for (ptrdiff_t j = first; j < end; j += TILE_ROWS) {
-            const ptrdiff_t rows = end - j < TILE_ROWS ? end - j : TILE_ROWS;
-            const int vectors = rows > LANES ? 2 : 1;
-            const ptrdiff_t last = rows - (vectors - 1) * LANES;
-            const real *r = (const real *)p->R + k * p->r_row + j;
-            if (copied) {
-                for (ptrdiff_t q = 0; q < c; q++) {
-                    /* the next panel's piece of this row: no prefetcher of the processor's sees it coming */
-                    __builtin_prefetch(r + q * p->r_row + TILE_ROWS, 0, 2);
-                    __builtin_prefetch(r + q * p->r_row + TILE_ROWS + LANES, 0, 2);
-                    for (int v = 0; v < vectors; v++)
-                        v_put(panel + q * TILE_ROWS + v * LANES, v_first(r + q * p->r_row + v * LANES, rows - v * LANES),
-                              rows - v * LANES);
-                }
-                r = panel;
+    const int pack_R = tiles > 1 && NAME(collide)(p->r_row);
+    const ptrdiff_t cut = pack_R ? TURNED_DEPTH : PANEL_DEPTH, width = pack_R ? COLUMNS_PACKED - LANES : end - first;
+    for (ptrdiff_t at = first; at < end; at += width)
+        for (ptrdiff_t k = 0; k < p->depth; k += cut) {
+            const ptrdiff_t c = p->depth - k < cut ? p->depth - k : cut, m = end - at < width ? end - at : width;
+            const real beta = k == 0 ? R(p->beta) : R(1), *r = (const real *)p->R + k * p->r_row + at;
+            ptrdiff_t r_row = p->r_row;
+            if (pack_R) {
+                NAME(pack)(scratch, r, r_row, 1, c, m);
+                r = scratch;
+                r_row = COLUMNS_PACKED;
             }
-            for (ptrdiff_t t = 0; t < tiles; t++) {
-                const ptrdiff_t i = t * n / tiles, columns = (t + 1) * n / tiles - i;
-                NAME(tiles)[vectors - 1][last < LANES][columns - 1](
-                    tile, TILE_ROWS, 1, 0, r, copied ? TILE_ROWS : p->r_row, (const real *)p->L + i + k * p->ldl, p->ldl,
-                    1, c, last);
-                NAME(store_turned)((real *)p->C + i + j * p->ldc, p->ldc, tile, R(p->alpha), beta, rows, columns);
+            for (ptrdiff_t j = 0; j < m; j += TILE_ROWS) {
+                const ptrdiff_t rows = m - j < TILE_ROWS ? m - j : TILE_ROWS;
+                const int vectors = rows > LANES ? 2 : 1;
+                const ptrdiff_t last = rows - (vectors - 1) * LANES;
+                for (ptrdiff_t t = 0; t < tiles; t++) {
+                    const ptrdiff_t i = t * n / tiles, columns = (t + 1) * n / tiles - i;
+                    NAME(tiles)[vectors - 1][last < LANES][columns - 1](tile, TILE_ROWS, 1, 0, r + j, r_row,
+                                                                       (const real *)p->L + i + k * p->ldl, p->ldl, 1, c,
+                                                                       last);
+                    NAME(store_turned)((real *)p->C + i + (at + j) * p->ldc, p->ldc, tile, R(p->alpha), beta, rows,
+                                       columns);
+                }
             }
         }
-    }
 }
 
 /* C(i, j) := alpha Σ_k T(k, i) R(k, j) + beta C(i, j) for `units` columns i of T, DOTS_STRIDE apart, and `columns` of R
@@ -348,26 +363,6 @@ static void NAME(gemm_by_dots)(const nnk_product *p, ptrdiff_t first, ptrdiff_t 
     }
 }
 
-/* Whether neighbours so many entries apart share a set of the first cache */
-NNK_INLINE int NAME(collide)(ptrdiff_t stride) { return (size_t)stride * sizeof(real) % 4096 == 0; }
-
-/* packed (depth, columns) := a block of R, in columns DEPTH_PACKED apart or, where its rows are contiguous, in rows
- * COLUMNS_PACKED apart */
-static void NAME(pack)(real *packed, const real *R, ptrdiff_t r_row, ptrdiff_t r_column, ptrdiff_t depth,
-                       ptrdiff_t columns)
-{
-    if (r_column == 1)
-        for (ptrdiff_t k = 0; k < depth; k++)
-            memcpy(packed + k * COLUMNS_PACKED, R + k * r_row, (size_t)columns * sizeof(real));
-    else if (r_row == 1)
-        for (ptrdiff_t j = 0; j < columns; j++)
-            memcpy(packed + j * DEPTH_PACKED, R + j * r_column, (size_t)depth * sizeof(real));
-    else
-        for (ptrdiff_t j = 0; j < columns; j++)
-            for (ptrdiff_t k = 0; k < depth; k++)
-                packed[j * DEPTH_PACKED + k] = R[k * r_row + j * r_column];
-}
-
 /* How a product is computed */
 NNK_INLINE int NAME(by_few_rows)(const nnk_product *p)
 {
@@ -420,7 +415,7 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
 {
     const ptrdiff_t depth = p->depth, ldl = p->ldl;
     if (NAME(by_few_rows)(p)) {
-        NAME(gemm_of_few_rows)(p, first, end);
+        NAME(gemm_of_few_rows)(p, first, end, scratch);
         return;
     }
     if (NAME(by_dots)(p)) {
