@@ -9,6 +9,8 @@ glorot_uniform   U(±√(6 / (n_prev + n)))
 lecun_normal     N(0, 1 / n_prev)                     LeCun et al. 1998
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,7 +19,8 @@ import numpy as np
 
 from nnkern import validation
 
-Initializer: TypeAlias = Callable[[np.random.Generator, int, int], np.ndarray[Any, Any]]
+# Quoted, as all annotations here are: numpy loads its random module when it is first named.
+Initializer: TypeAlias = "Callable[[np.random.Generator, int, int], np.ndarray[Any, Any]]"
 
 
 @dataclass(frozen=True)

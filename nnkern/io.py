@@ -13,11 +13,8 @@ import errno
 import io
 import json
 import os
-import secrets
 import stat
-import zipfile
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,21 +35,23 @@ _MOMENTS = ("s1", "s2")  # the vectors of the optimizer's state
 def whole_file(path):
     """A binary file to write to, which takes the place of `path` when all is written, or never."""
     # a link stays a link: the file it names is replaced
-    path = Path(os.path.realpath(path))
-    if path.exists() and not path.is_file():
+    path = os.path.realpath(path)
+    if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"{path} is no regular file: a model can't take its place")
     # the new file grows beside the old one and takes its place in one step
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if path.exists():
-            os.chmod(temporary, stat.S_IMODE(path.stat().st_mode))
+        if os.path.exists(path):
+            os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
         os.replace(temporary, path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
 
 
@@ -74,7 +73,7 @@ def reading(path):
 
 
 def _is_safetensors(path):
-    return Path(path).suffix.lower() == ".safetensors"
+    return os.path.splitext(path)[1].lower() == ".safetensors"
 
 
 def save(net, path, *, training_state):
@@ -175,14 +174,18 @@ def load(path: "str | os.PathLike[str]") -> "Network":
     True
     """
     with open(path, "rb") as file, reading(path):
-        if _is_safetensors(path):
-            return _load_safetensors(path)
-        with zipfile.ZipFile(file) as archive:
-            members = _members(archive, os.fstat(file.fileno()).st_size)
-            if "header" not in members:
-                raise ModelFormatError("it has no header: not written by nnkern")
-            header = _array("header", members.pop("header")()).tobytes().decode()
-            return _network(_checked(header), set(members), lambda name, *_: _array(name, members[name]()))
+        return _load_safetensors(path) if _is_safetensors(path) else _load_npz(file)
+
+
+def _load_npz(file):
+    import zipfile  # with all it brings, as much to import as the rest of nnkern
+
+    with zipfile.ZipFile(file) as archive:
+        members = _members(archive, os.fstat(file.fileno()).st_size, zipfile.ZIP_STORED)
+        if "header" not in members:
+            raise ModelFormatError("it has no header: not written by nnkern")
+        header = _array("header", members.pop("header")()).tobytes().decode()
+        return _network(_checked(header), set(members), lambda name, *_: _array(name, members[name]()))
 
 
 def _load_safetensors(path):
@@ -216,12 +219,12 @@ def _load_safetensors(path):
         return _network(header, {known.get(key, key) for key in keys}, read)
 
 
-def _members(archive, size):
-    """{name: function that reads its bytes}; nothing may claim to be larger than the file."""
+def _members(archive, size, stored):
+    """{name: function that reads its bytes}; nothing may claim to be larger than the file, or not be `stored`."""
     members = {}
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
-        if name == info.filename or name in members or info.compress_type != zipfile.ZIP_STORED:
+        if name == info.filename or name in members or info.compress_type != stored:
             raise ModelFormatError(f"unexpected member {info.filename!r}")
         if info.file_size != info.compress_size or info.file_size > size:
             raise ModelFormatError(f"member {info.filename!r} claims {info.file_size} bytes, the file has {size}")

@@ -1,6 +1,5 @@
 """The progress of a training: a tqdm bar where that is installed and standard error is a terminal, else plain lines."""
 
-import shutil
 import sys
 import time
 
@@ -17,6 +16,8 @@ class Progress:
         self._bar = None
         if sys.stderr is not None and sys.stderr.isatty():
             try:
+                import shutil
+
                 from tqdm import tqdm
             except ImportError:
                 pass

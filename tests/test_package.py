@@ -110,6 +110,18 @@ def test_optional_parts_are_not_imported():
     assert {"nnkern.cli", "nnkern.data", "nnkern.sklearn", "nnkern.onnx", "nnkern.c_source"} & loaded == set()
 
 
+def test_import_leaves_what_is_slow_to_load_for_later():
+    code = """
+        import sys
+        import numpy
+        before = set(sys.modules)
+        import nnkern
+        print(*set(sys.modules) - before)
+    """
+    slow = {"numpy.random", "zipfile", "pathlib", "secrets", "shutil", "inspect", "importlib.metadata"}
+    assert slow & set(run(code).split()) == set()
+
+
 @pytest.mark.no_sanitizer
 def test_import_takes_little_time(record_property):
     code = """
