@@ -335,10 +335,13 @@ cdef void do_part(void *job, Py_ssize_t part, void *scratch) noexcept nogil:
 cdef void part_of_job(real *like, Job *job, Py_ssize_t part, void *scratch) noexcept nogil:
     cdef const Product *q = &job.product
     cdef Py_ssize_t n = q.p.n, m = q.p.m, rows = q.row_parts, columns = q.column_parts
-    cdef Py_ssize_t row = row_bound(n, part % rows, rows), row_end = row_bound(n, part % rows + 1, rows)
-    cdef Py_ssize_t first = bound(m, part // rows, columns), end = bound(m, part // rows + 1, columns)
+    cdef Py_ssize_t row = 0, row_end = n, first = 0, end = m, width, c
+    if rows > 1:
+        row, row_end = row_bound(n, part % rows, rows), row_bound(n, part % rows + 1, rows)
+    if columns > 1:
+        first, end = bound(m, part // rows, columns), bound(m, part // rows + 1, columns)
     # what follows the product finds its columns in the cache
-    cdef Py_ssize_t width = end - first, c
+    width = end - first
     if job.ending == APPLIED:
         job.penalties[part] = 0
     if job.ending != STORED and q.path == TILES and row < row_end:

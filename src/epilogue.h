@@ -102,6 +102,14 @@ NNK_INLINE void forward_body(int activation, real *A, ptrdiff_t lda, const real 
     }
 }
 
+/* dz := da ⊙ g' for the first k lanes; returns dz. h is what g' reads. */
+NNK_INLINE vec NAME(backward_vector)(int activation, real *dz, const real *da, const real *h_, vec slope, ptrdiff_t k)
+{
+    const vec h = v_first(h_, k), result = dg_of(activation, v_first(da, k), h, h, slope);
+    v_put(dz, result, k);
+    return result;
+}
+
 NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db, const real *dA, ptrdiff_t ldda,
                               const real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, real slope_, ptrdiff_t n,
                               ptrdiff_t m)
@@ -142,22 +150,34 @@ NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db
                 db[unit] += db_at[r2][lane];
         return;
     }
-    for (ptrdiff_t j = 0; j < m; j++) {
-        real *dz_j = dZ + j * lddz;
-        const real *da = dA + j * ldda, *h_j = H + j * ldh;
+    if (!db) {
+        for (ptrdiff_t j = 0; j < m; j++)
+            for (ptrdiff_t i = 0; i < n; i += LANES)
+                NAME(backward_vector)(activation, dZ + j * lddz + i, dA + j * ldda + i, H + j * ldh + i, slope, n - i);
+        return;
+    }
+    /* while so many columns pass, their sum over one or two vectors of units stays in registers */
+    enum { columns = 64 };
+    for (; m > 0; m -= columns, dZ += columns * lddz, dA += columns * ldda, H += columns * ldh) {
+        const ptrdiff_t some = m < columns ? m : columns;
         ptrdiff_t i = 0;
-        for (; i + LANES <= n; i += LANES) {
-            const vec h = v_load(h_j + i), dz = dg_of(activation, v_load(da + i), h, h, slope);
-            v_store(dz_j + i, dz);
-            if (db)
-                v_store(db + i, v_load(db + i) + dz);
+        for (; i + 2 * LANES <= n; i += 2 * LANES) {
+            vec sum = v_load(db + i), other = v_load(db + i + LANES);
+            for (ptrdiff_t j = 0; j < some; j++) {
+                real *dz = dZ + j * lddz + i;
+                const real *da = dA + j * ldda + i, *h = H + j * ldh + i;
+                sum += NAME(backward_vector)(activation, dz, da, h, slope, LANES);
+                other += NAME(backward_vector)(activation, dz + LANES, da + LANES, h + LANES, slope, LANES);
+            }
+            v_store(db + i, sum);
+            v_store(db + i + LANES, other);
         }
-        if (i < n) {
-            const vec h = v_load_first(h_j + i, n - i, 0);
-            const vec dz = dg_of(activation, v_load_first(da + i, n - i, 0), h, h, slope);
-            v_store_first(dz_j + i, dz, n - i);
-            if (db)
-                v_store_first(db + i, v_load_first(db + i, n - i, 0) + dz, n - i);
+        for (; i < n; i += LANES) {
+            vec sum = v_first(db + i, n - i);
+            for (ptrdiff_t j = 0; j < some; j++)
+                sum += NAME(backward_vector)(activation, dZ + j * lddz + i, dA + j * ldda + i, H + j * ldh + i, slope,
+                                             n - i);
+            v_put(db + i, sum, n - i);
         }
     }
 }

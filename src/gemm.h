@@ -389,10 +389,12 @@ NNK_INLINE int NAME(prepares_L)(const nnk_product *p)
     return p->turned || NAME(packs_L)(p) || NAME(by_dots)(p) || NAME(by_few_rows)(p);
 }
 
-/* Whole tiles whose part of R stays in the second-level cache while the panels of L pass */
+/* Columns whose part of R stays in the second-level cache while the panels of L pass: all, or whole tiles */
 NNK_INLINE ptrdiff_t NAME(streamed)(const nnk_product *p)
 {
     const ptrdiff_t depth = p->depth < PANEL_DEPTH ? p->depth : PANEL_DEPTH;
+    if (depth * p->m * (ptrdiff_t)sizeof(real) <= STREAMED_BYTES)
+        return p->m;
     const ptrdiff_t tiles = STREAMED_BYTES / (depth * (ptrdiff_t)sizeof(real)) / TILE_COLUMNS;
     return (tiles > LEAST_TILES ? tiles : LEAST_TILES) * TILE_COLUMNS;
 }
@@ -400,6 +402,8 @@ NNK_INLINE ptrdiff_t NAME(streamed)(const nnk_product *p)
 /* Columns of C that, `rows` of each, had best be finished while they are in a cache, before the next are computed */
 static ptrdiff_t NAME(gemm_block)(const nnk_product *p, ptrdiff_t rows)
 {
+    if (rows * p->m * (ptrdiff_t)sizeof(real) <= FINISHED_BYTES)
+        return p->m;
     const int wide = NAME(prepares_L)(p);
     const ptrdiff_t step = wide ? TILE_ROWS : TILE_COLUMNS, least = wide ? LEAST_PREPARED : LEAST_TILES * TILE_COLUMNS;
     const ptrdiff_t most = wide ? p->m : NAME(streamed)(p);
