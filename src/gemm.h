@@ -65,18 +65,30 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
                           ptrdiff_t depth, ptrdiff_t last)
 {
     vec sums[TILE_COLUMNS][TILE_VECTORS];
+    /* Three columns of R to a pointer, and one pointer along C: all offsets at once would not fit the registers. Compilers
+     * would compute them nevertheless, did they know where the pointers come from. */
+    const real *r[(TILE_COLUMNS + 2) / 3];
+    real *c = C;
+#pragma GCC unroll 5
+    for (int j = 0; j < columns; j += 3)
+        r[j / 3] = R + j * r_column;
 #pragma GCC unroll 14
     for (int j = 0; j < columns; j++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
             sums[j][v] = v_all(0);
     /* C is at hand when the sum is finished */
-    if (depth >= 128 || beta != 0)
+    if (depth >= 128 || beta != 0) {
 #pragma GCC unroll 14
-        for (int j = 0; j < columns; j++)
+        for (int j = 0; j < columns; j++) {
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++)
-                __builtin_prefetch(C + j * ldc + v * LANES, 0, 2);
+                __builtin_prefetch(c + v * LANES, 0, 2);
+            c += ldc;
+            NNK_OPAQUE(c);
+        }
+        c = C;
+    }
     for (ptrdiff_t k = 0; k < depth; k++) {
         vec l[TILE_VECTORS];
 #pragma GCC unroll 2
@@ -84,31 +96,37 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
             l[v] = partial && v == vectors - 1 ? v_load_first(L + v * LANES, last, 0) : v_load(L + v * LANES);
 #pragma GCC unroll 14
         for (int j = 0; j < columns; j++) {
-            const real r = R[j * r_column];
+            const real r_j = r[j / 3][j % 3 * r_column];
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++)
-                sums[j][v] += l[v] * r;
+                sums[j][v] += l[v] * r_j;
         }
         L += ldl;
-        R += r_row;
+#pragma GCC unroll 5
+        for (int j = 0; j < columns; j += 3) {
+            r[j / 3] += r_row;
+            NNK_OPAQUE(r[j / 3]);
+        }
     }
 #pragma GCC unroll 14
-    for (int j = 0; j < columns; j++)
+    for (int j = 0; j < columns; j++) {
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++) {
-            real *c = C + j * ldc + v * LANES;
             vec sum = v_rounded(alpha * sums[j][v]);
             if (partial && v == vectors - 1) {
                 if (beta != 0)
-                    sum += beta * v_load_first(c, last, 0);
-                v_store_first(c, sum, last);
+                    sum += beta * v_load_first(c + v * LANES, last, 0);
+                v_store_first(c + v * LANES, sum, last);
             }
             else {
                 if (beta != 0)
-                    sum += beta * v_load(c);
-                v_store(c, sum);
+                    sum += beta * v_load(c + v * LANES);
+                v_store(c + v * LANES, sum);
             }
         }
+        c += ldc;
+        NNK_OPAQUE(c);
+    }
 }
 
 typedef void (*tile_function)(real *, ptrdiff_t, real, real, const real *, ptrdiff_t, const real *, ptrdiff_t, ptrdiff_t,
@@ -434,6 +452,7 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
                                                   : NAME(streamed)(p);
     for (ptrdiff_t at = first; at < end; at += width) {
         const ptrdiff_t m = end - at < width ? end - at : width, tiles = (m + TILE_COLUMNS - 1) / TILE_COLUMNS;
+        const ptrdiff_t fewest = m / tiles, over = m - fewest * tiles;
         for (ptrdiff_t k = 0; k < depth; k += cut) {
             const ptrdiff_t c = depth - k < cut ? depth - k : cut;
             const real *r = (const real *)p->R + k * p->r_row + at * p->r_column;
@@ -460,8 +479,8 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
                                   rows - v * LANES);
                         }
                 const int packed = p->turned || pack_L;
-                for (ptrdiff_t tile = 0; tile < tiles; tile++) {
-                    const ptrdiff_t j = tile * m / tiles, columns = (tile + 1) * m / tiles - j;
+                for (ptrdiff_t tile = 0, j = 0, columns; tile < tiles; tile++, j += columns) {
+                    columns = fewest + (tile < over);
                     of_columns[columns - 1]((real *)p->C + i + (at + j) * p->ldc, p->ldc, R(p->alpha),
                                             k == 0 ? R(p->beta) : R(1), packed ? panel : l, packed ? TILE_ROWS : ldl,
                                             r + j * r_column, r_row, r_column, c, last);

@@ -10,6 +10,8 @@
 #include "nnk.h"
 
 #define NNK_INLINE static inline __attribute__((always_inline))
+/* hides from the compiler what a pointer is made of */
+#define NNK_OPAQUE(pointer) __asm__("" : "+r"(pointer))
 #define NNK_STRING_(x) #x
 #define NNK_STRING(x) NNK_STRING_(x)
 /* Lanes from[i] of the vectors a and b, one after the other. clang has no builtin for indices that aren't literals, and
