@@ -129,15 +129,17 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
     }
 }
 
+/* `count` such tiles side by side */
 typedef void (*tile_function)(real *, ptrdiff_t, real, real, const real *, ptrdiff_t, const real *, ptrdiff_t, ptrdiff_t,
-                              ptrdiff_t, ptrdiff_t);
+                              ptrdiff_t, ptrdiff_t, ptrdiff_t);
 
 #define TILE(columns, vectors, partial)                                                                                \
     static void NAME(tile_##columns##_##vectors##_##partial)(                                                          \
         real * C, ptrdiff_t ldc, real alpha, real beta, const real *L, ptrdiff_t ldl, const real *R, ptrdiff_t r_row,  \
-        ptrdiff_t r_column, ptrdiff_t depth, ptrdiff_t last)                                                           \
+        ptrdiff_t r_column, ptrdiff_t depth, ptrdiff_t last, ptrdiff_t count)                                          \
     {                                                                                                                  \
-        tile_body(columns, vectors, partial, C, ldc, alpha, beta, L, ldl, R, r_row, r_column, depth, last);            \
+        for (; count > 0; count--, C += columns * ldc, R += columns * r_column)                                        \
+            tile_body(columns, vectors, partial, C, ldc, alpha, beta, L, ldl, R, r_row, r_column, depth, last);        \
     }
 #if TILE_COLUMNS == 14
 #define FOR_COLUMNS(what, vectors, partial)                                                                            \
@@ -254,7 +256,7 @@ static void NAME(gemm_of_few_rows)(const nnk_product *p, ptrdiff_t first, ptrdif
                     const ptrdiff_t i = t * n / tiles, columns = (t + 1) * n / tiles - i;
                     NAME(tiles)[vectors - 1][last < LANES][columns - 1](tile, TILE_ROWS, 1, 0, r + j, r_row,
                                                                        (const real *)p->L + i + k * p->ldl, p->ldl, 1, c,
-                                                                       last);
+                                                                       last, 1);
                     NAME(store_turned)((real *)p->C + i + (at + j) * p->ldc, p->ldc, tile, R(p->alpha), beta, rows,
                                        columns);
                 }
@@ -479,11 +481,14 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
                                   rows - v * LANES);
                         }
                 const int packed = p->turned || pack_L;
-                for (ptrdiff_t tile = 0, j = 0, columns; tile < tiles; tile++, j += columns) {
-                    columns = fewest + (tile < over);
-                    of_columns[columns - 1]((real *)p->C + i + (at + j) * p->ldc, p->ldc, R(p->alpha),
-                                            k == 0 ? R(p->beta) : R(1), packed ? panel : l, packed ? TILE_ROWS : ldl,
-                                            r + j * r_column, r_row, r_column, c, last);
+                /* `over` tiles have a column more than the others */
+                for (ptrdiff_t columns = fewest + 1, j = 0, count = over; columns >= fewest; columns--) {
+                    if (count)
+                        of_columns[columns - 1]((real *)p->C + i + (at + j) * p->ldc, p->ldc, R(p->alpha),
+                                                k == 0 ? R(p->beta) : R(1), packed ? panel : l, packed ? TILE_ROWS : ldl,
+                                                r + j * r_column, r_row, r_column, c, last, count);
+                    j += count * columns;
+                    count = tiles - over;
                 }
             }
         }
