@@ -233,8 +233,7 @@ class Network:
         """
         n_x = validation.integer("n_x", n_x, 1)
         if self._engine is not None:
-            self._engine.enter_training()  # refused while anyone is using it
-            self._engine.leave_training()
+            self._engine.check_idle()
             self._entropy = self._draw_entropy()
         rng = self._random("weights")
         weights, n_prev = {}, n_x
@@ -335,7 +334,9 @@ class Network:
         if A is not None:
             return A
         X = validation.examples(X, self.n_x, self.dtype, finite=False)
-        out = validation.output(out, (self.n_y, X.shape[1]), self.dtype, (X, engine.theta))
+        if out is not None:
+            inputs = ("X", X), ("the parameters", engine.theta)
+            out = _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, inputs)
         return engine.predict(X, out, validation.threads(threads))
 
     def predict_labels(self, X, *, threads=None):

@@ -253,23 +253,6 @@ def _weights_of_classes(class_weight, n_classes):
     return by_class
 
 
-def output(out, shape, to, inputs):
-    """An array to write to, or None: refused where it is read-only, of another dtype or shape, or overlaps an input."""
-    if out is None:
-        return None
-    if not isinstance(out, np.ndarray) or out.dtype != to or not out.dtype.isnative:
-        raise TypeError(f"out must be a numpy array of {to}; got {getattr(out, 'dtype', type(out).__name__)}")
-    if out.shape != shape:
-        raise ValueError(f"out must have shape {shape}; got {out.shape}")
-    if not out.flags.writeable or not out.flags.aligned:
-        raise ValueError("out must be writable and aligned")
-    if any(stride == 0 and size > 1 for stride, size in zip(out.strides, shape, strict=True)):
-        raise ValueError("out is a broadcast array: several of its entries share one place in memory")
-    if any(np.may_share_memory(out, x) for x in inputs):
-        raise ValueError("out overlaps the input in memory")
-    return out
-
-
 def threads(value):
     """None or a number of threads."""
     return None if value is None else integer("threads", value, 1)

@@ -1291,14 +1291,17 @@ cdef class Engine:
 
     # Who is in here: predictions from any number of threads, or one training.
 
-    def enter_training(self):
-        me = get_ident()
+    def check_idle(self):
+        """Refuses what nothing else may go on beside."""
         if self.training_thread is not None:
             raise RuntimeError("this network is being trained already" + (
-                "" if self.training_thread == me else ", by another thread"))
+                "" if self.training_thread == get_ident() else ", by another thread"))
         if self.readers:
             raise RuntimeError("this network is being used by another thread: it can't be trained now")
-        self.training_thread = me
+
+    def enter_training(self):
+        self.check_idle()
+        self.training_thread = get_ident()
 
     def check_untrained(self):
         """Refuses what can't go on beside a training in another thread."""

@@ -576,8 +576,11 @@ cdef inline cnp.ndarray new_matrix(Py_ssize_t n, Py_ssize_t m, int number):
     return cnp.PyArray_EMPTY(2, shape, number, 1)
 
 
-cdef cnp.ndarray output(str name, out, Py_ssize_t n, Py_ssize_t m, int number, inputs):
-    """A new (n, m) array, or `out` after the checks it needs; `inputs`: pairs (name, array) it must not overlap."""
+cpdef cnp.ndarray output(str name, out, Py_ssize_t n, Py_ssize_t m, int number, inputs):
+    """A new (n, m) array of numpy's type `number`, or `out` after the checks it needs.
+
+    `inputs` are pairs (name, array) that it must not overlap.
+    """
     if out is None:
         return new_matrix(n, m, number)
     if not cnp.PyArray_Check(out):
