@@ -52,6 +52,10 @@
 #define DOTS_ROWS 24
 #define DOTS_DEPTH ((int)(3072 / sizeof(real)))
 #define DOTS_STRIDE (DOTS_DEPTH + LANES)
+/* the same for an L that lies turned: shortest sum, also for each column, for which taking the sums of vectors costs less
+ * than turning panels round */
+#define DOTS_TURNED_DEPTH 128
+#define DOTS_TURNED_RATIO 8
 
 #define tile_body NAME(tile_body)
 #define dot_tile_body NAME(dot_tile_body)
@@ -264,10 +268,11 @@ static void NAME(gemm_of_few_rows)(const nnk_product *p, ptrdiff_t first, ptrdif
         }
 }
 
-/* C(i, j) := alpha Σ_k T(k, i) R(k, j) + beta C(i, j) for `units` columns i of T, DOTS_STRIDE apart, and `columns` of R
+/* C(i, j) := alpha Σ_k T(k, i) R(k, j) + beta C(i, j) for `units` columns i of T, ldt apart, and `columns` of R
  * (constants): vectors run along k. The columns of R at `ahead` will be wanted next. */
 NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdiff_t ldc, real alpha, real beta,
-                              const real *T, const real *R, ptrdiff_t ldr, const real *ahead, ptrdiff_t depth)
+                              const real *T, ptrdiff_t ldt, const real *R, ptrdiff_t ldr, const real *ahead,
+                              ptrdiff_t depth)
 {
     vec sums[DOT_COLUMNS][DOT_UNITS];
     ptrdiff_t k = 0;
@@ -280,7 +285,7 @@ NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdi
         vec t[DOT_UNITS];
 #pragma GCC unroll 4
         for (int i = 0; i < units; i++)
-            t[i] = v_load(T + i * DOTS_STRIDE + k);
+            t[i] = v_load(T + i * ldt + k);
 #pragma GCC unroll 6
         for (int j = 0; j < columns; j++) {
             const vec r = v_load(R + j * ldr + k);
@@ -297,7 +302,7 @@ NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdi
             const vec r = v_load_first(R + j * ldr + k, depth - k, 0);
 #pragma GCC unroll 4
             for (int i = 0; i < units; i++)
-                sums[j][i] += v_load_first(T + i * DOTS_STRIDE + k, depth - k, 0) * r;
+                sums[j][i] += v_load_first(T + i * ldt + k, depth - k, 0) * r;
         }
     }
     enum { most = (DOT_COLUMNS * DOT_UNITS + LANES - 1) / LANES * LANES };
@@ -320,14 +325,15 @@ NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdi
         }
 }
 
-typedef void (*NAME(dot_tile))(real *, ptrdiff_t, real, real, const real *, const real *, ptrdiff_t, const real *,
-                               ptrdiff_t);
+typedef void (*NAME(dot_tile))(real *, ptrdiff_t, real, real, const real *, ptrdiff_t, const real *, ptrdiff_t,
+                               const real *, ptrdiff_t);
 
 #define DOT_TILE(columns, units)                                                                                       \
     static void NAME(dot_tile_##columns##_##units)(real * C, ptrdiff_t ldc, real alpha, real beta, const real *T,      \
-                                                   const real *R, ptrdiff_t ldr, const real *ahead, ptrdiff_t depth)   \
+                                                   ptrdiff_t ldt, const real *R, ptrdiff_t ldr, const real *ahead,     \
+                                                   ptrdiff_t depth)                                                    \
     {                                                                                                                  \
-        dot_tile_body(units, columns, C, ldc, alpha, beta, T, R, ldr, ahead, depth);                                   \
+        dot_tile_body(units, columns, C, ldc, alpha, beta, T, ldt, R, ldr, ahead, depth);                              \
     }
 #define DOT_TILE_NAME(columns, units) NAME(dot_tile_##columns##_##units),
 #if DOT_COLUMNS == 6
@@ -356,30 +362,32 @@ static const NAME(dot_tile) NAME(dot_tiles)[DOT_UNITS][DOT_COLUMNS] = {
 #undef DOT_TILE_NAME
 #undef FOR_DOT_COLUMNS
 
-/* The same as gemm for few rows n, contiguous columns of R and a long sum: every product is one of two columns, since L is
- * turned round. No lane is empty, and a long column of R is read in one piece. */
-static void NAME(gemm_by_dots)(const nnk_product *p, ptrdiff_t first, ptrdiff_t end)
+/* The same as gemm where every product can be one of two contiguous columns: for few rows n and a long sum, when L is turned
+ * round first, so that no lane is empty and a long column of R is read in one piece; and for few columns m of an L that
+ * lies turned, which isn't turned back. */
+static void NAME(gemm_by_dots)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end)
 {
-    real T[DOTS_ROWS * DOTS_STRIDE] __attribute__((aligned(64)));
-    const ptrdiff_t n = p->n, m = end - first, ldr = p->r_column;
+    real turned[DOTS_ROWS * DOTS_STRIDE] __attribute__((aligned(64)));
+    const ptrdiff_t n = row_end - row, m = end - first, ldr = p->r_column, ldt = p->turned ? p->ldl : DOTS_STRIDE;
     const ptrdiff_t groups = (n + DOT_UNITS - 1) / DOT_UNITS, tiles = (m + DOT_COLUMNS - 1) / DOT_COLUMNS;
-    const real *L = p->L;
+    const ptrdiff_t outer = p->turned ? groups : tiles, inner = p->turned ? tiles : groups;
     for (ptrdiff_t k = 0; k < p->depth; k += DOTS_DEPTH) {
         const ptrdiff_t c = p->depth - k < DOTS_DEPTH ? p->depth - k : DOTS_DEPTH;
-        for (ptrdiff_t q = 0; q < c; q++)
+        const real *T = p->turned ? (const real *)p->L + row * ldt + k : turned;
+        for (ptrdiff_t q = 0; !p->turned && q < c; q++)
             for (ptrdiff_t i = 0; i < n; i++)
-                T[i * DOTS_STRIDE + q] = L[i + (k + q) * p->ldl];
-        for (ptrdiff_t tile = 0; tile < tiles; tile++) {
-            const ptrdiff_t j = tile * m / tiles, columns = (tile + 1) * m / tiles - j;
-            const real *r = (const real *)p->R + k + (first + j) * ldr;
-            for (ptrdiff_t group = 0; group < groups; group++) {
+                turned[i * DOTS_STRIDE + q] = ((const real *)p->L)[row + i + (k + q) * p->ldl];
+        for (ptrdiff_t a = 0; a < outer; a++)
+            for (ptrdiff_t b = 0; b < inner; b++) {
+                const ptrdiff_t tile = p->turned ? b : a, group = p->turned ? a : b;
+                const ptrdiff_t j = tile * m / tiles, columns = (tile + 1) * m / tiles - j;
                 const ptrdiff_t i = group * n / groups, units = (group + 1) * n / groups - i;
-                const real *ahead = group == 0 && tile + 1 < tiles ? r + columns * ldr : NULL;
-                NAME(dot_tiles)[units - 1][columns - 1]((real *)p->C + i + (first + j) * p->ldc, p->ldc, R(p->alpha),
-                                                        k == 0 ? R(p->beta) : R(1), T + i * DOTS_STRIDE, r, ldr, ahead,
-                                                        c);
+                const real *r = (const real *)p->R + k + (first + j) * ldr;
+                const real *ahead = !p->turned && group == 0 && tile + 1 < tiles ? r + columns * ldr : NULL;
+                NAME(dot_tiles)[units - 1][columns - 1]((real *)p->C + row + i + (first + j) * p->ldc, p->ldc,
+                                                        R(p->alpha), k == 0 ? R(p->beta) : R(1), T + i * ldt, ldt, r, ldr,
+                                                        ahead, c);
             }
-        }
     }
 }
 
@@ -391,7 +399,9 @@ NNK_INLINE int NAME(by_few_rows)(const nnk_product *p)
 }
 NNK_INLINE int NAME(by_dots)(const nnk_product *p)
 {
-    return !p->turned && p->r_row == 1 && p->depth >= DOTS_LEAST_DEPTH && p->n <= DOTS_ROWS && NAME(filled)(p->n) < 0.75;
+    if (p->turned)
+        return p->r_row == 1 && p->depth >= DOTS_TURNED_DEPTH && p->depth >= DOTS_TURNED_RATIO * p->m;
+    return p->r_row == 1 && p->depth >= DOTS_LEAST_DEPTH && p->n <= DOTS_ROWS && NAME(filled)(p->n) < 0.75;
 }
 NNK_INLINE int NAME(packs_R)(const nnk_product *p)
 {
@@ -443,7 +453,7 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
         return;
     }
     if (NAME(by_dots)(p)) {
-        NAME(gemm_by_dots)(p, first, end);
+        NAME(gemm_by_dots)(p, row, row_end, first, end);
         return;
     }
     real panel[TURNED_DEPTH * TILE_ROWS] __attribute__((aligned(64)));
