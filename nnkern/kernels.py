@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-def binary_cross_entropy(Z, Y, sample_weight=None):
+def binary_cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):
     """cost, A, dZ of sigmoid units with L = -Σ_units (y log a + (1 - y) log(1 - a)), a = σ(z), in one pass over Z.
 
     Parameters
@@ -43,6 +43,8 @@ def binary_cross_entropy(Z, Y, sample_weight=None):
     Y : (n_y, m) array of the same dtype, entries in [0, 1]
     sample_weight : (m,) array, optional
         w_i >= 0; then the cost is Σ w_i L_i / Σ w_i, and column i of dZ carries the factor m w_i / Σ w.
+    label_smoothing : float
+        ε in [0, 1): (1 - ε) y + ε / 2 stands for y.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def binary_cross_entropy(Z, Y, sample_weight=None):
     >>> round(cost, 6), A.tolist(), dZ.tolist()
     (0.693147, [[0.5, 0.5]], [[0.5, -0.5]])
     """
-    return _loss("binary_cross_entropy", Z, Y, sample_weight)
+    return _loss("binary_cross_entropy", Z, Y, sample_weight, losses.BinaryCrossEntropy(label_smoothing).parameter)
 
 
 def cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):

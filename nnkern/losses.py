@@ -67,17 +67,34 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy(Loss):
-    """-Σ_units (y log ŷ + (1 - y) log(1 - ŷ)), for sigmoid outputs; y in [0, 1]."""
+class _Smoothed(Loss):
+    """What the cross-entropies share."""
 
-    name: ClassVar[str] = "binary_cross_entropy"
+    label_smoothing: float = 0.0
+
     labels: ClassVar[bool] = True
     low: ClassVar[float] = 0.0
     high: ClassVar[float] = 1.0
 
+    def __post_init__(self):
+        _put_number(self, "label_smoothing", 0, 1, high_open=True)
+
 
 @dataclass(frozen=True)
-class CrossEntropy(Loss):
+class BinaryCrossEntropy(_Smoothed):
+    """-Σ_units (y log ŷ + (1 - y) log(1 - ŷ)), for sigmoid outputs; y in [0, 1].
+
+    Parameters
+    ----------
+    label_smoothing : float
+        ε in [0, 1): (1 - ε) y + ε / 2 stands for y, in training and evaluation: each unit has two classes.
+    """
+
+    name: ClassVar[str] = "binary_cross_entropy"
+
+
+@dataclass(frozen=True)
+class CrossEntropy(_Smoothed):
     """-Σ_units y log ŷ, for softmax outputs.
 
     Parameters
@@ -87,15 +104,7 @@ class CrossEntropy(Loss):
         Source: Szegedy et al., Rethinking the Inception architecture, 2016, section 7.
     """
 
-    label_smoothing: float = 0.0
-
     name: ClassVar[str] = "cross_entropy"
-    labels: ClassVar[bool] = True
-    low: ClassVar[float] = 0.0
-    high: ClassVar[float] = 1.0
-
-    def __post_init__(self):
-        _put_number(self, "label_smoothing", 0, 1, high_open=True)
 
 
 @dataclass(frozen=True)
