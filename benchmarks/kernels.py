@@ -303,8 +303,13 @@ def run(session: Session, chosen: list[str] | None) -> list[dict]:
         "rounds": session.short_rounds,
         "budget": session.short_budget,
     }
+    return rows_of_child(session, "kernels", options)
+
+
+def rows_of_child(session: Session, group: str, options: dict) -> list[dict]:
+    """What the group's script prints: a row, or what was left out, a line."""
     process = subprocess.Popen(
-        [sys.executable, str(FOLDER / "kernels.py"), json.dumps(options)],
+        [sys.executable, str(FOLDER / f"{group}.py"), json.dumps(options)],
         env=environment(1),
         stdout=subprocess.PIPE,
         text=True,
@@ -314,16 +319,16 @@ def run(session: Session, chosen: list[str] | None) -> list[dict]:
         for line in process.stdout:
             row = json.loads(line)
             if "unsupported" in row:
-                raise Missing(f"kernels: {row['unsupported']}")
+                raise Missing(f"{group}: {row['unsupported']}")
             if "left_out" in row:
-                session.left_out.append(f"kernels {row['left_out']}")
+                session.left_out.append(f"{group} {row['left_out']}")
                 continue
-            progress(f"kernels {row['case']} {row['direction']}")
+            progress(f"{group} {row['case']} {row['direction']}")
             for text in report.wrong([row]):
                 progress(text)
             rows.append(row)
     if process.returncode:
-        raise SideError(f"kernels: the process ended with status {process.returncode}")
+        raise SideError(f"{group}: the process ended with status {process.returncode}")
     session.measure_limit()
     return rows
 

@@ -41,6 +41,15 @@ class Loss:
     low: ClassVar[float] = -math.inf
     high: ClassVar[float] = math.inf
 
+    def __post_init__(self):
+        for field in fields(self):
+            object.__setattr__(self, field.name, self.judged(getattr(self, field.name)))
+
+    @staticmethod
+    def judged(number: Any) -> Any:
+        """Its one number, where it is in its range; else a ValueError that names it."""
+        return number
+
     @property
     def output(self) -> str | None:
         output = _kernels.LOSSES[self.name]
@@ -76,8 +85,9 @@ class _Smoothed(Loss):
     low: ClassVar[float] = 0.0
     high: ClassVar[float] = 1.0
 
-    def __post_init__(self):
-        _put_number(self, "label_smoothing", 0, 1, high_open=True)
+    @staticmethod
+    def judged(number: float) -> float:
+        return validation.number("label_smoothing", number, 0, 1, high_open=True)
 
 
 @dataclass(frozen=True)
@@ -141,8 +151,9 @@ class Huber(Loss):
 
     name: ClassVar[str] = "huber"
 
-    def __post_init__(self):
-        _put_number(self, "delta", 0, low_open=True)
+    @staticmethod
+    def judged(number: float) -> float:
+        return validation.number("delta", number, 0, low_open=True)
 
 
 @dataclass(frozen=True)
@@ -159,8 +170,9 @@ class Quantile(Loss):
 
     name: ClassVar[str] = "quantile"
 
-    def __post_init__(self):
-        _put_number(self, "q", 0, 1, low_open=True, high_open=True)
+    @staticmethod
+    def judged(number: float) -> float:
+        return validation.number("q", number, 0, 1, low_open=True, high_open=True)
 
 
 @dataclass(frozen=True)
@@ -222,10 +234,6 @@ class Custom(Loss):
                 f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
             )
         return {"name": self.name, "function": function}
-
-
-def _put_number(loss, name, *interval, **open_ends):
-    object.__setattr__(loss, name, validation.number(name, getattr(loss, name), *interval, **open_ends))
 
 
 _CLASSES = (BinaryCrossEntropy, CrossEntropy, SquaredError, AbsoluteError, Huber, Quantile, Poisson)

@@ -24,19 +24,17 @@ def integer(name, value, low):
 
 def number(name, value, low=-math.inf, high=math.inf, *, low_open=False, high_open=False):
     """A finite number in the range from low to high; not a bool."""
-    interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+    is_number = type(value) is float or (isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_))
+    if is_number:
+        x = float(value)
+        above = x > low if low_open else x >= low
+        below = x < high if high_open else x <= high
+        if math.isfinite(x) and above and below:
+            return x
+    interval = f"in {'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
     if high == math.inf:
         interval = f"finite and {'>' if low_open else '>='} {low:g}" if low > -math.inf else "finite"
-    else:
-        interval = f"in {interval}"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        raise ValueError(f"{name} must be a number, {interval}; got {value!r}")
-    x = float(value)
-    above = x > low if low_open else x >= low
-    below = x < high if high_open else x <= high
-    if not (math.isfinite(x) and above and below):
-        raise ValueError(f"{name} must be {interval}; got {value!r}")
-    return x
+    raise ValueError(f"{name} must be {'' if is_number else 'a number, '}{interval}; got {value!r}")
 
 
 def flag(name, value):
