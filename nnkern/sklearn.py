@@ -877,8 +877,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
     ----------
     hidden_layer_sizes : array-like of int, default=(100,)
         Units of each hidden layer; empty: logistic regression.
-    loss : str, default="log_loss"
-        Not in scikit-learn: a loss of `nnkern.losses` in place of the cross-entropy.
+    loss : str or loss of nnkern, default="log_loss"
+        Not in scikit-learn: a loss of `nnkern.losses` in place of the cross-entropy, or that with label smoothing,
+        ``BinaryCrossEntropy(0.1)`` for two classes or several labels, ``CrossEntropy(0.1)`` for several classes.
     class_weight : dict, list of dict, "balanced" or None, default=None
         Not in scikit-learn: the weight of each class, which the sample weights are multiplied by; those of held-out
         samples too.
@@ -956,7 +957,13 @@ class MLPClassifier(ClassifierMixin, _MLP):
             n_y, output, loss = y.shape[1] if self._multilabel else 1, "sigmoid", "binary_cross_entropy"
         else:
             n_y, output, loss = len(self.classes_), "softmax", "cross_entropy"
-        return n_y, output, loss if self.loss == "log_loss" else self.loss
+        if self.loss != "log_loss":
+            needed, loss = losses.get(self.loss).output, self.loss
+            if needed not in (None, output):
+                suited = next(type(one).__name__ for one in LOSSES.values() if one.output == output)
+                has = f"{len(self.classes_)} {'labels' if self._multilabel else 'classes'}"
+                raise ValueError(f"loss {loss!r} is for {needed} outputs, `y` of {has} is for {output}: use {suited}")
+        return n_y, output, loss
 
     def _targets(self, y, dtype):
         """(Y, labels) as the engine takes them, one of the two None."""

@@ -203,6 +203,22 @@ def test_a_function_in_a_file(tmp_path):
     assert copy.deepcopy(net).evaluate(X, Y) == net.evaluate(X, Y)
 
 
+def test_torch_smooths_labels_the_same_way():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(7)
+    Z, labels = rng.normal(size=(4, 30)), rng.integers(0, 4, 30)
+    cost, _, dZ = nk.kernels.cross_entropy(Z, labels, label_smoothing=0.3)
+    z = torch.tensor(Z.T, requires_grad=True)
+    L = torch.nn.functional.cross_entropy(z, torch.tensor(labels), label_smoothing=0.3)
+    L.backward()
+    assert cost == pytest.approx(L.item(), rel=1e-13)
+    np.testing.assert_allclose(dZ / 30, z.grad.numpy().T, rtol=0, atol=1e-15)
+    # two softmax units are one sigmoid unit of their difference
+    two = nk.kernels.cross_entropy(Z[:2], labels % 2, label_smoothing=0.3)[0]
+    one = nk.kernels.binary_cross_entropy(Z[1:2] - Z[:1], labels[None] % 2.0, label_smoothing=0.3)[0]
+    assert one == pytest.approx(two, rel=1e-13)
+
+
 # ---- class weights ----
 
 
