@@ -69,8 +69,8 @@ def learning_curve(history, quantity="cost", *, labels=None, ax=None):
         What `Network.fit` returned, or an estimator with ``loss_curve_``; several, such as `fit_many`'s, are drawn in
         one picture.
     quantity : str
-        A key of the history: "cost", "score", "learning_rate", "seconds". "val_" + quantity is drawn beside it where it
-        is there.
+        A key of the history: "cost", "score", "learning_rate", "seconds". ``"val_" + quantity``, where it is there, is
+        drawn beside it.
     labels : list of str, optional
         Names of several histories; default 1, 2, ….
     ax : matplotlib.axes.Axes, optional
@@ -263,7 +263,7 @@ def weight_images(model, *, shape=None, units=None, ax=None):
 
     Parameters
     ----------
-    model : Network, or estimator with coefs_
+    model : Network, or estimator with ``coefs_``
         Whose features are the pixels of pictures, row by row, and in colour channel by channel: all red, then green,
         then blue, as `nnkern.data` makes them.
     shape : (height, width) or (channels, height, width), optional
