@@ -15,17 +15,14 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
-from collections.abc import Callable
 from functools import partial
 
 import cases
 import numpy as np
 import reference
-from kernels import rows_of_child, time_calls
-from peers.with_numpy import fastest
-from reference import Disagreement, compare
-from sides import Session, alternate, idlest_cores, stay_on
+from kernels import rows_of_child, time_sides
+from reference import compare
+from sides import Session, idlest_cores, stay_on
 
 ROUNDINGS = 64
 SLOPE = 0.01  # leaky_relu's, the default
@@ -486,22 +483,8 @@ def measure(what: Row, rounds: int, budget: float) -> dict:
         "bytes": what.bytes,
         "sides": {"nnkern": {}, "numpy": {}},
     }
-    timed: dict[str, Callable] = {}
-    for name, entry in row["sides"].items():
-        try:
-            entry["form"], call = fastest(what.candidates(name), 2 * budget, threads=1)
-            timed[name] = partial(time_calls, call)
-        except Disagreement as error:
-            entry["wrong"] = str(error)
-        except ImportError as error:
-            entry["missing"] = str(error)
-        except Exception as error:
-            traceback.print_exc()
-            entry["failed"] = f"{what.name} {what.direction}: {type(error).__name__}: {error}"
-    if timed:
-        once = {name: time(1) for name, time in timed.items()}
-        for name, measured in alternate(timed, once, rounds, budget).items():
-            row["sides"][name] |= measured
+    candidates = {name: what.candidates(name) for name in row["sides"]}
+    time_sides(row, f"{what.name} {what.direction}", candidates, rounds, budget)
     return row
 
 

@@ -248,23 +248,31 @@ def measure(layer: Layer, dtype: str, rounds: int, budget: float):
             "flops": count * layer.product_flops,
             "sides": {"nnkern": {}, "numpy": {}},
         }
-        timed = {}
-        for name, all_forms in (("nnkern", nnkern_forms), ("numpy", numpy_forms)):
-            entry = row["sides"][name]
-            try:
-                found = fastest(all_forms(layer, dtype, direction, expected), 2 * budget, threads=1)
-                entry["form"], call = found
-                timed[name] = partial(time_calls, call)
-            except Disagreement as error:
-                entry["wrong"] = str(error)
-            except Exception as error:
-                traceback.print_exc()
-                entry["failed"] = f"{layer.name} {direction}: {type(error).__name__}: {error}"
-        if timed:
-            once = {name: time(1) for name, time in timed.items()}
-            for name, measured in alternate(timed, once, rounds, budget).items():
-                row["sides"][name] |= measured
+        all_forms = {"nnkern": nnkern_forms, "numpy": numpy_forms}
+        candidates = {name: forms_of(layer, dtype, direction, expected) for name, forms_of in all_forms.items()}
+        time_sides(row, f"{layer.name} {direction}", candidates, rounds, budget)
         yield row
+
+
+def time_sides(row: dict, what: str, candidates: dict, rounds: int, budget: float) -> None:
+    """Fill the row's sides: of each the fastest of its candidates, pairs as `fastest` takes them, in alternation."""
+    timed = {}
+    for name, forms_of_side in candidates.items():
+        entry = row["sides"][name]
+        try:
+            entry["form"], call = fastest(forms_of_side, 2 * budget, threads=1)
+            timed[name] = partial(time_calls, call)
+        except Disagreement as error:
+            entry["wrong"] = str(error)
+        except ImportError as error:
+            entry["missing"] = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            entry["failed"] = f"{what}: {type(error).__name__}: {error}"
+    if timed:
+        once = {name: time(1) for name, time in timed.items()}
+        for name, measured in alternate(timed, once, rounds, budget).items():
+            row["sides"][name] |= measured
 
 
 def chosen_layers(names: list[str]) -> list[Layer]:
