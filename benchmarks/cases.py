@@ -126,6 +126,23 @@ INFERENCE = (
     InferenceCase("mnist512", (784, 512, 512, 10)),
 )
 
+
+@dataclass(frozen=True)
+class ElementwiseCase:
+    """An array (n, m) that activations and losses are computed on."""
+
+    name: str
+    n: int
+    m: int
+
+    @property
+    def shape(self) -> str:
+        return f"{self.n} x {self.m}"
+
+
+# float32: 8 KiB, in the first cache; 512 KiB
+ELEMENTWISE = (ElementwiseCase("small", 64, 32), ElementwiseCase("large", 512, 256))
+
 # For the tests of the benchmarks: every mechanism, no work.
 TINY_TRAINING = (
     TrainingCase("tiny-relu", (7, 6, 5, 3), "relu", 8, 40),
@@ -134,7 +151,9 @@ TINY_TRAINING = (
 )
 TINY_INFERENCE = (InferenceCase("tiny", (7, 6, 3), batches=(1, 5)),)
 
-ALL = TRAINING + INFERENCE + TINY_TRAINING + TINY_INFERENCE
+TINY_ELEMENTWISE = (ElementwiseCase("tiny-elementwise", 7, 5),)
+
+ALL = TRAINING + INFERENCE + ELEMENTWISE + TINY_TRAINING + TINY_INFERENCE + TINY_ELEMENTWISE
 
 
 def training_case(name: str) -> TrainingCase:
@@ -143,6 +162,10 @@ def training_case(name: str) -> TrainingCase:
 
 def inference_case(name: str) -> InferenceCase:
     return next(case for case in INFERENCE + TINY_INFERENCE if case.name == name)
+
+
+def elementwise_case(name: str) -> ElementwiseCase:
+    return next(case for case in ELEMENTWISE + TINY_ELEMENTWISE if case.name == name)
 
 
 def examples(n_x: int, m: int, seed: int = 1) -> np.ndarray:

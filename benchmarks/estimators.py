@@ -14,14 +14,13 @@ import os
 import sys
 import warnings
 
-from sides import environment, idlest_core
+from sides import environment, idlest_cores, stay_on
 
 # before the libraries are loaded: they size their pools from it
 settings = environment(1)
 os.environ.clear()
 os.environ.update(settings)
-if (core := idlest_core()) != "-":
-    os.sched_setaffinity(0, {int(core)})
+stay_on(idlest_cores(1))
 
 import numpy as np  # noqa: E402
 from clock import Clock  # noqa: E402

@@ -248,23 +248,31 @@ def measure(layer: Layer, dtype: str, rounds: int, budget: float):
             "flops": count * layer.product_flops,
             "sides": {"nnkern": {}, "numpy": {}},
         }
-        timed = {}
-        for name, all_forms in (("nnkern", nnkern_forms), ("numpy", numpy_forms)):
-            entry = row["sides"][name]
-            try:
-                found = fastest(all_forms(layer, dtype, direction, expected), 2 * budget, threads=1)
-                entry["form"], call = found
-                timed[name] = partial(time_calls, call)
-            except Disagreement as error:
-                entry["wrong"] = str(error)
-            except Exception as error:
-                traceback.print_exc()
-                entry["failed"] = f"{layer.name} {direction}: {type(error).__name__}: {error}"
-        if timed:
-            once = {name: time(1) for name, time in timed.items()}
-            for name, measured in alternate(timed, once, rounds, budget).items():
-                row["sides"][name] |= measured
+        all_forms = {"nnkern": nnkern_forms, "numpy": numpy_forms}
+        candidates = {name: forms_of(layer, dtype, direction, expected) for name, forms_of in all_forms.items()}
+        time_sides(row, f"{layer.name} {direction}", candidates, rounds, budget)
         yield row
+
+
+def time_sides(row: dict, what: str, candidates: dict, rounds: int, budget: float) -> None:
+    """Fill the row's sides: of each the fastest of its candidates, pairs as `fastest` takes them, in alternation."""
+    timed = {}
+    for name, forms_of_side in candidates.items():
+        entry = row["sides"][name]
+        try:
+            entry["form"], call = fastest(forms_of_side, 2 * budget, threads=1)
+            timed[name] = partial(time_calls, call)
+        except Disagreement as error:
+            entry["wrong"] = str(error)
+        except ImportError as error:
+            entry["missing"] = str(error)
+        except Exception as error:
+            traceback.print_exc()
+            entry["failed"] = f"{what}: {type(error).__name__}: {error}"
+    if timed:
+        once = {name: time(1) for name, time in timed.items()}
+        for name, measured in alternate(timed, once, rounds, budget).items():
+            row["sides"][name] |= measured
 
 
 def chosen_layers(names: list[str]) -> list[Layer]:
@@ -303,8 +311,13 @@ def run(session: Session, chosen: list[str] | None) -> list[dict]:
         "rounds": session.short_rounds,
         "budget": session.short_budget,
     }
+    return rows_of_child(session, "kernels", options)
+
+
+def rows_of_child(session: Session, group: str, options: dict) -> list[dict]:
+    """What the group's script prints: a row, or what was left out, a line."""
     process = subprocess.Popen(
-        [sys.executable, str(FOLDER / "kernels.py"), json.dumps(options)],
+        [sys.executable, str(FOLDER / f"{group}.py"), json.dumps(options)],
         env=environment(1),
         stdout=subprocess.PIPE,
         text=True,
@@ -314,16 +327,16 @@ def run(session: Session, chosen: list[str] | None) -> list[dict]:
         for line in process.stdout:
             row = json.loads(line)
             if "unsupported" in row:
-                raise Missing(f"kernels: {row['unsupported']}")
+                raise Missing(f"{group}: {row['unsupported']}")
             if "left_out" in row:
-                session.left_out.append(f"kernels {row['left_out']}")
+                session.left_out.append(f"{group} {row['left_out']}")
                 continue
-            progress(f"kernels {row['case']} {row['direction']}")
+            progress(f"{group} {row['case']} {row['direction']}")
             for text in report.wrong([row]):
                 progress(text)
             rows.append(row)
     if process.returncode:
-        raise SideError(f"kernels: the process ended with status {process.returncode}")
+        raise SideError(f"{group}: the process ended with status {process.returncode}")
     session.measure_limit()
     return rows
 

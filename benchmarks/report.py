@@ -13,7 +13,7 @@ def shared(row: dict, name: str) -> bool:
 
 
 def summarise(row: dict, ours: str, limit: float, kind: str) -> None:
-    """Add best times, ratio, GF/s and share to a row; each only where it was measured.
+    """Add best times, ratio, GF/s and share, or GB/s, to a row; each only where it was measured.
 
     `kind` is "seconds" or "cpu_seconds".
     """
@@ -23,7 +23,9 @@ def summarise(row: dict, ours: str, limit: float, kind: str) -> None:
     if ours in row["best"] and peers:
         row["best_peer"] = min(peers, key=peers.get)
         row["ratio"] = peers[row["best_peer"]] / row["best"][ours]
-    if ours in row["best"]:
+    if ours in row["best"] and "bytes" in row:
+        row["gbytes"] = row["bytes"] / row["best"][ours] / 1e9
+    if ours in row["best"] and "flops" in row:
         row["gflops"] = row["flops"] / row["best"][ours] / 1e9
         if limit:
             row["share"] = row["flops"] / row["best"][ours] / limit
@@ -53,15 +55,15 @@ def table(title: str, rows: list[dict], names: list[str]) -> str:
     names = [name for name in names if any("missing" not in row["sides"].get(name, {}) for row in rows)]
     labels = [key for key in ("case", "direction", "shape", "activation", "batch") if key in rows[0]]
     peers = len(names) > 2
-    head = [*labels, *names, "ratio", *(["best peer"] if peers else []), "GF/s", "of limit"]
+    rates = {"gbytes": "GB/s"} if "bytes" in rows[0] else {"gflops": "GF/s", "share": "of limit"}
+    head = [*labels, *names, "ratio", *(["best peer"] if peers else []), *rates.values()]
     body = []
     for row in rows:
         line = [str(row[key]) for key in labels] + [cell(row, name) for name in names]
         line.append(f"{row['ratio']:.2f}" if "ratio" in row else "-")
         if peers:
             line.append(row.get("best_peer", "-"))
-        line.append(f"{row['gflops']:.1f}" if "gflops" in row else "-")
-        line.append(f"{row['share']:.2f}" if "share" in row else "-")
+        line += [f"{row[key]:{'.2f' if key == 'share' else '.1f'}}" if key in row else "-" for key in rates]
         body.append(line)
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
     lines = []

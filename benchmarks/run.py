@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import cases
+import elementwise
 import footprint
 import inference
 import kernels
@@ -27,14 +28,20 @@ GROUPS = {
     "training": (training.run, "One step of the whole fit, µs"),
     "inference": (inference.run, "One prediction, µs"),
     "kernels": (kernels.run, "One layer, one thread, µs per call"),
+    "elementwise": (elementwise.run, "One array, one thread, µs per call"),
 }
+# beside the same in numpy alone, in a process of their own
+ON_ONE_THREAD = ("kernels", "elementwise")
+# only where it is asked for
+FOR_DEVELOPERS = ("elementwise",)
 FOOTPRINT = "footprint"
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     groups = [*GROUPS, FOOTPRINT]
     parser = argparse.ArgumentParser(prog="nnkern bench", description=__doc__.splitlines()[0])
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(groups)}; default: all")
+    rare = ", ".join(FOR_DEVELOPERS)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(groups)}; default: all but {rare}")
     parser.add_argument(
         "--quick", action="store_true", help="shorter rounds, and no case that takes seconds for a step"
     )
@@ -71,11 +78,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         if not file.resolve().parent.is_dir():
             parser.error(f"there is no folder {file.parent} to write {file.name} in")
     # The footprint is of no case.
-    options.groups = options.groups or (list(GROUPS) if options.case else groups)
+    usual = [group for group in groups if group not in FOR_DEVELOPERS]
+    options.groups = options.groups or [group for group in usual if group in GROUPS or not options.case]
     options.threads = options.threads or cores()
-    if options.threads != 1 and "kernels" in options.groups:
-        # That comparison is of one thread by definition.
-        options.groups.remove("kernels")
+    if options.threads != 1:
+        # Those comparisons are of one thread by definition.
+        options.groups = [group for group in options.groups if group not in ON_ONE_THREAD]
     return options
 
 
@@ -133,7 +141,7 @@ def main(argv: list[str] | None = None) -> int:
     for group, rows in result["groups"].items():
         for row in rows:
             report.summarise(row, OURS, session.limit, kind)
-        columns = list(rows[0]["sides"]) if group == "kernels" and rows else names
+        columns = list(rows[0]["sides"]) if group in ON_ONE_THREAD and rows else names
         title = GROUPS[group][1] + " of processor time" * options.cpu_time
         print(report.table(title, rows, columns))
         print(report.verdict(rows, OURS))

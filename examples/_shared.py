@@ -3,7 +3,8 @@
 import argparse
 import sys
 
-from nnkern.data import DataError, MissingPackageError, require
+from nnkern import plotting
+from nnkern.data import DataError, MissingPackageError
 
 
 def parser(description):
@@ -23,11 +24,8 @@ def run(main):
 
 def figure(columns=1, width=5.0, height=4.0):
     """A figure and its list of axes side by side, `width` by `height` inches each; no display."""
-    require("matplotlib", "--plot")
-    from matplotlib.figure import Figure
-
-    drawing = Figure(figsize=(width * columns, height), layout="constrained")
-    return drawing, list(drawing.subplots(1, columns, squeeze=False)[0])
+    drawing, axes = plotting.panels(columns=columns, width=width, height=height)
+    return drawing, list(axes[0])
 
 
 def save(drawing, path):

@@ -16,6 +16,7 @@ from _shared import figure, parser, run, save
 
 import nnkern as nk
 from nnkern.data import picture_features, read_pictures, require, split, take
+from nnkern.plotting import learning_curve
 
 SIDE = 64
 
@@ -109,8 +110,7 @@ def draw_folder(folder, m=300, seed=0):
 def draw(cost, net, X, wanted, path):
     """The learning curve, and held-out pictures with what the network takes them for."""
     drawing, (curve, *panels) = figure(columns=7, width=2.2, height=2.4)
-    curve.plot(cost)
-    curve.set(xlabel="epochs", title="cost")
+    learning_curve({"cost": cost}, ax=curve)
     chosen = np.linspace(0, X.shape[1] - 1, len(panels)).astype(int)
     for axes, i in zip(panels, chosen, strict=True):
         axes.imshow(X[:, i].reshape(3, SIDE, SIDE).transpose(1, 2, 0))

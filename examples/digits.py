@@ -11,6 +11,7 @@ from _shared import figure, parser, run, save
 
 import nnkern as nk
 from nnkern.data import digits, split, take
+from nnkern.plotting import confusion, confusion_matrix, learning_curve, weight_images
 
 
 def data():
@@ -36,21 +37,13 @@ def train(X, Y, validation_data=None, epochs=60, seed=0):
     return net, history
 
 
-def confusion(Y, Y_hat):
-    """Row: the digit written; column: the digit read."""
-    counts = np.zeros((10, 10), dtype=int)
-    np.add.at(counts, (Y, Y_hat), 1)
-    return counts
-
-
-def draw(history, X, Y, Y_hat, path):
-    """The learning curve, and the first five digits that were misread."""
-    drawing, panels = figure(columns=6, width=2.6, height=2.6)
-    curve, *pictures = panels
-    curve.plot(history["cost"], label="training")
-    curve.plot(history["val_cost"], label="held out")
-    curve.set(yscale="log", xlabel="epochs", title="cost")
-    curve.legend()
+def draw(net, history, X, Y, Y_hat, path):
+    """The learning curve, what went wrong, what the first units look for, and three digits that were misread."""
+    drawing, panels = figure(columns=6, width=3.2, height=3.0)
+    curve, matrix, weights, *pictures = panels
+    learning_curve(history, ax=curve).set(yscale="log")
+    confusion_matrix(Y, Y_hat, ax=matrix)
+    weight_images(net, units=range(25), ax=weights).set(title="weights of 25 units")
     for axes in pictures:
         axes.axis("off")
     for axes, i in zip(pictures, np.flatnonzero(Y_hat != Y), strict=False):
@@ -70,7 +63,7 @@ def main(arguments=None):
     print(f"\ndigit written (row) and read (column)\n{confusion(Y_test, Y_hat)}")
     print(f"\naccuracy on {Y_test.size} held-out digits: {net.evaluate(X_test, Y_test).score:.4f}")
     if options.plot:
-        draw(history, X_test, Y_test, Y_hat, options.plot)
+        draw(net, history, X_test, Y_test, Y_hat, options.plot)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from _shared import figure, parser, run, save
 
 import nnkern as nk
 from nnkern.data import require, split
+from nnkern.plotting import learning_curve
 
 
 def data():
@@ -34,10 +35,10 @@ def train(X, Y, learning_rate=0.1, epochs=1000):
 
 def draw(X, Y, path):
     drawing, (axes,) = figure(width=6.0)
-    for learning_rate in (0.1, 0.01, 0.001):
-        axes.plot(train(X, Y, learning_rate)[1], label=f"α = {learning_rate:g}")
+    rates = (0.1, 0.01, 0.001)
+    histories = [{"cost": train(X, Y, learning_rate)[1]} for learning_rate in rates]
+    learning_curve(histories, labels=[f"α = {rate:g}" for rate in rates], ax=axes)
     axes.set(xlabel="steps", ylabel="cost J", ylim=(0, None))
-    axes.legend()
     save(drawing, path)
 
 

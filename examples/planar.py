@@ -11,6 +11,7 @@ import numpy as np
 from _shared import figure, parser, run, save
 
 import nnkern as nk
+from nnkern.plotting import decision_boundary
 
 
 def flower(m=400, petals=4, noise=0.2, seed=0):
@@ -43,17 +44,10 @@ def spread(net):
 
 def draw(nets, X, Y, path):
     drawing, panels = figure(columns=len(nets), width=4.5)
-    reach = 1.1 * np.abs(X).max()
-    ticks = np.linspace(-reach, reach, 300)
-    grid = np.stack([side.ravel() for side in np.meshgrid(ticks, ticks)])
     for axes, (title, net) in zip(panels, nets.items(), strict=True):
-        A = net.predict(grid).reshape(ticks.size, ticks.size)
-        axes.contourf(ticks, ticks, A, levels=np.linspace(0, 1, 11), cmap="RdBu_r", alpha=0.6)
-        if A.min() < 0.5 < A.max():
-            axes.contour(ticks, ticks, A, levels=[0.5], colors="k", linewidths=1)
-        axes.scatter(*X, c=Y[0], cmap="bwr", s=10)
+        decision_boundary(net, X, Y, points=300, ax=axes)
         accuracy = net.evaluate(X, Y).score
-        axes.set(title=f"{title}: {100 * accuracy:.0f} %", aspect="equal", xlabel="x₁", ylabel="x₂")
+        axes.set(title=f"{title}: {100 * accuracy:.0f} %", aspect="equal")
     save(drawing, path)
 
 

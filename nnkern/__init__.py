@@ -3,6 +3,7 @@
 Layers of the package, each knowing only those below it:
 
     cli           the command `nnkern`, over data, which reads files
+    plotting      learning curves, decision boundaries, first-layer weights, confusion matrices
     onnx, c_source, interop (torch, scikit-learn)      networks to and from what other programs take
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention
     many          many networks trained at once

@@ -8,6 +8,7 @@ Nothing here is imported by `import nnkern`; what is heavy is imported when a co
 import argparse
 import contextlib
 import csv
+import dataclasses
 import math
 import os
 import sys
@@ -17,12 +18,22 @@ USAGE_ERROR = 2
 INTERRUPTED = 128 + 2  # as a shell reports death by SIGINT
 BROKEN_PIPE = 128 + 13  # and by SIGPIPE
 
+FORMATS = {"accuracy": ".4f", "R2": ".4f", "RMSE": ".6g", "cost": ".4g"}
 RECORD = "nnkern.data"  # the preprocessor's place in a model's metadata
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 # Defaults of options for the digits, and for a user's own data. Held-out accuracy on the digits was
 # 0.980 ± 0.004 over twelve seeds, each with its own split; with 64 units and no dropout 0.976.
-DIGITS_DEFAULTS = {"layers": [256], "dropout": 0.3, "validation": 1 / 3}
-DATA_DEFAULTS = {"layers": [64], "dropout": 0.0, "validation": 0.2}
+DIGITS_DEFAULTS = {"layers": [256], "dropout": [0.3], "validation": 1 / 3}
+DATA_DEFAULTS = {"layers": [64], "dropout": [0.0], "validation": 0.2}
+# of the training examples, for early stopping; scikit-learn's default
+STOPPING_SHARE = 0.1
+# schedule: the class in nnkern.schedules, and the kinds of its numbers after the first rate
+SCHEDULES = {
+    "cosine": ("Cosine", {"final": float}),
+    "exponential": ("Exponential", {"factor": float}),
+    "step": ("Step", {"factor": float, "every": int}),
+    "inverse": ("InverseTime", {"decay": float}),
+}
 
 TRAIN_EXAMPLES = """\
 examples:
@@ -30,6 +41,8 @@ examples:
   nnkern train houses.csv --target price --layers 64,64 --save houses.npz
   nnkern train patients.csv --target sick --layers none --optimizer sgd --l2 1e-3
   nnkern train cats/ --layers 20,7,5 --epochs 50 --plot curve.png --save cats.npz
+  nnkern train patients.csv --target sick --class-weight balanced --dropout 0.2 --early-stopping 10
+  nnkern train houses.csv --target price --loss huber --schedule cosine --folds 5
   nnkern train arrays.npz --task classification --dtype float64 --seed 1
 
 DATA is one of
@@ -167,7 +180,6 @@ def _one_line_warnings():
 def _parser():
     import nnkern
 
-    activations = ", ".join(nnkern.kernels.ACTIVATIONS)
     parser = _Parser(
         prog="nnkern",
         description="Train and run dense neural networks on the CPU.",
@@ -188,112 +200,128 @@ def _parser():
         made.set_defaults(run=run)
         return made
 
+    def option(made, name, text, default=None, **how):
+        if default is not None and not isinstance(default, list):
+            text += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
+        made.add_argument(name, default=default, help=text, **how)
+
     def threads(made):
-        made.add_argument(
-            "--threads",
-            type=_whole(1),
-            metavar="N",
-            help=f"threads to compute with (default: {nnkern.get_num_threads()})",
-        )
+        default = nnkern.get_num_threads()
+        option(made, "--threads", f"threads to compute with (default: {default})", type=_whole(1), metavar="N")
 
     train = command("train", _train, "train a network and measure it", TRAIN_EXAMPLES)
     train.add_argument("data", nargs="?", metavar="DATA", help="what to learn (default: digits)")
     group = train.add_argument_group("the data")
-    group.add_argument("--target", metavar="COLUMN", help="column to predict (default: the last)")
-    group.add_argument(
+    option(group, "--target", "column to predict (default: the last)", metavar="COLUMN")
+    option(
+        group,
         "--task",
+        "auto: classification for text, labels and two values, regression for numbers",
+        "auto",
         choices=("auto", "classification", "regression"),
-        default="auto",
-        help="default: classification for text, labels and two values, regression for numbers",
     )
-    group.add_argument("--ignore", type=_names, default=[], metavar="A,B", help="columns to leave out")
-    group.add_argument(
-        "--categorical",
-        type=_names,
-        default=[],
-        metavar="A,B",
-        help="columns of numbers that are names of categories",
-    )
-    group.add_argument(
+    option(group, "--ignore", "columns to leave out", type=_names, metavar="A,B")
+    option(group, "--categorical", "columns of numbers that are names of categories", type=_names, metavar="A,B")
+    option(
+        group,
         "--missing",
+        "empty cells of features: refuse them, or take the column's mean, and for text no category",
+        "error",
         choices=("error", "impute"),
-        default="error",
-        help="empty cells of features: refuse them (default), or take the column's mean, and for text no category",
     )
-    group.add_argument(
-        "--size",
-        type=_whole(1),
-        default=64,
-        metavar="N",
-        help="pictures are resized to N by N pixels (default: 64)",
-    )
-    group.add_argument(
+    option(group, "--size", "pictures are resized to N by N pixels", 64, type=_whole(1), metavar="N")
+    option(
+        group,
         "--validation",
+        "share of the examples to hold out, 0 for none (default: 0.2; of the digits a third)",
         type=_share,
         metavar="SHARE",
-        help="share of the examples to hold out, 0 for none (default: 0.2; of the digits a third)",
+    )
+    option(
+        group,
+        "--folds",
+        "cross-validation: K trainings, each of which holds out another K-th of the examples; --save then trains once "
+        "more, on all of them",
+        type=_whole(2),
+        metavar="K",
     )
     group = train.add_argument_group("the network")
-    group.add_argument(
+    option(
+        group,
         "--layers",
+        "units of the hidden layers, none for no hidden layer (default: 64; for the digits 256)",
         type=_layers,
         metavar="N,N",
-        help="units of the hidden layers, none for no hidden layer (default: 64; for the digits 256)",
     )
-    group.add_argument(
+    option(
+        group,
         "--activation",
-        default="relu",
-        metavar="NAME",
-        help=f"of the hidden layers: {activations} (default: relu)",
+        f"of the hidden layers, one for all or one for each: {', '.join(nnkern.kernels.ACTIVATIONS)} (default: relu)",
+        ["relu"],
+        type=_names,
+        metavar="NAME,NAME",
     )
-    group.add_argument(
-        "--loss",
-        choices=list(nnkern.losses.LOSSES),
-        help="default: binary_cross_entropy for two classes, cross_entropy for more, squared_error for regression",
-    )
-    group.add_argument("--l2", type=float, default=0.0, metavar="X", help="weight penalty (default: 0)")
-    group.add_argument(
+    option(
+        group,
         "--dropout",
-        type=float,
-        metavar="P",
-        help="share of each hidden layer's outputs that is dropped in training (default: 0; for the digits 0.3)",
+        "share of the hidden layers' outputs that is dropped in training, one for all or one for each (default: 0; for "
+        "the digits 0.3)",
+        type=_numbers,
+        metavar="P,P",
     )
-    group.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="default: float32")
+    option(group, "--dtype", "of all numbers", "float32", choices=("float32", "float64"))
+    group = train.add_argument_group("what is minimised")
+    option(
+        group,
+        "--loss",
+        "default: binary_cross_entropy for two classes, cross_entropy for more, squared_error for regression",
+        choices=list(nnkern.losses.LOSSES),
+    )
+    option(group, "--label-smoothing", "share of each label that goes to all classes alike", type=float, metavar="X")
+    option(group, "--delta", "where huber turns from a square into a line", type=float, metavar="X")
+    option(group, "--quantile", "which quantile the loss quantile predicts", type=float, dest="q", metavar="Q")
+    option(
+        group,
+        "--class-weight",
+        "balanced: each class counts as much as any other; or the weights of labels, 1 for those that aren't named",
+        type=_class_weight,
+        metavar="A=X,B=X",
+    )
+    option(group, "--l2", "penalty on the squares of weights", 0.0, type=float, metavar="X")
+    option(group, "--l1", "penalty on their sizes", 0.0, type=float, metavar="X")
     group = train.add_argument_group("the training")
-    group.add_argument(
-        "--optimizer",
-        choices=list(nnkern.optimizers.OPTIMIZERS),
-        default="adam",
-        help="default: adam",
+    option(group, "--optimizer", "the update", "adam", choices=list(nnkern.optimizers.OPTIMIZERS))
+    option(group, "--learning-rate", "default: the optimizer's own", type=float, metavar="X")
+    option(
+        group,
+        "--schedule",
+        "what becomes of the learning rate: cosine, down to 0 or to cosine:FINAL; exponential:FACTOR an epoch; "
+        "step:FACTOR,EPOCHS; inverse:DECAY, divided by 1 + DECAY epochs",
+        type=_schedule,
+        metavar="NAME:X,X",
     )
-    group.add_argument("--learning-rate", type=float, metavar="X", help="default: the optimizer's own")
-    group.add_argument("--momentum", type=float, metavar="X", help="for sgd (default: 0)")
-    group.add_argument(
-        "--epochs",
+    option(group, "--warm-up", "epochs in which it rises first", type=_whole(1), metavar="N")
+    option(group, "--momentum", "for sgd (default: 0)", type=float, metavar="X")
+    option(group, "--nesterov", "Nesterov's momentum, for sgd", action="store_true")
+    option(group, "--weight-decay", "for adamw (default: 0.01)", type=float, metavar="X")
+    option(group, "--clip-norm", "longest gradient; a longer one is made shorter", type=float, metavar="X")
+    option(group, "--clip-value", "largest entry of the gradient", type=float, metavar="X")
+    option(group, "--epochs", "passes over the data", 50, type=_whole(1), metavar="N")
+    option(
+        group,
+        "--early-stopping",
+        "stop after N epochs without improvement, and keep the best epoch's weights; it is measured by the cost of "
+        f"{STOPPING_SHARE:g} of the training examples, which are set aside",
         type=_whole(1),
-        default=50,
         metavar="N",
-        help="passes over the data (default: 50)",
     )
-    group.add_argument(
-        "--batch-size",
-        type=_batch_size,
-        default=32,
-        metavar="N",
-        help="examples of one step, full for all of them (default: 32)",
-    )
-    group.add_argument(
-        "--seed",
-        type=_whole(0),
-        default=0,
-        metavar="N",
-        help="of the split, the first weights, the order and dropout (default: 0)",
-    )
+    option(group, "--batch-size", "examples of one step, full for all of them", 32, type=_batch_size, metavar="N")
+    option(group, "--seed", "of splits, first weights, order and dropout", 0, type=_whole(0), metavar="N")
     threads(group)
     group = train.add_argument_group("the result")
-    group.add_argument("--save", metavar="FILE.npz", help="write the model to this file")
-    group.add_argument("--plot", metavar="FILE.png", help="draw the learning curve (matplotlib)")
-    group.add_argument("--quiet", action="store_true", help="print the result only")
+    option(group, "--save", "write the model to this file", metavar="FILE.npz")
+    option(group, "--plot", "draw learning curves, and of classes what was taken for what", metavar="FILE.png")
+    option(group, "--quiet", "print the result only", action="store_true")
 
     predict = command("predict", _predict, "write a model's predictions as CSV", PREDICT_EXAMPLES)
     evaluate = command("evaluate", _evaluate, "measure a model on labelled data", EVALUATE_EXAMPLES)
@@ -306,12 +334,12 @@ def _parser():
             help="data of the kind the model was trained on (default: all the digits)",
         )
         threads(made)
-    predict.add_argument("--output", metavar="FILE", help="where to write (default: standard output)")
+    option(predict, "--output", "where to write (default: standard output)", metavar="FILE")
 
     export = command("export", _export, "write a model in a format that other programs read", EXPORT_EXAMPLES)
     export.add_argument("model", metavar="MODEL", help="file that nnkern train --save, or save() of a network, wrote")
-    export.add_argument("--to", choices=list(EXPORTS), required=True, help="the format")
-    export.add_argument("--output", metavar="FILE", help="where to write (default: MODEL with the format's suffix)")
+    option(export, "--to", "the format", choices=list(EXPORTS), required=True)
+    option(export, "--output", "where to write (default: MODEL with the format's suffix)", metavar="FILE")
 
     command("info", _info, "show version, BLAS, instruction set and threads")
     # The benchmarks parse their options, --help too.
@@ -354,6 +382,43 @@ def _layers(text):
     return layers
 
 
+def _numbers(text):
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or a list of them like 0.1,0.2") from None
+
+
+def _class_weight(text):
+    """ "balanced", or {label: weight}."""
+    if text.strip().lower() == "balanced":
+        return "balanced"
+    pairs = [pair.rpartition("=") for pair in _names(text)]
+    try:
+        return {label.strip(): float(weight) for label, _, weight in pairs}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither balanced nor a list like yes=5,no=1") from None
+
+
+def _schedule(text):
+    """(name of the class, its numbers but for the first rate and the epochs)."""
+    name, _, numbers = text.partition(":")
+    if name not in SCHEDULES:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of the schedules {', '.join(SCHEDULES)}")
+    cls, kinds = SCHEDULES[name]
+    given = numbers.split(",") if numbers else []
+    if len(given) != len(kinds) and (given or name != "cosine"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be {name}:{','.join(kinds).upper()}")
+    try:
+        settings = {key: kind(number) for (key, kind), number in zip(kinds.items(), given, strict=False)}
+        good = all(math.isfinite(x) and x >= (key == "every") for key, x in settings.items())
+    except ValueError:
+        good = False
+    if not good:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers >= 0, and a whole number of epochs >= 1")
+    return cls, settings
+
+
 def _batch_size(text):
     return None if text.strip().lower() == "full" else _whole(1)(text)
 
@@ -371,6 +436,8 @@ def _train(options):
     import nnkern as nk
     from nnkern import data as nkdata
 
+    if options.folds and options.validation is not None:
+        raise CommandError("--folds holds out every example once: leave --validation out")
     defaults = DIGITS_DEFAULTS if options.data is None else DATA_DEFAULTS
     for name, value in defaults.items():
         if getattr(options, name) is None:
@@ -390,57 +457,157 @@ def _train(options):
             if getattr(options, name):
                 raise CommandError(f"--{name} is for CSV files, {data.source} has no columns")
     target = nkdata.choose_target(data, options.target, task)
-    classes = target.labels
-    loss = options.loss or _default_loss(classes)
-    if loss == "binary_cross_entropy" and len(classes) > 2:
-        raise CommandError(f"--loss {loss} is for two classes, not for {len(classes)}")
-    strata = target.Y if classes else target.m
-    rows, held = nkdata.split(strata, options.validation, options.seed)
-    preprocessor = nkdata.Preprocessor.fit(
-        data,
-        target,
-        rows=rows,
-        ignore=options.ignore,
-        categorical=options.categorical,
-        missing=options.missing,
-        scale_target=nk.losses.LOSSES[loss].low == -math.inf,
-    )
-    X = preprocessor.features(data, options.dtype)
-    Y = target.Y if classes else preprocessor.standardise_target(target.Y, options.dtype)
-    X_train, Y_train = nkdata.take(X, rows), nkdata.take(Y, rows)
-    X_held, Y_held = nkdata.take(X, held), nkdata.take(Y, held)
-    del X
-
-    net = _network(options, nk, preprocessor, loss)
-    net.metadata[RECORD] = preprocessor.to_dict()
-    if not options.quiet:
-        _describe(options, data, target, net, len(rows), len(held))
-    watch = len(held) > 0 and bool(options.plot or not options.quiet)
-    history = net.fit(
-        X_train,
-        Y_train,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        optimizer=optimizer,
-        validation_data=(X_held, Y_held) if watch else None,
-        progress=not options.quiet,
-        threads=options.threads,
-    )
-    if options.save:
-        net.save(options.save)
-    if len(held):
-        _report("held-out", net, preprocessor, X_held, Y_held, options.threads)
+    loss = _loss(options, nk, target.labels)
+    fit = {"optimizer": optimizer, "class_weight": _weights_of_codes(options, target)}
+    strata = target.Y if target.labels else target.m
+    if options.folds:
+        parts = nkdata.folds(strata, options.folds, options.seed)
     else:
-        _report("training", net, preprocessor, X_train, Y_train, options.threads)
-    seconds = sum(history["seconds"])  # of training alone, without what watches it
-    speed = len(rows) * len(history["seconds"]) / seconds
-    print(f"trained in {seconds:.2f} s, {speed:,.0f} examples per second")
+        parts = [nkdata.split(strata, options.validation, options.seed)]
+    runs = []
+    for i, part in enumerate(parts):
+        run = _Run(options, data, target, loss, *part)
+        if i == 0 and not options.quiet:
+            _describe(options, data, target, run)
+        run.train(fit)
+        if options.folds and not options.quiet:
+            print(f"fold {i + 1}/{len(parts)} {run.said()}", flush=True)
+        runs.append(run)
+    if options.save:
+        if options.folds:
+            run = _Run(options, data, target, loss, *nkdata.split(strata, 0))
+            run.train(fit)
+        run.net.save(options.save)
+    print(f"{len(runs)} folds {_said_of_all(runs)}" if options.folds else run.said())
+    seconds = sum(sum(run.history["seconds"]) for run in runs)  # of training alone, without what watches it
+    examples = sum(run.m * len(run.history["seconds"]) for run in runs)
+    print(f"trained in {seconds:.2f} s, {examples / seconds:,.0f} examples per second")
     if options.save and not options.quiet:
         print(f"saved {options.save}")
     if options.plot:
-        _plot(history, options.plot, "accuracy" if classes else "R2")
+        _plot(runs, options.plot)
         if not options.quiet:
             print(f"drew {options.plot}")
+
+
+class _Run:
+    """One training, and what it came to: of the whole command, or of one fold."""
+
+    def __init__(self, options, data, target, loss, rows, held):
+        import nnkern as nk
+        from nnkern import data as nkdata
+
+        self.options, self.held = options, len(held)
+        preprocessor = nkdata.Preprocessor.fit(
+            data,
+            target,
+            rows=rows,
+            ignore=options.ignore or (),
+            categorical=options.categorical or (),
+            missing=options.missing,
+            scale_target=loss.low == -math.inf,
+        )
+        self.preprocessor = preprocessor
+        X = preprocessor.features(data, options.dtype)
+        Y = target.Y if target.labels else preprocessor.standardise_target(target.Y, options.dtype)
+        aside = []
+        if options.early_stopping:
+            strata = target.Y[rows] if target.labels else len(rows)
+            trained, stopping = nkdata.split(strata, STOPPING_SHARE, options.seed)
+            rows, aside = rows[trained], rows[stopping]
+        self.m = len(rows)
+        self._training, self._aside, self._held = (
+            (nkdata.take(X, part), nkdata.take(Y, part)) for part in (rows, aside, held)
+        )
+        self.net = _network(options, nk, preprocessor, loss)
+        self.net.metadata[RECORD] = preprocessor.to_dict()
+
+    def train(self, fit):
+        """Fits the network, with these options of fit among others, and measures it."""
+        import nnkern as nk
+
+        options = self.options
+        stopping = nk.EarlyStopping(options.early_stopping) if options.early_stopping else None
+        watched = None
+        if stopping:
+            watched = self._aside
+        elif self.held and (options.plot or not options.quiet):
+            watched = self._held
+        self.history = self.net.fit(
+            *self._training,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            validation_data=watched,
+            callbacks=stopping,
+            progress=not options.quiet,
+            threads=options.threads,
+            **fit,
+        )
+        if stopping and not options.quiet:
+            done, best = len(self.history["cost"]), stopping.best_epoch + 1
+            print(f"stopped  after {done} epochs, with the weights of epoch {best}")
+        X, Y = self._held if self.held else self._training
+        self.measures = _measures(self.net, self.preprocessor, X, Y, options.threads)
+        self.labels = None
+        if self.held and options.plot and self.preprocessor.labels is not None:
+            self.labels = Y, self.net.predict_labels(X, threads=options.threads)
+        del self._training, self._aside, self._held
+
+    def said(self):
+        """What it came to, in one line."""
+        what, m = ("held-out", self.held) if self.held else ("training", self.m)
+        return _said(what, self.measures, m)
+
+
+def _said_of_all(runs):
+    """Mean and standard deviation of what several trainings came to."""
+    import statistics
+
+    parts = []
+    for name in runs[0].measures:
+        values = [run.measures[name] for run in runs]
+        mean, spread = (format(x, FORMATS[name]) for x in (statistics.fmean(values), statistics.stdev(values)))
+        parts.append(f"{name} {mean} +- {spread}")
+    return f"{', '.join(parts)} (mean and standard deviation)"
+
+
+def _loss(options, nk, labels):
+    """The loss, with its numbers."""
+    name = options.loss or _default_loss(labels)
+    if name == "binary_cross_entropy" and len(labels) > 2:
+        raise CommandError(f"--loss {name} is for two classes, not for {len(labels)}")
+    numbers = {"label_smoothing": "--label-smoothing", "delta": "--delta", "q": "--quantile"}
+    return _made(options, nk.losses.LOSSES, name, "--loss", numbers)
+
+
+def _made(options, registry, name, choice, numbers):
+    """What a registry has of that name, made anew with the numbers {field: option} that were given."""
+    fields = {key: {f.name for f in dataclasses.fields(one)} for key, one in registry.items()}
+    given = {field: getattr(options, field) for field in numbers if getattr(options, field) is not None}
+    for field in given:
+        if field not in fields[name]:
+            those = " or ".join(key for key in registry if field in fields[key])
+            raise CommandError(f"{numbers[field]} is for {choice} {those}, not for {name}")
+    one = registry[name]
+    return (one if isinstance(one, type) else type(one))(**given)
+
+
+def _weights_of_codes(options, target):
+    """--class-weight as fit takes it: labels are integers there."""
+    weights = options.class_weight
+    if weights is None:
+        return None
+    if target.labels is None:
+        raise CommandError("--class-weight is for classification, not for regression")
+    if isinstance(weights, str):
+        return weights
+    for label, weight in weights.items():
+        if label not in target.labels:
+            known = ", ".join(map(repr, target.labels[:20]))
+            raise CommandError(f"--class-weight: {label!r} is none of the classes {known}")
+        if not (math.isfinite(weight) and weight >= 0):
+            raise CommandError(f"--class-weight {label}={weight:g}: expected a finite weight >= 0")
+    return {target.labels.index(label): weight for label, weight in weights.items()}
 
 
 def _task(nk, loss):
@@ -470,44 +637,65 @@ def _check_outputs(options, nkdata):
 
 
 def _optimizer(options, nk):
-    settings = {}
-    if options.learning_rate is not None:
-        settings["learning_rate"] = options.learning_rate
-    if options.momentum is not None:
-        if options.optimizer != "sgd":
-            raise CommandError(f"--momentum is for --optimizer sgd, not for {options.optimizer}")
-        settings["momentum"] = options.momentum
-    return nk.optimizers.OPTIMIZERS[options.optimizer](**settings)
+    fields = ("learning_rate", "momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
+    numbers = {field: f"--{field.replace('_', '-')}" for field in fields}
+    optimizer = _made(options, nk.optimizers.OPTIMIZERS, options.optimizer, "--optimizer", numbers)
+    warm_up = options.warm_up or 0
+    if options.schedule:
+        name, settings = options.schedule
+        if name == "Cosine":
+            settings = {"epochs": max(options.epochs - warm_up, 1), **settings}
+        optimizer.learning_rate = getattr(nk.schedules, name)(optimizer.learning_rate, **settings)
+    if warm_up:
+        optimizer.learning_rate = nk.schedules.WarmUp(optimizer.learning_rate, warm_up)
+    return optimizer
 
 
 def _network(options, nk, preprocessor, loss):
-    hidden = [nk.Dense(units, options.activation, dropout=options.dropout) for units in options.layers]
-    if loss == "binary_cross_entropy":
+    count = len(options.layers)
+
+    def each(name):
+        values = getattr(options, name)
+        if len(values) not in (1, count):
+            raise CommandError(f"--{name} has {len(values)} entries, expected one, or one for each of {count} layers")
+        return values * count if len(values) == 1 else values
+
+    hidden = [
+        nk.Dense(units, activation, dropout=dropout)
+        for units, activation, dropout in zip(options.layers, each("activation"), each("dropout"), strict=True)
+    ]
+    if loss.name == "binary_cross_entropy":
         output = nk.Dense(1, "sigmoid")
-    elif loss == "cross_entropy":
+    elif loss.name == "cross_entropy":
         output = nk.Dense(len(preprocessor.labels), "softmax")
     else:
-        output = nk.Dense(len(preprocessor.target_mean), nk.losses.LOSSES[loss].output or "linear")
+        output = nk.Dense(len(preprocessor.target_mean), loss.output or "linear")
     return nk.Network(
         [*hidden, output],
         loss=loss,
         n_x=preprocessor.n_x,
         l2=options.l2,
+        l1=options.l1,
         dtype=options.dtype,
         seed=options.seed,
     )
 
 
-def _describe(options, data, target, net, m, held):
-    task = target.task
+def _describe(options, data, target, run):
+    net, task = run.net, target.task
     if target.labels:
         task = f"{len(target.labels)} classes"
     column = f" of {target.name!r}" if target.name else ""
     print(f"data     {data.describe()}")
-    print(f"task     {task}{column} ({target.reason}); {m} to train on, {held} held out")
+    parts = f"{run.m} to train on, {run.held} held out"
+    if options.early_stopping:
+        parts += f", {data.m - run.m - run.held} set aside"
+    if options.folds:
+        parts += f" in each of {options.folds} folds"
+    print(f"task     {task}{column} ({target.reason}); {parts}")
     sizes = "-".join(str(n) for n in (net.n_x, *(layer.units for layer in net.layers)))
     outputs = net.layers[-1].activation
-    hidden = f"{options.activation}, " if options.layers else ""
+    hidden = f"{', '.join(options.activation)}, " if options.layers else ""
     rate = "" if options.learning_rate is None else f" {options.learning_rate:g}"
     print(
         f"network  {sizes}, {hidden}{outputs}, {net.loss}, {options.dtype}, {options.optimizer}{rate}",
@@ -552,20 +740,22 @@ def _evaluate(options):
     net, preprocessor, data = _load(options)
     Y = preprocessor.targets(data, net.dtype)
     X = preprocessor.features(data, net.dtype)
-    _report("", net, preprocessor, X, Y, options.threads)
+    print(_said("", _measures(net, preprocessor, X, Y, options.threads), X.shape[1]))
 
 
-def _report(what, net, preprocessor, X, Y, threads):
-    """Print accuracy, or R2 and RMSE, and the cost."""
+def _measures(net, preprocessor, X, Y, threads):
+    """{name: value} of what is printed: accuracy, or R2 and RMSE; and the cost."""
     cost, score = net.evaluate(X, Y, threads=threads)
-    what = what and f"{what} "
-    examples = f"({X.shape[1]} examples)"
     if preprocessor.labels is not None:
-        print(f"{what}accuracy {score:.4f} {examples}, cost {cost:.4g}")
-        return
+        return {"accuracy": score, "cost": cost}
     off = preprocessor.predictions(net.predict(X, threads=threads)) - preprocessor.predictions(Y)
-    rmse = (off**2).mean() ** 0.5
-    print(f"{what}R2 {score:.4f}, RMSE {rmse:.6g} {examples}, cost {cost:.4g}")
+    return {"R2": score, "RMSE": (off**2).mean() ** 0.5, "cost": cost}
+
+
+def _said(what, measures, m):
+    """The measures of m examples in one line."""
+    *scores, cost = [f"{name} {value:{FORMATS[name]}}" for name, value in measures.items()]
+    return f"{what}{' ' if what else ''}{', '.join(scores)} ({m} examples), {cost}"
 
 
 def _export(options):
@@ -685,21 +875,26 @@ def _output(path):
         raise
 
 
-def _plot(history, path, score):
-    """The learning curve: the cost by epoch above, the score below where there is one."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def _plot(runs, path):
+    """The learning curves of all runs: cost, and score where there is one; and the confusion on what was held out."""
+    import numpy as np
 
-    epochs = range(1, len(history["cost"]) + 1)
-    curves = [("cost", ("cost", "val_cost")), (score, ("score", "val_score"))]
-    curves = [(name, keys) for name, keys in curves if any(key in history for key in keys)]
-    figure = Figure(figsize=(7, 3.5 * len(curves)), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, (name, keys) in zip(figure.subplots(len(curves), squeeze=False), curves, strict=True):
-        for key, label in zip(keys, ("training", "held out"), strict=True):
-            if key in history:
-                axes[0].plot(epochs, history[key], label=label)
-        axes[0].set(xlabel="epoch", ylabel=name)
-        axes[0].grid(alpha=0.3)
-        axes[0].legend()
+    from nnkern import plotting
+
+    histories = [run.history for run in runs]
+    kinds = ["cost"] + ["score"] * any(key in histories[0] for key in ("score", "val_score"))
+    matrix = runs[0].labels is not None
+    figure, axes = plotting.panels(len(kinds) + matrix, width=7, height=3.5)
+    labels = [f"fold {i}" for i in range(1, len(runs) + 1)]
+    for quantity, ax in zip(kinds, axes[:, 0], strict=False):
+        if len(runs) > 1:
+            plotting.learning_curve(histories, quantity, labels=labels, ax=ax)
+        else:
+            plotting.learning_curve(histories[0], quantity, ax=ax)
+        if quantity == "score":
+            ax.set(ylabel=next(iter(runs[0].measures)))
+    if matrix:
+        names = runs[0].preprocessor.labels
+        Y, Y_hat = (np.concatenate(parts) for parts in zip(*(run.labels for run in runs), strict=True))
+        plotting.confusion_matrix(Y, Y_hat, classes=range(len(names)), labels=names, ax=axes[-1, 0])
     figure.savefig(path, dpi=120)

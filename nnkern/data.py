@@ -27,6 +27,7 @@ __all__ = [
     "UnknownCategoryWarning",
     "choose_target",
     "digits",
+    "folds",
     "picture_features",
     "read",
     "read_csv",
@@ -862,13 +863,37 @@ def split(strata, share, seed=0):
             taken[c] += 1
     if not taken.any():
         raise DataError(f"{m} examples in {len(counts)} classes are too few to hold out a share of {share}")
-    order = np.random.default_rng(seed).permutation(m)
-    order = order[np.argsort(codes[order], kind="stable")]  # class by class, shuffled within
+    order = _class_by_class(codes, seed)
     ends = np.cumsum(counts)
     held = np.zeros(m, bool)
     for end, count, n in zip(ends, counts, taken, strict=True):
         held[order[end - count : end - count + n]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def folds(strata, count, seed=0):
+    """`count` pairs of indices (train, held_out), both ascending: every example is held out once.
+
+    `strata` as for `split`: of every class, each fold holds out as many examples as any other, or one more. Same seed,
+    same folds.
+    """
+    labels = np.zeros(strata, np.int64) if isinstance(strata, int) else np.asarray(strata)
+    m = len(labels)
+    if not isinstance(count, int) or not 2 <= count <= m:
+        raise DataError(f"the number of folds is {count}, expected 2 to {m}, the number of examples")
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if counts.min() < 2:
+        raise DataError("a class has a single example: a fold that holds it out has none to learn it from")
+    order = _class_by_class(codes, seed)
+    fold_of = np.empty(m, np.int64)
+    fold_of[order] = np.arange(m) % count
+    return [(np.flatnonzero(fold_of != k), np.flatnonzero(fold_of == k)) for k in range(count)]
+
+
+def _class_by_class(codes, seed):
+    """All indices, class by class, shuffled within."""
+    order = np.random.default_rng(seed).permutation(len(codes))
+    return order[np.argsort(codes[order], kind="stable")]
 
 
 def take(X, rows):

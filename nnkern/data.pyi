@@ -22,6 +22,7 @@ __all__ = [
     "UnknownCategoryWarning",
     "choose_target",
     "digits",
+    "folds",
     "picture_features",
     "read",
     "read_csv",
@@ -124,4 +125,5 @@ class Preprocessor:
     def __eq__(self, other: object) -> bool: ...
 
 def split(strata: npt.ArrayLike, share: float, seed: int = ...) -> tuple[_Rows, _Rows]: ...
+def folds(strata: npt.ArrayLike, count: int, seed: int = ...) -> list[tuple[_Rows, _Rows]]: ...
 def take(X: npt.NDArray[Any], rows: npt.ArrayLike) -> npt.NDArray[Any]: ...

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 
-def binary_cross_entropy(Z, Y, sample_weight=None):
+def binary_cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):
     """cost, A, dZ of sigmoid units with L = -Σ_units (y log a + (1 - y) log(1 - a)), a = σ(z), in one pass over Z.
 
     Parameters
@@ -43,6 +43,8 @@ def binary_cross_entropy(Z, Y, sample_weight=None):
     Y : (n_y, m) array of the same dtype, entries in [0, 1]
     sample_weight : (m,) array, optional
         w_i >= 0; then the cost is Σ w_i L_i / Σ w_i, and column i of dZ carries the factor m w_i / Σ w.
+    label_smoothing : float
+        ε in [0, 1): (1 - ε) y + ε / 2 stands for y.
 
     Returns
     -------
@@ -64,7 +66,7 @@ def binary_cross_entropy(Z, Y, sample_weight=None):
     >>> round(cost, 6), A.tolist(), dZ.tolist()
     (0.693147, [[0.5, 0.5]], [[0.5, -0.5]])
     """
-    return _loss("binary_cross_entropy", Z, Y, sample_weight)
+    return _loss("binary_cross_entropy", Z, Y, sample_weight, losses.BinaryCrossEntropy.judged(label_smoothing))
 
 
 def cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):
@@ -99,7 +101,7 @@ def cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):
     >>> round(cost, 6), A.T.tolist(), dZ.T.tolist()
     (0.693147, [[0.5, 0.5]], [[0.5, -0.5]])
     """
-    return _loss("cross_entropy", Z, Y, sample_weight, losses.CrossEntropy(label_smoothing).parameter)
+    return _loss("cross_entropy", Z, Y, sample_weight, losses.CrossEntropy.judged(label_smoothing))
 
 
 def squared_error(Z, Y, sample_weight=None):
@@ -145,7 +147,7 @@ def huber(Z, Y, sample_weight=None, *, delta=1.0):
     >>> nk.kernels.huber(np.array([[3.0, 1.5]]), np.array([[1.0, 1.0]]))[0]
     0.8125
     """
-    return _loss("huber", Z, Y, sample_weight, losses.Huber(delta).parameter)
+    return _loss("huber", Z, Y, sample_weight, losses.Huber.judged(delta))
 
 
 def quantile(Z, Y, sample_weight=None, *, q=0.5):
@@ -162,7 +164,7 @@ def quantile(Z, Y, sample_weight=None, *, q=0.5):
     >>> nk.kernels.quantile(np.array([[3.0, 0.0]]), np.array([[1.0, 1.0]]), q=0.75)[0]
     0.625
     """
-    return _loss("quantile", Z, Y, sample_weight, losses.Quantile(q).parameter)
+    return _loss("quantile", Z, Y, sample_weight, losses.Quantile.judged(q))
 
 
 def poisson(Z, Y, sample_weight=None):

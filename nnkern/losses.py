@@ -41,6 +41,15 @@ class Loss:
     low: ClassVar[float] = -math.inf
     high: ClassVar[float] = math.inf
 
+    def __post_init__(self):
+        for field in fields(self):
+            object.__setattr__(self, field.name, self.judged(getattr(self, field.name)))
+
+    @staticmethod
+    def judged(number: Any) -> Any:
+        """Its one number, where it is in its range; else a ValueError that names it."""
+        return number
+
     @property
     def output(self) -> str | None:
         output = _kernels.LOSSES[self.name]
@@ -67,17 +76,35 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class BinaryCrossEntropy(Loss):
-    """-Σ_units (y log ŷ + (1 - y) log(1 - ŷ)), for sigmoid outputs; y in [0, 1]."""
+class _Smoothed(Loss):
+    """What the cross-entropies share."""
 
-    name: ClassVar[str] = "binary_cross_entropy"
+    label_smoothing: float = 0.0
+
     labels: ClassVar[bool] = True
     low: ClassVar[float] = 0.0
     high: ClassVar[float] = 1.0
 
+    @staticmethod
+    def judged(number: float) -> float:
+        return validation.number("label_smoothing", number, 0, 1, high_open=True)
+
 
 @dataclass(frozen=True)
-class CrossEntropy(Loss):
+class BinaryCrossEntropy(_Smoothed):
+    """-Σ_units (y log ŷ + (1 - y) log(1 - ŷ)), for sigmoid outputs; y in [0, 1].
+
+    Parameters
+    ----------
+    label_smoothing : float
+        ε in [0, 1): (1 - ε) y + ε / 2 stands for y, in training and evaluation: each unit has two classes.
+    """
+
+    name: ClassVar[str] = "binary_cross_entropy"
+
+
+@dataclass(frozen=True)
+class CrossEntropy(_Smoothed):
     """-Σ_units y log ŷ, for softmax outputs.
 
     Parameters
@@ -87,15 +114,7 @@ class CrossEntropy(Loss):
         Source: Szegedy et al., Rethinking the Inception architecture, 2016, section 7.
     """
 
-    label_smoothing: float = 0.0
-
     name: ClassVar[str] = "cross_entropy"
-    labels: ClassVar[bool] = True
-    low: ClassVar[float] = 0.0
-    high: ClassVar[float] = 1.0
-
-    def __post_init__(self):
-        _put_number(self, "label_smoothing", 0, 1, high_open=True)
 
 
 @dataclass(frozen=True)
@@ -132,8 +151,9 @@ class Huber(Loss):
 
     name: ClassVar[str] = "huber"
 
-    def __post_init__(self):
-        _put_number(self, "delta", 0, low_open=True)
+    @staticmethod
+    def judged(number: float) -> float:
+        return validation.number("delta", number, 0, low_open=True)
 
 
 @dataclass(frozen=True)
@@ -150,8 +170,9 @@ class Quantile(Loss):
 
     name: ClassVar[str] = "quantile"
 
-    def __post_init__(self):
-        _put_number(self, "q", 0, 1, low_open=True, high_open=True)
+    @staticmethod
+    def judged(number: float) -> float:
+        return validation.number("q", number, 0, 1, low_open=True, high_open=True)
 
 
 @dataclass(frozen=True)
@@ -213,10 +234,6 @@ class Custom(Loss):
                 f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
             )
         return {"name": self.name, "function": function}
-
-
-def _put_number(loss, name, *interval, **open_ends):
-    object.__setattr__(loss, name, validation.number(name, getattr(loss, name), *interval, **open_ends))
 
 
 _CLASSES = (BinaryCrossEntropy, CrossEntropy, SquaredError, AbsoluteError, Huber, Quantile, Poisson)

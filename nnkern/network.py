@@ -442,7 +442,8 @@ class Network:
         class_weight : "balanced", dict or sequence, optional
             For the cross-entropies: w_i is multiplied with the weight of example i's class. "balanced": m / (number of
             classes · examples of the class). A dict {label: weight} leaves the other classes at 1. Where Y holds
-            probabilities, the weights are averaged by them. Evaluation doesn't use it.
+            probabilities, the weights are averaged by them. For several sigmoid outputs, a list with a dict or pair
+            for each, whose weights are multiplied, as scikit-learn does. Evaluation doesn't use it.
         validation_data : (X, Y) or (X, Y, sample_weight), optional
             Evaluated after each epoch.
         validation_split : float

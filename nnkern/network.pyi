@@ -15,7 +15,7 @@ from nnkern.losses import Loss
 from nnkern.optimizers import Optimizer
 
 _LossFunction: TypeAlias = Callable[[_Floats, _Floats], tuple[npt.ArrayLike, npt.ArrayLike]]
-_ClassWeight: TypeAlias = Mapping[int, float] | Sequence[float]
+_ClassWeight: TypeAlias = Mapping[int, float] | Sequence[float] | Sequence[Mapping[int, float] | Sequence[float]]
 _Path: TypeAlias = str | PathLike[str]
 _Batch: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
 

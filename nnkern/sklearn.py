@@ -7,6 +7,7 @@ arithmetic is that of a Network, whose parameters `coefs_` and `intercepts_` are
 """
 
 import copy
+import inspect
 import time
 import warnings
 from numbers import Integral, Real
@@ -206,6 +207,94 @@ class _MLP(BaseEstimator):
         "progress": ["boolean"],
         "threads": [Interval(Integral, 1, None, closed="left"), None],
     }
+
+    def __init__(
+        self,
+        hidden_layer_sizes,
+        activation,
+        loss,
+        *,
+        solver="adam",
+        alpha=0.0001,
+        batch_size="auto",
+        learning_rate="constant",
+        learning_rate_init=0.001,
+        power_t=0.5,
+        max_iter=200,
+        shuffle=True,
+        random_state=None,
+        tol=1e-4,
+        verbose=False,
+        warm_start=False,
+        momentum=0.9,
+        nesterovs_momentum=True,
+        early_stopping=False,
+        validation_fraction=0.1,
+        beta_1=0.9,
+        beta_2=0.999,
+        epsilon=1e-8,
+        n_iter_no_change=10,
+        max_fun=15000,
+        weight_decay=0.01,
+        dropout=0.0,
+        callbacks=None,
+        progress=False,
+        threads=None,
+    ):
+        # the docstrings of both classes take this one in, see _in_full
+        """activation : str or list of str, default="relu"
+            Of the hidden layers, one name or one for each: "identity", "logistic", "tanh", "relu", or any other of
+            `nnkern.kernels.ACTIVATIONS`.
+        solver : {"lbfgs", "sgd", "adam", "adamw"} or an optimizer of nnkern, default="adam"
+            An optimizer brings its own numbers and schedule. Adam's epsilon is scikit-learn's with the names, and
+            nnkern's with `nnkern.Adam`: added to √v before or after the correction of its start.
+        alpha : float, default=1e-4
+            alpha/2 Σ‖W‖² is added to each batch's sum of losses.
+        batch_size : int or "auto", default="auto"
+            "auto": min(200, n_samples).
+        learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
+            "sgd"'s schedule: learning_rate_init; learning_rate_init / (1 + samples seen)^power_t; or a fifth of it each
+            time that n_iter_no_change epochs went by without improvement.
+        learning_rate_init : float, default=1e-3
+        power_t : float, default=0.5
+        max_iter : int, default=200
+            Epochs; iterations of "lbfgs".
+        shuffle : bool, default=True
+            Go through the samples in a new order each epoch.
+        random_state : int, RandomState or None, default=None
+            Decides initial weights, the order of samples and the validation split: the same ones as in scikit-learn.
+        tol : float, default=1e-4
+            What counts as improvement.
+        verbose : bool, default=False
+            Print each epoch's loss.
+        warm_start : bool, default=False
+            A further fit goes on from the present parameters.
+        momentum, nesterovs_momentum : float in [0, 1], default=0.9; bool, default=True
+            Of "sgd".
+        early_stopping : bool, default=False
+            Stop by the score of held-out samples in place of the training loss, and keep the best epoch's parameters.
+        validation_fraction : float, default=0.1
+            Share of the samples that is held out then.
+        beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
+            Of "adam" and "adamw".
+        n_iter_no_change : int or inf, default=10
+            Epochs without improvement after which the training ends.
+        max_fun : int, default=15000
+            Most evaluations of the loss by "lbfgs".
+        weight_decay : float, default=0.01
+            Not in scikit-learn, as all that follow: of "adamw".
+        dropout : float or list of float, default=0
+            Of the hidden layers, one share or one for each.
+        callbacks : callback or list of them, default=None
+            See `nnkern.callbacks`; they are handed the network and a history of this fit.
+        progress : bool, default=False
+            Show epochs, loss, score and time left on standard error.
+        threads : int or None, default=None
+            At most this many threads; results don't depend on it.
+        """
+        arguments = dict(locals())
+        del arguments["self"]
+        vars(self).update(arguments)
 
     # ---- the network
 
@@ -769,13 +858,18 @@ class _Epochs:
         return over
 
 
-def _keep(estimator, arguments):
-    """Puts a constructor's arguments on the estimator, as they came."""
-    for name, value in arguments.items():
-        if name not in ("self", "__class__"):
-            setattr(estimator, name, value)
+def _in_full(cls):
+    """Class decorator: signature and docstring name the shared parameters, where they had `**shared` and {shared}."""
+    constructor = inspect.signature(cls.__init__)
+    shared = [p for p in inspect.signature(_MLP.__init__).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    own = [p for p in constructor.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    cls.__init__.__signature__ = constructor.replace(parameters=own + shared)
+    if cls.__doc__ is not None:  # python -OO
+        cls.__doc__ = inspect.cleandoc(cls.__doc__).replace("{shared}", inspect.cleandoc(_MLP.__init__.__doc__))
+    return cls
 
 
+@_in_full
 class MLPClassifier(ClassifierMixin, _MLP):
     """Dense network for classification, a drop-in for scikit-learn's: two classes, several, or several labels at once.
 
@@ -783,59 +877,13 @@ class MLPClassifier(ClassifierMixin, _MLP):
     ----------
     hidden_layer_sizes : array-like of int, default=(100,)
         Units of each hidden layer; empty: logistic regression.
-    activation : str or list of str, default="relu"
-        Of the hidden layers, one name or one for each: "identity", "logistic", "tanh", "relu", or any other of
-        `nnkern.kernels.ACTIVATIONS`.
-    solver : {"lbfgs", "sgd", "adam", "adamw"} or an optimizer of nnkern, default="adam"
-        An optimizer brings its own numbers and schedule. Adam's epsilon is scikit-learn's with the names, and
-        nnkern's with `nnkern.Adam`: added to √v before or after the correction of its start.
-    alpha : float, default=1e-4
-        alpha/2 Σ‖W‖² is added to each batch's sum of losses.
-    batch_size : int or "auto", default="auto"
-        "auto": min(200, n_samples).
-    learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"
-        "sgd"'s schedule: learning_rate_init; learning_rate_init / (1 + samples seen)^power_t; or a fifth of it each
-        time that n_iter_no_change epochs went by without improvement.
-    learning_rate_init : float, default=1e-3
-    power_t : float, default=0.5
-    max_iter : int, default=200
-        Epochs; iterations of "lbfgs".
-    shuffle : bool, default=True
-        Go through the samples in a new order each epoch.
-    random_state : int, RandomState or None, default=None
-        Decides initial weights, the order of samples and the validation split: the same ones as in scikit-learn.
-    tol : float, default=1e-4
-        What counts as improvement.
-    verbose : bool, default=False
-        Print each epoch's loss.
-    warm_start : bool, default=False
-        A further fit goes on from the present parameters.
-    momentum, nesterovs_momentum : float in [0, 1], default=0.9; bool, default=True
-        Of "sgd".
-    early_stopping : bool, default=False
-        Stop by the score of held-out samples in place of the training loss, and keep the best epoch's parameters.
-    validation_fraction : float, default=0.1
-        Share of the samples that is held out then.
-    beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
-        Of "adam" and "adamw".
-    n_iter_no_change : int or inf, default=10
-        Epochs without improvement after which the training ends.
-    max_fun : int, default=15000
-        Most evaluations of the loss by "lbfgs".
-    loss : str, default="log_loss"
-        Not in scikit-learn, as all that follow: a loss of `nnkern.losses` in place of the cross-entropy.
+    loss : str or loss of nnkern, default="log_loss"
+        Not in scikit-learn: a loss of `nnkern.losses` in place of the cross-entropy, or that with label smoothing,
+        ``BinaryCrossEntropy(0.1)`` for two classes or several labels, ``CrossEntropy(0.1)`` for several classes.
     class_weight : dict, list of dict, "balanced" or None, default=None
-        Weight of each class; the sample weights are multiplied by it, those of held-out samples too.
-    weight_decay : float, default=0.01
-        Of "adamw".
-    dropout : float or list of float, default=0
-        Of the hidden layers, one share or one for each.
-    callbacks : callback or list of them, default=None
-        See `nnkern.callbacks`; they are handed the network and a history of this fit.
-    progress : bool, default=False
-        Show epochs, loss, score and time left on standard error.
-    threads : int or None, default=None
-        At most this many threads; results don't depend on it.
+        Not in scikit-learn: the weight of each class, which the sample weights are multiplied by; those of held-out
+        samples too.
+    {shared}
 
     Attributes
     ----------
@@ -871,41 +919,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
 
-    def __init__(
-        self,
-        hidden_layer_sizes=(100,),
-        activation="relu",
-        *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        loss="log_loss",
-        class_weight=None,
-        weight_decay=0.01,
-        dropout=0.0,
-        callbacks=None,
-        progress=False,
-        threads=None,
-    ):
-        _keep(self, locals())
+    def __init__(self, hidden_layer_sizes=(100,), activation="relu", *, loss="log_loss", class_weight=None, **shared):
+        super().__init__(hidden_layer_sizes, activation, loss, **shared)
+        self.class_weight = class_weight
 
     def _learn_classes(self, y, first, incremental):
         """classes_, or whether y fits those there are."""
@@ -941,7 +957,13 @@ class MLPClassifier(ClassifierMixin, _MLP):
             n_y, output, loss = y.shape[1] if self._multilabel else 1, "sigmoid", "binary_cross_entropy"
         else:
             n_y, output, loss = len(self.classes_), "softmax", "cross_entropy"
-        return n_y, output, loss if self.loss == "log_loss" else self.loss
+        if self.loss != "log_loss":
+            needed, loss = losses.get(self.loss).output, self.loss
+            if needed not in (None, output):
+                suited = next(type(one).__name__ for one in LOSSES.values() if one.output == output)
+                has = f"{len(self.classes_)} {'labels' if self._multilabel else 'classes'}"
+                raise ValueError(f"loss {loss!r} is for {needed} outputs, `y` of {has} is for {output}: use {suited}")
+        return n_y, output, loss
 
     def _targets(self, y, dtype):
         """(Y, labels) as the engine takes them, one of the two None."""
@@ -1052,6 +1074,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         return tags
 
 
+@_in_full
 class MLPRegressor(RegressorMixin, _MLP):
     """Dense network for regression with one or several outputs, a drop-in for scikit-learn's.
 
@@ -1061,8 +1084,7 @@ class MLPRegressor(RegressorMixin, _MLP):
         "squared_error", "poisson", or any other loss for numbers of `nnkern.losses`.
     hidden_layer_sizes : array-like of int, default=(100,)
         Units of each hidden layer; empty: linear regression.
-    solver, alpha, and all the others
-        As `MLPClassifier`'s.
+    {shared}
 
     Attributes
     ----------
@@ -1086,40 +1108,8 @@ class MLPRegressor(RegressorMixin, _MLP):
         "loss": [StrOptions({name for name, loss in LOSSES.items() if not loss.classifies}), Loss, callable],
     }
 
-    def __init__(
-        self,
-        loss="squared_error",
-        hidden_layer_sizes=(100,),
-        activation="relu",
-        *,
-        solver="adam",
-        alpha=0.0001,
-        batch_size="auto",
-        learning_rate="constant",
-        learning_rate_init=0.001,
-        power_t=0.5,
-        max_iter=200,
-        shuffle=True,
-        random_state=None,
-        tol=1e-4,
-        verbose=False,
-        warm_start=False,
-        momentum=0.9,
-        nesterovs_momentum=True,
-        early_stopping=False,
-        validation_fraction=0.1,
-        beta_1=0.9,
-        beta_2=0.999,
-        epsilon=1e-8,
-        n_iter_no_change=10,
-        max_fun=15000,
-        weight_decay=0.01,
-        dropout=0.0,
-        callbacks=None,
-        progress=False,
-        threads=None,
-    ):
-        _keep(self, locals())
+    def __init__(self, loss="squared_error", hidden_layer_sizes=(100,), activation="relu", **shared):
+        super().__init__(hidden_layer_sizes, activation, loss, **shared)
 
     def _learn_classes(self, y, first, incremental):
         """Nothing to learn here."""

@@ -1,8 +1,8 @@
 # Types of sklearn.py, whose code and docstrings say the rest. Defaults are written there, not here.
 # scikit-learn itself has no types: what comes from its base classes (score, get_params, …) is Any.
 
-from collections.abc import Sequence
-from typing import Any, Self, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,35 @@ __all__ = ["MLPClassifier", "MLPRegressor"]
 
 _Examples: TypeAlias = Any  # array-like or a sparse matrix of scipy, which has no types
 _EvalSet: TypeAlias = tuple[_Examples, npt.ArrayLike] | tuple[_Examples, npt.ArrayLike, npt.ArrayLike]
+
+# What both constructors take beside their own parameters; sklearn.py says it in the signature of _MLP.__init__.
+class _Shared(TypedDict, total=False):
+    solver: str | Optimizer
+    alpha: float
+    batch_size: int | str
+    learning_rate: str
+    learning_rate_init: float
+    power_t: float
+    max_iter: int
+    shuffle: bool
+    random_state: int | np.random.RandomState | None
+    tol: float
+    verbose: bool
+    warm_start: bool
+    momentum: float
+    nesterovs_momentum: bool
+    early_stopping: bool
+    validation_fraction: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    n_iter_no_change: float
+    max_fun: int
+    weight_decay: float
+    dropout: float | Sequence[float]
+    callbacks: _OneCallback | Sequence[_OneCallback] | None
+    progress: bool
+    threads: int | None
 
 class _MLP(BaseEstimator):
     coefs_: list[_Floats]
@@ -53,34 +82,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
         hidden_layer_sizes: int | Sequence[int] = ...,
         activation: str | Sequence[str] = ...,
         *,
-        solver: str | Optimizer = ...,
-        alpha: float = ...,
-        batch_size: int | str = ...,
-        learning_rate: str = ...,
-        learning_rate_init: float = ...,
-        power_t: float = ...,
-        max_iter: int = ...,
-        shuffle: bool = ...,
-        random_state: int | np.random.RandomState | None = ...,
-        tol: float = ...,
-        verbose: bool = ...,
-        warm_start: bool = ...,
-        momentum: float = ...,
-        nesterovs_momentum: bool = ...,
-        early_stopping: bool = ...,
-        validation_fraction: float = ...,
-        beta_1: float = ...,
-        beta_2: float = ...,
-        epsilon: float = ...,
-        n_iter_no_change: float = ...,
-        max_fun: int = ...,
-        loss: str | Loss = ...,
+        loss: str | Loss | Callable[..., Any] = ...,
         class_weight: dict[Any, float] | list[dict[Any, float]] | str | None = ...,
-        weight_decay: float = ...,
-        dropout: float | Sequence[float] = ...,
-        callbacks: _OneCallback | Sequence[_OneCallback] | None = ...,
-        progress: bool = ...,
-        threads: int | None = ...,
+        **shared: Unpack[_Shared],
     ) -> None: ...
     def predict(self, X: _Examples) -> npt.NDArray[Any]: ...
     def predict_proba(self, X: _Examples) -> _Floats: ...
@@ -96,36 +100,10 @@ class MLPClassifier(ClassifierMixin, _MLP):
 class MLPRegressor(RegressorMixin, _MLP):
     def __init__(
         self,
-        loss: str | Loss = ...,
+        loss: str | Loss | Callable[..., Any] = ...,
         hidden_layer_sizes: int | Sequence[int] = ...,
         activation: str | Sequence[str] = ...,
-        *,
-        solver: str | Optimizer = ...,
-        alpha: float = ...,
-        batch_size: int | str = ...,
-        learning_rate: str = ...,
-        learning_rate_init: float = ...,
-        power_t: float = ...,
-        max_iter: int = ...,
-        shuffle: bool = ...,
-        random_state: int | np.random.RandomState | None = ...,
-        tol: float = ...,
-        verbose: bool = ...,
-        warm_start: bool = ...,
-        momentum: float = ...,
-        nesterovs_momentum: bool = ...,
-        early_stopping: bool = ...,
-        validation_fraction: float = ...,
-        beta_1: float = ...,
-        beta_2: float = ...,
-        epsilon: float = ...,
-        n_iter_no_change: float = ...,
-        max_fun: int = ...,
-        weight_decay: float = ...,
-        dropout: float | Sequence[float] = ...,
-        callbacks: _OneCallback | Sequence[_OneCallback] | None = ...,
-        progress: bool = ...,
-        threads: int | None = ...,
+        **shared: Unpack[_Shared],
     ) -> None: ...
     def predict(self, X: _Examples) -> _Floats: ...
     def partial_fit(

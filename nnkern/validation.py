@@ -24,19 +24,17 @@ def integer(name, value, low):
 
 def number(name, value, low=-math.inf, high=math.inf, *, low_open=False, high_open=False):
     """A finite number in the range from low to high; not a bool."""
-    interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
+    is_number = type(value) is float or (isinstance(value, numbers.Real) and not isinstance(value, bool | np.bool_))
+    if is_number:
+        x = float(value)
+        above = x > low if low_open else x >= low
+        below = x < high if high_open else x <= high
+        if math.isfinite(x) and above and below:
+            return x
+    interval = f"in {'(' if low_open else '['}{low:g}, {high:g}{')' if high_open else ']'}"
     if high == math.inf:
         interval = f"finite and {'>' if low_open else '>='} {low:g}" if low > -math.inf else "finite"
-    else:
-        interval = f"in {interval}"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Real):
-        raise ValueError(f"{name} must be a number, {interval}; got {value!r}")
-    x = float(value)
-    above = x > low if low_open else x >= low
-    below = x < high if high_open else x <= high
-    if not (math.isfinite(x) and above and below):
-        raise ValueError(f"{name} must be {interval}; got {value!r}")
-    return x
+    raise ValueError(f"{name} must be {'' if is_number else 'a number, '}{interval}; got {value!r}")
 
 
 def flag(name, value):
@@ -201,30 +199,44 @@ def weights(sample_weight, m, to):
 
 
 def class_weights(class_weight, loss, n_y, data):
-    """`data` (X, Y, labels, w) as the engine takes it, each w_i times the weight of example i's class."""
+    """`data` (X, Y, labels, w) as the engine takes it, each w_i times the weight of example i's class.
+
+    Several sigmoid outputs have two classes each, whose weights are multiplied, as scikit-learn's compute_sample_weight
+    does.
+    """
     if class_weight is None:
         return data
+    if not loss.classifies:
+        raise ValueError(f"class_weight needs classes, which the loss {loss.name} doesn't have")
     X, Y, labels, w = data
-    if not loss.classifies or (loss.name == "binary_cross_entropy" and n_y > 1):
-        raise ValueError(
-            "class_weight needs one class an example: softmax outputs, or one sigmoid output; "
-            f"the loss is {loss.name}, of {n_y} outputs"
-        )
-    n_classes = max(n_y, 2)
-    shares = Y if n_y > 1 or Y is None else np.vstack([1 - Y, Y])  # of each class in each example, (n_classes, m)
-    if isinstance(class_weight, str):
-        choice("class_weight", class_weight, ("balanced",))
-        counts = np.bincount(labels, minlength=n_classes) if shares is None else shares.sum(axis=1, dtype=np.float64)
-        by_class = X.shape[1] / (np.count_nonzero(counts) * np.maximum(counts, np.finfo(np.float64).tiny))
-        by_class[counts == 0] = 0
-    else:
-        by_class = _weights_of_classes(class_weight, n_classes)
-    examples_ = by_class[labels] if shares is None else by_class @ shares
-    if w is not None:
-        examples_ = examples_ * w
+    # of each class in each example, (classes, m), for each output with classes of its own; None: labels say it
+    shares = [np.vstack([1 - y, y]) for y in Y] if loss.name == "binary_cross_entropy" else [Y]
+    examples_ = np.ones(X.shape[1]) if w is None else w
+    for (name, given), share in zip(_by_output(class_weight, len(shares)), shares, strict=True):
+        n_classes = n_y if share is None else len(share)
+        if isinstance(given, str):
+            counts = np.bincount(labels, minlength=n_classes) if share is None else share.sum(axis=1, dtype=np.float64)
+            by_class = X.shape[1] / (np.count_nonzero(counts) * np.where(counts == 0, np.inf, counts))
+        else:
+            by_class = _weights_of_classes(name, given, n_classes)
+        examples_ = examples_ * (by_class[labels] if share is None else by_class @ share)
     if not examples_.any():
         raise ValueError("class_weight gives every example the weight 0")
     return X, Y, labels, np.ascontiguousarray(examples_, dtype=X.dtype)
+
+
+def _by_output(class_weight, n):
+    """(name, "balanced" or weights) for each of n outputs that have classes of their own."""
+    if isinstance(class_weight, str):
+        return [("class_weight", choice("class_weight", class_weight, ("balanced",)))] * n
+    if n == 1:
+        return [("class_weight", class_weight)]
+    if isinstance(class_weight, dict) or not hasattr(class_weight, "__len__") or len(class_weight) != n:
+        raise ValueError(
+            f'class_weight must be "balanced", or a list of {n} dicts or pairs of numbers, one for each sigmoid '
+            f"output; got {class_weight!r}"
+        )
+    return [(f"class_weight[{k}]", given) for k, given in enumerate(class_weight)]
 
 
 def unbalanced(class_weight):
@@ -236,20 +248,21 @@ def unbalanced(class_weight):
     return class_weight
 
 
-def _weights_of_classes(class_weight, n_classes):
+def _weights_of_classes(name, class_weight, n_classes):
     """(n_classes,) from a mapping {label: weight}, 1 where it has none, or from a sequence."""
-    expected = f'"balanced", {n_classes} numbers, or a dict of labels 0 … {n_classes - 1} and their weights'
+    balanced = '"balanced", ' if name == "class_weight" else ""
+    expected = f"{balanced}{n_classes} numbers, or a dict of labels 0 … {n_classes - 1} and their weights"
     by_class = np.ones(n_classes)
     if isinstance(class_weight, dict):
         given = class_weight.items()
     elif np.shape(class_weight) == (n_classes,):
         given = enumerate(class_weight)
     else:
-        raise ValueError(f"class_weight must be {expected}; got {class_weight!r}")
+        raise ValueError(f"{name} must be {expected}; got {class_weight!r}")
     for label, weight in given:
         if isinstance(label, bool | np.bool_) or not isinstance(label, numbers.Integral) or not 0 <= label < n_classes:
-            raise ValueError(f"class_weight holds the label {label!r}: it must be {expected}")
-        by_class[label] = number(f"class_weight[{label}]", weight, 0)
+            raise ValueError(f"{name} holds the label {label!r}: it must be {expected}")
+        by_class[label] = number(f"{name}[{label}]", weight, 0)
     return by_class
 
 

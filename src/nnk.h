@@ -91,7 +91,7 @@ typedef struct {
                                       ptrdiff_t m);
     /* Returns Σ_i w_i L_i; A = ŷ, dZ column i = scale w_i ∂L_i/∂z. All contiguous (n, m); w (m) or NULL for ones;
      * A may be Z. Losses whose output is linear take Z for ŷ. For cross_entropy Y may be NULL and `labels` (m) be in
-     * 0 … n-1. `parameter`: cross_entropy's label smoothing, huber's δ, quantile's q. */
+     * 0 … n-1. `parameter`: label smoothing of the cross-entropies, huber's δ, quantile's q. */
     double (*loss[NNK_LOSSES])(void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w,
                                double scale, double parameter, ptrdiff_t n, ptrdiff_t m);
     /* One step over a block, m columns of n entries, ld apart in all four; returns l2/2 Σθ² + l1 Σ|θ| of the θ before

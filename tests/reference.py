@@ -385,7 +385,12 @@ MATCHED = {"binary_cross_entropy": "sigmoid", "cross_entropy": "softmax", "poiss
 
 LOSSES = (*MATCHED, "squared_error", "absolute_error", "huber", "quantile")
 
-PARAMETERS = {"cross_entropy": ("label_smoothing", 0.0), "huber": ("delta", 1.0), "quantile": ("q", 0.5)}
+PARAMETERS = {
+    "binary_cross_entropy": ("label_smoothing", 0.0),
+    "cross_entropy": ("label_smoothing", 0.0),
+    "huber": ("delta", 1.0),
+    "quantile": ("q", 0.5),
+}
 """The number that a loss has, and its default."""
 
 KINKED_LOSSES = {"absolute_error": (0.0,), "quantile": (0.0,), "huber": (-1.0, 1.0)}
@@ -416,6 +421,14 @@ def log_sum_exp(Z):
     return largest + np.log(np.exp(Z - largest).sum(axis=0, keepdims=True))
 
 
+def smoothed(Y, name, smoothing):
+    """What stands for Y (n_y, m): the share `smoothing` of every example goes to all classes alike."""
+    if not smoothing or name not in ("binary_cross_entropy", "cross_entropy"):
+        return Y
+    classes = 2 if name == "binary_cross_entropy" else Y.shape[0]
+    return (1 - smoothing) * Y + smoothing / classes
+
+
 def loss(Z, Y, name, activation="linear", negative_slope=0.01, parameter=None):
     """L (m,) of each example, A, and dZ, the derivative of each example's own L by its column of Z.
 
@@ -426,12 +439,12 @@ def loss(Z, Y, name, activation="linear", negative_slope=0.01, parameter=None):
     A = activation_forward(Z, activation, negative_slope)
     if parameter is None and name in PARAMETERS:
         _, parameter = PARAMETERS[name]
+    Y = smoothed(Y, name, parameter)
     if name == "binary_cross_entropy":
         # -(y log a + (1 - y) log(1 - a)) with log a = -softplus(-z), log(1 - a) = -softplus(z)
         return (Y * _softplus(-Z) + (1 - Y) * _softplus(Z)).sum(axis=0), A, A - Y
     if name == "cross_entropy":
         # -sum y log a with log a = z - log_sum_exp(z)
-        Y = (1 - parameter) * Y + parameter / Z.shape[0]
         return (Y * (log_sum_exp(Z) - Z)).sum(axis=0), A, A - Y
     if name == "poisson":
         return (A - np.where(Y == 0, 0, Y * Z)).sum(axis=0), A, A - Y
@@ -786,8 +799,8 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None, parameter=None):
     n_y, m = Z.shape
     activation = MATCHED.get(name, "linear")
     _, A, dZ = loss(Z, Y, name, parameter=parameter)
-    if name == "cross_entropy" and parameter:
-        Y = (1 - parameter) * Y + parameter / n_y
+    smooth = smoothed(Y, name, parameter)
+    is_smoothed, Y = smooth is not Y, smooth
     if name == "binary_cross_entropy":
         terms = (1 + np.abs(Y)) * np.abs(Z) + np.log1p(np.exp(-np.abs(Z)))
     elif name == "cross_entropy":
@@ -811,7 +824,7 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None, parameter=None):
     A_error = bound_A(Z, activation, dtype)
     # absolute error's derivative is a sign; the others are one subtraction after A
     own = np.zeros(Z.shape) if name == "absolute_error" else gamma_both(1, dtype) * np.abs(dZ)
-    if name == "cross_entropy" and parameter:
+    if is_smoothed:
         own = own + gamma_both(3, dtype) * Y
     carried = A_error if name in MATCHED else np.zeros(Z.shape)
     dZ_error = weight_columns(own + carried, sample_weight)

@@ -87,6 +87,50 @@ def test_all_groups_of_tiny_cases(tmp_path):
     assert result["limit"] == max(result["limits"].values())
 
 
+def test_every_activation_loss_and_clipping_beside_numpy(tmp_path):
+    pytest.importorskip("scipy", reason="numpy has no erf, which gelu needs")
+    sides = ["--side", "nnkern", "--side", "numpy"]
+    status, printed, result = run(tmp_path, "elementwise", "--case", "tiny-elementwise", *sides)
+    assert status == 0, printed
+    rows = result["groups"]["elementwise"]
+    names = [(row["case"].split(",")[0], row["direction"]) for row in rows]
+    assert names == [
+        *((name, direction) for name in nnkern.kernels.ACTIVATIONS for direction in ("forward", "backward")),
+        *((name, "loss") for name in nnkern.losses.LOSSES),
+        *((name, "step") for name in ("clip_value", "clip_norm")),
+    ]
+    for row in rows:
+        assert set(row["best"]) == {"nnkern", "numpy"}, row["case"]
+        assert row["gbytes"] == row["bytes"] / row["best"]["nnkern"] / 1e9
+    assert "GB/s" in printed
+    assert "GF/s |" not in printed
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_elementwise_results_are_verified(dtype):
+    """Each side's own are found right, and wrong where they are a little off."""
+    pytest.importorskip("scipy", reason="numpy has no erf, which gelu needs")
+    code = f"""
+import numpy as np
+import cases, elementwise
+from reference import Disagreement
+
+for row in elementwise.rows(cases.elementwise_case("tiny-elementwise"), "{dtype}"):
+    for who in ("nnkern", "numpy"):
+        assert len(list(row.candidates(who))) >= 1
+        form, call, results = next(iter(getattr(row, who)()))
+        try:
+            row.verify("altered", call, lambda found: [np.asarray(one) + 1e-3 for one in results(found)])
+        except Disagreement:
+            print("found")
+"""
+    environment = os.environ | {"PYTHONPATH": str(INSTALLED), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    rows = 2 * len(nnkern.kernels.ACTIVATIONS) + len(nnkern.losses.LOSSES) + 2
+    assert done.stdout.count("found") == 2 * rows
+
+
 def is_installed(peer):
     return all(map(importlib.util.find_spec, PEERS[peer]))
 

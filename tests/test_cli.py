@@ -462,18 +462,140 @@ def test_every_training_option_arrives(good, tmp_path, monkeypatch):
     monkeypatch.setattr(nk.Network, "__init__", spy_init)
     flowers = write_flowers(tmp_path / "f.csv")
     good(
-        *("train", flowers, "--quiet", "--layers", "7,5", "--activation", "tanh", "--l2", "0.25"),
-        *("--dropout", "0.5", "--dtype", "float64", "--optimizer", "sgd", "--momentum", "0.75"),
+        *("train", flowers, "--quiet", "--layers", "7,5", "--activation", "tanh", "--l2", "0.25", "--l1", "0.125"),
+        *("--dropout", "0.5", "--dtype", "float64", "--optimizer", "sgd", "--momentum", "0.75", "--nesterov"),
         *("--learning-rate", "0.125", "--epochs", 2, "--batch-size", "full", "--seed", 11),
-        *("--threads", 1, "--loss", "cross_entropy"),
+        *("--threads", 1, "--loss", "cross_entropy", "--label-smoothing", "0.25"),
+        *("--clip-norm", 2, "--clip-value", "0.5", "--class-weight", "rose=5, tulip=0.5"),
     )
     assert seen["layers"] == [(7, "tanh", 0.5), (5, "tanh", 0.5), (3, "softmax", 0.0)]
-    assert (seen["l2"], seen["dtype"], seen["seed"]) == (0.25, "float64", 11)
+    assert (seen["l2"], seen["l1"], seen["dtype"], seen["seed"]) == (0.25, 0.125, "float64", 11)
     assert (seen["epochs"], seen["batch_size"], seen["threads"]) == (2, None, 1)
-    assert seen["loss"] == "cross_entropy"
-    optimizer = seen["optimizer"]
-    assert isinstance(optimizer, nk.SGD)
-    assert (optimizer.learning_rate, optimizer.momentum) == (0.125, 0.75)
+    assert seen["loss"] == nk.losses.CrossEntropy(label_smoothing=0.25)
+    assert seen["optimizer"] == nk.SGD(0.125, 0.75, True, clip_norm=2.0, clip_value=0.5)
+    assert seen["class_weight"] == {1: 5.0, 2: 0.5}
+    good(
+        *("train", flowers, "--quiet", "--layers", "7,5", "--activation", "tanh,selu", "--dropout", "0.5,0"),
+        *("--class-weight", "balanced", "--optimizer", "adamw", "--weight-decay", "0.5", "--learning-rate", "0.5"),
+        *("--schedule", "cosine:0.01", "--warm-up", 2, "--epochs", 9, "--early-stopping", 4),
+    )
+    assert seen["layers"] == [(7, "tanh", 0.5), (5, "selu", 0.0), (3, "softmax", 0.0)]
+    schedule = nk.schedules.WarmUp(nk.schedules.Cosine(0.5, 7, 0.01), 2)
+    assert seen["optimizer"] == nk.AdamW(schedule, weight_decay=0.5)
+    assert seen["class_weight"] == "balanced"
+    assert (seen["callbacks"].patience, seen["callbacks"].monitor) == (4, "val_cost")
+
+
+@pytest.mark.parametrize(
+    ("text", "rates"),
+    [
+        ("cosine", [0.5, 0.25]),
+        ("cosine:0.5", [0.5, 0.5]),
+        ("exponential:0.5", [0.5, 0.25]),
+        ("step:0.5,2", [0.5, 0.5]),
+        ("inverse:1", [0.5, 0.25]),
+    ],
+)
+def test_schedules(good, tmp_path, monkeypatch, text, rates):
+    histories = []
+    fit = nk.Network.fit
+    monkeypatch.setattr(nk.Network, "fit", lambda *a, **how: histories.append(fit(*a, **how)) or histories[-1])
+    flowers = write_flowers(tmp_path / "f.csv")
+    good("train", flowers, "--quiet", "--epochs", 2, "--learning-rate", 0.5, "--schedule", text)
+    assert histories[0]["learning_rate"] == pytest.approx(rates)
+
+
+@pytest.mark.parametrize(("loss", "numbers"), [
+    ("squared_error", ()), ("absolute_error", ()), ("huber", ("--delta", 0.5)), ("quantile", ("--quantile", 0.75)),
+])  # fmt: skip
+def test_losses_of_regression(good, tmp_path, loss, numbers):
+    houses = write_houses(tmp_path / "h.csv")
+    out = good("train", houses, "--target", "price", "--quiet", "--loss", loss, *numbers, "--save", "m.npz")
+    assert number_after("R2", out) > 0.9
+    made = nk.load("m.npz")._loss
+    assert made.name == loss
+    assert made.parameter == (numbers[1] if numbers else 0)
+
+
+def test_counts_are_learned_as_counts(good, tmp_path):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2, 300))
+    np.savez("counts.npz", X=X, Y=rng.poisson(np.exp(X[:1])).astype(float))
+    out = good("train", "counts.npz", "--task", "regression", "--loss", "poisson", "--quiet", "--save", "m.npz")
+    assert number_after("R2", out) > 0.3
+    assert nk.load("m.npz").layers[-1].activation == "exp"
+
+
+def test_class_weights_shift_the_balance(good, tmp_path):
+    """Two classes that overlap, one of them rare: the more it weighs, the more often it is predicted."""
+    rng = np.random.default_rng(0)
+    Y = np.arange(400) % 10 == 0
+    np.savez("rare.npz", X=rng.normal(size=(1, 400)) + Y, Y=Y.astype(int))
+    found = []
+    for weight in ("0=1,1=1", "balanced", "1=100"):
+        good("train", "rare.npz", "--quiet", "--layers", "none", "--class-weight", weight, "--save", "m.npz")
+        found.append(sum(row[0] == "1" for row in rows(good("predict", "m.npz", "rare.npz"))[1:]))
+    assert found[0] < found[1] < found[2]
+
+
+def test_early_stopping_sets_examples_aside_and_says_when(run, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv")
+    status, out, err = run("train", flowers, "--epochs", 500, "--early-stopping", 3, "--learning-rate", 0.1)
+    assert status == 0, err
+    assert "173 to train on, 48 held out, 19 set aside\n" in out
+    stopped, best = map(int, re.search(r"stopped  after (\d+) epochs, with the weights of epoch (\d+)\n", out).groups())
+    assert stopped == best + 3 < 500
+
+
+# --- cross-validation --------------------------------------------------------------------------
+
+
+def test_folds_print_mean_and_spread(run, good, tmp_path):
+    flowers = write_flowers(tmp_path / "f.csv", m=100)
+    status, out, err = run("train", flowers, "--folds", 4, "--epochs", 4, "--layers", "none")
+    assert status == 0, err
+    assert "75 to train on, 25 held out in each of 4 folds\n" in out
+    folds = re.findall(r"^fold (\d)/4 held-out accuracy (\S+) \(25 examples\), cost (\S+)$", out, re.MULTILINE)
+    assert [fold for fold, _, _ in folds] == list("1234")
+    summary = r"^4 folds accuracy (\S+) \+- (\S+), cost (\S+) \+- (\S+) \(mean and standard deviation\)$"
+    printed = [float(x) for x in re.search(summary, out, re.MULTILINE).groups()]
+    accuracies, costs = (np.array([float(fold[i]) for fold in folds]) for i in (1, 2))
+    # the folds' numbers are printed to 4 places, the costs to 4 digits
+    for i, (values, digits) in enumerate(((accuracies, 5e-5), (costs, 5e-4 * costs.max()))):
+        assert printed[2 * i] == pytest.approx(values.mean(), abs=2 * digits)
+        assert printed[2 * i + 1] == pytest.approx(values.std(ddof=1), abs=2 * digits)
+    quiet = good("train", flowers, "--folds", 4, "--epochs", 4, "--layers", "none", "--quiet")
+    assert quiet.splitlines()[0] == re.search(summary, out, re.MULTILINE)[0]
+    assert len(quiet.splitlines()) == 2
+
+
+def test_folds_of_a_regression_and_the_model_of_all(good, tmp_path):
+    houses = write_houses(tmp_path / "h.csv", m=90)
+    how = ("train", houses, "--target", "price", "--quiet", "--epochs", 20, "--layers", "none")
+    out = good(*how, "--folds", 3, "--save", "m.npz")
+    assert re.match(r"3 folds R2 0\.\d+ \+- \S+, RMSE \S+ \+- \S+, cost \S+ \+- \S+ \(mean and", out)
+    good(*how, "--validation", 0, "--save", "all.npz")
+    assert nk.load("m.npz") == nk.load("all.npz")
+
+
+def test_curves_and_confusion_of_folds(good, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="draws")
+    from matplotlib.figure import Figure
+
+    drawn = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **how: drawn.append(self) or save(self, *a, **how))
+    flowers = write_flowers(tmp_path / "f.csv", m=60)
+    good("train", flowers, "--folds", 3, "--epochs", 3, "--quiet", "--plot", "folds.svg")
+    curves, scores, matrix = drawn[0].axes
+    assert [line.get_label() for line in curves.lines][:2] == ["fold 1", "fold 1, held out"]
+    assert len(curves.lines) == 6
+    assert scores.get_ylabel() == "accuracy"
+    assert sum(int(text.get_text()) for text in matrix.texts) == 60  # every example once
+    assert [label.get_text() for label in matrix.get_xticklabels()] == ["daisy", "rose", "tulip"]
+    houses = write_houses(tmp_path / "h.csv", m=60)
+    good("train", houses, "--target", "price", "--epochs", 3, "--quiet", "--plot", "one.svg")
+    assert [ax.get_ylabel() for ax in drawn[1].axes] == ["cost", "R2"]
 
 
 # --- what is shown -----------------------------------------------------------------------------
@@ -582,6 +704,17 @@ def test_saved_model_predicts_the_same_in_a_new_process(good, tmp_path):
         (("train", "--threads", "0"), "'0'"),
         (("train", "--loss", "huge"), "'huge'"),
         (("train", "--optimizer", "huge"), "'huge'"),
+        (("train", "--dropout", "0.1,much"), "'0.1,much' is not a number, or a list of them"),
+        (("train", "--class-weight", "yes"), "'yes' is neither balanced nor a list like yes=5,no=1"),
+        (("train", "--class-weight", "yes=much"), "'yes=much' is neither balanced"),
+        (("train", "--schedule", "linear"), "'linear' is none of the schedules cosine, exponential, step, inverse"),
+        (("train", "--schedule", "step:0.5"), "'step:0.5' must be step:FACTOR,EVERY"),
+        (("train", "--schedule", "exponential"), "'exponential' must be exponential:FACTOR"),
+        (("train", "--schedule", "step:0.5,0"), "'step:0.5,0': expected numbers >= 0, and a whole number of epochs"),
+        (("train", "--schedule", "inverse:nan"), "'inverse:nan': expected numbers >= 0"),
+        (("train", "--schedule", "cosine:0.1,2"), "'cosine:0.1,2' must be cosine:FINAL"),
+        (("train", "--folds", "1"), "'1' is not a whole number of at least 2"),
+        (("train", "--early-stopping", "0"), "'0' is not a whole number of at least 1"),
         (("train", "--nonsense"), "--nonsense"),
         (("predict",), "MODEL"),
         (("export", "m.npz"), "--to"),
@@ -616,6 +749,27 @@ def test_wrong_arguments(bad, arguments, message):
         (("f.csv", "--dropout", "1"), "dropout"),
         (("f.csv", "--optimizer", "sgd", "--momentum", "2"), "momentum"),
         (("f.csv", "--momentum", "0.9"), "--momentum is for --optimizer sgd, not for adam"),
+        (("f.csv", "--momentum", "0"), "--momentum is for --optimizer sgd, not for adam"),
+        (("f.csv", "--nesterov"), "--nesterov is for --optimizer sgd, not for adam"),
+        (("f.csv", "--weight-decay", "0.1"), "--weight-decay is for --optimizer adamw, not for adam"),
+        (("f.csv", "--clip-norm", "0"), "clip_norm"),
+        (("f.csv", "--delta", "2"), "--delta is for --loss huber, not for cross_entropy"),
+        (("f.csv", "--quantile", "0.5"), "--quantile is for --loss quantile, not for cross_entropy"),
+        (("f.csv", "--label-smoothing", "1"), "label_smoothing must be in [0, 1); got 1.0"),
+        (
+            ("f.csv", "--task", "classification", "--class-weight", "oak=2"),
+            "--class-weight: 'oak' is none of the classes",
+        ),
+        (("f.csv", "--class-weight", "rose=-2"), "--class-weight rose=-2: expected a finite weight >= 0"),
+        (("f.csv", "--target", "length", "--class-weight", "balanced"), "--class-weight is for classification"),
+        (
+            ("f.csv", "--target", "length", "--label-smoothing", "0.1"),
+            "is for --loss binary_cross_entropy or cross_entropy",
+        ),
+        (("f.csv", "--dropout", "0.1,0.2"), "--dropout has 2 entries, expected one, or one for each of 1 layers"),
+        (("f.csv", "--folds", "3", "--validation", "0.5"), "leave --validation out"),
+        (("f.csv", "--folds", "241"), "the number of folds is 241, expected 2 to 240"),
+        (("rare.csv", "--folds", "2"), "a class has a single example"),
         (("f.csv", "--save", "no/m.npz"), "there is no folder"),
         (("f.csv", "--save", "empty"), "empty is a folder"),
         (("f.csv", "--plot", "empty.png"), "empty.png is a folder"),
@@ -634,6 +788,7 @@ def test_training_that_cannot_be(bad, tmp_path, arguments, message):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.png").mkdir()
     (tmp_path / "tiny.csv").write_text("x,y\n1,a\n2,b\n")
+    (tmp_path / "rare.csv").write_text("x,y\n1,a\n2,b\n3,b\n")
     np.savez("f.npz", X=np.ones((2, 3)))
     np.savez("turned.npz", X=np.ones((3, 2)), Y=np.arange(3))
     before = sorted(os.listdir())

@@ -679,6 +679,53 @@ def test_split_without_strata_and_without_share():
             nkdata.split(strata, share)
 
 
+@settings(deadline=None)
+@given(
+    counts=st.lists(st.integers(2, 30), min_size=1, max_size=5),
+    k=st.integers(2, 10),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_folds_hold_every_example_out_once(counts, k, seed):
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    m = len(labels)
+    if k > m:
+        with pytest.raises(nkdata.DataError, match="the number of folds"):
+            nkdata.folds(labels, k, seed)
+        return
+    parts = nkdata.folds(labels, k, seed)
+    assert len(parts) == k
+    for train, held in parts:
+        assert np.array_equal(np.sort(np.concatenate([train, held])), np.arange(m))
+        assert (np.diff(train) > 0).all()
+        assert (np.diff(held) > 0).all()
+        assert set(labels[train]) == set(labels)  # of every class there is one to learn
+        assert len(held) in (m // k, m // k + 1)
+        for c, count in enumerate(counts):
+            assert (labels[held] == c).sum() in (count // k, count // k + 1)
+    assert np.array_equal(np.sort(np.concatenate([held for _, held in parts])), np.arange(m))
+    assert all(np.array_equal(a[1], b[1]) for a, b in zip(parts, nkdata.folds(labels, k, seed), strict=True))
+
+
+def test_folds_of_numbers_are_drawn_from_all_alike():
+    parts = nkdata.folds(10, 3, 0)
+    assert sorted(len(held) for _, held in parts) == [3, 3, 4]
+    assert not np.array_equal(parts[0][1], nkdata.folds(10, 3, 1)[0][1])
+
+
+@pytest.mark.parametrize(
+    ("strata", "k", "message"),
+    [
+        (10, 1, "the number of folds is 1, expected 2 to 10"),
+        (10, 11, "the number of folds is 11, expected 2 to 10"),
+        (10, 2.0, "the number of folds is 2.0"),
+        ([0, 0, 1], 2, "a class has a single example"),
+    ],
+)
+def test_folds_that_cannot_be(strata, k, message):
+    with pytest.raises(nkdata.DataError, match=message):
+        nkdata.folds(strata, k)
+
+
 def test_take_gives_contiguous_examples():
     X = np.arange(12.0).reshape(3, 4)
     part = nkdata.take(X, [2, 0])

@@ -86,7 +86,7 @@ def test_large_batches(compare, dtype, name, shape):
 
 
 PARAMETERS = [
-    *[("cross_entropy", smoothing) for smoothing in (0.1, 0.9)],
+    *[(name, smoothing) for name in ("binary_cross_entropy", "cross_entropy") for smoothing in (0.1, 0.9)],
     *[("huber", delta) for delta in (0.1, 3.0, 1e3)],
     *[("quantile", q) for q in (0.1, 0.75)],
 ]
@@ -107,7 +107,8 @@ def test_parameters(compare, dtype, name, parameter, shape):
 @pytest.mark.parametrize(
     ("name", "bad"),
     [(name, bad) for name in ("huber", "quantile") for bad in (0, -1, np.nan, np.inf, True)]
-    + [("quantile", 1), ("cross_entropy", 1), ("cross_entropy", -0.1)],
+    + [("quantile", 1)]
+    + [(name, bad) for name in ("binary_cross_entropy", "cross_entropy") for bad in (1, -0.1)],
 )
 def test_parameters_out_of_range_are_named(name, bad):
     parameter, _ = ref.PARAMETERS[name]

@@ -10,6 +10,7 @@ import reference as ref
 import nnkern as nk
 
 OBJECTS = [
+    nk.losses.BinaryCrossEntropy(label_smoothing=0.2),
     nk.losses.CrossEntropy(label_smoothing=0.1),
     nk.losses.Huber(delta=0.3),
     nk.losses.Quantile(q=0.8),
@@ -202,6 +203,22 @@ def test_a_function_in_a_file(tmp_path):
     assert copy.deepcopy(net).evaluate(X, Y) == net.evaluate(X, Y)
 
 
+def test_torch_smooths_labels_the_same_way():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(7)
+    Z, labels = rng.normal(size=(4, 30)), rng.integers(0, 4, 30)
+    cost, _, dZ = nk.kernels.cross_entropy(Z, labels, label_smoothing=0.3)
+    z = torch.tensor(Z.T, requires_grad=True)
+    L = torch.nn.functional.cross_entropy(z, torch.tensor(labels), label_smoothing=0.3)
+    L.backward()
+    assert cost == pytest.approx(L.item(), rel=1e-13)
+    np.testing.assert_allclose(dZ / 30, z.grad.numpy().T, rtol=0, atol=1e-15)
+    # two softmax units are one sigmoid unit of their difference
+    two = nk.kernels.cross_entropy(Z[:2], labels % 2, label_smoothing=0.3)[0]
+    one = nk.kernels.binary_cross_entropy(Z[1:2] - Z[:1], labels[None] % 2.0, label_smoothing=0.3)[0]
+    assert one == pytest.approx(two, rel=1e-13)
+
+
 # ---- class weights ----
 
 
@@ -233,6 +250,32 @@ def test_class_weights_are_sample_weights(binary, weighted, dtype):
                 np.testing.assert_allclose(net.parameters[name], a, rtol=0, atol=100 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("soft", [False, True])
+def test_class_weights_of_several_sigmoid_outputs_are_multiplied(soft):
+    rng = np.random.default_rng(6)
+    X, Y = rng.normal(size=(4, 40)), rng.integers(0, 2, (3, 40)).astype(float)
+    Y[2] = 1  # of one class alone
+    if soft:
+        Y[0] = rng.uniform(size=40)
+    given = [{1: 5}, [0.5, 2], {0: 3}]
+    by_hand = np.array([[1, 5], [0.5, 2], [3, 1]])  # (n_y, classes)
+    counts = np.stack([(1 - Y).sum(axis=1), Y.sum(axis=1)], axis=1)
+    balanced = 40 / ((counts > 0).sum(axis=1, keepdims=True) * np.where(counts == 0, np.inf, counts))
+    for class_weight, by_class in ((given, by_hand), ("balanced", balanced)):
+        w = np.prod(by_class[:, :1] * (1 - Y) + by_class[:, 1:] * Y, axis=0)
+        net, expected = network("binary_cross_entropy"), network("binary_cross_entropy")
+        net.fit(X, Y, epochs=2, class_weight=class_weight)
+        expected.fit(X, Y, epochs=2, sample_weight=w)
+        for name, a in expected.parameters.items():
+            np.testing.assert_allclose(net.parameters[name], a, rtol=1e-12, atol=1e-14)
+        if not soft:
+            convention = pytest.importorskip("sklearn.utils.class_weight").compute_sample_weight
+            dicts = class_weight
+            if class_weight is given:
+                dicts = [dict(enumerate(row)) for row in by_hand]
+            np.testing.assert_allclose(w, convention(dicts, Y.T.astype(int)), rtol=1e-12)
+
+
 def test_class_weights_of_batches_and_of_validation():
     X, labels = np.random.default_rng(5).normal(size=(4, 30)), np.arange(30) % 3
     a, b, c = (classifier(False) for _ in range(3))
@@ -252,8 +295,11 @@ def test_class_weights_of_batches_and_of_validation():
 @pytest.mark.parametrize(
     ("loss", "n_y", "class_weight", "words"),
     [
-        ("squared_error", 1, {0: 1}, "needs one class an example"),
-        ("binary_cross_entropy", 2, {0: 1}, "needs one class an example"),
+        ("squared_error", 1, {0: 1}, "needs classes, which the loss squared_error doesn't have"),
+        ("binary_cross_entropy", 2, {0: 1}, "a list of 2 dicts or pairs of numbers, one for each sigmoid output"),
+        ("binary_cross_entropy", 2, [{0: 1}], "one for each sigmoid output"),
+        ("binary_cross_entropy", 2, [1, 2], r"class_weight\[0\] must be 2 numbers, or a dict"),
+        ("binary_cross_entropy", 2, [{}, {2: 1}], r"class_weight\[1\] holds the label 2"),
         ("cross_entropy", 3, "equal", "balanced"),
         ("cross_entropy", 3, {3: 1}, "label 3"),
         ("cross_entropy", 3, {"0": 1}, "label '0'"),

@@ -18,10 +18,11 @@ from sklearn import datasets
 from sklearn import neural_network as theirs
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import VotingClassifier
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.ensemble import VotingClassifier, VotingRegressor
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.inspection import permutation_importance
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
@@ -492,6 +493,42 @@ def test_class_weight_is_sample_weight():
         balanced.partial_fit(X, y)
 
 
+def test_label_smoothing():
+    X, y, _ = load("wine")
+    several = MLPClassifier(loss=nk.losses.CrossEntropy(label_smoothing=0.2), max_iter=3, random_state=0).fit(X, y)
+    two = MLPClassifier(loss=nk.losses.BinaryCrossEntropy(label_smoothing=0.2), max_iter=3, random_state=0)
+    two.fit(X, y > 0, eval_set=(X, y > 0))
+    for mlp, classes in ((several, y), (two, (y > 0).astype(int))):
+        Y = np.eye(len(mlp.classes_))[classes]
+        smooth = 0.8 * Y + 0.2 / Y.shape[1]
+        before = mlp.loss_curve_[-1]
+        mlp.set_params(warm_start=True, max_iter=1, batch_size=len(X), alpha=0.0, shuffle=False)
+        P = mlp.predict_log_proba(X)
+        mlp.fit(X, classes if mlp is several else classes > 0)
+        assert mlp.loss_ == pytest.approx(-(smooth * P).sum() / len(X))
+        assert mlp.loss_ < before
+    with pytest.raises(ValueError, match="is for sigmoid outputs, `y` of 3 classes is for softmax: use CrossEntropy"):
+        clone(two).set_params(warm_start=False).fit(X, y)
+    with pytest.raises(ValueError, match="is for softmax outputs, `y` of 2 classes is for sigmoid: use BinaryCrossEnt"):
+        clone(several).set_params(warm_start=False).fit(X, y > 0)
+
+
+def test_class_weights_of_several_labels_are_multiplied():
+    X, y, _ = load("wine")
+    Y = np.eye(3, dtype=int)[y]
+    how = {"max_iter": 3, "random_state": 0}
+    by_class = MLPClassifier(class_weight=[{0: 1, 1: 2}, {0: 3, 1: 1}, {0: 1, 1: 1}], **how).fit(X, Y)
+    by_sample = MLPClassifier(**how).fit(X, Y, np.where(Y[:, 0], 2.0, 1.0) * np.where(Y[:, 1], 1.0, 3.0))
+    assert difference(by_class.coefs_[0], by_sample.coefs_[0]) < 1e-14
+
+
+def test_threads_change_nothing():
+    X, y, _ = load("digits")
+    one, two = (MLPClassifier(max_iter=2, random_state=0, threads=threads).fit(X, y) for threads in (1, 2))
+    assert np.array_equal(one.coefs_[0], two.coefs_[0])
+    assert np.array_equal(one.predict_proba(X), two.predict_proba(X))
+
+
 def test_adamw_decays_weights():
     X, y, _ = load("wine")
     how = {"max_iter": 5, "random_state": 0, "alpha": 0}
@@ -626,6 +663,37 @@ def test_in_pipelines_searches_and_ensembles():
     assert vote.score(X, y) > 0.95
     importance = permutation_importance(search.best_estimator_, X, y, n_repeats=2, n_jobs=2, random_state=0)
     assert importance.importances_mean.max() > 0.002
+
+
+def test_regressors_in_searches_and_ensembles():
+    X, y, _ = load("diabetes")
+    pipeline = make_pipeline(
+        StandardScaler(), MLPRegressor(hidden_layer_sizes=(8,), learning_rate_init=0.05, max_iter=30, random_state=0)
+    )
+    search = GridSearchCV(pipeline, {"mlpregressor__alpha": [1e-4, 10.0]}, n_jobs=2, cv=3).fit(X, y)
+    assert search.best_score_ > 0.4
+    vote = VotingRegressor([("a", pipeline), ("b", clone(pipeline))]).fit(X, y)
+    assert vote.score(X, y) > 0.4
+    scaled = TransformedTargetRegressor(clone(pipeline), transformer=StandardScaler()).fit(X, 100 * y + 7)
+    assert scaled.score(X, 100 * y + 7) > 0.4
+    importance = permutation_importance(search.best_estimator_, X, y, n_repeats=2, random_state=0)
+    assert importance.importances_mean.max() > 0.01
+
+
+def test_metadata_is_routed_through_cross_validation():
+    import sklearn
+
+    X, y, _ = load("wine")
+    w = np.linspace(0.1, 2, len(y))
+    with sklearn.config_context(enable_metadata_routing=True):
+        mlp = MLPClassifier(max_iter=3, random_state=0).set_fit_request(sample_weight=True)
+        mlp.set_score_request(sample_weight=True).set_partial_fit_request(sample_weight=True, classes=False)
+        scores = cross_val_score(mlp, X, y, cv=3, params={"sample_weight": w})
+    expected = []
+    for train, test in StratifiedKFold(3).split(X, y):
+        fitted = clone(mlp).fit(X[train], y[train], w[train])
+        expected.append(fitted.score(X[test], y[test], w[test]))
+    assert list(scores) == expected
 
 
 def test_metadata_routing():

@@ -1,6 +1,8 @@
 """The types: a user's program passes mypy --strict and runs, a wrong one doesn't; stubs say what the package is."""
 
+import ast
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -42,9 +44,12 @@ def test_a_wrong_program_does_not(tool, tmp_path):
         "nk.load(3)": "arg-type",
         'nk.Network([nk.Dense(1)], "squared_error").fit([[1.0]], [[1.0]])["cost"].upper()': "attr-defined",
         "nk.kernels.dense_forward(1, 2, 3, 'relu')": "call-overload",
+        "MLPClassifier(alpha='small')": "arg-type",
+        "MLPRegressor(class_weight='balanced')": "call-arg",
     }
     program = tmp_path / "wrong.py"
-    program.write_text("\n".join(["import nnkern as nk", *wrong]))
+    imports = "import nnkern as nk; from nnkern.sklearn import MLPClassifier, MLPRegressor"
+    program.write_text("\n".join([imports, *wrong]))
     status, said = tool("mypy", "--strict", program)
     assert status == 1
     assert re.findall(r":(\d+): error: .*\[([a-z-]+)\]", said) == [
@@ -61,6 +66,21 @@ def test_the_users_program_runs(tmp_path, capsys):
         warnings.simplefilter("ignore")  # five epochs of the estimator aren't convergence
         assert sample.main(tmp_path) > 0.8
     assert "call fit(X, Y) or initialize(n_x) first" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+def test_the_stub_knows_the_constructors(kind):
+    """stubtest doesn't look into **shared: Unpack[_Shared]."""
+    estimators = pytest.importorskip("nnkern.sklearn", exc_type=ImportError)
+    stub = ast.parse(Path(estimators.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    classes = {node.name: node for node in stub.body if isinstance(node, ast.ClassDef)}
+    shared = [node.target.id for node in classes["_Shared"].body]
+    [arguments] = [node.args for node in classes[kind].body if getattr(node, "name", "") == "__init__"]
+    own = inspect.signature(getattr(estimators, kind).__init__).parameters
+    assert [name for name, p in own.items() if p.kind is p.POSITIONAL_OR_KEYWORD] == [a.arg for a in arguments.args]
+    assert [name for name, p in own.items() if p.kind is p.KEYWORD_ONLY] == [
+        a.arg for a in arguments.kwonlyargs
+    ] + shared
 
 
 def test_stubs_say_what_the_package_is(tool):

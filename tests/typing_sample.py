@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 import nnkern as nk
 from nnkern.data import Arrays, Preprocessor, choose_target, split, take
+from nnkern.plotting import confusion
 from nnkern.sklearn import MLPClassifier
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -70,6 +71,8 @@ def main(folder: Path) -> float:
     counts = nk.Network([nk.Dense(1, "exp")], nk.losses.Poisson(), n_x=2, seed=0)
     counts.fit(X, Y.reshape(1, -1), epochs=1, optimizer=nk.SGD(0.01, clip_norm=1.0), callbacks=notes)
 
+    right: int = int(np.trace(confusion(Y, labels)))
+
     nk.fit_many([counts], X, Y.reshape(1, -1), epochs=1, optimizer=["sgd"])
 
     W1 = net.parameters["W1"]
@@ -100,5 +103,5 @@ def main(folder: Path) -> float:
     nk.set_num_threads(nk.get_num_threads())
     print(nk.__version__, nk.show_config().to_dict()["isa"], net.summary().parameters, net.n_x, net.L, net.dtype)
     print(last, A.shape, labels[:3], cost, error, same, len(source))
-    print(dX.shape, Z_too.shape, J, A_out.shape, step.shape, notes.costs, inside)
+    print(right, dX.shape, Z_too.shape, J, A_out.shape, step.shape, notes.costs, inside)
     return score

@@ -84,7 +84,7 @@ def activate(A, activation: str, relu: str, mask):
         np.greater(A, 0, mask)
         np.multiply(A, mask, A)
     elif activation == "relu":
-        np.maximum(A, 0, A)
+        np.maximum(A, 0, out=A)
     elif activation == "sigmoid":
         np.negative(A, A)
         np.exp(A, A)
