@@ -169,8 +169,9 @@ cdef enum:
     WAKING_OPERATIONS = 5000000
     # rows of a part are multiples of what the largest tile has
     PART_ROWS = 32
-    # parts of a product that is applied as a gradient
+    # parts of a product that is applied as a gradient, and the fewest columns of one
     APPLIED_PARTS = 8
+    APPLIED_COLUMNS = 28
     MOST_APPLIED_PARTS = 64
     # a part for BLAS
     BLAS_ROWS = 4096
@@ -488,7 +489,7 @@ cdef void weight_gradient(
             if n >= APPLIED_PARTS * PART_ROWS:
                 q.row_parts = APPLIED_PARTS
             else:
-                q.column_parts = min(<Py_ssize_t>APPLIED_PARTS, q.p.m)
+                q.column_parts = max(<Py_ssize_t>1, min(<Py_ssize_t>APPLIED_PARTS, q.p.m // APPLIED_COLUMNS))
     run_job(&job, team)
     if update is not NULL:
         update.penalty = 0
