@@ -177,20 +177,16 @@ cdef enum:
     BLAS_ROWS = 4096
     BLAS_COLUMNS = 512
 
-# multiply-adds from which BLAS computes a product
-cdef double HUGE_PRODUCT = 2e9
+cdef inline bint tiles_pay() noexcept nogil:
+    """Whether our tiles compute products faster than BLAS: with vectors that are wider than the baseline's.
 
-
-cdef inline bint tiles_pay(const Product *q, int itemsize) noexcept nogil:
-    """Whether our tiles compute A B faster than BLAS. Depends on shapes, strides and dtype only.
-
-    Measured against OpenBLAS 0.3.34 on one core of a Zen 4 (limit 118 GF/s in float32; n×m×k, GF/s of tiles : BLAS):
-    128×64×784 111 : 96, 256×128×256 111 : 101, 512×256×784 113 : 105, 10×256×512 70 : 49, 1024×1024×1024 105 : 102,
-    4096×1024×1024 105 : 101, 1024×256×1024 104 : 99, 20×209×12288 83 : 73; with rows of B contiguous 20×209×12288
-    104 : 68; with A turned 512×256×512 106 : 98, 1024×1024×4096 99.5 : 99. BLAS has vectors of 16 bytes, and what is
-    larger than all caches, where a whole training ran at 96 : 105.
+    Measured against OpenBLAS 0.3.34 on one core of a Zen 4 (limit 117 GF/s in float32; n×m×k, GF/s of tiles : BLAS):
+    128×64×784 117 : 96, 256×128×256 117 : 101, 512×256×784 116 : 105, 10×256×512 82 : 49, 1024×1024×1024 105 : 102,
+    4096×1024×1024 104 : 101, 1024×256×1024 107 : 99, 20×209×12288 88 : 73; with rows of B contiguous 20×209×12288
+    97 : 68; with A turned 512×256×512 109 : 98, 1024×1024×4096 101 : 99. A whole training of 1024-4096-4096-1024 units,
+    larger than all caches, takes as long with either.
     """
-    return tables.vector_bytes >= 32 and <double>q.p.n * q.p.m * q.p.depth < HUGE_PRODUCT
+    return tables.vector_bytes >= 32
 
 
 cdef void plan_product(
@@ -216,7 +212,7 @@ cdef void plan_product(
                 q.column_parts = min(parts, m)
             elif not whole_columns:
                 q.row_parts = min(parts, n)
-    elif own_products and (always_tiles or tiles_pay(q, sizeof(real))):
+    elif own_products and (always_tiles or tiles_pay()):
         q.path = TILES
         if parts > 1:
             # twice as many parts as threads: who is done first takes over
