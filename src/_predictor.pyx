@@ -39,7 +39,7 @@ cdef enum:
     # activations of one example up to which they stand on the stack
     STACK_BYTES = 1 << 14
     # examples from which widening reduced weights for a matrix product pays; fewer are taken one by one
-    WIDENING_COLUMNS = 6
+    WIDENING_COLUMNS = 8
     # weights of a layer from which one example is shared out among threads, and from which it wakes them
     PARALLEL_WEIGHTS = 1 << 18
     WAKING_WEIGHTS = 2500000

@@ -91,8 +91,8 @@ typedef struct {
 } nnk_block;
 
 enum {
-    NNK_UNPACKED_DEPTH = 512,        /* inputs for which weights are widened in one go … */
-    NNK_UNPACKED_BYTES = 256 << 10,  /* … into so much memory */
+    NNK_UNPACKED_DEPTH = 256,        /* inputs for which weights are widened in one go … */
+    NNK_UNPACKED_BYTES = 128 << 10,  /* … into so much memory */
     NNK_FEW_ROWS = 28,             /* a product of no more rows is computed in parts of columns only */
     NNK_SCRATCH_BYTES = 440 << 10, /* what gemm packs into, aligned to 64 */
 };

@@ -274,12 +274,43 @@ static void NAME(packed_times_vector)(void *z_, const nnk_packed *p, const void 
     NAME(panels)[p->weights][rest < PANEL_VECTORS ? rest : PANEL_VECTORS](z + i, W, scale + i, x, p->n - i, p->n_prev);
 }
 
+#if REAL_BITS == 32
+/* The reduced weights (a constant) of `units` units from i on, and of inputs k … k + depth - 1, which stand at W */
+NNK_INLINE void NAME(widen_block)(const int weights, real *to, const nnk_packed *p, const real *W, ptrdiff_t i,
+                                  ptrdiff_t k, ptrdiff_t depth, ptrdiff_t units)
+{
+    const int per = NAME(in_a_word)(weights);
+    if (NAME(by_rows)(p)) {
+        const ptrdiff_t words = NAME(rounded_up)(depth, LANES * per) / per;
+        for (ptrdiff_t row = 0; row < p->n; row++, to += words * per)
+            for (ptrdiff_t v = 0; v < words; v += LANES) {
+                vec w[4];
+                widen(weights, w, W + row * NAME(row_words)(p) + k / per + v);
+#pragma GCC unroll 4
+                for (int c = 0; c < per; c++)
+                    v_store(to + v * per + c * LANES,
+                            weights == NNK_int8 ? w[c] * ((const real *)p->scale)[row] : w[c]);
+            }
+        return;
+    }
+    for (ptrdiff_t word = k / per; word * per < k + depth; word++, to += per * units)
+        for (ptrdiff_t v = 0; v < units; v += LANES) {
+            vec w[4];
+            widen(weights, w, W + word * units + v);
+#pragma GCC unroll 4
+            for (int c = 0; c < per; c++)
+                v_store(to + c * units + v,
+                        weights == NNK_int8 ? w[c] * v_load((const real *)p->scale + i + v) : w[c]);
+        }
+}
+#endif
+
 /* Columns k … k + depth - 1 of a part as a matrix: whole weights where they lie, reduced ones widened into `scratch`,
  * which holds NNK_UNPACKED_BYTES. Then k and depth are multiples of NNK_UNPACKED_DEPTH, but for the last depth. */
 static void NAME(unpacked)(nnk_block *block, const nnk_packed *p, ptrdiff_t part, ptrdiff_t k, ptrdiff_t depth,
                            void *scratch)
 {
-    const int per = NAME(in_a_word)(p->weights), rows = NAME(by_rows)(p);
+    const int rows = NAME(by_rows)(p);
     const ptrdiff_t i = part * PANEL_VECTORS * LANES, rest = NAME(rounded_up)(p->n - i, LANES);
     const ptrdiff_t units = rest < PANEL_VECTORS * LANES ? rest : PANEL_VECTORS * LANES;
     const real *W = NAME(part_at)(p, part);
@@ -292,30 +323,14 @@ static void NAME(unpacked)(nnk_block *block, const nnk_packed *p, ptrdiff_t part
         return;
     }
 #if REAL_BITS == 32
-    /* panels: words of one input after the other; rows: row by row */
-    const ptrdiff_t columns = rows ? NAME(rounded_up)(depth, LANES * per) : depth;
-    real *to = scratch;
-    block->data = to;
-    block->row = rows ? columns : 1;
+    block->data = scratch;
+    block->row = rows ? NAME(rounded_up)(depth, LANES * NAME(in_a_word)(p->weights)) : 1;
     block->column = rows ? 1 : units;
-    const ptrdiff_t outer = rows ? p->n : (depth + per - 1) / per, inner = rows ? columns / per : units;
-    for (ptrdiff_t o = 0; o < outer; o++) {
-        const real *from = W + (rows ? o * NAME(row_words)(p) + k / per : (k / per + o) * units);
-        for (ptrdiff_t v = 0; v < inner; v += LANES) {
-            vec w[4];
-            if (p->weights == NNK_bfloat16)
-                widen(NNK_bfloat16, w, from + v);
-            else {
-                widen(NNK_int8, w, from + v);
-                const real *scale = (const real *)p->scale + (rows ? o : i + v);
-                for (int c = 0; c < 4; c++)
-                    w[c] *= rows ? v_all(*scale) : v_load(scale);
-            }
-            for (int c = 0; c < per; c++)
-                v_store(to + (rows ? o * columns + v * per + c * LANES : (o * per + c) * units + v), w[c]);
-        }
-    }
+    if (p->weights == NNK_bfloat16)
+        NAME(widen_block)(NNK_bfloat16, scratch, p, W, i, k, depth, units);
+    else
+        NAME(widen_block)(NNK_int8, scratch, p, W, i, k, depth, units);
 #else
-    (void)depth, (void)scratch, (void)per;
+    (void)depth, (void)scratch;
 #endif
 }
