@@ -1,7 +1,7 @@
 """The frozen predictor of one network: what `Network.compile_predict` makes, and what reduced weights cost.
 
-Here is what goes into one and how users' input is judged; packing and prediction are _predictor's. It knows a network only
-as what it is made from and compared with.
+Here is what goes into one and how users' input is judged; packing and prediction are _predictor's. It knows a network
+only as what it is made from and compared with.
 """
 
 from dataclasses import dataclass

@@ -22,7 +22,7 @@ from nnkern._kernels cimport (
     Matrix, Team, Update, columns_of, contiguous, dissolve, fits_blas, form_team, forward_columns, input_gradient,
     kernel_table, matrix_of, number_of_threads, real, share_out, wake, weight_gradient,
 )
-from arrays cimport apart, lies_well
+from arrays cimport disjoint, lies_well
 from blas cimport nnk_blas_single_thread
 
 from threading import get_ident, main_thread
@@ -1339,10 +1339,10 @@ cdef class Engine:
         elif type(out) is ndarray and lies_well(out, number, shape[0]) and cnp.PyArray_ISWRITEABLE(out):
             A = out
             if cnp.PyArray_DIM(A, 1) != shape[1] or not (
-                    apart(<char *>cnp.PyArray_DATA(A), cnp.PyArray_NBYTES(A), <char *>cnp.PyArray_DATA(X),
-                          cnp.PyArray_NBYTES(X))
-                    and apart(<char *>cnp.PyArray_DATA(A), cnp.PyArray_NBYTES(A), theta,
-                              self.plan.count * self.plan.itemsize)):
+                    disjoint(<char *>cnp.PyArray_DATA(A), cnp.PyArray_NBYTES(A), <char *>cnp.PyArray_DATA(X),
+                             cnp.PyArray_NBYTES(X))
+                    and disjoint(<char *>cnp.PyArray_DATA(A), cnp.PyArray_NBYTES(A), theta,
+                                 self.plan.count * self.plan.itemsize)):
                 return None
         else:
             return None

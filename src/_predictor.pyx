@@ -12,7 +12,7 @@ cimport numpy as cnp
 from nnkern._kernels cimport (
     Matrix, Team, contiguous, dissolve, form_team, kernel_table, matrix_of, number_of_threads, product, real, share_out,
 )
-from arrays cimport apart, lies_well
+from arrays cimport disjoint, lies_well
 from blas cimport nnk_blas_single_thread
 
 import numpy as np
@@ -225,8 +225,8 @@ cdef class Packed:
     """The weights of one network, packed, and prediction by them.
 
     `layers`: a list of (W, b or None, code of the activation, slope); `weights`: one of WEIGHTS; `threads`: at most so
-    many a call, None for the default of that moment. A subclass has `_judge(X, out)`, which gives the arrays of an X, and
-    of an `out` or None, that `predict` can't take as they lie.
+    many a call, None for the default of that moment. A subclass has `_judge(X, out)`: the arrays of an X, and of an
+    `out` or None, that `predict` can't take as they lie.
     """
     cdef PackedPlan plan
     cdef int number                 # numpy's of the type of the arithmetic
@@ -300,7 +300,7 @@ cdef class Packed:
 
     @property
     def parameters(self):
-        """{"W1": (n[1], n_x) array, "b1": (n[1], 1) array, …}: copies of what is computed with, reduced weights widened."""
+        """{"W1": (n[1], n_x) array, "b1": (n[1], 1) array, …}: copies of what is computed with."""
         cdef const PackedLayer *layer
         cdef Py_ssize_t l
         cdef void *scratch = malloc(nnk.NNK_UNPACKED_BYTES)
@@ -360,7 +360,7 @@ cdef class Packed:
             A = cnp.PyArray_EMPTY(2, shape, self.number, 1)
         elif type(out) is ndarray and lies_well(out, self.number, shape[0]) and cnp.PyArray_ISWRITEABLE(out):
             A = out
-            if cnp.PyArray_DIM(A, 1) != shape[1] or not apart(
+            if cnp.PyArray_DIM(A, 1) != shape[1] or not disjoint(
                     <char *>cnp.PyArray_DATA(A), cnp.PyArray_NBYTES(A), <char *>cnp.PyArray_DATA(X),
                     cnp.PyArray_NBYTES(X)):
                 return self.run_judged(X, out, threads)

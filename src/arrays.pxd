@@ -10,6 +10,6 @@ cdef inline bint lies_well(cnp.ndarray array, int number, Py_ssize_t n) noexcept
             and cnp.PyArray_IS_F_CONTIGUOUS(array))
 
 
-cdef inline bint apart(const char *a, size_t a_bytes, const char *b, size_t b_bytes) noexcept:
+cdef inline bint disjoint(const char *a, size_t a_bytes, const char *b, size_t b_bytes) noexcept:
     """Whether two pieces of memory share no byte."""
     return a + a_bytes <= b or b + b_bytes <= a
