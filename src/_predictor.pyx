@@ -10,7 +10,8 @@ from libc.string cimport memcpy
 cimport nnk
 cimport numpy as cnp
 from nnkern._kernels cimport (
-    Matrix, Team, contiguous, dissolve, form_team, kernel_table, matrix_of, number_of_threads, product, real, share_out,
+    Matrix, Team, contiguous, dissolve, form_team, forward_rows, kernel_table, matrix_of, number_of_threads, real,
+    share_out,
 )
 from arrays cimport disjoint, lies_well
 from blas cimport nnk_blas_single_thread
@@ -86,45 +87,60 @@ cdef inline void times_vector(
     share_out(vector_part, &job, parts, size >= WAKING_WEIGHTS, team)
 
 
+cdef inline void activate(
+    real *A, const PackedPlan *plan, const PackedLayer *layer, Py_ssize_t m,
+) noexcept nogil:
+    """A = g(A + b)"""
+    cdef Py_ssize_t n = layer.weights.n
+    if layer.b is not NULL or layer.activation != nnk.NNK_linear:
+        plan.table.forward[layer.activation](A, n, A, n, layer.b, layer.slope, n, m)
+
+
 cdef void predict_one(real *out, const PackedPlan *plan, const real *x, real *space, int threads) noexcept nogil:
     """A[L] (n_y) of one example x (n_x). `space`: two activations."""
     cdef Py_ssize_t l
-    cdef const PackedLayer *layer
     cdef real *A
     cdef Team team
     team.threads, team.scratch = threads, NULL
     for l in range(plan.L):
-        layer = &plan.layers[l]
         A = out if l == plan.L - 1 else space + l % 2 * plan.widest
-        times_vector(A, plan, &layer.weights, x, &team)
-        if layer.b is not NULL or layer.activation != nnk.NNK_linear:
-            plan.table.forward[layer.activation](
-                A, layer.weights.n, A, layer.weights.n, layer.b, layer.slope, layer.weights.n, 1)
+        times_vector(A, plan, &plan.layers[l].weights, x, &team)
+        activate(A, plan, &plan.layers[l], 1)
         x = A
 
 
-cdef void times_columns(
-    real *Z, const PackedPlan *plan, const nnk.nnk_packed *weights, const real *A_prev, Py_ssize_t m, void *widened,
+cdef void forward_layer(
+    real *A, const PackedPlan *plan, const PackedLayer *layer, const real *A_prev, Py_ssize_t m, void *widened,
     const Team *team,
 ) noexcept nogil:
-    """Z (n, m) = W A_prev, all contiguous. `widened`: NNK_UNPACKED_BYTES where weights are reduced."""
-    cdef Py_ssize_t part, k, j, depth, n = weights.n, n_prev = weights.n_prev
+    """A (n, m) = g(W A_prev + b), all contiguous. `widened`: NNK_UNPACKED_BYTES where weights are reduced."""
+    cdef const nnk.nnk_packed *weights = &layer.weights
+    cdef Py_ssize_t parts = plan.table.packed_parts(weights), n = weights.n, n_prev = weights.n_prev, part, k, j, depth
+    # softmax wants whole columns
+    cdef bint apart = (plan.reduced and m < WIDENING_COLUMNS) or (layer.activation == nnk.NNK_softmax and parts > 1)
+    cdef bint last
     cdef nnk.nnk_block block
+    cdef const real *b
     cdef Matrix W, rows
     if plan.reduced and m < WIDENING_COLUMNS:
         for j in range(m):
-            times_vector(Z + j * n, plan, weights, A_prev + j * n_prev, team)
-        return
-    for part in range(plan.table.packed_parts(weights)):
+            times_vector(A + j * n, plan, weights, A_prev + j * n_prev, team)
+        parts = 0
+    for part in range(parts):
         k = 0
         while k < n_prev:
             depth = min(<Py_ssize_t>nnk.NNK_UNPACKED_DEPTH, n_prev - k) if plan.reduced else n_prev
+            last = k + depth == n_prev and not apart
             plan.table.unpacked(&block, weights, part, k, depth, widened)
             W.data, W.n, W.m, W.row, W.column = block.data, block.n, depth, block.row, block.column
             rows = contiguous(A_prev + k, n_prev, m)
             rows.n = depth
-            product(Z + block.first, n, <real>1, &W, &rows, <real>(1 if k else 0), team)
+            b = <const real *>layer.b + block.first if last and layer.b is not NULL else NULL
+            forward_rows(A + block.first, n, layer.activation if last else <int>nnk.NNK_linear, layer.slope, &W, &rows,
+                         <real>(1 if k else 0), b, team)
             k += depth
+    if apart:
+        activate(A, plan, layer, m)
 
 
 cdef void predict_blocks(
@@ -135,7 +151,6 @@ cdef void predict_blocks(
     cdef Py_ssize_t first = 0, l, c
     cdef bint whole = out_row == 1 and out_column == plan.n_y
     cdef const real *A_prev
-    cdef const PackedLayer *layer
     cdef real *A = NULL
     nnk_blas_single_thread()
     while first < X.m:
@@ -145,12 +160,8 @@ cdef void predict_blocks(
             plan.table.gather(space + 2 * plan.widest * width, A_prev, X.row, X.column, NULL, plan.n_x, c)
             A_prev = space + 2 * plan.widest * width
         for l in range(plan.L):
-            layer = &plan.layers[l]
             A = out + first * plan.n_y if whole and l == plan.L - 1 else space + l % 2 * plan.widest * width
-            times_columns(A, plan, &layer.weights, A_prev, c, widened, team)
-            if layer.b is not NULL or layer.activation != nnk.NNK_linear:
-                plan.table.forward[layer.activation](
-                    A, layer.weights.n, A, layer.weights.n, layer.b, layer.slope, layer.weights.n, c)
+            forward_layer(A, plan, &plan.layers[l], A_prev, c, widened, team)
             A_prev = A
         if not whole:
             plan.table.scatter(out + first * out_column, out_row, out_column, A, plan.n_y, c)
