@@ -126,8 +126,9 @@ static void NAME(pack_weights)(const nnk_packed *p, const void *W_)
             else {
                 const int bits = 32 / NAME(in_a_word)(p->weights);
                 const real scale = p->weights == NNK_int8 ? ((const real *)p->scale)[i] : 1;
-                /* a scale that is so small that it was rounded may leave more than 127 of them; w / 0 has no weight */
-                real q = scale > 0 ? __builtin_rintf(w / scale) : 0;
+                /* rounded to even by a sum whose unit is 1. A scale that is so small that it was rounded itself may leave
+                 * more than 127 of them, or be 0. */
+                real q = scale > 0 ? (w / scale + R(12582912)) - R(12582912) : 0;
                 q = q > 127 ? 127 : q < -127 ? -127 : q;
                 const uint32_t value = p->weights == NNK_int8 ? (uint32_t)((int)q + 128) : NAME(to_bfloat16)(w);
                 const uint32_t mask = (bits == 8 ? 0xffu : 0xffffu) << (which * bits);
