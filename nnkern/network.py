@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nnkern import _engine, _kernels, derivatives, initializers, io, losses, optimizers, predictor, validation
+from nnkern import _engine, _kernels, derivatives, initializers, io, losses, optimizers, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.losses import r2, spread
 from nnkern.training import Training
@@ -402,6 +402,8 @@ class Network:
         >>> predictor(np.ones((5, 1), np.float32)).shape
         (3, 1)
         """
+        from nnkern import predictor
+
         validation.fitted(self._engine)
         return predictor.compile(self, weights=weights, threads=threads)
 
