@@ -4,10 +4,10 @@
  * come, for k = 0, 1, …, the weights of all its units for input k: the sums of a panel stay in registers, and no lane is
  * added up. A layer of few units (ROWS_MOST) would leave most lanes empty; its rows lie one after the other instead.
  *
- * Weights are whole numbers of the precision or, for float32, reduced: bfloat16, or int8 times a scale for each unit.
- * Reduced ones share words of 32 bits, `in_a_word` (2 or 4) vectors of weights in a vector of words: those of as many
- * inputs that follow each other or, where a layer lies by rows, of as many vectors along the row. So they are widened by
- * what every instruction set has, without a shuffle. What is missing from the last word is 0.
+ * Weights are whole or, in float32, reduced: to bfloat16, or to int8 times a scale for each unit. A word (of the size of
+ * a whole weight) holds 2 or 4 reduced ones, so that a vector of words holds as many vectors of weights: of inputs that
+ * follow each other or, where a layer lies by rows, of pieces of the row that do. They are widened by what every
+ * instruction set has, without a shuffle. What is missing from the last word is 0.
  */
 #define PANEL_VECTORS 8
 #define ROWS_MOST (LANES / 4)
@@ -42,17 +42,17 @@ NNK_INLINE ptrdiff_t NAME(rounded_up)(ptrdiff_t count, ptrdiff_t unit) { return 
 
 NNK_INLINE int NAME(by_rows)(const nnk_packed *p) { return p->n <= ROWS_MOST; }
 
-/* Words of an input of a panel; of a row */
-NNK_INLINE ptrdiff_t NAME(row_words)(const nnk_packed *p)
+/* Words of one unit: in a panel, or in a row, whose vectors are whole */
+NNK_INLINE ptrdiff_t NAME(unit_words)(const nnk_packed *p)
 {
-    return NAME(rounded_up)(p->n_prev, LANES * NAME(in_a_word)(p->weights)) / NAME(in_a_word)(p->weights);
+    const ptrdiff_t in_a_word = NAME(in_a_word)(p->weights), lanes = NAME(by_rows)(p) ? LANES : 1;
+    return NAME(rounded_up)(p->n_prev, in_a_word * lanes) / in_a_word;
 }
 
 /* Where a part, a panel or all rows, begins */
 NNK_INLINE const real *NAME(part_at)(const nnk_packed *p, ptrdiff_t part)
 {
-    const int per = NAME(in_a_word)(p->weights);
-    return (const real *)p->W + part * PANEL_VECTORS * LANES * (NAME(rounded_up)(p->n_prev, per) / per);
+    return (const real *)p->W + part * PANEL_VECTORS * LANES * NAME(unit_words)(p);
 }
 
 static ptrdiff_t NAME(packed_parts)(const nnk_packed *p)
@@ -62,10 +62,8 @@ static ptrdiff_t NAME(packed_parts)(const nnk_packed *p)
 
 static size_t NAME(packed_bytes)(const nnk_packed *p)
 {
-    const int per = NAME(in_a_word)(p->weights);
-    const ptrdiff_t words = NAME(by_rows)(p) ? p->n * NAME(row_words)(p)
-                                             : NAME(rounded_up)(p->n, LANES) * (NAME(rounded_up)(p->n_prev, per) / per);
-    return (size_t)words * sizeof(real);
+    const ptrdiff_t units = NAME(by_rows)(p) ? p->n : NAME(rounded_up)(p->n, LANES);
+    return (size_t)(units * NAME(unit_words)(p)) * sizeof(real);
 }
 
 /* Where weight (i, k) stands: its word, and which of the word's weights it is */
@@ -74,13 +72,13 @@ NNK_INLINE ptrdiff_t NAME(place)(const nnk_packed *p, ptrdiff_t i, ptrdiff_t k, 
     const int per = NAME(in_a_word)(p->weights);
     if (NAME(by_rows)(p)) {
         *which = (int)(k / LANES % per);
-        return i * NAME(row_words)(p) + k / (LANES * per) * LANES + k % LANES;
+        return i * NAME(unit_words)(p) + k / (LANES * per) * LANES + k % LANES;
     }
     const ptrdiff_t panel = i / (PANEL_VECTORS * LANES) * (PANEL_VECTORS * LANES);
     const ptrdiff_t rest = NAME(rounded_up)(p->n, LANES) - panel;
+    const ptrdiff_t units = rest < PANEL_VECTORS * LANES ? rest : PANEL_VECTORS * LANES;
     *which = (int)(k % per);
-    return panel * (NAME(rounded_up)(p->n_prev, per) / per) +
-           k / per * (rest < PANEL_VECTORS * LANES ? rest : PANEL_VECTORS * LANES) + i - panel;
+    return panel * NAME(unit_words)(p) + k / per * units + i - panel;
 }
 
 #if REAL_BITS == 32
@@ -268,7 +266,7 @@ static void NAME(packed_times_vector)(void *z_, const nnk_packed *p, const void 
     const real *W = NAME(part_at)(p, part), *scale = p->scale;
     if (NAME(by_rows)(p)) {
         for (ptrdiff_t i = 0; i < p->n; i++)
-            NAME(panels)[p->weights][0](z + i, W + i * NAME(row_words)(p), scale + i, x, 1, p->n_prev);
+            NAME(panels)[p->weights][0](z + i, W + i * NAME(unit_words)(p), scale + i, x, 1, p->n_prev);
         return;
     }
     const ptrdiff_t i = part * PANEL_VECTORS * LANES, rest = NAME(rounded_up)(p->n - i, LANES) / LANES;
@@ -286,7 +284,7 @@ NNK_INLINE void NAME(widen_block)(const int weights, real *to, const nnk_packed 
         for (ptrdiff_t row = 0; row < p->n; row++, to += words * per)
             for (ptrdiff_t v = 0; v < words; v += LANES) {
                 vec w[4];
-                widen(weights, w, W + row * NAME(row_words)(p) + k / per + v);
+                widen(weights, w, W + row * NAME(unit_words)(p) + k / per + v);
 #pragma GCC unroll 4
                 for (int c = 0; c < per; c++)
                     v_store(to + v * per + c * LANES,
@@ -319,7 +317,7 @@ static void NAME(unpacked)(nnk_block *block, const nnk_packed *p, ptrdiff_t part
     block->n = p->n - i < PANEL_VECTORS * LANES ? p->n - i : PANEL_VECTORS * LANES;
     if (p->weights == NNK_whole) {
         block->data = W + (rows ? k : k * units);
-        block->row = rows ? NAME(row_words)(p) : 1;
+        block->row = rows ? NAME(unit_words)(p) : 1;
         block->column = rows ? 1 : units;
         return;
     }

@@ -137,7 +137,7 @@ static int small(int i, int j) { return (i * 7 + j * 13 + i * j) % 9 - 4; }
                 compare("db " #real, db[i], sum, (m + 1) * epsilon * size);                                            \
             }                                                                                                          \
         }                                                                                                              \
-        const double cost = t->loss[NNK_squared_error](A, dZ, Z, dA, NULL, 2, n, m);                                   \
+        const double cost = t->loss[NNK_squared_error](A, dZ, Z, dA, NULL, NULL, 2, 0, n, m);                          \
         double expected = 0;                                                                                           \
         for (int i = 0; i < n * m; i++) {                                                                              \
             const double d = (double)Z[i] - (double)dA[i];                                                             \
