@@ -54,7 +54,7 @@ class Predictor(_predictor.Packed):
 
     def _judge(self, X, out):
         X = validation.examples(X, self.n_x, self.dtype, finite=False)
-        return X, validation.output(out, (self.n_y, X.shape[1]), self.dtype, (X,))
+        return X, _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, [("X", X)])
 
     def report(self, net, X, Y=None):
         """What the predictor's weights cost beside those of a network, on data.

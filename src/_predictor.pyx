@@ -236,8 +236,8 @@ cdef class Packed:
     """The weights of one network, packed, and prediction by them.
 
     `layers`: a list of (W, b or None, code of the activation, slope); `weights`: one of WEIGHTS; `threads`: at most so
-    many a call, None for the default of that moment. A subclass has `_judge(X, out)`: the arrays of an X, and of an
-    `out` or None, that `predict` can't take as they lie.
+    many a call, None for the default of that moment. A subclass has `_judge(X, out)`: the arrays of an X and of an
+    `out`, which may be None, that `predict` can't take as they lie.
     """
     cdef PackedPlan plan
     cdef int number                 # numpy's of the type of the arithmetic
@@ -386,8 +386,6 @@ cdef class Packed:
 
     cdef object run_judged(self, X, out, int threads):
         X, out = self._judge(X, out)
-        if out is None:
-            out = np.empty((self.plan.n_y, X.shape[1]), self.dtype, "F")
         if self.plan.itemsize == 4:
             _predict[float](&self.plan, X, out, threads)
         else:

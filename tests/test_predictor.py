@@ -298,7 +298,7 @@ def test_bad_inputs_get_the_words_of_the_networks_predict(X, out):
 
 def test_out_that_overlaps_the_input():
     X = np.ones((3, 3), "float32", order="F")
-    with pytest.raises(ValueError, match="out overlaps the input in memory"):
+    with pytest.raises(ValueError, match="out overlaps X in memory"):
         network((3, 3)).compile_predict()(X, out=X)
 
 
