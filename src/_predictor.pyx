@@ -241,6 +241,7 @@ cdef class Packed:
     """
     cdef PackedPlan plan
     cdef int number                 # numpy's of the type of the arithmetic
+    cdef int most_threads           # 0: the default of the moment
     cdef object memory
     cdef readonly object dtype, threads
     cdef readonly str weights
@@ -250,7 +251,7 @@ cdef class Packed:
         cdef Py_ssize_t l
         cdef size_t need = 0
         cdef char *at
-        number_of_threads(threads)
+        self.most_threads = 0 if threads is None else number_of_threads(threads)
         dtype, code = WEIGHTS[weights]
         self.weights, self.threads, self.dtype = weights, threads, np.dtype(dtype)
         self.number = self.dtype.num
@@ -363,7 +364,7 @@ cdef class Packed:
         cdef cnp.npy_intp shape[2]
         cdef Matrix X_
         cdef cnp.ndarray A
-        cdef int threads = number_of_threads(self.threads)
+        cdef int threads = self.most_threads or number_of_threads(None)
         if type(X) is not ndarray or not lies_well(X, self.number, self.plan.n_x):
             return self.run_judged(X, out, threads)
         shape[0], shape[1] = self.plan.n_y, cnp.PyArray_DIM(X, 1)
