@@ -12,9 +12,15 @@ SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/*) $(wildcard nnker
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# a stamp for each set of extras: what is installed is what the sources say
-$(VENV)/%.stamp: $(SOURCES) | $(BIN)/python
-	$(PIP) install ".[$*]"
+# What is installed is what the sources say: built once, and for each set of extras a stamp.
+$(VENV)/nnkern.stamp: $(SOURCES) | $(BIN)/python
+	rm -rf $(VENV)/wheel
+	$(PIP) wheel --no-deps --wheel-dir $(VENV)/wheel .
+	$(PIP) install --no-deps --force-reinstall $(VENV)/wheel/*.whl
+	@touch $@
+
+$(VENV)/%.stamp: $(VENV)/nnkern.stamp
+	$(PIP) install "$$(echo $(VENV)/wheel/*.whl)[$*]"
 	@touch $@
 
 build: $(VENV)/demo.stamp
@@ -31,6 +37,7 @@ lint: | $(BIN)/python
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src nnkern
+	$(MAKE) docs
 
 # ---- what takes longer than `make test`; CONTRIBUTING.md says what each needs ----
 
@@ -74,7 +81,7 @@ wheel-check: | $(BIN)/python
 bench: $(VENV)/bench.stamp
 	$(BIN)/nnkern bench $(BENCH_ARGS)
 
-# docs/_build/index.html; a warning is an error
+# docs/_build/index.html; a warning is an error, which makes it a part of `make lint`
 docs: $(VENV)/docs.stamp
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build
 	@echo docs/_build/index.html

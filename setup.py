@@ -220,7 +220,11 @@ def extension(name, c_sources=()):
 
 setup(
     ext_modules=cythonize(
-        [extension("_kernels", ["common.c", "dispatch.c", "pool.c"]), extension("_engine", ["common.c"])],
+        [
+            extension("_kernels", ["common.c", "dispatch.c", "pool.c"]),
+            extension("_engine", ["common.c"]),
+            extension("_predictor"),
+        ],
         include_path=[".", str(SOURCES)],
         build_dir="build",
         # so that counts of lines are those of the .pyx

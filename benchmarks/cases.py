@@ -76,12 +76,18 @@ class TrainingCase:
 
 @dataclass(frozen=True)
 class InferenceCase:
-    """Prediction of one batch by a relu network with a softmax output."""
+    """Prediction of one batch by a relu network with a softmax output.
+
+    `frozen` is empty for a network as it is; else nnkern's side takes a frozen predictor, with "whole" weights (those
+    of the network's dtype) or with "bfloat16" or "int8" ones. The weights are then such that they need no rounding, so
+    that all sides compute the same function; the others do it with whole weights.
+    """
 
     name: str
     n: tuple[int, ...]
     batches: tuple[int, ...] = (1, 32, 1024)
     activation: str = "relu"
+    frozen: str = ""
     slow: ClassVar[bool] = False
 
     @property
@@ -126,6 +132,15 @@ INFERENCE = (
     InferenceCase("mnist512", (784, 512, 512, 10)),
 )
 
+# Frozen predictors; the weights of the last three don't fit a second-level cache.
+SERVING = (
+    *(replace(case, name=f"{case.name}-frozen", frozen="whole", batches=(1, 32)) for case in INFERENCE),
+    *(
+        InferenceCase(f"large-{frozen}", (784, 2048, 2048, 10), (1,), frozen=frozen)
+        for frozen in ("whole", "bfloat16", "int8")
+    ),
+)
+
 
 @dataclass(frozen=True)
 class ElementwiseCase:
@@ -152,8 +167,14 @@ TINY_TRAINING = (
 TINY_INFERENCE = (InferenceCase("tiny", (7, 6, 3), batches=(1, 5)),)
 
 TINY_ELEMENTWISE = (ElementwiseCase("tiny-elementwise", 7, 5),)
+TINY_SERVING = tuple(
+    replace(TINY_INFERENCE[0], name=f"tiny-{frozen}", frozen=frozen) for frozen in ("whole", "bfloat16", "int8")
+)
 
-ALL = TRAINING + INFERENCE + ELEMENTWISE + TINY_TRAINING + TINY_INFERENCE + TINY_ELEMENTWISE
+ALL = (
+    *(TRAINING + INFERENCE + SERVING + ELEMENTWISE),
+    *(TINY_TRAINING + TINY_INFERENCE + TINY_SERVING + TINY_ELEMENTWISE),
+)
 
 
 def training_case(name: str) -> TrainingCase:
@@ -161,7 +182,7 @@ def training_case(name: str) -> TrainingCase:
 
 
 def inference_case(name: str) -> InferenceCase:
-    return next(case for case in INFERENCE + TINY_INFERENCE if case.name == name)
+    return next(case for case in INFERENCE + SERVING + TINY_INFERENCE + TINY_SERVING if case.name == name)
 
 
 def elementwise_case(name: str) -> ElementwiseCase:
@@ -196,9 +217,23 @@ def initial(case: TrainingCase | InferenceCase) -> dict[str, np.ndarray]:
     for layer, (n_prev, n) in enumerate(zip(case.n, case.n[1:], strict=False), 1):
         gain = 2.0 if case.activation == "relu" else 1.0
         W = rng.standard_normal((n, n_prev)) * np.sqrt(gain / n_prev)
-        parameters[f"W{layer}"] = W.astype(np.float32)
+        parameters[f"W{layer}"] = representable(W.astype(np.float32), getattr(case, "frozen", ""))
         parameters[f"b{layer}"] = (0.1 * rng.standard_normal((n, 1))).astype(np.float32)
     return parameters
+
+
+def representable(W: np.ndarray, frozen: str) -> np.ndarray:
+    """Weights close to W that bfloat16 holds, or int8 times a power of two for each unit."""
+    if frozen == "bfloat16":
+        return (W.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+    if frozen == "int8":
+        largest = np.abs(W).argmax(axis=1)
+        scale = np.exp2(np.ceil(np.log2(np.abs(W).max(axis=1, keepdims=True) / 127))).astype(np.float32)
+        whole = np.rint(W / scale)
+        # the largest of a unit says what its scale is
+        whole[np.arange(len(W)), largest] = 127
+        return whole * scale
+    return W
 
 
 def one_hot(labels: np.ndarray, classes: int, dtype) -> np.ndarray:

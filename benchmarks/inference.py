@@ -54,9 +54,18 @@ def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
 
 
 def run(session: Session, chosen: list[str] | None) -> list[dict]:
+    return run_group("inference", cases.INFERENCE, cases.TINY_INFERENCE, session, chosen)
+
+
+def serve(session: Session, chosen: list[str] | None) -> list[dict]:
+    """The same by frozen predictors."""
+    return run_group("serving", cases.SERVING, cases.TINY_SERVING, session, chosen)
+
+
+def run_group(group: str, usual: tuple, tiny: tuple, session: Session, chosen: list[str] | None) -> list[dict]:
     rows = []
-    for case in session.cases("inference", cases.INFERENCE, cases.TINY_INFERENCE, chosen):
-        progress(f"inference {case.name}")
+    for case in session.cases(group, usual, tiny, chosen):
+        progress(f"{group} {case.name}")
         rows += [measure(case, batch, session) for batch in case.batches]
         session.measure_limit()
     return rows

@@ -27,6 +27,7 @@ OURS = "nnkern"
 GROUPS = {
     "training": (training.run, "One step of the whole fit, µs"),
     "inference": (inference.run, "One prediction, µs"),
+    "serving": (inference.serve, "One prediction by a frozen predictor, µs"),
     "kernels": (kernels.run, "One layer, one thread, µs per call"),
     "elementwise": (elementwise.run, "One array, one thread, µs per call"),
 }

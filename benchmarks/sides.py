@@ -39,7 +39,7 @@ SETTLE = 0.12
 
 # With --quick a group begins no case later than so many seconds after the start: with numpy alone all are done by
 # then, with all peers some; the whole ends within a minute.
-QUICK_UNTIL = {"training": 22, "inference": 36, "kernels": 46}
+QUICK_UNTIL = {"training": 22, "inference": 34, "serving": 41, "kernels": 47}
 # Seconds of compiling for each case: not for --quick.
 SLOW_TO_START = ("torch_compile",)
 

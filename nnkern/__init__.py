@@ -8,12 +8,14 @@ Layers of the package, each knowing only those below it:
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention
     many          many networks trained at once
     network       Dense and Network: configuration, fit, predict, evaluate, forward, backward
+    predictor     frozen networks, packed for prediction, and what reduced weights cost
     derivatives   by the inputs, and of each example by itself
     kernels       one layer, one activation, one loss at a time
     losses, optimizers, initializers, schedules, callbacks, progress, io
     formats       how each activation looks to other programs
     validation    the only place where what a user hands in is judged
     _engine       the whole network in native code
+    _predictor    a frozen network in native code
     _kernels      dense layers on BLAS and the C kernels of the processor's instruction set
 """
 

@@ -56,6 +56,12 @@ cdef void forward_columns(
     real *A, real *Z, int activation, double slope, const Matrix *W, const Matrix *A_prev,
     const real *b, const Team *team) noexcept nogil
 
+# A = g(W A_prev + beta A + b) for some rows of a larger A, whose columns are lda apart. Where g isn't softmax A may be
+# computed so in parts, and W A_prev as well: with g linear and no b for all parts but the last.
+cdef void forward_rows(
+    real *A, Py_ssize_t lda, int activation, double slope, const Matrix *W, const Matrix *A_prev, real beta,
+    const real *b, const Team *team) noexcept nogil
+
 # dZ_prev = (Wᵀ dZ) ⊙ g'(…), db_prev += Σ_columns dZ_prev: the input gradient, with g' of the layer below.
 # dZ contiguous (n, m), dZ_prev, A_prev, Z_prev contiguous (n_prev, m); db_prev may be NULL.
 cdef void input_gradient(

@@ -13,6 +13,7 @@ from nnkern.callbacks import _History, _OneCallback
 from nnkern.initializers import Initializer
 from nnkern.losses import Loss
 from nnkern.optimizers import Optimizer
+from nnkern.predictor import Predictor, _Weights
 
 _LossFunction: TypeAlias = Callable[[_Floats, _Floats], tuple[npt.ArrayLike, npt.ArrayLike]]
 _ClassWeight: TypeAlias = Mapping[int, float] | Sequence[float] | Sequence[Mapping[int, float] | Sequence[float]]
@@ -73,6 +74,7 @@ class Network:
     def initialize(self, n_x: int) -> Network: ...
     def predict(self, X: npt.ArrayLike, *, out: _Floats | None = ..., threads: int | None = ...) -> _Floats: ...
     def predict_labels(self, X: npt.ArrayLike, *, threads: int | None = ...) -> npt.NDArray[np.int64]: ...
+    def compile_predict(self, *, weights: _Weights | None = ..., threads: int | None = ...) -> Predictor: ...
     def evaluate(
         self,
         X: npt.ArrayLike,

@@ -305,6 +305,32 @@ class _MLP(BaseEstimator):
         self._take_back()
         return self._network
 
+    def to_onnx(self, path, **dressing):
+        """Saves the trained network as an ONNX file, as `nnkern.Network.to_onnx` does.
+
+        A classifier's file gives the label, one of `classes_`, and the probabilities; for several labels at once the
+        probabilities alone.
+
+        Parameters
+        ----------
+        path : str or path
+        mean, scale : arrays of shape (n_features,), optional
+            The file takes raw features x and gives the network (x - mean) / scale: a StandardScaler's ``mean_`` and
+            ``scale_``.
+        target_mean, target_scale : arrays of shape (n_outputs,), optional
+            Of a regressor's target.
+
+        Raises
+        ------
+        NotFittedError, MissingPackageError, OSError, ValueError
+            As there.
+        """
+        self.network_.to_onnx(path, **self._names(), **dressing)
+
+    def _names(self):
+        """What an exported file is told of the outputs."""
+        return {}
+
     def _hidden(self):
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
@@ -992,6 +1018,12 @@ class MLPClassifier(ClassifierMixin, _MLP):
             return A.argmax(axis=1)
         labels = (A > 0.5).astype(np.int64)
         return labels if self._multilabel else labels[:, 0]
+
+    def _names(self):
+        if self._multilabel or len(self.classes_) < 2:
+            return {}
+        # what isn't a text is a whole number, if of another type: 1.0, True
+        return {"labels": [label if isinstance(label, str) else int(label) for label in self.classes_]}
 
     def _right(self, A, Y, w):
         """Σ w of the samples predicted rightly, from (n_outputs, n_samples)."""

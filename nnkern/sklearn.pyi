@@ -2,6 +2,7 @@
 # scikit-learn itself has no types: what comes from its base classes (score, get_params, …) is Any.
 
 from collections.abc import Callable, Sequence
+from os import PathLike
 from typing import Any, Self, TypeAlias, TypedDict, Unpack
 
 import numpy as np
@@ -66,6 +67,15 @@ class _MLP(BaseEstimator):
 
     @property
     def network_(self) -> Network: ...
+    def to_onnx(
+        self,
+        path: str | PathLike[str],
+        *,
+        mean: npt.ArrayLike | None = ...,
+        scale: npt.ArrayLike | None = ...,
+        target_mean: npt.ArrayLike | None = ...,
+        target_scale: npt.ArrayLike | None = ...,
+    ) -> None: ...
     def fit(
         self,
         X: _Examples,

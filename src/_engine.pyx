@@ -22,6 +22,7 @@ from nnkern._kernels cimport (
     Matrix, Team, Update, columns_of, contiguous, dissolve, fits_blas, form_team, forward_columns, input_gradient,
     kernel_table, matrix_of, number_of_threads, real, share_out, wake, weight_gradient,
 )
+from arrays cimport disjoint, lies_well
 from blas cimport nnk_blas_single_thread
 
 from threading import get_ident, main_thread
@@ -1002,17 +1003,6 @@ cdef int predict_matrix(
     return 0
 
 
-cdef bint lies_well(cnp.ndarray array, int number, Py_ssize_t n) noexcept:
-    """Whether an array (n, m), m > 0, is of that type number, its columns contiguous and side by side."""
-    return (cnp.PyArray_TYPE(array) == number and cnp.PyArray_NDIM(array) == 2 and cnp.PyArray_DIM(array, 0) == n
-            and cnp.PyArray_DIM(array, 1) > 0 and cnp.PyArray_ISBEHAVED_RO(array)
-            and cnp.PyArray_IS_F_CONTIGUOUS(array))
-
-
-cdef inline bint apart(const char *a, size_t a_bytes, const char *b, size_t b_bytes) noexcept:
-    return a + a_bytes <= b or b + b_bytes <= a
-
-
 cdef Data data_of(const real[:, :] X, const real[:, :] Y, const int64_t[::1] labels, const real[::1] w) noexcept nogil:
     cdef Data data
     memset(&data, 0, sizeof(data))
@@ -1349,10 +1339,10 @@ cdef class Engine:
         elif type(out) is ndarray and lies_well(out, number, shape[0]) and cnp.PyArray_ISWRITEABLE(out):
             A = out
             if cnp.PyArray_DIM(A, 1) != shape[1] or not (
-                    apart(<char *>cnp.PyArray_DATA(A), cnp.PyArray_NBYTES(A), <char *>cnp.PyArray_DATA(X),
-                          cnp.PyArray_NBYTES(X))
-                    and apart(<char *>cnp.PyArray_DATA(A), cnp.PyArray_NBYTES(A), theta,
-                              self.plan.count * self.plan.itemsize)):
+                    disjoint(<char *>cnp.PyArray_DATA(A), cnp.PyArray_NBYTES(A), <char *>cnp.PyArray_DATA(X),
+                             cnp.PyArray_NBYTES(X))
+                    and disjoint(<char *>cnp.PyArray_DATA(A), cnp.PyArray_NBYTES(A), theta,
+                                 self.plan.count * self.plan.itemsize)):
                 return None
         else:
             return None

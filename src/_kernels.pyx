@@ -424,12 +424,26 @@ cdef void forward_columns(
     real *A, real *Z, int activation, double slope, const Matrix *W, const Matrix *A_prev, const real *b,
     const Team *team,
 ) noexcept nogil:
+    forward_to(A, A if Z is NULL else Z, W.n, activation, slope, W, A_prev, <real>0, b, team)
+
+
+cdef void forward_rows(
+    real *A, Py_ssize_t lda, int activation, double slope, const Matrix *W, const Matrix *A_prev, real beta,
+    const real *b, const Team *team,
+) noexcept nogil:
+    forward_to(A, A, lda, activation, slope, W, A_prev, beta, b, team)
+
+
+cdef inline void forward_to(
+    real *A, real *Z, Py_ssize_t ld, int activation, double slope, const Matrix *W, const Matrix *A_prev, real beta,
+    const real *b, const Team *team,
+) noexcept nogil:
+    """Z = W A_prev + beta Z, + b where A is Z, and A = g(Z + b), both with leading dimension ld."""
     cdef Job job
     memset(&job, 0, sizeof(job))
     job.itemsize, job.ending, job.activation, job.slope = sizeof(real), ACTIVATED, activation, slope
     job.A, job.b = A, b
-    plan_product(&job.product, A if Z is NULL else Z, W.n, <real>1, W, A_prev, <real>0, team,
-                 activation == nnk.NNK_softmax)
+    plan_product(&job.product, Z, ld, <real>1, W, A_prev, beta, team, activation == nnk.NNK_softmax)
     run_job(&job, team)
 
 

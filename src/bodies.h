@@ -7,6 +7,7 @@
 #include "update.h"
 #include "gemv.h"
 #include "gemm.h"
+#include "packed.h"
 #include "limit.h"
 #include "flat.h"
 

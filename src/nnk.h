@@ -74,7 +74,25 @@ typedef struct {
     ptrdiff_t n, m, depth;
 } nnk_product;
 
+/* How a frozen network keeps its weights (packed.h): as they are or, in float32, reduced. */
+enum nnk_weights { NNK_whole, NNK_bfloat16, NNK_int8, NNK_WEIGHTS };
+
+typedef struct {
+    void *W;     /* packed_bytes of memory, aligned to 64 */
+    void *scale; /* of int8: one for each unit, and zeros up to a multiple of 64 bytes */
+    int weights;
+    ptrdiff_t n, n_prev;
+} nnk_packed;
+
+/* Some units first … first + n - 1 of packed weights as a matrix of any strides, counted in entries. */
+typedef struct {
+    const void *data;
+    ptrdiff_t first, n, row, column;
+} nnk_block;
+
 enum {
+    NNK_UNPACKED_DEPTH = 256,        /* inputs for which weights are widened in one go … */
+    NNK_UNPACKED_BYTES = 128 << 10,  /* … into so much memory */
     NNK_FEW_ROWS = 28,             /* a product of no more rows is computed in parts of columns only */
     NNK_SCRATCH_BYTES = 440 << 10, /* what gemm packs into, aligned to 64 */
 };
@@ -108,6 +126,15 @@ typedef struct {
                  ptrdiff_t columns);
     void (*add_columns)(void *y, const void *A, ptrdiff_t lda, const void *x, ptrdiff_t inc_x, double alpha,
                         ptrdiff_t rows, ptrdiff_t columns);
+    /* Weights (n, n_prev), columns contiguous, into what p describes; the memory that takes */
+    void (*pack_weights)(const nnk_packed *p, const void *W);
+    size_t (*packed_bytes)(const nnk_packed *p);
+    /* Packed weights are used in so many parts. z (n) := W x, of it the units of one part. */
+    ptrdiff_t (*packed_parts)(const nnk_packed *p);
+    void (*packed_times_vector)(void *z, const nnk_packed *p, const void *x, ptrdiff_t part);
+    /* Columns k … k + depth - 1 of a part: where they lie, or widened into `scratch`, and then for k a multiple of
+     * NNK_UNPACKED_DEPTH and no larger depth */
+    void (*unpacked)(nnk_block *block, const nnk_packed *p, ptrdiff_t part, ptrdiff_t k, ptrdiff_t depth, void *scratch);
     /* out = in ⊙ mask / (1 - p): entry i is kept where the generator's 32 bits at (key, stream, first + i) are not below
      * p 2³²; out may be in */
     void (*dropout)(void *out, const void *in, uint64_t key, uint64_t stream, uint64_t first, double p, ptrdiff_t count);

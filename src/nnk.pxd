@@ -17,6 +17,11 @@ cdef extern from "nnk.h" nogil:
         NNK_adam
         NNK_rmsprop
         NNK_adagrad
+        NNK_whole
+        NNK_bfloat16
+        NNK_int8
+        NNK_UNPACKED_DEPTH
+        NNK_UNPACKED_BYTES
         NNK_FEW_ROWS
         NNK_SCRATCH_BYTES
 
@@ -35,6 +40,16 @@ cdef extern from "nnk.h" nogil:
         bint turned
         double alpha, beta
         Py_ssize_t n, m, depth
+
+    ctypedef struct nnk_packed:
+        void *W
+        void *scale
+        int weights
+        Py_ssize_t n, n_prev
+
+    ctypedef struct nnk_block:
+        const void *data
+        Py_ssize_t first, n, row, column
 
     ctypedef struct nnk_loss_fact:
         const char *name
@@ -73,6 +88,13 @@ cdef extern from "nnk.h" nogil:
         void add_columns(
             void *y, const void *A, Py_ssize_t lda, const void *x, Py_ssize_t inc_x, double alpha,
             Py_ssize_t rows, Py_ssize_t columns) noexcept nogil
+        void pack_weights(const nnk_packed *p, const void *W) noexcept nogil
+        size_t packed_bytes(const nnk_packed *p) noexcept nogil
+        Py_ssize_t packed_parts(const nnk_packed *p) noexcept nogil
+        void packed_times_vector(void *z, const nnk_packed *p, const void *x, Py_ssize_t part) noexcept nogil
+        void unpacked(
+            nnk_block *block, const nnk_packed *p, Py_ssize_t part, Py_ssize_t k, Py_ssize_t depth,
+            void *scratch) noexcept nogil
         void dropout(
             void *out, const void *in_, uint64_t key, uint64_t stream, uint64_t first, double p,
             Py_ssize_t count) noexcept nogil

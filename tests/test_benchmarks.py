@@ -29,7 +29,8 @@ PEERS = {
     "torch": ("torch",),
     "torch_compile": ("torch",),
 }
-TINY = ("tiny-relu", "tiny-tanh", "tiny-shuffled", "tiny")
+SERVING = ("tiny-whole", "tiny-bfloat16", "tiny-int8")
+TINY = ("tiny-relu", "tiny-tanh", "tiny-shuffled", "tiny", *SERVING)
 
 
 def repeated(option, values):
@@ -72,6 +73,7 @@ def test_all_groups_of_tiny_cases(tmp_path):
         "kernels": 12,  # 3 + 2 + 1 layers, both passes: tiny-shuffled shares one with tiny-relu
         "training": 3,
         "inference": 2,
+        "serving": 6,
     }
     for group, rows in result["groups"].items():
         for row in rows:
@@ -131,6 +133,15 @@ for row in elementwise.rows(cases.elementwise_case("tiny-elementwise"), "{dtype}
     assert done.stdout.count("found") == 2 * rows
 
 
+def test_frozen_predictors_in_float64(tmp_path):
+    """Reduced weights are for float32."""
+    options = [*repeated("--case", SERVING), "--side", "nnkern", "--dtype", "float64"]
+    status, printed, result = run(tmp_path, "serving", *options)
+    assert status == 0, printed
+    measured = {row["case"]: "best" in row and "nnkern" in row["best"] for row in result["groups"]["serving"]}
+    assert measured == {"tiny-whole": True, "tiny-bfloat16": False, "tiny-int8": False}
+
+
 def is_installed(peer):
     return all(map(importlib.util.find_spec, PEERS[peer]))
 
@@ -172,7 +183,7 @@ def test_two_threads(tmp_path):
     sides = ["--side", "nnkern", "--side", "numpy"]
     status, printed, result = run(tmp_path, *cases, *sides, "--threads", "2")
     assert status == 0, printed
-    assert set(result["groups"]) == {"training", "inference"}  # kernels are compared on one thread
+    assert set(result["groups"]) == {"training", "inference", "serving"}  # kernels are compared on one thread
     if result["cores"]:
         assert len(result["cores"]) == min(2, len(os.sched_getaffinity(0)))
         assert result["sides"]["numpy"]["threads"] == len(result["cores"])

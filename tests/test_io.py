@@ -543,22 +543,33 @@ def test_something_appended_or_prepended(good, tmp_path):
             assert nk.load(path) == expected
 
 
+@st.composite
+def flipped_bits(draw, good):
+    """(positions, content): up to four bytes of the content hit."""
+    flips = draw(st.lists(st.tuples(st.integers(0, len(good) - 1), st.integers(1, 255)), min_size=1, max_size=4))
+    content = bytearray(good)
+    for position, mask in flips:
+        content[position] ^= mask
+    return [position for position, _ in flips], bytes(content)
+
+
+def loaded_unless_refused(path, content):
+    """The network that a file of this content holds, or None where it isn't taken."""
+    path.write_bytes(content)
+    try:
+        return nk.load(path)
+    except nk.ModelFormatError:
+        return None
+
+
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_bits_flipped_anywhere(good, tmp_path, data):
     """A network or a ModelFormatError. Where a parameter's bytes were hit, the checksum tells."""
-    flips = data.draw(st.lists(st.tuples(st.integers(0, len(good) - 1), st.integers(1, 255)), min_size=1, max_size=4))
-    content = bytearray(good)
-    for position, mask in flips:
-        content[position] ^= mask
-    path = tmp_path / "net.npz"
-    path.write_bytes(content)
-    try:
-        net = nk.load(path)
-    except nk.ModelFormatError:
-        return
-    for name, a in small().parameters.items():
-        assert net.parameters[name].tobytes() == a.tobytes()
+    _, content = data.draw(flipped_bits(good))
+    net = loaded_unless_refused(tmp_path / "net.npz", content)
+    if net is not None:
+        assert all(net.parameters[name].tobytes() == a.tobytes() for name, a in small().parameters.items())
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -573,14 +584,9 @@ def test_bytes_inserted_and_cut_out_anywhere(good, tmp_path, data):
             del content[position : position + count]
         else:
             content[position:position] = content[-count:]
-    path = tmp_path / "net.npz"
-    path.write_bytes(content)
-    try:
-        net = nk.load(path)
-    except nk.ModelFormatError:
-        return
-    for name, a in small().parameters.items():
-        assert net.parameters[name].tobytes() == a.tobytes()
+    net = loaded_unless_refused(tmp_path / "net.npz", content)
+    if net is not None:
+        assert all(net.parameters[name].tobytes() == a.tobytes() for name, a in small().parameters.items())
 
 
 def test_every_byte_of_the_parameters_is_checked(good, tmp_path):
@@ -944,19 +950,12 @@ def test_every_truncation_of_safetensors(good_tensors, tmp_path):
 @given(data=st.data())
 def test_bits_flipped_anywhere_in_safetensors(good_tensors, tmp_path, data):
     """A network or a ModelFormatError; in the numbers themselves, always the latter."""
-    size = len(good_tensors)
-    flips = data.draw(st.lists(st.tuples(st.integers(0, size - 1), st.integers(1, 255)), min_size=1, max_size=4))
-    content = bytearray(good_tensors)
-    for position, mask in flips:
-        content[position] ^= mask
-    path = tmp_path / "net.safetensors"
-    path.write_bytes(content)
-    try:
-        net = nk.load(path)
-    except nk.ModelFormatError:
+    positions, content = data.draw(flipped_bits(good_tensors))
+    net = loaded_unless_refused(tmp_path / "net.safetensors", content)
+    if net is None:
         return
-    numbers = size - len(split_tensors(good_tensors)[2])
-    assert all(position < numbers for position, _ in flips) or bytes(content) == good_tensors
+    numbers = len(good_tensors) - len(split_tensors(good_tensors)[2])
+    assert all(position < numbers for position in positions) or content == good_tensors
     net.predict(np.ones((net.n_x, 2)))
 
 

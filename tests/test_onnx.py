@@ -730,3 +730,63 @@ def test_hostile_files_take_little_memory(tmp_path):
     assert "used again and again" in lines[0]
     assert "20000 tanh" in lines[1]
     assert "node 1 (Mul)" in lines[2]
+
+
+# ---- estimators ----
+
+few_epochs = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+
+CLASSES = {
+    "texts": ["ape", "bear", "cat"],
+    "two texts": ["no", "yes"],
+    "integers": [3, 5, 8],
+    "floats": [0.0, 1.0],
+    "booleans": [False, True],
+}
+
+
+@few_epochs
+@pytest.mark.parametrize("classes", CLASSES.values(), ids=list(CLASSES))
+def test_fitted_classifiers(tmp_path, classes):
+    ours = pytest.importorskip("nnkern.sklearn")
+    rng = np.random.default_rng(0)
+    X = rng.normal(5, 3, size=(60, 4)).astype(np.float32)
+    y = np.array(classes)[rng.integers(0, len(classes), 60)]
+    mean, scale = X.mean(axis=0), X.std(axis=0)
+    mlp = ours.MLPClassifier((7,), max_iter=5, tol=0.0, random_state=0).fit((X - mean) / scale, y)
+    mlp.to_onnx(tmp_path / "mlp.onnx", mean=mean, scale=scale)
+    labels, P = run(onnx.load(tmp_path / "mlp.onnx"), X.T)
+    assert P.shape == (60, len(classes))
+    np.testing.assert_allclose(P, mlp.predict_proba((X - mean) / scale), atol=1e-5)
+    assert labels.tolist() == mlp.predict((X - mean) / scale).tolist()
+
+
+@few_epochs
+def test_fitted_estimators_of_numbers_and_of_several_labels(tmp_path):
+    ours = pytest.importorskip("nnkern.sklearn")
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    path = tmp_path / "mlp.onnx"
+    for n_y in (1, 3):
+        mlp = ours.MLPRegressor(hidden_layer_sizes=(7,), max_iter=5, tol=0.0, random_state=0).fit(
+            X, rng.normal(size=(60, n_y)).squeeze()
+        )
+        mlp.to_onnx(path)
+        (A,) = run(onnx.load(path), X.T)
+        np.testing.assert_allclose(A.squeeze(), mlp.predict(X), atol=1e-12)
+    mlp = ours.MLPClassifier((7,), max_iter=5, tol=0.0, random_state=0).fit(X, rng.integers(0, 2, (60, 3)))
+    mlp.to_onnx(path)
+    (P,) = run(onnx.load(path), X.T)
+    np.testing.assert_allclose(P, mlp.predict_proba(X), atol=1e-12)
+
+
+@few_epochs
+def test_estimators_that_cannot_be_exported(tmp_path):
+    ours = pytest.importorskip("nnkern.sklearn")
+    exceptions = pytest.importorskip("sklearn.exceptions")
+    with pytest.raises(exceptions.NotFittedError):
+        ours.MLPRegressor().to_onnx(tmp_path / "mlp.onnx")
+    mlp = ours.MLPClassifier((7,), max_iter=2, tol=0.0).fit(np.eye(4), [1, 2, 1, 2])
+    with pytest.raises(ValueError, match=r"mean must have shape \(4,\)"):
+        mlp.to_onnx(tmp_path / "mlp.onnx", mean=np.zeros(3))
+    assert not list(tmp_path.iterdir())

@@ -107,7 +107,8 @@ def test_optional_parts_are_not_imported():
     loaded = set(run(code).split())
     optional = {"sklearn", "scipy", "matplotlib", "PIL", "tqdm", "onnx", "safetensors", "pandas", "torch", "argparse"}
     assert optional & loaded == set()
-    assert {f"nnkern.{name}" for name in ("cli", "data", "plotting", "sklearn", "onnx", "c_source")} & loaded == set()
+    unasked = ("cli", "data", "plotting", "sklearn", "onnx", "c_source", "predictor")
+    assert {f"nnkern.{name}" for name in unasked} & loaded == set()
 
 
 def test_import_leaves_what_is_slow_to_load_for_later():

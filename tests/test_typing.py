@@ -43,6 +43,7 @@ def test_a_wrong_program_does_not(tool, tmp_path):
         'nk.SGD("fast")': "arg-type",
         "nk.load(3)": "arg-type",
         'nk.Network([nk.Dense(1)], "squared_error").fit([[1.0]], [[1.0]])["cost"].upper()': "attr-defined",
+        'nk.Network([nk.Dense(1)], "squared_error").compile_predict(weights="float16")': "arg-type",
         "nk.kernels.dense_forward(1, 2, 3, 'relu')": "call-overload",
         "MLPClassifier(alpha='small')": "arg-type",
         "MLPRegressor(class_weight='balanced')": "call-arg",

@@ -82,6 +82,13 @@ def main(folder: Path) -> float:
     same: bool = nk.load(path) == net
     source: str = net.to_c(labels=["a", "b", "c"])
 
+    predictor = net.compile_predict(weights="bfloat16", threads=1)
+    frozen: npt.NDArray[np.floating] = predictor(X, out=predictor.predict(X))
+    report = predictor.report(net, X, Y)
+    lost: float = report.largest_difference
+    if report.evaluation is not None:
+        lost += report.evaluation.cost
+
     W, b = np.ones((3, 2), np.float32), np.zeros((3, 1), np.float32)
     Z, Z_too = nk.kernels.dense_forward(W, X, b, "linear", return_Z=True)
     J, A_out, dZ = nk.kernels.cross_entropy(Z, Y)
@@ -103,5 +110,6 @@ def main(folder: Path) -> float:
     nk.set_num_threads(nk.get_num_threads())
     print(nk.__version__, nk.show_config().to_dict()["isa"], net.summary().parameters, net.n_x, net.L, net.dtype)
     print(last, A.shape, labels[:3], cost, error, same, len(source))
-    print(right, dX.shape, Z_too.shape, J, A_out.shape, step.shape, notes.costs, inside)
+    print(right, frozen.shape, predictor.nbytes, lost, dX.shape, Z_too.shape, J, A_out.shape, step.shape)
+    print(notes.costs, inside)
     return score

@@ -9,6 +9,7 @@ import numpy as np
 
 import nnkern as nk
 from nnkern import _kernels
+from peers import Unsupported
 
 
 class Side:
@@ -51,7 +52,14 @@ class Side:
         net.set_parameters(parameters)
         X = np.asarray(X, dtype, order="F")
         A = np.empty((case.n[-1], X.shape[1]), dtype, order="F")
-        predict = partial(net.predict, X, out=A)
+        if not case.frozen:
+            predict = partial(net.predict, X, out=A)
+        elif case.frozen == "whole":
+            predict = partial(net.compile_predict().predict, X, A)
+        elif dtype == "float32":
+            predict = partial(net.compile_predict(weights=case.frozen).predict, X, A)
+        else:
+            raise Unsupported("reduced weights are for float32")
         return predict, lambda: predict().copy()
 
     limit = "multiply-adds in registers"

@@ -76,6 +76,39 @@ static int small(int i, int j) { return (i * 7 + j * 13 + i * j) % 9 - 4; }
             compare("add_columns " #real, y[i], sum, 0);                                                               \
         }                                                                                                              \
     }                                                                                                                  \
+    static void check_packed_##real(const nnk_table *t, int n, int n_prev, int weights)                                \
+    {                                                                                                                  \
+        static real W[MOST * MOST], widened[NNK_UNPACKED_BYTES / sizeof(real)];                                        \
+        nnk_packed p = {NULL, NULL, weights, n, n_prev};                                                               \
+        /* memory of the very size, so that a sanitizer sees what is read beyond it */                                 \
+        real *x = malloc((size_t)n_prev * sizeof(real)), *z = malloc((size_t)n * sizeof(real));                        \
+        p.W = aligned_alloc(64, (t->packed_bytes(&p) + 63) / 64 * 64);                                                 \
+        p.scale = aligned_alloc(64, ((size_t)n * sizeof(real) + 63) / 64 * 64);                                        \
+        for (int i = 0; i < n; i++)                                                                                    \
+            for (int k = 0; k < n_prev; k++)                                                                           \
+                W[i + k * n] = (real)(k ? small(i, k) : 127);                                                          \
+        for (int k = 0; k < n_prev; k++)                                                                               \
+            x[k] = (real)small(k, 3);                                                                                  \
+        t->pack_weights(&p, W);                                                                                        \
+        for (int i = 0; i < n; i++)                                                                                    \
+            z[i] = (real)NAN;                                                                                          \
+        for (int part = 0; part < t->packed_parts(&p); part++) {                                                       \
+            nnk_block block;                                                                                           \
+            t->packed_times_vector(z, &p, x, part);                                                                    \
+            t->unpacked(&block, &p, part, 0, n_prev, widened);                                                         \
+            for (int i = 0; i < block.n; i++)                                                                          \
+                for (int k = 0; k < n_prev; k++)                                                                       \
+                    compare("unpacked " #real, ((const real *)block.data)[i * block.row + k * block.column],           \
+                            W[block.first + i + k * n], 0);                                                            \
+        }                                                                                                              \
+        for (int i = 0; i < n; i++) {                                                                                  \
+            int sum = 0;                                                                                               \
+            for (int k = 0; k < n_prev; k++)                                                                           \
+                sum += (k ? small(i, k) : 127) * small(k, 3);                                                          \
+            compare("packed_times_vector " #real, z[i], sum, 0);                                                       \
+        }                                                                                                              \
+        free(p.W), free(p.scale), free(x), free(z);                                                                    \
+    }                                                                                                                  \
     static void check_activations_##real(const nnk_table *t, int n, int m)                                             \
     {                                                                                                                  \
         static real Z[MOST * MOST], A[MOST * MOST], dA[MOST * MOST], dZ[MOST * MOST], b[MOST], db[MOST];               \
@@ -104,7 +137,7 @@ static int small(int i, int j) { return (i * 7 + j * 13 + i * j) % 9 - 4; }
                 compare("db " #real, db[i], sum, (m + 1) * epsilon * size);                                            \
             }                                                                                                          \
         }                                                                                                              \
-        const double cost = t->loss[NNK_squared_error](A, dZ, Z, dA, NULL, 2, n, m);                                   \
+        const double cost = t->loss[NNK_squared_error](A, dZ, Z, dA, NULL, NULL, 2, 0, n, m);                          \
         double expected = 0;                                                                                           \
         for (int i = 0; i < n * m; i++) {                                                                              \
             const double d = (double)Z[i] - (double)dA[i];                                                             \
@@ -131,6 +164,9 @@ int main(void)
                 }
             check_vectors_float(tables->f32, sizes[a], sizes[b]);
             check_vectors_double(tables->f64, sizes[a], sizes[b]);
+            for (int weights = 0; weights < NNK_WEIGHTS; weights++)
+                check_packed_float(tables->f32, sizes[a], sizes[b], weights);
+            check_packed_double(tables->f64, sizes[a], sizes[b], NNK_whole);
             check_activations_float(tables->f32, sizes[a], sizes[b]);
             check_activations_double(tables->f64, sizes[a], sizes[b]);
         }

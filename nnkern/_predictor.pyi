@@ -1,0 +1,5 @@
+# What is under predictor.py is no part of the public interface: nothing is promised of its types.
+
+from typing import Any
+
+def __getattr__(name: str) -> Any: ...

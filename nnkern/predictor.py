@@ -1,0 +1,143 @@
+"""The frozen predictor of one network: what `Network.compile_predict` makes, and what reduced weights cost.
+
+Here is what goes into one and how users' input is judged; packing and prediction are _predictor's. It knows a network
+only as what it is made from and compared with.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from nnkern import _kernels, _predictor, validation
+
+
+def compile(net, *, weights=None, threads=None):
+    """A Predictor with the present weights of a network; see `Network.compile_predict`."""
+    weights = net.dtype.name if weights is None else validation.choice("weights", weights, tuple(_predictor.WEIGHTS))
+    threads = validation.threads(threads)
+    with net._reading():
+        layers = []
+        for l, layer in enumerate(net.layers, start=1):
+            W, b = (net.parameters.get(f"{kind}{l}") for kind in "Wb")
+            if weights != net.dtype.name:
+                W = _converted(f"W{l}", W, weights)
+                b = None if b is None else _converted(f"b{l}", b, weights)
+            layers.append((W, b, _kernels.ACTIVATIONS.index(layer.activation), layer.negative_slope))
+        return Predictor(layers, weights, threads)
+
+
+def _converted(name, array, weights):
+    """In the type of the arithmetic; refused where an entry isn't finite, or isn't there any more."""
+    dtype = np.dtype(_predictor.WEIGHTS[weights][0])
+    with np.errstate(over="ignore"):
+        array = array.astype(dtype)
+    return validation.parameter(f"{name} in {weights}", array, array.shape, dtype)
+
+
+class Predictor(_predictor.Packed):
+    """A network that no longer changes: its weights are a copy, packed for prediction. See `Network.compile_predict`.
+
+    Attributes
+    ----------
+    weights : str
+        What the weights are kept in: "float32", "float64", "bfloat16" or "int8".
+    dtype : numpy dtype
+        Of the arithmetic and of what is predicted: float32, or float64 for float64 weights.
+    n_x, n_y : int
+        Numbers of features and of outputs.
+    nbytes : int
+        Memory of the packed weights, biases and scales.
+    threads : int or None
+    parameters : dict
+        {"W1": (n[1], n_x), "b1": (n[1], 1), …}: copies of what is computed with, reduced weights widened.
+    """
+
+    def _judge(self, X, out):
+        X = validation.examples(X, self.n_x, self.dtype, finite=False)
+        return X, _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, [("X", X)])
+
+    def report(self, net, X, Y=None):
+        """What the predictor's weights cost beside those of a network, on data.
+
+        Parameters
+        ----------
+        net : Network
+            The one that the predictor was made from, or another with the same layers.
+        X : (n_x, m) array
+        Y : (n_y, m) array, or labels, optional
+            With it cost and score of both are told.
+
+        Returns
+        -------
+        PredictorReport
+
+        Raises
+        ------
+        NotFittedError, ValueError, TypeError
+            The network has no parameters yet, or other layers; X or Y doesn't fit or isn't finite.
+        """
+        parameters = self.parameters
+        shapes = {name: array.shape for name, array in parameters.items()}
+        if shapes != {name: array.shape for name, array in net.parameters.items()}:
+            raise ValueError(f"the network {net!r} has other layers than the predictor, {self!r}")
+        X = validation.examples(X, self.n_x, net.dtype, finite=True)
+        A, mine = net.predict(X), self.predict(X)
+        difference = np.abs(mine.astype(np.float64) - A)
+        agreement = None
+        if net._loss.classifies:
+            agreement = float(np.mean(np.atleast_2d(net._labels_of(A) == net._labels_of(mine)).all(axis=0)))
+        evaluation = network_evaluation = None
+        if Y is not None:
+            network_evaluation = net.evaluate(X, Y)
+            reduced = type(net).from_config({**net.config(), "loss": net._loss, "dtype": self.dtype})
+            reduced.initialize(self.n_x)
+            reduced.set_parameters(parameters)
+            evaluation = reduced.evaluate(X, Y)
+        return PredictorReport(
+            weights=self.weights,
+            nbytes=self.nbytes,
+            network_nbytes=sum(array.nbytes for array in net.parameters.values()),
+            examples=X.shape[1],
+            largest_difference=float(difference.max()),
+            mean_difference=float(difference.mean()),
+            agreement=agreement,
+            evaluation=evaluation,
+            network_evaluation=network_evaluation,
+        )
+
+    def __repr__(self):
+        return f"<Predictor {self.n_x} → {self.n_y}, {self.weights} weights, {self.nbytes:,} bytes>"
+
+
+@dataclass(frozen=True)
+class PredictorReport:
+    """What a predictor's weights cost beside its network's: prints as a table.
+
+    largest_difference and mean_difference are those of the outputs; agreement is the share of the examples that get the
+    same labels, None for a network that predicts numbers; the evaluations (cost, score) are None without Y.
+    """
+
+    weights: str
+    nbytes: int
+    network_nbytes: int
+    examples: int
+    largest_difference: float
+    mean_difference: float
+    agreement: float | None
+    evaluation: tuple | None
+    network_evaluation: tuple | None
+
+    def __str__(self):
+        rows = [
+            ("weights", f"{self.weights}, {self.nbytes:,} bytes; the network's {self.network_nbytes:,}"),
+            ("examples", f"{self.examples:,}"),
+            ("difference of outputs", f"largest {self.largest_difference:.3g}, mean {self.mean_difference:.3g}"),
+        ]
+        if self.agreement is not None:
+            rows.append(("same labels", f"{self.agreement:.4%}"))
+        if self.evaluation is not None:
+            rows += [
+                (name, f"{mine:.6g}; the network's {theirs:.6g}")
+                for name, mine, theirs in zip(("cost", "score"), self.evaluation, self.network_evaluation, strict=True)
+            ]
+        return "\n".join(f"{name:<21}  {value}" for name, value in rows)

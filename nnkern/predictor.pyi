@@ -1,0 +1,45 @@
+# Types of predictor.py, whose code and docstrings say the rest.
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from nnkern._kernels import _Floats
+from nnkern.network import Evaluation, Network
+
+_Weights: TypeAlias = Literal["float32", "float64", "bfloat16", "int8"]
+
+def compile(net: Network, *, weights: _Weights | None = ..., threads: int | None = ...) -> Predictor: ...
+
+class Predictor:
+    @property
+    def dtype(self) -> np.dtype[np.floating[Any]]: ...
+    @property
+    def weights(self) -> _Weights: ...
+    @property
+    def threads(self) -> int | None: ...
+    @property
+    def n_x(self) -> int: ...
+    @property
+    def n_y(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def parameters(self) -> dict[str, _Floats]: ...
+    def predict(self, X: npt.ArrayLike, out: _Floats | None = ...) -> _Floats: ...
+    def __call__(self, X: npt.ArrayLike, out: _Floats | None = ...) -> _Floats: ...
+    def report(self, net: Network, X: npt.ArrayLike, Y: npt.ArrayLike | None = ...) -> PredictorReport: ...
+
+@dataclass(frozen=True)
+class PredictorReport:
+    weights: str
+    nbytes: int
+    network_nbytes: int
+    examples: int
+    largest_difference: float
+    mean_difference: float
+    agreement: float | None
+    evaluation: Evaluation | None
+    network_evaluation: Evaluation | None
