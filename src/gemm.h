@@ -30,6 +30,9 @@
  * that is turned round (32 KB on the stack with the widest vectors) */
 #define PANEL_DEPTH 1024
 #define TURNED_DEPTH 256
+/* shortest sum for which a tile asks for L before its turn, and how many rows before */
+#define AHEAD_DEPTH 512
+#define AHEAD_ROWS 16
 /* shortest sum for which turning a tile round at its end costs less than lanes left empty */
 #define FEW_ROWS_DEPTH 48
 /* Where R is packed: fewest rows n that make up for it; a packed block has TURNED_DEPTH rows, and its columns or its rows
@@ -73,6 +76,8 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
      * would compute them nevertheless, did they know where the pointers come from. */
     const real *r[(TILE_COLUMNS + 2) / 3];
     real *c = C;
+    /* a long L may have to come from a distant cache; a short one is worth no look ahead */
+    const ptrdiff_t ahead = depth >= AHEAD_DEPTH ? AHEAD_ROWS * ldl : 0;
 #pragma GCC unroll 5
     for (int j = 0; j < columns; j += 3)
         r[j / 3] = R + j * r_column;
@@ -98,6 +103,9 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
             l[v] = partial && v == vectors - 1 ? v_load_first(L + v * LANES, last, 0) : v_load(L + v * LANES);
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            __builtin_prefetch(L + ahead + v * LANES, 0, 3);
 #pragma GCC unroll 14
         for (int j = 0; j < columns; j++) {
             const real r_j = r[j / 3][j % 3 * r_column];
