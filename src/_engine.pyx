@@ -451,7 +451,7 @@ cdef double batch_gradient(
         full += 1
         start = end
         pairs = chunk
-        while pairs % 2 == 0 or (chunk == chunks and full > 1):
+        while full > 1 and (pairs % 2 == 0 or chunk == chunks):
             plan.table.add(sums[full - 2], sums[full - 1], plan.count)
             full -= 1
             pairs //= 2

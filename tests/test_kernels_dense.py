@@ -155,6 +155,14 @@ def test_large_layers_are_exact_on_integers(dtype, shape):
         np.testing.assert_array_equal(actual, value, err_msg=name)
 
 
+@pytest.mark.parametrize("chunks", range(2, 34))
+def test_each_number_of_chunks(compare, chunks):
+    """Gradients of 4096 examples each are added up in a tree, which has a shape of its own for each number of them."""
+    layer = normal_layer(2, 3, 4096 * chunks - 5, np.float64)
+    A, Z = check_forward(compare, layer["W"], layer["A_prev"], layer["b"], "tanh")
+    check_backward(compare, layer["dA"], layer["W"], layer["A_prev"], A, Z, "tanh")
+
+
 @pytest.mark.parametrize("shape", LARGE, ids=str)
 @pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
 def test_large_layers(compare, dtype, activation, shape):

@@ -363,6 +363,12 @@ def test_full_batch_that_is_combined_from_chunks(loss, m):
     Twin(loss, m=m, weighted=True, l2=0.1).fit(2, None, sgd)
 
 
+@pytest.mark.parametrize("chunks", range(3, 34))
+def test_full_batch_of_each_number_of_chunks(chunks):
+    """The tree of sums has a shape of its own for each; with 16 and more, parts of the batch go on side by side."""
+    Twin("squared_error", m=4096 * chunks - 5).fit(1, None, sgd)
+
+
 @pytest.mark.parametrize("batch_size", [4097, 9_000])
 def test_mini_batches_that_are_combined_from_chunks(batch_size):
     Twin("cross_entropy", m=10_000, weighted=True).fit(2, batch_size, sgd)
