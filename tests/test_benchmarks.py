@@ -58,7 +58,7 @@ def threads_of_numpy(n):
 
 
 def numpys_own_choice_of_kernels():
-    """What numpy's BLAS picks where nothing tells it to pick something else; without threadpoolctl it can't be asked."""
+    """What numpy's BLAS picks where nothing tells it to pick something else; unknown without threadpoolctl."""
     if not importlib.util.find_spec("threadpoolctl"):
         return "None"
     code = "import numpy, threadpoolctl\nprint(threadpoolctl.threadpool_info()[0].get('architecture'))"
