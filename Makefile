@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/*) $(wildcard nnkern/*.py nnkern/*.pxd nnkern/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
-.PHONY: demo test lint bench docs build clean test-full sanitize coverage mutate cross-check emulate wheels wheel-check
+.PHONY: demo test lint bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
 .DEFAULT_GOAL := build
 
 $(BIN)/python:
@@ -41,9 +41,13 @@ lint: | $(BIN)/python
 
 # ---- what takes longer than `make test`; CONTRIBUTING.md says what each needs ----
 
-# every example of every property, every instruction set, both sides of a product
+# every instruction set, both sides of a product, many examples of every property, a minute of soaking
 test-full: $(VENV)/test.stamp
 	tools/test_full.sh $(abspath $(BIN))/python $(PYTEST_ARGS)
+
+# SOAK_ARGS="--minutes 1"; ten by default
+soak: $(VENV)/test.stamp
+	$(BIN)/python -P tools/soak.py $(SOAK_ARGS)
 
 # an environment of its own, since the build is another
 sanitize:
