@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/*) $(wildcard nnkern/*.py nnkern/*.pxd nnkern/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
-.PHONY: demo test lint bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
+.PHONY: demo test lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
 .DEFAULT_GOAL := build
 
 $(BIN)/python:
@@ -38,6 +38,12 @@ lint: | $(BIN)/python
 	$(BIN)/ruff format --check .
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src nnkern
 	$(MAKE) docs
+
+# the workflows: their form, and what a stranger's pull request could do with them
+workflows: | $(BIN)/python
+	$(PIP) install "check-jsonschema>=0.30" "zizmor>=1.20"
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 # ---- what takes longer than `make test`; CONTRIBUTING.md says what each needs ----
 
