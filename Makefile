@@ -55,11 +55,13 @@ test-full: $(VENV)/test.stamp
 soak: $(VENV)/test.stamp
 	$(BIN)/python -P tools/soak.py $(SOAK_ARGS)
 
-# an environment of its own, since the build is another
+# environments of their own, since the builds are others
 sanitize:
 	$(PYTHON) -m venv $(VENV)-sanitize
+	$(PYTHON) -m venv $(VENV)-tsan
 	NNKERN_SANITIZE=address,undefined $(VENV)-sanitize/bin/python -m pip --quiet install ".[test]"
-	tools/sanitize.sh $(abspath $(VENV))-sanitize/bin/python $(PYTEST_ARGS)
+	NNKERN_SANITIZE=thread $(VENV)-tsan/bin/python -m pip --quiet install . "pytest>=8" "hypothesis>=6.100"
+	tools/sanitize.sh $(abspath $(VENV))-sanitize/bin/python $(abspath $(VENV))-tsan/bin/python $(PYTEST_ARGS)
 
 coverage:
 	$(PYTHON) -m venv $(VENV)-coverage
@@ -97,4 +99,4 @@ docs: $(VENV)/docs.stamp
 	@echo docs/_build/index.html
 
 clean:
-	rm -rf build dist *.egg-info docs/_build docs/figures $(VENV) $(VENV)-sanitize $(VENV)-coverage
+	rm -rf build dist *.egg-info docs/_build docs/figures $(VENV) $(VENV)-sanitize $(VENV)-tsan $(VENV)-coverage
