@@ -168,7 +168,7 @@ def main():
             thread.start()
         seen = []
         while (passed := time.monotonic() - start) < seconds and not soak.end.is_set():
-            seen.append((passed, resident()))
+            seen.append(resident())
             soak.end.wait(min(1, seconds / 20))
         soak.end.set()
         for thread in threads:
@@ -180,12 +180,10 @@ def main():
         print(f"{count:9} {task}")
     tasks = sum(soak.counts.values()) - soak.counts[REFUSED]
     print(f"{tasks:9} tasks in all, by {options.threads} threads in {passed / 60:.1f} minutes")
-    if seen[-1][1] is not None and not soak.faults:
+    quarter = len(seen) // 4
+    if quarter and seen[0] is not None and not soak.faults:
         # medians: the arrays of a task come and go
-        before, after = (
-            statistics.median(size for at, size in seen if low <= at / seconds < high) / 1e6
-            for low, high in ((0.25, 0.5), (0.75, 1))
-        )
+        before, after = (statistics.median(part) / 1e6 for part in (seen[quarter : 2 * quarter], seen[-quarter:]))
         growth = after - before
         print(f"resident: {before:.1f} MB in the second quarter, {after:.1f} MB in the last")
         if growth > options.most_growth:
