@@ -25,7 +25,7 @@ done
 
 echo "threads of Python, -fsanitize=thread"
 under_tsan=(env LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1 "$python_thread" -P)
-"${under_tsan[@]}" -m pytest -m "not no_sanitizer" -k "not child and not fork" tests/test_threads.py
+"${under_tsan[@]}" -m pytest -m "not no_sanitizer and not slow" -k "not child and not fork" tests/test_threads.py
 "${under_tsan[@]}" tools/soak.py --minutes 0.5 --most-growth 1000
 
 echo "suite, -fsanitize=address,undefined"
@@ -36,9 +36,9 @@ under_asan=(
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 )
-"${under_asan[@]}" "$python" -P -m pytest -m "not no_sanitizer" "$@"
+"${under_asan[@]}" "$python" -P -m pytest -m "not no_sanitizer and not slow" "$@"
 isas=$("$python_thread" -P -c "import nnkern as nk; print(nk.show_config().to_dict()['usable_isas'].replace(',', ''))")
 for isa in $isas; do
     echo "kernels, NNKERN_ISA=$isa NNKERN_GEMM=tiles"
-    "${under_asan[@]}" NNKERN_ISA=$isa NNKERN_GEMM=tiles "$python" -P -m pytest -q -m "not no_sanitizer" tests/test_kernels_*.py
+    "${under_asan[@]}" NNKERN_ISA=$isa NNKERN_GEMM=tiles "$python" -P -m pytest -q -m "not no_sanitizer and not slow" tests/test_kernels_*.py
 done
