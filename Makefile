@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/*) $(wildcard nnkern/*.py nnkern/*.pxd nnkern/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
-.PHONY: demo test lint bench docs build clean test-full sanitize coverage mutate cross-check emulate wheels wheel-check
+.PHONY: demo test lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
 .DEFAULT_GOAL := build
 
 $(BIN)/python:
@@ -39,17 +39,29 @@ lint: | $(BIN)/python
 	PATH="$(abspath $(BIN)):$$PATH" cython-lint src nnkern
 	$(MAKE) docs
 
+# the workflows: their form, and what a stranger's pull request could do with them
+workflows: | $(BIN)/python
+	$(PIP) install "check-jsonschema>=0.30" "zizmor>=1.20"
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows
+
 # ---- what takes longer than `make test`; CONTRIBUTING.md says what each needs ----
 
-# every example of every property, every instruction set, both sides of a product
+# every instruction set, both sides of a product, many examples of every property, a minute of soaking
 test-full: $(VENV)/test.stamp
 	tools/test_full.sh $(abspath $(BIN))/python $(PYTEST_ARGS)
 
-# an environment of its own, since the build is another
+# SOAK_ARGS="--minutes 1"; ten by default
+soak: $(VENV)/test.stamp
+	$(BIN)/python -P tools/soak.py $(SOAK_ARGS)
+
+# environments of their own, since the builds are others
 sanitize:
 	$(PYTHON) -m venv $(VENV)-sanitize
+	$(PYTHON) -m venv $(VENV)-tsan
 	NNKERN_SANITIZE=address,undefined $(VENV)-sanitize/bin/python -m pip --quiet install ".[test]"
-	tools/sanitize.sh $(abspath $(VENV))-sanitize/bin/python $(PYTEST_ARGS)
+	NNKERN_SANITIZE=thread $(VENV)-tsan/bin/python -m pip --quiet install . "pytest>=8" "hypothesis>=6.100"
+	tools/sanitize.sh $(abspath $(VENV))-sanitize/bin/python $(abspath $(VENV))-tsan/bin/python $(PYTEST_ARGS)
 
 coverage:
 	$(PYTHON) -m venv $(VENV)-coverage
@@ -87,4 +99,4 @@ docs: $(VENV)/docs.stamp
 	@echo docs/_build/index.html
 
 clean:
-	rm -rf build dist *.egg-info docs/_build docs/figures $(VENV) $(VENV)-sanitize $(VENV)-coverage
+	rm -rf build dist *.egg-info docs/_build docs/figures $(VENV) $(VENV)-sanitize $(VENV)-tsan $(VENV)-coverage

@@ -432,30 +432,60 @@ cdef double batch_gradient(
 
     With `applied` (for one block of examples) the weights are updated on the way, if the mean is finite.
     """
-    cdef Py_ssize_t start = 0, full = 0, chunk = 0, pairs, chunks = (count + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS
-    cdef Py_ssize_t end
-    cdef double cost = 0, scale = count / total_weight if total_weight > 0 else 0
-    cdef real *sums[MOST_SLOTS]
+    cdef double cost, scale = count / total_weight if total_weight > 0 else 0
     if space.crew[0] is not NULL and count >= 4 * CREW * space.capacity:
         cost = crew_gradient(dtheta, plan, space, data, order, first, count, scale, training, step, slots, score)
-        return cost / total_weight if total_weight > 0 else 0
-    while start < count:
-        # the slot of this chunk: dθ itself for the first, further ones behind
+    else:
+        cost = tree_gradient(dtheta, plan, space, data, order, first, 0, count, 1.0 / count, scale, training, step,
+                             slots, score, applied)
+    return cost / total_weight if total_weight > 0 else 0
+
+
+cdef double tree_gradient(
+    real *dtheta, const Plan *plan, const Workspace *space, const Data *data, const int64_t *order,
+    Py_ssize_t batch, Py_ssize_t start, Py_ssize_t end, double one_mth, double scale, bint training, uint64_t step,
+    real *slots, Score *score, Applied *applied,
+) noexcept nogil:
+    """As chunk_gradient, which it calls for chunks of fixed size; what they give for dθ is added up in a tree."""
+    cdef Py_ssize_t full = 0, done = 0, chunk_end
+    cdef double cost = 0
+    cdef real *sums[MOST_SLOTS]
+    while start < end:
         if space.watch is not NULL and space.watch.stop:
             return 0
+        # the slot of this chunk: dθ itself for the first, further ones behind
         sums[full] = dtheta if full == 0 else slots + (full - 1) * plan.count
-        end = min(count, start + CHUNK_COLUMNS)
-        chunk += 1
-        cost += chunk_gradient(sums[full], plan, space, data, order, first, start, end, 1.0 / count, scale, training,
+        chunk_end = min(end, start + CHUNK_COLUMNS)
+        cost += chunk_gradient(sums[full], plan, space, data, order, batch, start, chunk_end, one_mth, scale, training,
                                step, score, applied)
-        full += 1
-        start = end
-        pairs = chunk
-        while pairs % 2 == 0 or (chunk == chunks and full > 1):
-            plan.table.add(sums[full - 2], sums[full - 1], plan.count)
-            full -= 1
-            pairs //= 2
-    return cost / total_weight if total_weight > 0 else 0
+        start = chunk_end
+        done += 1
+        full = add_pairs(&sums[0], full + 1, done, start == end, plan)
+    return cost
+
+
+cdef Py_ssize_t add_pairs(
+    real **sums, Py_ssize_t full, Py_ssize_t done, bint last, const Plan *plan,
+) noexcept nogil:
+    """Adds up what the tree over chunks allows once `done` are in sums[0 … full - 1]; how many sums are left."""
+    while full > 1 and (done % 2 == 0 or last):
+        plan.table.add(sums[full - 2], sums[full - 1], plan.count)
+        full -= 1
+        done //= 2
+    return full
+
+
+cdef inline Py_ssize_t slots_for(Py_ssize_t examples) noexcept nogil:
+    """Sums of chunks, beside dθ, that the tree over so many examples holds at once."""
+    cdef Py_ssize_t slots = 0
+    while (<Py_ssize_t>CHUNK_COLUMNS << slots) < examples:
+        slots += 1
+    return slots
+
+
+cdef inline Py_ssize_t part_of_crew(Py_ssize_t count) noexcept nogil:
+    """The most examples that one of the crew gets."""
+    return (count + CREW - 1) // CREW
 
 
 cdef struct CrewJob:
@@ -469,6 +499,7 @@ cdef struct CrewJob:
     uint64_t step
     Score *score
     void *sums[CREW]
+    void *slots[CREW]
     double costs[CREW]
 
 
@@ -486,28 +517,29 @@ cdef void crew_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
     if space.watch is not NULL and scratch != job.space.team.scratch:
         space.watch = &follower
     if job.plan.itemsize == 4:
-        job.costs[part] = chunk_gradient(
+        job.costs[part] = tree_gradient(
             <float *>job.sums[part], job.plan, &space, job.data, job.order, job.batch, start, end, 1.0 / job.count,
-            job.scale, job.training, job.step, job.score, NULL)
+            job.scale, job.training, job.step, <float *>job.slots[part], job.score, NULL)
     else:
-        job.costs[part] = chunk_gradient(
+        job.costs[part] = tree_gradient(
             <double *>job.sums[part], job.plan, &space, job.data, job.order, job.batch, start, end, 1.0 / job.count,
-            job.scale, job.training, job.step, job.score, NULL)
+            job.scale, job.training, job.step, <double *>job.slots[part], job.score, NULL)
 
 
 cdef double crew_gradient(
     real *dtheta, const Plan *plan, const Workspace *space, const Data *data, const int64_t *order,
     Py_ssize_t first, Py_ssize_t count, double scale, bint training, uint64_t step, real *slots, Score *score,
 ) noexcept nogil:
-    """dθ of a batch in CREW chunks, each with a workspace of its own; returns Σ w_i L_i."""
+    """dθ of a batch in CREW parts, each with a workspace of its own; returns Σ w_i L_i."""
     cdef CrewJob job
-    cdef Py_ssize_t part, apart
+    cdef Py_ssize_t part, apart, each = slots_for(part_of_crew(count))
     cdef double cost = 0
     cdef Team alone = space.team[0]
     job.plan, job.space, job.data, job.order, job.batch, job.count = plan, space, data, order, first, count
     job.scale, job.training, job.step, job.score = scale, training, step, score
     for part in range(CREW):
         job.sums[part] = dtheta if part == 0 else slots + (part - 1) * plan.count
+        job.slots[part] = slots + (CREW - 1 + part * each) * plan.count
     if score is not NULL or plan.loss == nnk.NNK_LOSSES:
         alone.threads = 1           # the score is added to by each in turn, a Python function called by the caller
     share_out(crew_part, &job, CREW, True, &alone)
@@ -1399,10 +1431,7 @@ cdef class Engine:
             self.saved = aligned_empty(self.plan.count, self.dtype)
         return 0
 
-    cdef int prepare_slots(self, Py_ssize_t chunks) except -1:
-        cdef Py_ssize_t slots = 0
-        while (1 << slots) < chunks:
-            slots += 1
+    cdef int prepare_slots(self, Py_ssize_t slots) except -1:
         if slots and (self.slots is None or len(self.slots) < slots * self.plan.count):
             self.slots = aligned_empty(slots * self.plan.count, self.dtype)
         return 0
@@ -1426,7 +1455,7 @@ cdef class Engine:
         for i in range(CREW):
             holder = self.workspace if i == 0 else self.crew[i - 1]
             self.workspace.space.crew[i] = &holder.space
-        self.prepare_slots(1 << (CREW - 1))
+        self.prepare_slots(CREW - 1 + CREW * slots_for(part_of_crew(batch)))
         return 0
 
     def save_theta(self):
@@ -1462,7 +1491,7 @@ cdef class Engine:
         cdef int most_threads = number_of_threads(threads)
         cdef WorkspaceHolder holder = self.training_workspace(training_width(&self.plan, X.shape[1]))
         self.prepare(&none, "sgd", {}, False)
-        self.prepare_slots((X.shape[1] + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
+        self.prepare_slots(slots_for(X.shape[1]))
         self.form_crew(X.shape[1])
         if self.plan.itemsize == 4:
             loss = _loss_gradient[float](self, &holder.space, X, Y, labels, w, most_threads)
@@ -1567,7 +1596,7 @@ cdef class Prepared:
         self.engine, self.keep_last = engine, keep_last
         self.arrays = X, Y, labels, w, rates, order, costs, seconds, right, squares, patience
         engine.prepare(&self.member.optimizer, update, numbers, keep_last)
-        engine.prepare_slots((size + CHUNK_COLUMNS - 1) // CHUNK_COLUMNS)
+        engine.prepare_slots(slots_for(size))
         engine.form_crew(size)
         self.member.plan, self.member.space, self.member.status = &engine.plan, &holder.space, DONE
         self.member.dtheta = address(engine.dtheta)
@@ -1725,6 +1754,17 @@ cdef object _forward(Engine engine, const real[:, :] X_view, bint training):
     return out
 
 
+cdef void view_columns(Workspace *part, const Plan *plan, const Workspace *space, Py_ssize_t first) noexcept nogil:
+    """`part` becomes what the backward pass needs of `space` from column `first` on; room for dZ is shared."""
+    cdef Py_ssize_t l, at
+    for l in range(plan.L):
+        at = first * plan.layers[l].n * plan.itemsize
+        part.A[l] = <char *>space.A[l] + at
+        part.Z[l] = NULL if space.Z[l] is NULL else <char *>space.Z[l] + at
+        part.D[l] = NULL if space.D[l] is NULL else <char *>space.D[l] + at
+    part.dZ, part.dZ_other = space.dZ, space.dZ_other
+
+
 cdef int _backward(
     Engine engine, gradient, const real[:, :] X_view, const real[:, :] Y_view, const int64_t[::1] labels,
     const real[::1] w,
@@ -1733,25 +1773,47 @@ cdef int _backward(
     cdef Matrix X = data.X
     cdef const Plan *plan = &engine.plan
     cdef Workspace *space = &engine.retained.space
+    # the columns of one chunk
+    cdef WorkspaceHolder holder = WorkspaceHolder(engine, 0) if data.m > CHUNK_COLUMNS else engine.retained
+    cdef Workspace *part = &holder.space
+    slots = aligned_zeros(slots_for(data.m) * plan.count, engine.dtype)
+    cdef real *more = <real *>address(slots)
     cdef real *dtheta = <real *>address(gradient)
+    cdef real *sums[MOST_SLOTS]
     cdef nnk.nnk_step step
-    cdef Py_ssize_t l
+    cdef Py_ssize_t l, first = 0, c, full = 0, done = 0
     cdef double total
-    cdef const void *Y
+    cdef Matrix X_chunk, Y = data.Y
+    cdef const int64_t *labels_at
+    cdef const void *Y_at
+    cdef const void *w_at
     cdef Team team = form_team(number_of_threads(None))
     space.team = &team
     with nogil:
         nnk_blas_single_thread()
         if data.gather_X:
             X = contiguous(space.X, plan.n_x, X.m)      # left there by the forward pass
-        Y = data.Y.data
         if data.gather_Y:
-            plan.table.gather(space.Y, Y, data.Y.row, data.Y.column, NULL, plan.n_y, data.m)
-            Y = space.Y
+            plan.table.gather(space.Y, Y.data, Y.row, Y.column, NULL, plan.n_y, data.m)
+            Y = contiguous(space.Y, plan.n_y, data.m)
         total = weight_of(dtheta, &data, NULL, 0, data.m)
-        loss_chunk(dtheta, plan, space.dZ_other, space.dZ, space.A[plan.L - 1], Y, data.labels, data.w,
-                   data.m / total, data.m, &team)
-        backward_chunk(dtheta, plan, space, &X, 1.0 / data.m, 0, engine.retained_training, engine.step, False, NULL)
+        part.team = &team
+        while first < data.m:
+            c = min(<Py_ssize_t>CHUNK_COLUMNS, data.m - first)
+            if part is not space:
+                view_columns(part, plan, space, first)
+            sums[full] = dtheta if full == 0 else more + (full - 1) * plan.count
+            X_chunk = columns_of(&X, first, c, sizeof(real))
+            labels_at = NULL if data.labels is NULL else data.labels + first
+            Y_at = NULL if data.labels is not NULL else columns_of(&Y, first, c, sizeof(real)).data
+            w_at = NULL if data.w is NULL else <const real *>data.w + first
+            loss_chunk(sums[full], plan, part.dZ_other, part.dZ, part.A[plan.L - 1], Y_at, labels_at, w_at,
+                       data.m / total, c, &team)
+            backward_chunk(sums[full], plan, part, &X_chunk, 1.0 / data.m, first, engine.retained_training, engine.step,
+                           False, NULL)
+            first += c
+            done += 1
+            full = add_pairs(&sums[0], full + 1, done, first == data.m, plan)
         finish_biases(dtheta, plan, 1.0 / data.m)
         memset(&step, 0, sizeof(step))
         for l in range(plan.L):

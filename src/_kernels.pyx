@@ -976,7 +976,7 @@ cdef object _dense_backward(
                 width, packed_dA, packed_H, dZ_space, packed_A_prev, dA_prev_space, &team)
             full += 1
             slot = chunk + 1
-            while slot % 2 == 0 or (chunk == chunks - 1 and full > 1):
+            while full > 1 and (slot % 2 == 0 or chunk == chunks - 1):
                 add_gradient(slot_dW[full - 2], slot_db[full - 2], slot_dW[full - 1], slot_db[full - 1], n, n_prev)
                 full -= 1
                 slot //= 2

@@ -3,11 +3,13 @@
 Nothing here knows the library or the equations; those are in reference.py.
 """
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -77,6 +79,67 @@ def run_tests(module, names, *, timeout=120, **environment):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert " passed" in done.stdout
     assert " skipped" not in done.stdout
+
+
+def interrupt(code, after, *, environment=None):
+    """Sends Ctrl-C to a process some seconds `after` it said "go": (seconds until "interrupted", what it printed then).
+
+    What it does with the model afterwards waits for a line on its standard input.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-c", textwrap.dedent(code)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    try:
+        assert process.stdout.readline() == "go\n"
+        time.sleep(after)
+        start = time.perf_counter()
+        process.send_signal(signal.SIGINT)
+        assert process.stdout.readline() == "interrupted\n"
+        waited = time.perf_counter() - start
+        out, err = process.communicate("\n", timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, err) == (0, "")
+    return waited, out
+
+
+# ---- leaks ----
+
+
+def resident_bytes():
+    """0 where there is no /proc."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def fails(call, *arguments, **options):
+    """Makes a call that has to be refused."""
+    with pytest.raises((TypeError, ValueError)):
+        call(*arguments, **options)
+
+
+def assert_no_leaks(call, objects, calls=10_000):
+    """Asserts that calls change no reference count of `objects`, and leave resident memory flat."""
+    for _ in range(calls // 10):
+        call()
+    gc.collect()
+    counts = [sys.getrefcount(one) for one in objects]
+    resident = resident_bytes()
+    for _ in range(calls):
+        call()
+    gc.collect()
+    assert [sys.getrefcount(one) for one in objects] == counts
+    # 50 bytes a call would show
+    assert resident_bytes() - resident < 50 * max(calls, 10_000)
 
 
 # ---- layouts: the same values in another arrangement of memory ----

@@ -56,3 +56,17 @@ def test_all_code_is_tested():
 def test_every_figure_is_an_examples_and_every_example_has_its_figure():
     shown = {name for page in PAGES for name in re.findall(r"\(figures/(\w+)\.png\)", page.read_text(encoding="utf-8"))}
     assert shown == EXAMPLES
+
+
+def test_every_row_of_reliability_names_tests_that_exist():
+    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    named = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
+    tables = [re.findall(r"^\|.*\|$", section, re.MULTILINE)[2:] for section in page.split("\n## ")[1:3]]
+    assert len(tables[0]) == 6
+    assert len(tables[1]) > 20
+    for row in (row for rows in tables for row in rows):
+        found = named.findall(row)
+        assert found, f"no test in {row}"
+        for file, name in found:
+            text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+            assert re.search(rf"^def {name}\(", text, re.MULTILINE), f"{file} has no {name}"

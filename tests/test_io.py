@@ -12,9 +12,11 @@ import stat
 import struct
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -385,12 +387,36 @@ def test_places_that_cannot_be_written(tmp_path, where):
     assert os.listdir(tmp_path) == ["file"]
 
 
-@pytest.mark.skipif(getattr(os, "geteuid", int)() == 0, reason="root writes everywhere")
-def test_no_permission(tmp_path):
-    folder = tmp_path / "folder"
-    folder.mkdir(mode=0o500)
-    with pytest.raises(PermissionError):
-        small().save(folder / "net.npz")
+@contextlib.contextmanager
+def without_rights():
+    """Root, who writes everywhere, becomes a user who doesn't."""
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="users of POSIX")
+def test_no_permission():
+    """In a folder that isn't to be written to, with an old file and without: PermissionError, nothing changed."""
+    # pytest's own folders are closed to other users
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.npz"
+        before = saved(small(), path)
+        os.chmod(folder, 0o555)
+        try:
+            with without_rights():
+                for name in ("net.npz", "new.npz"):
+                    with pytest.raises(PermissionError):
+                        small(seed=1).save(Path(folder) / name)
+                assert os.listdir(folder) == ["net.npz"]
+        finally:
+            os.chmod(folder, 0o700)
+        assert path.read_bytes() == before
 
 
 def run(code, *arguments, **options):

@@ -3,17 +3,17 @@
 import copy
 import itertools
 import pickle
-import signal
 import subprocess
 import sys
 import textwrap
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import reference as ref
-from conftest import LAYOUTS, WRITABLE_LAYOUTS, prefilled, unmodified
+from conftest import LAYOUTS, WRITABLE_LAYOUTS, assert_no_leaks, fails, interrupt, prefilled, unmodified
 
 import nnkern as nk
 from nnkern import _kernels
@@ -361,6 +361,12 @@ def test_mini_batches_of_each_optimizer_with(make, options):
 @pytest.mark.parametrize("loss", ref.LOSSES)
 def test_full_batch_that_is_combined_from_chunks(loss, m):
     Twin(loss, m=m, weighted=True, l2=0.1).fit(2, None, sgd)
+
+
+@pytest.mark.parametrize("chunks", range(3, 34))
+def test_full_batch_of_each_number_of_chunks(chunks):
+    """The tree of sums has a shape of its own for each; with 16 and more, parts of the batch go on side by side."""
+    Twin("squared_error", m=4096 * chunks - 5).fit(1, None, sgd)
 
 
 @pytest.mark.parametrize("batch_size", [4097, 9_000])
@@ -1758,26 +1764,8 @@ LENGTHS = {
 @pytest.mark.no_sanitizer
 @pytest.mark.parametrize(("settings", "first_epoch"), LENGTHS.values(), ids=list(LENGTHS))
 def test_ctrl_c_is_noticed_and_leaves_the_last_whole_epoch(settings, first_epoch):
-    code = textwrap.dedent(INTERRUPTED).replace("{settings}", settings)
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-c", code],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout.readline() == "go\n"
-        time.sleep(0.7)
-        start = time.perf_counter()
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted\n"
-        waited = time.perf_counter() - start
-        out, err = process.communicate("\n", timeout=60)
-    finally:
-        process.kill()
-        process.wait()
-    assert process.returncode == 0, err
+    code = INTERRUPTED.replace("{settings}", settings)
+    waited, out = interrupt(code, after=0.7)
     assert waited < 1.2, "Ctrl-C is noticed within a second"
     epoch = out.split()[-1]
     assert epoch == "0" if first_epoch else int(epoch) > 0
@@ -1808,3 +1796,50 @@ def test_memory_does_not_grow_with_the_epochs_asked_for(callbacks):
         [sys.executable, "-P", "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60
     )
     assert done.stdout == "interrupted\n", done.stderr
+
+
+# ---- leaks ----
+
+
+@pytest.fixture
+def bag(tmp_path):
+    """What the calls below use."""
+    bag = SimpleNamespace(net=classifier(dropout=0.2), path=tmp_path / "net.npz", torn=tmp_path / "torn.npz")
+    bag.X, bag.Y = data()
+    bag.bad = np.where(bag.X[0, 0] == bag.X, np.nan, bag.X)
+    bag.w, bag.out, bag.adam = np.ones(M), np.empty((N_Y, M), order="F"), nk.Adam()
+    bag.net.save(bag.path)
+    bag.torn.write_bytes(bag.path.read_bytes()[:-100])
+    return bag
+
+
+def loop(bag):
+    bag.net.forward(bag.X, training=True)
+    bag.net.step(bag.net.backward(bag.Y), bag.adam)
+
+
+# name -> (call, how many: fewer of what takes long)
+REPEATED = {
+    "fit": (lambda b: b.net.fit(b.X, b.Y, sample_weight=b.w, epochs=1, batch_size=4, optimizer=b.adam), 10_000),
+    "fit with callback": (lambda b: b.net.fit(b.X, b.Y, epochs=1, callbacks=lambda *_: None), 10_000),
+    "partial_fit": (lambda b: b.net.partial_fit(b.X, b.Y, optimizer=b.adam), 10_000),
+    "loop": (loop, 10_000),
+    "predict": (lambda b: b.net.predict(b.X), 10_000),
+    "predict into out": (lambda b: b.net.predict(b.X, out=b.out), 10_000),
+    "evaluate": (lambda b: b.net.evaluate(b.X, b.Y, sample_weight=b.w), 10_000),
+    "pickle": (lambda b: pickle.loads(pickle.dumps(b.net)), 2000),
+    "save": (lambda b: b.net.save(b.path), 100),  # each waits for the disk
+    "load": (lambda b: nk.load(b.path), 2000),
+    "fit, refused": (lambda b: fails(b.net.fit, b.bad, b.Y), 10_000),
+    "fit, diverges": (lambda b: fails(b.net.fit, b.X, b.Y, epochs=2, optimizer=nk.SGD(1e308)), 10_000),
+    "predict, refused": (lambda b: fails(b.net.predict, b.X[:2]), 10_000),
+    "evaluate, refused": (lambda b: fails(b.net.evaluate, b.X, b.Y[:-1]), 10_000),
+    "network, refused": (lambda b: fails(classifier, hidden=-1), 10_000),
+    "load, refused": (lambda b: fails(nk.load, b.torn), 2000),
+}
+
+
+@pytest.mark.no_sanitizer
+@pytest.mark.parametrize(("call", "calls"), REPEATED.values(), ids=list(REPEATED))
+def test_no_leaks(bag, call, calls):
+    assert_no_leaks(lambda: call(bag), list(vars(bag).values()), calls)

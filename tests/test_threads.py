@@ -6,15 +6,11 @@ started stays; what hangs there ends by a time limit.
 
 import json
 import os
-import signal
-import subprocess
-import sys
 import textwrap
-import time
 
 import numpy as np
 import pytest
-from conftest import clean_environment, run
+from conftest import clean_environment, interrupt, run
 
 import nnkern as nk
 
@@ -299,26 +295,7 @@ def test_ctrl_c_during_a_large_fit_with_two_threads():
     """
     )
     for callbacks in ("()", "lambda *_: None"):
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", textwrap.dedent(code.replace("{callbacks}", callbacks))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=clean_environment(),
-        )
-        try:
-            assert process.stdout.readline() == "go\n"
-            time.sleep(0.4)
-            start = time.perf_counter()
-            process.send_signal(signal.SIGINT)
-            assert process.stdout.readline() == "interrupted\n"
-            waited = time.perf_counter() - start
-            out, err = process.communicate("\n", timeout=60)
-        finally:
-            process.kill()
-            process.wait()
-        assert (process.returncode, err) == (0, "")
+        waited, out = interrupt(code.replace("{callbacks}", callbacks), after=0.4, environment=clean_environment())
         assert waited < 1
         assert len(out.split()) == 1, "the network is at no epoch's end"
 

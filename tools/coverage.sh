@@ -14,7 +14,7 @@ mkdir -p "$out"
 find build -name '*.gcda' -delete
 isas=$("$python" -P -c "import nnkern as nk; print(nk.show_config().to_dict()['usable_isas'].replace(',', ''))")
 
-"$python" -P -m pytest --cov --cov-report= -m "not no_sanitizer" "$@"
+"$python" -P -m pytest --cov --cov-report= -m "not no_sanitizer and not slow" "$@"
 for isa in $isas; do
     NNKERN_ISA=$isa NNKERN_GEMM=tiles "$python" -P -m pytest -q tests/test_kernels_*.py
 done

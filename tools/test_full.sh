@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The suite in its full profile, then for every instruction set that this processor runs and both sides of a product:
-# `make test-full`.
+# What `make test` leaves out, `make test-full`: the suite for every instruction set that this processor runs and both
+# sides of a product, the properties of the kernels on many more examples for each of these, and a minute of soaking.
 #
 #   tools/test_full.sh PYTHON [pytest's arguments]
 set -euo pipefail
@@ -9,11 +9,14 @@ python=$1
 shift
 isas=$("$python" -P -c "import nnkern as nk; print(nk.show_config().to_dict()['usable_isas'].replace(',', ''))")
 
-echo "full profile: 1500 examples of each property"
-NNKERN_TEST_PROFILE=full "$python" -P -m pytest "$@"
 for isa in $isas; do
     for gemm in blas tiles; do
         echo "NNKERN_ISA=$isa NNKERN_GEMM=$gemm"
         NNKERN_ISA=$isa NNKERN_GEMM=$gemm "$python" -P -m pytest "$@"
+        NNKERN_ISA=$isa NNKERN_GEMM=$gemm NNKERN_TEST_PROFILE=full \
+            "$python" -P -m pytest -m "hypothesis and not slow" tests/test_kernels_*.py
     done
 done
+echo "other properties, 1500 examples each"
+NNKERN_TEST_PROFILE=full "$python" -P -m pytest -m "hypothesis and not slow" --ignore-glob='*/test_kernels_*'
+"$python" -P tools/soak.py --minutes 1
