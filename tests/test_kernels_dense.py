@@ -274,7 +274,7 @@ def test_products_are_exact_around_every_edge(dtype, product, layouts):
 @by_layout
 def test_products_shared_out_among_threads_are_exact(dtype, product, layouts):
     """The bounds of the parts are multiples of nothing; beyond 3 KB of columns and 64 rows operands are packed."""
-    for rows, depth, columns in ((131, 769, 203), (67, 1025, 401), (20, 1000, 377)):
+    for rows, depth, columns in ((131, 769, 203), (67, 1025, 401), (20, 1000, 377), (20, 300, 801)):
         L, R, LR = integer_operands(rows, depth, columns, dtype, layouts)
         for threads in (1, 2, 8):
             np.testing.assert_array_equal(product(L, R, threads=threads), LR, err_msg=f"{L.shape} {R.shape} {threads}")
