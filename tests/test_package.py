@@ -331,8 +331,9 @@ def test_public_names_have_docstrings(name):
 def docstrings():
     """Doctests of every public module and of every public name, compiled functions among them, each once."""
     finder, seen = doctest.DocTestFinder(), {}
-    # the estimators are subclasses of scikit-learn's, so that their module needs it
-    without = {"__main__"} | ({"sklearn"} if importlib.util.find_spec("sklearn") is None else set())
+    # the estimators are subclasses of scikit-learn's; pictures are matplotlib's
+    needs = {"sklearn": "sklearn", "plotting": "matplotlib"}
+    without = {"__main__"} | {module for module, needed in needs.items() if importlib.util.find_spec(needed) is None}
     for module in [nk, *(importlib.import_module(f"nnkern.{name}") for name in MODULES if name not in without)]:
         for test in finder.find(module, module.__name__):
             seen.setdefault(test.docstring, test)

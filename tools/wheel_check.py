@@ -110,7 +110,7 @@ def test_installed(wheel, source, folder, arguments):
     # only what a user's tree would have beside the package
     tree = folder / "tree"
     tree.mkdir()
-    for name in ("tests", "examples", "benchmarks", "src", "tools"):
+    for name in ("tests", "examples", "benchmarks", "docs", "src", "tools"):
         shutil.copytree(source / name, tree / name)
     for name in ("README.md", "Makefile", "pyproject.toml"):
         shutil.copy(source / name, tree / name)
