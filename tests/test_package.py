@@ -237,7 +237,25 @@ def test_NNKERN_ISA_forces_an_instruction_set(isa):
     np.testing.assert_allclose(cost, expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("gemm", ["auto", "blas"])
+def test_NNKERN_GEMM_decides_which_kernels_run():
+    """Both cut a long sum of rounded products into pieces of their own: their bits tell them apart."""
+    code = """
+        import numpy as np
+        import nnkern as nk
+        rng = np.random.default_rng(0)
+        W, X = (rng.normal(size=shape).astype("float32") for shape in ((50, 5000), (5000, 40)))
+        print(nk.kernels.dense_forward(W, np.asfortranarray(X), None, "linear").tobytes().hex())
+    """
+    facts = nk.show_config().to_dict()
+    bits = {
+        gemm: run(code, environment={"NNKERN_GEMM": gemm, "NNKERN_ISA": facts["isa"]})
+        for gemm in ("auto", "blas", "tiles")
+    }
+    assert bits["blas"] != bits["tiles"]
+    assert bits["auto"] == bits["blas" if facts["vector_bytes"] < 32 else "tiles"]
+
+
+@pytest.mark.parametrize("gemm", ["auto", "blas", "tiles"])
 def test_NNKERN_GEMM_forces_a_product(gemm):
     facts, cost = json.loads(run(ASK, environment={"NNKERN_GEMM": gemm}))
     assert facts["gemm"] == gemm
