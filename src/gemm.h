@@ -49,8 +49,8 @@
 #define LEAST_PREPARED 1024
 /* Fewest columns m for which panels of L are packed, whose rows lie on a page of memory each */
 #define PACKING_COLUMNS 64
-/* the same for sums within vectors; most rows of a product so computed, and the terms taken in one go (74 KB on the stack,
- * in columns that don't share the sets of the cache) */
+/* Where sums run within vectors: shortest sum, most rows, and the terms taken in one go (74 KB on the stack, in columns
+ * that don't share the sets of the cache) */
 #define DOTS_LEAST_DEPTH 512
 #define DOTS_ROWS 24
 #define DOTS_DEPTH ((int)(3072 / sizeof(real)))
@@ -467,9 +467,8 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
     real panel[TURNED_DEPTH * TILE_ROWS] __attribute__((aligned(64)));
     const int pack_R = NAME(packs_R)(p), pack_L = NAME(packs_L)(p);
     const ptrdiff_t cut = p->turned || pack_R || pack_L ? TURNED_DEPTH : PANEL_DEPTH;
-    const ptrdiff_t width = pack_R                 ? COLUMNS_PACKED - LANES
-                            : NAME(prepares_L)(p) ? end - first
-                                                  : NAME(streamed)(p);
+    const ptrdiff_t unpacked = NAME(prepares_L)(p) ? end - first : NAME(streamed)(p);
+    const ptrdiff_t width = pack_R ? COLUMNS_PACKED - LANES : unpacked;
     for (ptrdiff_t at = first; at < end; at += width) {
         const ptrdiff_t m = end - at < width ? end - at : width, tiles = (m + TILE_COLUMNS - 1) / TILE_COLUMNS;
         const ptrdiff_t fewest = m / tiles, over = m - fewest * tiles;
