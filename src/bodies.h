@@ -26,5 +26,6 @@
 #undef TILE_COLUMNS
 #undef QUARTER
 #undef QUARTERS
+#undef HALF_LANES
 #undef DOT_COLUMNS
 #undef DOT_UNITS

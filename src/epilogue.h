@@ -1,16 +1,23 @@
 /* What a finished product goes through: bias and g on the way forward, g' and the sums db on the way back, and the same
  * for softmax, which works on whole columns.
  *
- * A column of n units seldom fills whole vectors. Where the matrix is contiguous and n is small, it is walked as one flat
- * array instead: the position of an entry's unit has period n, so n vectors hold b (or the sums db) for every lane of
- * every vector. Otherwise each column is walked by itself and ends in a partial vector.
+ * A column of n units seldom fills whole vectors. Where the matrix is contiguous and n is small, the few columns that do so
+ * together are taken as one, with as many copies of b (or of the sums db). What is left is walked column by column, each of
+ * which ends in a partial vector.
  */
-#define PERIOD_HIGHEST 64 /* most units for which the flat walk keeps a vector per unit */
+#define LONGEST 2048 /* entries of such a column */
 
 #define g_of NAME(g_of)
 #define dg_of NAME(dg_of)
 #define forward_body NAME(forward_body)
 #define backward_body NAME(backward_body)
+
+/* the fewest columns of n units whose entries fill vectors */
+NNK_INLINE ptrdiff_t NAME(columns_in_vectors)(ptrdiff_t n)
+{
+    const ptrdiff_t power = n & -n; /* the highest power of two that divides n */
+    return power < LANES ? LANES / power : 1;
+}
 
 NNK_INLINE vec g_of(int activation, vec z, vec slope)
 {
@@ -58,48 +65,51 @@ NNK_INLINE int NAME(reads_A)(int activation)
     return 1;
 }
 
-NNK_INLINE void forward_body(int activation, real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, const real *b,
-                             real slope_, ptrdiff_t n, ptrdiff_t m)
+/* A (n, m) := g(Z + b), each column by itself. The vectors that end a column come last of all: a load of the next column's
+ * first would wait for a store of fewer lanes just before it. */
+NNK_INLINE void NAME(forward_columns)(int activation, real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, const real *b,
+                                      vec slope, ptrdiff_t n, ptrdiff_t m)
 {
-    const vec slope = v_all(slope_);
-    const int contiguous = lda == n && ldz == n;
-    if (contiguous && !b) {
-        n *= m;
-        m = 1;
-        lda = ldz = n;
-    }
-    else if (contiguous && n % LANES && n <= PERIOD_HIGHEST) {
-        vec b_at[PERIOD_HIGHEST];
-        for (ptrdiff_t r = 0, unit = 0; r < n; r++)
-            for (int lane = 0; lane < LANES; lane++, unit = unit + 1 == n ? 0 : unit + 1)
-                b_at[r][lane] = b[unit];
-        const ptrdiff_t count = n * m;
-        ptrdiff_t i = 0, r = 0;
-        for (; i + LANES <= count; i += LANES, r = r + 1 == n ? 0 : r + 1)
-            v_store(A + i, g_of(activation, v_load(Z + i) + b_at[r], slope));
-        if (i < count)
-            v_store_first(A + i, g_of(activation, v_load_first(Z + i, count - i, 0) + b_at[r], slope), count - i);
-        return;
-    }
-    for (ptrdiff_t j = 0; j < m; j++) {
+    const ptrdiff_t whole = n / LANES * LANES, k = n - whole;
+    for (ptrdiff_t j = 0; whole && j < m; j++) {
         real *a = A + j * lda;
         const real *z = Z + j * ldz;
-        ptrdiff_t i = 0;
-        if (b) {
-            for (; i + LANES <= n; i += LANES)
+        if (b)
+            for (ptrdiff_t i = 0; i < whole; i += LANES)
                 v_store(a + i, g_of(activation, v_load(z + i) + v_load(b + i), slope));
-            if (i < n) {
-                const vec z_b = v_load_first(z + i, n - i, 0) + v_load_first(b + i, n - i, 0);
-                v_store_first(a + i, g_of(activation, z_b, slope), n - i);
-            }
-        }
-        else {
-            for (; i + LANES <= n; i += LANES)
+        else
+            for (ptrdiff_t i = 0; i < whole; i += LANES)
                 v_store(a + i, g_of(activation, v_load(z + i), slope));
-            if (i < n)
-                v_store_first(a + i, g_of(activation, v_load_first(z + i, n - i, 0), slope), n - i);
+    }
+    if (k) {
+        const vec b_end = b ? v_load_first(b + whole, k, 0) : v_all(0);
+        for (ptrdiff_t j = 0; j < m; j++) {
+            const vec z = v_load_first(Z + j * ldz + whole, k, 0);
+            v_store_first(A + j * lda + whole, g_of(activation, b ? z + b_end : z, slope), k);
         }
     }
+}
+
+NNK_INLINE void forward_body(int activation, real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, const real *b,
+                             real slope, ptrdiff_t n, ptrdiff_t m)
+{
+    const ptrdiff_t copies = NAME(columns_in_vectors)(n);
+    if (lda == n && ldz == n && !b)
+        NAME(forward_columns)(activation, A, n * m, Z, n * m, NULL, v_all(slope), n * m, 1);
+    else if (lda == n && ldz == n && copies > 1 && n * copies <= LONGEST && copies <= m) {
+        real b_copies[LONGEST] __attribute__((aligned(64)));
+        const ptrdiff_t in_vectors = m - m % copies;
+        if (n * copies == LANES) /* n is a power of two. By copies in memory the load that follows would wait for them all. */
+            v_store(b_copies, v_shuffle(v_load_first(b, n, 0), v_lanes() & (integer)(n - 1)));
+        else
+            for (ptrdiff_t copy = 0; copy < copies; copy++)
+                memcpy(b_copies + copy * n, b, (size_t)n * sizeof(real));
+        NAME(forward_columns)(activation, A, n * copies, Z, n * copies, b_copies, v_all(slope), n * copies, m / copies);
+        NAME(forward_columns)(activation, A + in_vectors * n, n, Z + in_vectors * n, n, b, v_all(slope), n,
+                              m - in_vectors);
+    }
+    else
+        NAME(forward_columns)(activation, A, lda, Z, ldz, b, v_all(slope), n, m);
 }
 
 /* dz := da ⊙ g' for the first k lanes; returns dz. h is what g' reads. */
@@ -110,54 +120,18 @@ NNK_INLINE vec NAME(backward_vector)(int activation, real *dz, const real *da, c
     return result;
 }
 
-NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db, const real *dA, ptrdiff_t ldda,
-                              const real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, real slope_, ptrdiff_t n,
-                              ptrdiff_t m)
+/* dZ := dA ⊙ g'(H), and db, if any, += its sums over the columns: while so many pass, the sums of one or two vectors of
+ * units stay in registers */
+NNK_INLINE void NAME(backward_columns)(int activation, real *dZ, ptrdiff_t lddz, real *db, const real *dA, ptrdiff_t ldda,
+                                       const real *H, ptrdiff_t ldh, vec slope, ptrdiff_t n, ptrdiff_t m)
 {
-    const vec slope = v_all(slope_);
-    /* the one operand that g' reads; linear reads none */
-    const real *H = NAME(reads_A)(activation) ? A : Z;
-    ptrdiff_t ldh = NAME(reads_A)(activation) ? lda : ldz;
-    if (activation == NNK_linear) {
-        H = dA;
-        ldh = ldda;
-    }
-    const int contiguous = lddz == n && ldda == n && ldh == n;
-    if (contiguous && !db) {
-        n *= m;
-        m = 1;
-        lddz = ldda = ldh = n;
-    }
-    else if (contiguous && n % LANES && n <= PERIOD_HIGHEST) {
-        vec db_at[PERIOD_HIGHEST];
-        for (ptrdiff_t r = 0; r < n; r++)
-            db_at[r] = v_all(0);
-        const ptrdiff_t count = n * m;
-        ptrdiff_t i = 0, r = 0;
-        for (; i + LANES <= count; i += LANES, r = r + 1 == n ? 0 : r + 1) {
-            const vec h = v_load(H + i), dz = dg_of(activation, v_load(dA + i), h, h, slope);
-            v_store(dZ + i, dz);
-            db_at[r] += dz;
-        }
-        if (i < count) {
-            const vec h = v_load_first(H + i, count - i, 0);
-            const vec dz = dg_of(activation, v_load_first(dA + i, count - i, 0), h, h, slope);
-            v_store_first(dZ + i, dz, count - i);
-            db_at[r] += dz;
-        }
-        for (ptrdiff_t r2 = 0, unit = 0; r2 < n; r2++)
-            for (int lane = 0; lane < LANES; lane++, unit = unit + 1 == n ? 0 : unit + 1)
-                db[unit] += db_at[r2][lane];
-        return;
-    }
+    enum { columns = 64 };
     if (!db) {
         for (ptrdiff_t j = 0; j < m; j++)
             for (ptrdiff_t i = 0; i < n; i += LANES)
                 NAME(backward_vector)(activation, dZ + j * lddz + i, dA + j * ldda + i, H + j * ldh + i, slope, n - i);
         return;
     }
-    /* while so many columns pass, their sum over one or two vectors of units stays in registers */
-    enum { columns = 64 };
     for (; m > 0; m -= columns, dZ += columns * lddz, dA += columns * ldda, H += columns * ldh) {
         const ptrdiff_t some = m < columns ? m : columns;
         ptrdiff_t i = 0;
@@ -180,6 +154,35 @@ NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db
             v_put(db + i, sum, n - i);
         }
     }
+}
+
+NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db, const real *dA, ptrdiff_t ldda,
+                              const real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, real slope, ptrdiff_t n,
+                              ptrdiff_t m)
+{
+    /* the one operand that g' reads; linear reads none */
+    const real *H = NAME(reads_A)(activation) ? A : Z;
+    ptrdiff_t ldh = NAME(reads_A)(activation) ? lda : ldz;
+    if (activation == NNK_linear) {
+        H = dA;
+        ldh = ldda;
+    }
+    const int contiguous = lddz == n && ldda == n && ldh == n;
+    const ptrdiff_t copies = NAME(columns_in_vectors)(n);
+    if (contiguous && !db)
+        NAME(backward_columns)(activation, dZ, n * m, NULL, dA, n * m, H, n * m, v_all(slope), n * m, 1);
+    else if (contiguous && copies > 1 && n * copies <= LONGEST && copies <= m) {
+        real db_copies[LONGEST] __attribute__((aligned(64)));
+        const ptrdiff_t length = n * copies, in_vectors = m - m % copies, rest = in_vectors * n;
+        memset(db_copies, 0, (size_t)length * sizeof(real));
+        NAME(backward_columns)(activation, dZ, length, db_copies, dA, length, H, length, v_all(slope), length, m / copies);
+        for (ptrdiff_t copy = 0; copy < copies; copy++)
+            for (ptrdiff_t i = 0; i < n; i++)
+                db[i] += db_copies[copy * n + i];
+        NAME(backward_columns)(activation, dZ + rest, n, db, dA + rest, n, H + rest, n, v_all(slope), n, m - in_vectors);
+    }
+    else
+        NAME(backward_columns)(activation, dZ, lddz, db, dA, ldda, H, ldh, v_all(slope), n, m);
 }
 
 #define ELEMENTWISE(name, reads, init, g, dg)                                                                          \

@@ -60,131 +60,116 @@
 #define DOTS_TURNED_DEPTH 128
 #define DOTS_TURNED_RATIO 8
 
-#define tile_body NAME(tile_body)
 #define dot_tile_body NAME(dot_tile_body)
 #define tile_function NAME(tile_function)
 #define turn_panel NAME(turn_panel)
 
-/* C := alpha L R + beta C for `columns` columns and `vectors` vectors of rows, of which the last has `last` lanes where
- * `partial` (all constants but `last`) */
-NNK_INLINE void tile_body(const int columns, const int vectors, const int partial, real *C, ptrdiff_t ldc, real alpha,
-                          real beta, const real *L, ptrdiff_t ldl, const real *R, ptrdiff_t r_row, ptrdiff_t r_column,
-                          ptrdiff_t depth, ptrdiff_t last)
-{
-    vec sums[TILE_COLUMNS][TILE_VECTORS];
-    /* Three columns of R to a pointer, and one pointer along C: all offsets at once would not fit the registers. Compilers
-     * would compute them nevertheless, did they know where the pointers come from. */
-    const real *r[(TILE_COLUMNS + 2) / 3];
-    real *c = C;
-    /* a long L may have to come from a distant cache; a short one is worth no look ahead */
-    const ptrdiff_t ahead = depth >= AHEAD_DEPTH ? AHEAD_ROWS * ldl : 0;
-#pragma GCC unroll 5
-    for (int j = 0; j < columns; j += 3)
-        r[j / 3] = R + j * r_column;
-#pragma GCC unroll 14
-    for (int j = 0; j < columns; j++)
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++)
-            sums[j][v] = v_all(0);
-    /* C is at hand when the sum is finished */
-    if (depth >= 128 || beta != 0) {
-#pragma GCC unroll 14
-        for (int j = 0; j < columns; j++) {
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++)
-                __builtin_prefetch(c + v * LANES, 0, 2);
-            c += ldc;
-            NNK_OPAQUE(c);
-        }
-        c = C;
-    }
-    for (ptrdiff_t k = 0; k < depth; k++) {
-        vec l[TILE_VECTORS];
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++)
-            l[v] = partial && v == vectors - 1 ? v_load_first(L + v * LANES, last, 0) : v_load(L + v * LANES);
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++)
-            __builtin_prefetch(L + ahead + v * LANES, 0, 3);
-#pragma GCC unroll 14
-        for (int j = 0; j < columns; j++) {
-            const real r_j = r[j / 3][j % 3 * r_column];
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++)
-                sums[j][v] += l[v] * r_j;
-        }
-        L += ldl;
-#pragma GCC unroll 5
-        for (int j = 0; j < columns; j += 3) {
-            r[j / 3] += r_row;
-            NNK_OPAQUE(r[j / 3]);
-        }
-    }
-#pragma GCC unroll 14
-    for (int j = 0; j < columns; j++) {
-#pragma GCC unroll 2
-        for (int v = 0; v < vectors; v++) {
-            vec sum = v_rounded(alpha * sums[j][v]);
-            if (partial && v == vectors - 1) {
-                if (beta != 0)
-                    sum += beta * v_load_first(c + v * LANES, last, 0);
-                v_store_first(c + v * LANES, sum, last);
-            }
-            else {
-                if (beta != 0)
-                    sum += beta * v_load(c + v * LANES);
-                v_store(c + v * LANES, sum);
-            }
-        }
-        c += ldc;
-        NNK_OPAQUE(c);
-    }
-}
+#define tile_body NAME(tile_body)
+#define tile_vec vec
+#define TILE_LANES LANES
+#define tile_first(from, k) v_load_first(from, k, 0)
+#define tile_put_first(to, v, k) v_store_first(to, v, k)
+#include "tile.h"
 
 /* `count` such tiles side by side */
 typedef void (*tile_function)(real *, ptrdiff_t, real, real, const real *, ptrdiff_t, const real *, ptrdiff_t, ptrdiff_t,
                               ptrdiff_t, ptrdiff_t, ptrdiff_t);
 
-#define TILE(columns, vectors, partial)                                                                                \
-    static void NAME(tile_##columns##_##vectors##_##partial)(                                                          \
+#define TILE(columns, width, vectors, partial)                                                                         \
+    static void NAME(width##_##columns##_##vectors##_##partial)(                                                       \
         real * C, ptrdiff_t ldc, real alpha, real beta, const real *L, ptrdiff_t ldl, const real *R, ptrdiff_t r_row,  \
         ptrdiff_t r_column, ptrdiff_t depth, ptrdiff_t last, ptrdiff_t count)                                          \
     {                                                                                                                  \
         for (; count > 0; count--, C += columns * ldc, R += columns * r_column)                                        \
-            tile_body(columns, vectors, partial, C, ldc, alpha, beta, L, ldl, R, r_row, r_column, depth, last);        \
+            NAME(width##_body)                                                                                         \
+            (columns, vectors, partial, C, ldc, alpha, beta, L, ldl, R, r_row, r_column, depth, last);                 \
     }
+#define TILE_NAME(columns, width, vectors, partial) NAME(width##_##columns##_##vectors##_##partial),
 #if TILE_COLUMNS == 14
-#define FOR_COLUMNS(what, vectors, partial)                                                                            \
-    what(1, vectors, partial) what(2, vectors, partial) what(3, vectors, partial) what(4, vectors, partial)            \
-        what(5, vectors, partial) what(6, vectors, partial) what(7, vectors, partial) what(8, vectors, partial)        \
-            what(9, vectors, partial) what(10, vectors, partial) what(11, vectors, partial) what(12, vectors, partial) \
-                what(13, vectors, partial) what(14, vectors, partial)
+#define FOR_COLUMNS(what, ...)                                                                                         \
+    what(1, __VA_ARGS__) what(2, __VA_ARGS__) what(3, __VA_ARGS__) what(4, __VA_ARGS__) what(5, __VA_ARGS__)           \
+        what(6, __VA_ARGS__) what(7, __VA_ARGS__) what(8, __VA_ARGS__) what(9, __VA_ARGS__) what(10, __VA_ARGS__)      \
+            what(11, __VA_ARGS__) what(12, __VA_ARGS__) what(13, __VA_ARGS__) what(14, __VA_ARGS__)
 #else
-#define FOR_COLUMNS(what, vectors, partial)                                                                            \
-    what(1, vectors, partial) what(2, vectors, partial) what(3, vectors, partial) what(4, vectors, partial)            \
-        what(5, vectors, partial) what(6, vectors, partial)
+#define FOR_COLUMNS(what, ...)                                                                                         \
+    what(1, __VA_ARGS__) what(2, __VA_ARGS__) what(3, __VA_ARGS__) what(4, __VA_ARGS__) what(5, __VA_ARGS__)           \
+        what(6, __VA_ARGS__)
 #endif
-FOR_COLUMNS(TILE, 1, 0)
-FOR_COLUMNS(TILE, 1, 1)
-FOR_COLUMNS(TILE, 2, 0)
-FOR_COLUMNS(TILE, 2, 1)
+FOR_COLUMNS(TILE, tile, 1, 0)
+FOR_COLUMNS(TILE, tile, 1, 1)
+FOR_COLUMNS(TILE, tile, 2, 0)
+FOR_COLUMNS(TILE, tile, 2, 1)
 
 /* by vectors - 1, partial, columns - 1 */
-#define TILE_NAME(columns, vectors, partial) NAME(tile_##columns##_##vectors##_##partial),
 static const tile_function NAME(tiles)[TILE_VECTORS][2][TILE_COLUMNS] = {
-    {{FOR_COLUMNS(TILE_NAME, 1, 0)}, {FOR_COLUMNS(TILE_NAME, 1, 1)}},
-    {{FOR_COLUMNS(TILE_NAME, 2, 0)}, {FOR_COLUMNS(TILE_NAME, 2, 1)}},
+    {{FOR_COLUMNS(TILE_NAME, tile, 1, 0)}, {FOR_COLUMNS(TILE_NAME, tile, 1, 1)}},
+    {{FOR_COLUMNS(TILE_NAME, tile, 2, 0)}, {FOR_COLUMNS(TILE_NAME, tile, 2, 1)}},
 };
+
+/* Processors that take 64 bytes in two halves need half the time for half a vector; on others it does no harm. */
+#if NNK_VECTOR_BYTES == 64
+#define HALF_LANES (LANES / 2)
+typedef real NAME(half) __attribute__((vector_size(NNK_VECTOR_BYTES / 2)));
+NNK_INLINE NAME(half) NAME(half_first)(const real *p, ptrdiff_t k)
+{
+#if REAL_BITS == 32
+    return (NAME(half))_mm256_maskz_loadu_ps((__mmask8)((1u << k) - 1), p);
+#else
+    return (NAME(half))_mm256_maskz_loadu_pd((__mmask8)((1u << k) - 1), p);
+#endif
+}
+NNK_INLINE void NAME(half_put_first)(real *p, NAME(half) v, ptrdiff_t k)
+{
+#if REAL_BITS == 32
+    _mm256_mask_storeu_ps(p, (__mmask8)((1u << k) - 1), (__m256)v);
+#else
+    _mm256_mask_storeu_pd(p, (__mmask8)((1u << k) - 1), (__m256d)v);
+#endif
+}
+#define tile_body NAME(half_tile_body)
+#define tile_vec NAME(half)
+#define TILE_LANES HALF_LANES
+#define tile_first NAME(half_first)
+#define tile_put_first NAME(half_put_first)
+#include "tile.h"
+FOR_COLUMNS(TILE, half_tile, 1, 1)
+static const tile_function NAME(half_tiles)[TILE_COLUMNS] = {FOR_COLUMNS(TILE_NAME, half_tile, 1, 1)};
+#define NARROWEST HALF_LANES
+#else
+#define HALF_LANES 0
+#define NARROWEST LANES
+#endif
 #undef TILE
 #undef TILE_NAME
 #undef FOR_COLUMNS
 
-/* panel (TILE_ROWS, depth) := the transpose of W's rows 0 … depth-1 and columns 0 … rows-1, with zeros below */
+/* How many of the rows that are left make the next tile: half a vector stands by itself */
+NNK_INLINE ptrdiff_t NAME(rows_of_tile)(ptrdiff_t left)
+{
+    if (left > LANES && left <= LANES + HALF_LANES)
+        return LANES;
+    return left < TILE_ROWS ? left : TILE_ROWS;
+}
+
+/* The tiles of so many rows, by columns - 1, and how many of their last vector's lanes there are */
+NNK_INLINE const tile_function *NAME(tiles_of)(ptrdiff_t rows, ptrdiff_t *last)
+{
+    const int vectors = rows > LANES ? 2 : 1;
+    *last = rows - (vectors - 1) * LANES;
+#if HALF_LANES
+    if (rows <= HALF_LANES)
+        return NAME(half_tiles);
+#endif
+    return NAME(tiles)[vectors - 1][*last < LANES];
+}
+
+/* panel (TILE_ROWS, depth) := the transpose of W's rows 0 … depth-1 and columns 0 … rows-1, with zeros below up to whole
+ * vectors */
 static void turn_panel(real *panel, const real *W, ptrdiff_t ldw, ptrdiff_t rows, ptrdiff_t depth)
 {
     const vec zeros = v_all(0);
     for (ptrdiff_t k = 0; k < depth; k += LANES)
-        for (int v = 0; v < TILE_VECTORS; v++) {
+        for (int v = 0; v * LANES < rows; v++) {
             const ptrdiff_t whole = depth - k < LANES ? depth - k : LANES;
             vec square[LANES];
             for (int i = 0; i < LANES; i++) {
@@ -201,8 +186,11 @@ static void turn_panel(real *panel, const real *W, ptrdiff_t ldw, ptrdiff_t rows
         }
 }
 
-/* share of the lanes that x entries fill */
-NNK_INLINE double NAME(filled)(ptrdiff_t x) { return (double)x / (double)((x + LANES - 1) / LANES * LANES); }
+/* share of the lanes that x entries fill, of the narrowest vectors that hold them */
+NNK_INLINE double NAME(filled)(ptrdiff_t x)
+{
+    return (double)x / (double)((x + NARROWEST - 1) / NARROWEST * NARROWEST);
+}
 
 /* C(i, p) := alpha T(p, i) + beta C(i, p) for a tile T of `rows` rows p, TILE_ROWS apart from column to column */
 static void NAME(store_turned)(real *C, ptrdiff_t ldc, const real *T, real alpha, real beta, ptrdiff_t rows,
@@ -260,15 +248,14 @@ static void NAME(gemm_of_few_rows)(const nnk_product *p, ptrdiff_t first, ptrdif
                 r = scratch;
                 r_row = COLUMNS_PACKED;
             }
-            for (ptrdiff_t j = 0; j < m; j += TILE_ROWS) {
-                const ptrdiff_t rows = m - j < TILE_ROWS ? m - j : TILE_ROWS;
-                const int vectors = rows > LANES ? 2 : 1;
-                const ptrdiff_t last = rows - (vectors - 1) * LANES;
+            for (ptrdiff_t j = 0, rows; j < m; j += rows) {
+                ptrdiff_t last;
+                rows = NAME(rows_of_tile)(m - j);
+                const tile_function *of_columns = NAME(tiles_of)(rows, &last);
                 for (ptrdiff_t t = 0; t < tiles; t++) {
                     const ptrdiff_t i = t * n / tiles, columns = (t + 1) * n / tiles - i;
-                    NAME(tiles)[vectors - 1][last < LANES][columns - 1](tile, TILE_ROWS, 1, 0, r + j, r_row,
-                                                                       (const real *)p->L + i + k * p->ldl, p->ldl, 1, c,
-                                                                       last, 1);
+                    of_columns[columns - 1](tile, TILE_ROWS, 1, 0, r + j, r_row, (const real *)p->L + i + k * p->ldl,
+                                            p->ldl, 1, c, last, 1);
                     NAME(store_turned)((real *)p->C + i + (at + j) * p->ldc, p->ldc, tile, R(p->alpha), beta, rows,
                                        columns);
                 }
@@ -403,13 +390,14 @@ static void NAME(gemm_by_dots)(const nnk_product *p, ptrdiff_t row, ptrdiff_t ro
 NNK_INLINE int NAME(by_few_rows)(const nnk_product *p)
 {
     return !p->turned && p->r_column == 1 && p->depth >= FEW_ROWS_DEPTH && p->n <= NNK_FEW_ROWS &&
-           NAME(filled)(p->n) < 0.8 * NAME(filled)(p->m);
+           NAME(filled)(p->n) < 0.93 * NAME(filled)(p->m);
 }
 NNK_INLINE int NAME(by_dots)(const nnk_product *p)
 {
     if (p->turned)
         return p->r_row == 1 && p->depth >= DOTS_TURNED_DEPTH && p->depth >= DOTS_TURNED_RATIO * p->m;
-    return p->r_row == 1 && p->depth >= DOTS_LEAST_DEPTH && p->n <= DOTS_ROWS && NAME(filled)(p->n) < 0.75;
+    return p->r_row == 1 && p->depth >= DOTS_LEAST_DEPTH && p->n <= DOTS_ROWS &&
+           (NAME(filled)(p->n) <= 0.5 || NAME(collide)(p->r_column));
 }
 NNK_INLINE int NAME(packs_R)(const nnk_product *p)
 {
@@ -482,17 +470,16 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
                 r_row = r_column == 1 ? COLUMNS_PACKED : 1;
                 r_column = r_column == 1 ? 1 : DEPTH_PACKED;
             }
-            for (ptrdiff_t i = row; i < row_end; i += TILE_ROWS) {
-                const ptrdiff_t rows = row_end - i < TILE_ROWS ? row_end - i : TILE_ROWS;
-                const int vectors = rows > LANES ? 2 : 1;
-                const ptrdiff_t last = rows - (vectors - 1) * LANES;
-                const tile_function *of_columns = NAME(tiles)[vectors - 1][last < LANES];
+            for (ptrdiff_t i = row, rows; i < row_end; i += rows) {
+                ptrdiff_t last;
+                rows = NAME(rows_of_tile)(row_end - i);
+                const tile_function *of_columns = NAME(tiles_of)(rows, &last);
                 const real *l = (const real *)p->L + (p->turned ? i * ldl + k : i + k * ldl);
                 if (p->turned)
                     turn_panel(panel, l, ldl, rows, c);
                 else if (pack_L)
                     for (ptrdiff_t q = 0; q < c; q++)
-                        for (int v = 0; v < vectors; v++) {
+                        for (int v = 0; v * LANES < rows; v++) {
                             __builtin_prefetch(l + q * ldl + TILE_ROWS + v * LANES, 0, 2);
                             v_put(panel + q * TILE_ROWS + v * LANES, v_first(l + q * ldl + v * LANES, rows - v * LANES),
                                   rows - v * LANES);

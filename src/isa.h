@@ -12,6 +12,21 @@
 #define NNK_INLINE static inline __attribute__((always_inline))
 /* hides from the compiler what a pointer is made of */
 #define NNK_OPAQUE(pointer) __asm__("" : "+r"(pointer))
+/* A product as it is rounded: not to be contracted with the addition that follows, of which the compiler could pick another
+ * operand in each instance of a function */
+#if defined(__x86_64__) && NNK_VECTOR_BYTES == 64
+#define NNK_ROUNDED(product) __asm__("" : "+v"(product))
+#elif defined(__x86_64__) || defined(__i386__)
+#define NNK_ROUNDED(product) __asm__("" : "+x"(product))
+#elif defined(__aarch64__)
+#define NNK_ROUNDED(product) __asm__("" : "+w"(product))
+#else
+#define NNK_ROUNDED(product)                                                                                           \
+    do {                                                                                                               \
+        volatile __typeof__(product) kept_ = product;                                                                  \
+        product = kept_;                                                                                               \
+    } while (0)
+#endif
 #define NNK_STRING_(x) #x
 #define NNK_STRING(x) NNK_STRING_(x)
 /* Lanes from[i] of the vectors a and b, one after the other. clang has no builtin for indices that aren't literals, and

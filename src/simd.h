@@ -26,6 +26,7 @@ typedef integer NAME(ivec) __attribute__((vector_size(NNK_VECTOR_BYTES)));
 #define ivec NAME(ivec)
 
 #define v_all NAME(v_all)
+#define v_lanes NAME(v_lanes)
 #define v_first_lanes NAME(v_first_lanes)
 #define v_load NAME(v_load)
 #define v_store NAME(v_store)
@@ -79,14 +80,17 @@ NNK_INLINE vec v_all(real x) { return x - (vec){0}; }
 /* mask ? a : b, where a lane of mask is all ones or all zeros */
 NNK_INLINE vec v_select(ivec mask, vec a, vec b) { return (vec)((mask & (ivec)a) | (~mask & (ivec)b)); }
 
-/* ones in the first k lanes */
-NNK_INLINE ivec v_first_lanes(ptrdiff_t k)
+/* 0, 1, … LANES - 1 */
+NNK_INLINE ivec v_lanes(void)
 {
     ivec lanes;
     for (int lane = 0; lane < LANES; lane++)
         lanes[lane] = lane;
-    return (ivec)(lanes < (integer)k);
+    return lanes;
 }
+
+/* ones in the first k lanes */
+NNK_INLINE ivec v_first_lanes(ptrdiff_t k) { return (ivec)(v_lanes() < (integer)k); }
 
 NNK_INLINE vec v_load(const real *p)
 {
@@ -145,20 +149,9 @@ NNK_INLINE void v_put(real *p, vec v, ptrdiff_t k)
         v_store(p, v);
 }
 
-/* a product as it is rounded: not to be contracted with the addition that follows, of which the compiler could pick another
- * operand in each instance of a function */
 NNK_INLINE vec v_rounded(vec product)
 {
-#if NNK_VECTOR_BYTES == 64
-    __asm__("" : "+v"(product));
-#elif defined(__x86_64__) || defined(__i386__)
-    __asm__("" : "+x"(product));
-#elif defined(__aarch64__)
-    __asm__("" : "+w"(product));
-#else
-    volatile vec kept = product;
-    product = kept;
-#endif
+    NNK_ROUNDED(product);
     return product;
 }
 
@@ -198,10 +191,7 @@ NNK_INLINE vec v_shuffle_two(vec a, vec b, ivec from) { return NNK_SHUFFLE(a, b,
 /* lane i of the result is lane i ^ distance of a */
 NNK_INLINE vec v_swap(vec a, int distance)
 {
-    ivec from;
-    for (int lane = 0; lane < LANES; lane++)
-        from[lane] = lane ^ distance;
-    return v_shuffle(a, from);
+    return v_shuffle(a, v_lanes() ^ (integer)distance);
 }
 
 /* The sum of the lanes, in a fixed tree (halves, quarters, …), in every lane; and the highest, which passes over NaN in

@@ -54,8 +54,10 @@ NNK_INLINE void update_vec(int update, int penalised, real *theta, real *s1, rea
 
 /* Columns of n contiguous entries, ld apart. The penalties' sums are closed after each run of vectors. */
 NNK_INLINE double update_body(int update, int penalised, real *theta, real *s1, real *s2, real *dtheta,
-                              const nnk_step *step, ptrdiff_t n, ptrdiff_t m, ptrdiff_t ld)
+                              const nnk_step *given, ptrdiff_t n, ptrdiff_t m, ptrdiff_t ld)
 {
+    /* a copy, which no store into θ can change: its numbers stay in registers */
+    const nnk_step here = *given, *step = &here;
     double squares = 0, sizes = 0;
     if (ld == n) {
         n *= m;
