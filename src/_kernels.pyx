@@ -1088,18 +1088,7 @@ def activation_forward(Z, name, *, out=None, negative_slope=0.01):
     cdef double slope = checked_slope(negative_slope)
     cdef int number = type_of("Z", Z)
     Z = operand("Z", Z, number, "(n, m)")
-    if number == cnp.NPY_FLOAT:
-        return _activation_forward[float](Z, code, out, slope)
-    return _activation_forward[double](Z, code, out, slope)
-
-
-cdef object _activation_forward(const real[:, :] Z_view, int activation, out, double slope):
-    cdef Matrix Z = matrix_of(Z_view), A
-    cdef cnp.ndarray A_array = output("out", out, Z.n, Z.m, cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE,
-                                      (("Z", Z_view.base),))
-    A = matrix_of_array(A_array)
-    _walk[real](&A, &Z, NULL, activation, slope, True)
-    return A_array
+    return _applied(Z, None, out, () if out is None else (("Z", Z),), number, code, slope)
 
 
 def activation_backward(dA, A, name, *, Z=None, out=None, negative_slope=0.01):
@@ -1142,34 +1131,39 @@ def activation_backward(dA, A, name, *, Z=None, out=None, negative_slope=0.01):
         if Z is None:
             raise ValueError(f"the derivative of {name} needs Z=")
         A = operand("Z", Z, number, "(n, m)")
-    if A.shape != dA.shape:
+    if not cnp.PyArray_SAMESHAPE(A, dA):
         raise ValueError(f"A has shape {A.shape}, dA {dA.shape}: both must be (n, m)")
+    return _applied(dA, A, out, () if out is None else (("dA", dA), ("A", A)), number, code, slope)
+
+
+cdef object _applied(cnp.ndarray X, cnp.ndarray H, out, inputs, int number, int activation, double slope):
+    """g(X), or X ⊙ g'(H) if there is an H."""
+    cdef Matrix X_matrix = matrix_of_array(X), H_matrix, Y_matrix
+    cdef const Matrix *derived_from = NULL
+    Y = output("out", out, X_matrix.n, X_matrix.m, number, inputs)
+    Y_matrix = matrix_of_array(Y)
+    if H is not None:
+        H_matrix = matrix_of_array(H)
+        derived_from = &H_matrix
     if number == cnp.NPY_FLOAT:
-        return _activation_backward[float](dA, A, code, out, slope)
-    return _activation_backward[double](dA, A, code, out, slope)
-
-
-cdef object _activation_backward(
-    const real[:, :] dA_view, const real[:, :] H_view, int activation, out, double slope,
-):
-    cdef Matrix dA = matrix_of(dA_view), H = matrix_of(H_view), dZ
-    cdef cnp.ndarray dZ_array = output("out", out, dA.n, dA.m, cnp.NPY_FLOAT if real is float else cnp.NPY_DOUBLE,
-                                       (("dA", dA_view.base), ("A", H_view.base)))
-    dZ = matrix_of_array(dZ_array)
-    _walk[real](&dZ, &dA, &H, activation, slope, False)
-    return dZ_array
+        _walk[float](&Y_matrix, &X_matrix, derived_from, activation, slope)
+    else:
+        _walk[double](&Y_matrix, &X_matrix, derived_from, activation, slope)
+    return Y
 
 
 cdef int _walk(
-    const Matrix *Y, const Matrix *X, const Matrix *H, int activation, double slope, bint forward,
-    const real *like=NULL,
+    const Matrix *Y, const Matrix *X, const Matrix *H, int activation, double slope, const real *like=NULL,
 ) except -1:
     """Y = g(X), or Y = X ⊙ g'(H), block by block; blocks that aren't contiguous are packed."""
     cdef Py_ssize_t n = Y.n, m = Y.m, first, c
     cdef Py_ssize_t width = min(m, block_columns(n, sizeof(real)))
     cdef bint pack_Y = not is_whole(Y), pack_X = not is_whole(X), pack_H = H is not NULL and not is_whole(H)
-    cdef Scratch scratch = Scratch((<int>pack_Y + <int>pack_X + <int>pack_H) * n * width * sizeof(real))
-    cdef real *space = <real *>scratch.data
+    cdef Scratch scratch = None
+    cdef real *space = NULL
+    if pack_Y or pack_X or pack_H:
+        scratch = Scratch((<int>pack_Y + <int>pack_X + <int>pack_H) * n * width * sizeof(real))
+        space = <real *>scratch.data
     cdef real *X_space = space if pack_X else NULL
     cdef real *H_space = space + <int>pack_X * n * width if pack_H else NULL
     cdef real *Y_space = space + (<int>pack_X + <int>pack_H) * n * width if pack_Y else NULL
@@ -1185,7 +1179,7 @@ cdef int _walk(
             X_block = packed_columns(X_space, X, first, c)
             Y_block = columns_of(Y, first, c, sizeof(real))
             target = Y_space if pack_Y else <void *>Y_block.data
-            if forward:
+            if H is NULL:
                 table.forward[activation](target, n, X_block.data, n, NULL, slope, n, c)
             else:
                 H_block = packed_columns(H_space, H, first, c)

@@ -15,8 +15,7 @@
 /* the fewest columns of n units whose entries fill vectors */
 NNK_INLINE ptrdiff_t NAME(columns_in_vectors)(ptrdiff_t n)
 {
-    const ptrdiff_t power = n & -n; /* the highest power of two that divides n */
-    return power < LANES ? LANES / power : 1;
+    return n % LANES ? LANES / (n & -n) : 1; /* by the highest power of two that divides n */
 }
 
 NNK_INLINE vec g_of(int activation, vec z, vec slope)
@@ -94,7 +93,9 @@ NNK_INLINE void forward_body(int activation, real *A, ptrdiff_t lda, const real 
                              real slope, ptrdiff_t n, ptrdiff_t m)
 {
     const ptrdiff_t copies = NAME(columns_in_vectors)(n);
-    if (lda == n && ldz == n && !b)
+    if (lda == n && ldz == n && !b && activation == NNK_linear)
+        memmove(A, Z, (size_t)(n * m) * sizeof(real));
+    else if (lda == n && ldz == n && !b)
         NAME(forward_columns)(activation, A, n * m, Z, n * m, NULL, v_all(slope), n * m, 1);
     else if (lda == n && ldz == n && copies > 1 && n * copies <= LONGEST && copies <= m) {
         real b_copies[LONGEST] __attribute__((aligned(64)));
@@ -169,7 +170,9 @@ NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db
     }
     const int contiguous = lddz == n && ldda == n && ldh == n;
     const ptrdiff_t copies = NAME(columns_in_vectors)(n);
-    if (contiguous && !db)
+    if (contiguous && !db && activation == NNK_linear)
+        memmove(dZ, dA, (size_t)(n * m) * sizeof(real));
+    else if (contiguous && !db)
         NAME(backward_columns)(activation, dZ, n * m, NULL, dA, n * m, H, n * m, v_all(slope), n * m, 1);
     else if (contiguous && copies > 1 && n * copies <= LONGEST && copies <= m) {
         real db_copies[LONGEST] __attribute__((aligned(64)));
