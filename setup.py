@@ -26,7 +26,9 @@ from setuptools.command.build_ext import build_ext
 DEBUG = os.environ.get("NNKERN_DEBUG", "") not in ("", "0")
 SOURCES = Path("src")
 
+# gcc refuses pointers of other types from version 14 on: so that one finds out with any
 COMPILE_ARGS = ["-std=c11", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+COMPILE_ARGS += ["-Werror=incompatible-pointer-types"]
 SANITIZE = os.environ.get("NNKERN_SANITIZE", "")
 COVERAGE = os.environ.get("NNKERN_COVERAGE", "") not in ("", "0")
 

@@ -9,9 +9,9 @@
 
 from collections import namedtuple
 
+from cpython.object cimport PyTypeObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_SET_ITEM
-from cpython.type cimport PyType_GenericAlloc
 from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport atexit, free, malloc
@@ -24,6 +24,9 @@ from blas cimport (
     NNK_BLAS_NAME, CBLAS_TRANSPOSE, CblasNoTrans, CblasTrans, gemm, gemv, nnk_blas_config, nnk_blas_core,
     nnk_blas_single_thread, nnk_close_blas,
 )
+
+cdef extern from "Python.h":
+    object PyType_GenericAlloc(PyTypeObject *type, Py_ssize_t items)
 
 import os as _os
 from numbers import Integral
@@ -866,7 +869,7 @@ def dense_backward(dA, W, A_prev, A, activation, *, Z=None, need_dA_prev=True, o
 
 cdef inline object gradients_of(dZ, dW, db, dA_prev):
     """A DenseGradients, made as a tuple is: the call of a named tuple takes as long as a small product."""
-    cdef object gradients = PyType_GenericAlloc(DenseGradients, 4)
+    cdef object gradients = PyType_GenericAlloc(<PyTypeObject *>DenseGradients, 4)
     cdef Py_ssize_t place = 0
     for array in (dZ, dW, db, dA_prev):
         Py_INCREF(array)
