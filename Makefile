@@ -65,7 +65,7 @@ sanitize:
 
 coverage:
 	$(PYTHON) -m venv $(VENV)-coverage
-	NNKERN_COVERAGE=1 $(VENV)-coverage/bin/python -m pip --quiet install ".[test]" "gcovr>=8" "pytest-cov>=6"
+	NNKERN_COVERAGE=1 $(VENV)-coverage/bin/python -m pip --quiet install ".[test]" "pytest-cov>=6"
 	tools/coverage.sh $(abspath $(VENV))-coverage/bin/python $(PYTEST_ARGS)
 
 # MUTATE_ARGS="--sample 20": a few of them, drawn at random; all take a day

@@ -33,7 +33,8 @@ SANITIZE = os.environ.get("NNKERN_SANITIZE", "")
 COVERAGE = os.environ.get("NNKERN_COVERAGE", "") not in ("", "0")
 
 INSTRUMENTS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
-INSTRUMENTS += ["--coverage"] if COVERAGE else []
+# threads count side by side; the seed makes both objects of common.c one to gcov
+INSTRUMENTS += ["--coverage", "-fprofile-update=atomic", "-frandom-seed=nnkern"] if COVERAGE else []
 COMPILE_ARGS += ["-O1", "-g", *INSTRUMENTS] if DEBUG or INSTRUMENTS else ["-O3", "-g0"]
 COMPILE_ARGS += ["-UNDEBUG"] if DEBUG else []
 X86_ISAS = {

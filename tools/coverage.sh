@@ -4,22 +4,25 @@
 #
 #   tools/coverage.sh PYTHON [pytest's arguments]
 #
-# The kernels' tests run once more for each instruction set and on tiles alone, since every one has its lines.
+# The kernels' tests run once more for each instruction set and on tiles alone, since every one has its lines. A test
+# that fails doesn't keep the report back, but the status.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$1
 shift
 out=build/coverage
+rm -rf "$out"
 mkdir -p "$out"
 find build -name '*.gcda' -delete
 isas=$("$python" -P -c "import nnkern as nk; print(nk.show_config().to_dict()['usable_isas'].replace(',', ''))")
 
-"$python" -P -m pytest --cov --cov-report= -m "not no_sanitizer and not slow" "$@"
+status=0
+"$python" -P -m pytest --cov --cov-report= -m "not no_sanitizer and not slow" "$@" || status=$?
 for isa in $isas; do
-    NNKERN_ISA=$isa NNKERN_GEMM=tiles "$python" -P -m pytest -q tests/test_kernels_*.py
+    NNKERN_ISA=$isa NNKERN_GEMM=tiles "$python" -P -m pytest -q tests/test_kernels_*.py || status=$?
 done
-"$python" -m coverage report | tee "$out/python.txt"
-# branches of always_inline code and of what Cython writes around a line aren't ours to count: lines only
-"$python" -m gcovr --root . --filter 'src/' --exclude-unreachable-branches --gcov-ignore-errors=all \
-    --gcov-ignore-parse-errors=all --merge-mode-functions=separate --txt "$out/compiled.txt" --html-details "$out/index.html" build
-cat "$out/compiled.txt"
+{
+    "$python" -m coverage report
+    "$python" tools/coverage_lines.py build "$out"
+} | tee "$out/lines.txt"
+exit "$status"

@@ -1,0 +1,102 @@
+"""Which lines of C and Cython ran, as gcov's counts tell: `make coverage` runs it after the suite.
+
+    python tools/coverage_lines.py BUILD OUT
+
+Reads the counts that lie below BUILD, one file for each object, prints a table of the files of src/ and nnkern/ with
+the lines that never ran, and writes to OUT each file with the count before each line. A line that is compiled several
+times, for each precision, instruction set or module, ran where one of them ran; what ran for some of the instruction
+sets that hold it and not for others is listed apart, so that no set's part is hidden by another's.
+"""
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from itertools import groupby
+from pathlib import Path
+
+KINDS = {"Cython": (".pyx", ".pxd"), "C": (".c", ".h", ".def")}
+
+
+def counts_of(notes):
+    """{(file, line): count} of one object, from its .gcno and, where it ran, the .gcda beside it."""
+    told = subprocess.run(["gcov", "--json-format", "--stdout", notes], check=True, capture_output=True, text=True)
+    counts = defaultdict(int)
+    for report in map(json.loads, told.stdout.splitlines()):
+        for file in report["files"]:
+            name = source(file["file"])
+            if name is not None:
+                for line in file["lines"]:
+                    at = name, line["line_number"]
+                    counts[at] = max(counts[at], line["count"])
+    return counts
+
+
+def source(name):
+    """The file of the repository that gcov names, or None: what Cython writes of its own, and others' headers.
+
+    Cython copies headers to build/src, and names a .pxd as it was included.
+    """
+    name = name.removeprefix("build/")
+    places = (place for place in (Path(name), Path("src", name)) if place.parts[0] in ("src", "nnkern"))
+    return next((place.as_posix() for place in places if place.is_file()), None)
+
+
+def ranges(lines):
+    """[1, 2, 3, 7] → 1-3, 7"""
+    groups = (list(group) for _, group in groupby(enumerate(sorted(lines)), lambda pair: pair[1] - pair[0]))
+    return ", ".join(str(g[0][1]) if len(g) == 1 else f"{g[0][1]}-{g[-1][1]}" for g in groups)
+
+
+def table(title, counts):
+    """Prints, for each file, how many lines there are, how many ran, and which didn't."""
+    files = defaultdict(dict)
+    for (name, line), count in counts.items():
+        files[name][line] = count
+    print(f"\n{title:<28} lines  missed  cover   not run")
+    total = missed_in_all = 0
+    for name, lines in sorted(files.items()):
+        missed = [line for line, count in lines.items() if not count]
+        total += len(lines)
+        missed_in_all += len(missed)
+        print(row(name, len(lines), len(missed)), ranges(missed))
+    print(row("all", total, missed_in_all))
+
+
+def row(name, lines, missed):
+    """The share is rounded down: 100 % are all."""
+    return f"{name:<28} {lines:5}  {missed:6}  {1000 * (lines - missed) // max(1, lines) / 10:5.1f}%  "
+
+
+def main(build, out):
+    objects = {notes.stem: counts_of(notes) for notes in sorted(Path(build).rglob("*.gcno"))}
+    if not objects:
+        raise SystemExit(f"no .gcno below {build}: was nnkern built here with NNKERN_COVERAGE=1?")
+    ran = defaultdict(int)
+    for counts in objects.values():
+        for at, count in counts.items():
+            ran[at] = max(ran[at], count)
+    for kind, suffixes in KINDS.items():
+        table(kind, {at: count for at, count in ran.items() if at[0].endswith(suffixes)})
+
+    print("\nlines that other instruction sets run, and this one doesn't")
+    for name, counts in objects.items():
+        if name.startswith("isa_"):
+            files = defaultdict(list)
+            for (file, line), count in counts.items():
+                if not count and ran[file, line]:
+                    files[file].append(line)
+            told = "; ".join(f"{file}: {ranges(lines)}" for file, lines in sorted(files.items()))
+            print(f"{name.removeprefix('isa_'):<28} {told or 'none'}")
+
+    for name in {name for name, _ in ran}:
+        listing = Path(out, name + ".txt")
+        listing.parent.mkdir(parents=True, exist_ok=True)
+        with listing.open("w", encoding="utf-8") as file:
+            for number, text in enumerate(Path(name).read_text(encoding="utf-8").splitlines(), 1):
+                count = ran.get((name, number))
+                file.write(f"{'' if count is None else count or '#####':>12} {number:5}  {text}\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
