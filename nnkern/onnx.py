@@ -564,6 +564,7 @@ class _Reader:
 
 _MOST_NODES = 32  # of one activation, and factors of a product in it
 _TOLERANCE = 1e-6  # relative, of constants: they may have been rounded to float32, and multiplied
+_OPERANDS = {"Neg": 1, "Mul": 2, "Div": 2, "Pow": 2, "Add": 2, "Sub": 2}
 _SLOPE = math.nan  # stands for the slope in the forms
 
 
@@ -601,6 +602,8 @@ def _canonical(e):
     if isinstance(e, float):
         return e, []
     op, arguments, attributes = e
+    if len(arguments) != _OPERANDS.get(op, len(arguments)):
+        raise _Unknown
     if op == "Neg":
         coefficient, factors = _canonical(arguments[0])
         return -coefficient, factors

@@ -180,6 +180,17 @@ def test_what_cannot_be_exported_leaves_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ["net.onnx"]
 
 
+def test_more_parameters_than_a_file_may_hold(tmp_path, monkeypatch):
+    from nnkern import onnx as module
+
+    (tmp_path / "net.onnx").write_bytes(b"old")
+    monkeypatch.setattr(module, "_LARGEST_MESSAGE", 2**20 + 100)
+    net = nk.Network([nk.Dense(9)], "squared_error", n_x=9, seed=0)
+    with pytest.raises(ValueError, match=f"holds at most {2**20 + 100} bytes; the parameters have"):
+        net.to_onnx(tmp_path / "net.onnx")
+    assert (tmp_path / "net.onnx").read_bytes() == b"old"
+
+
 def test_the_missing_package_is_named(tmp_path, monkeypatch):
     net = nk.Network([nk.Dense(2)], "squared_error", n_x=3, seed=0)
     monkeypatch.setitem(sys.modules, "onnx", None)
@@ -405,6 +416,33 @@ CHAINS = {
     ),
     "Softmax of axis 1": ([node("MatMul", ["x", "W"], ["a"]), node("Softmax", ["a"], ["y"], axis=1)], {"W": W}),
     "old opset": ([node("MatMul", ["x", "W"], ["a"]), node("Sigmoid", ["a"], ["y"])], {"W": W}),
+    # as torch writes it: x / √2 rather than x · √½
+    "gelu by a division": (
+        [
+            node("MatMul", ["x", "W"], ["a"]),
+            node("Div", ["a", "root2"], ["c"]),
+            node("Erf", ["c"], ["d"]),
+            node("Add", ["d", "one"], ["e"]),
+            node("Mul", ["a", "e"], ["f"]),
+            node("Mul", ["f", "half"], ["y"]),
+        ],
+        {"W": W, "root2": np.float32(math.sqrt(2)), "one": np.float32(1), "half": np.float32(0.5)},
+    ),
+    "gelu_tanh by a power": (
+        [
+            node("MatMul", ["x", "W"], ["a"]),
+            node("Pow", ["a", "three"], ["c"]),
+            node("Mul", ["c", "cubic"], ["d"]),
+            node("Add", ["a", "d"], ["e"]),
+            node("Mul", ["e", "root"], ["f"]),
+            node("Tanh", ["f"], ["g"]),
+            node("Add", ["g", "one"], ["h"]),
+            node("Mul", ["a", "half"], ["i"]),
+            node("Mul", ["i", "h"], ["y"]),
+        ],
+        {"W": W, "three": np.float32(3), "cubic": np.float32(0.044715), "one": np.float32(1), "half": np.float32(0.5)}
+        | {"root": np.float32(math.sqrt(2 / math.pi))},
+    ),
 }
 
 
@@ -438,6 +476,63 @@ def test_the_input_may_be_converted(tmp_path, kind):
     written(tmp_path / "m.onnx", nodes, {"W": W}, inputs=inputs)
     X = np.arange(8).reshape(4, 2)
     np.testing.assert_allclose(nk.from_onnx(tmp_path / "m.onnx").predict(X), W.T @ X, rtol=1e-5)
+
+
+def test_constants_in_fields_of_their_type(tmp_path):
+    """As numbers one by one rather than as bytes."""
+    model = written(tmp_path / "m.onnx", [node("MatMul", ["x", "W"], ["y"])], {"W": W})
+    model.graph.initializer[0].CopyFrom(helper.make_tensor("W", TensorProto.FLOAT, W.shape, W.ravel()))
+    assert not model.graph.initializer[0].HasField("raw_data")
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert np.array_equal(nk.from_onnx(tmp_path / "m.onnx").parameters["W1"], W.T)
+    del model.graph.initializer[0].float_data[-1]
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(nk.ModelFormatError, match=r"W has shape \(4, 3\), but 11 entries"):
+        nk.from_onnx(tmp_path / "m.onnx")
+
+
+def test_probabilities_by_name(tmp_path):
+    """ZipMap makes dictionaries of a classifier's probabilities, which the network gives as a matrix."""
+    zipmap = node("ZipMap", ["p"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2])
+    nodes = [node("MatMul", ["x", "W"], ["a"]), node("Softmax", ["a"], ["p"])]
+    (expected,) = evaluate(written(tmp_path / "m.onnx", nodes, {"W": W}, outputs=("p",)), X4)
+    written(tmp_path / "m.onnx", [*nodes, zipmap], {"W": W})
+    net = nk.from_onnx(tmp_path / "m.onnx")
+    assert net.layers[-1].activation == "softmax"
+    np.testing.assert_allclose(net.predict(X4), expected.T, rtol=2e-5)
+
+
+def two_of_one_sigmoid(axis=1):
+    """What classifiers of two classes do: (1 - p, p)."""
+    return [
+        node("MatMul", ["x", "w"], ["a"]),
+        node("Sigmoid", ["a"], ["p"]),
+        node("Sub", ["one", "p"], ["q"]),
+        node("Concat", ["q", "p"], ["y"], axis=axis, name="pair"),
+    ]
+
+
+def test_one_sigmoid_for_two_classes(tmp_path):
+    constants = {"w": W[:, :1], "one": np.float32(1)}
+    (expected,) = evaluate(written(tmp_path / "m.onnx", two_of_one_sigmoid(), constants), X4)
+    net = nk.from_onnx(tmp_path / "m.onnx")
+    assert (net.layers[-1].units, net.layers[-1].activation) == (1, "sigmoid")
+    np.testing.assert_allclose(net.predict(X4)[0], expected[:, 1], rtol=2e-5)
+    for nodes, changed in (
+        (two_of_one_sigmoid(axis=0), constants),
+        (two_of_one_sigmoid(), {**constants, "one": np.float32(2)}),
+        (two_of_one_sigmoid(), {**constants, "w": W}),
+    ):
+        written(tmp_path / "m.onnx", nodes, changed)
+        with pytest.raises(nk.ModelFormatError, match=r"pair \(Concat\)"):
+            nk.from_onnx(tmp_path / "m.onnx")
+
+
+def test_pictures_of_a_size_that_is_not_said(tmp_path):
+    nodes = [node("Flatten", ["x"], ["a"]), node("MatMul", ["a", "W"], ["y"])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, "rows", "columns"])]
+    written(tmp_path / "m.onnx", nodes, {"W": W}, inputs=inputs)
+    np.testing.assert_allclose(nk.from_onnx(tmp_path / "m.onnx").predict(X4), W.T @ X4, rtol=1e-5, atol=1e-6)
 
 
 def test_flattened_pictures(tmp_path):
@@ -506,12 +601,20 @@ REFUSED = {
     ),
     "another dtype": ([DENSE, node("MatMul", ["a", "D"], ["y"], name="double")], "double (MatMul)"),
     "half": ([node("MatMul", ["x", "H"], ["y"], name="half")], "half (MatMul)"),
+    "a shape with nothing for the batch": (
+        [DENSE, node("Reshape", ["a", "none"], ["y"], allowzero=1, name="r")],
+        "r (Reshape)",
+    ),
+    "a batch of five": ([DENSE, node("Reshape", ["a", "of five"], ["y"], name="r")], "r (Reshape)"),
+    "one number of rank 3": ([DENSE, node("Mul", ["a", "cube"], ["y"], name="times")], "times (Mul)"),
+    "a sum of one": ([DENSE, node("Add", ["a"], ["y"], name="plus")], "plus (Add)"),
+    "no dense layer": ([node("Identity", ["x"], ["y"], name="same")], "there is no dense layer in it"),
     "no node that makes it": ([node("MatMul", ["nothing", "W"], ["y"], name="m")], "m (MatMul)"),
 }
 REFUSED_CONSTANTS = {
     "W": W, "U": W.T.copy(), "s": POSITIVE, "c": np.float32(1.702), "true": np.array(True), "six": np.array([-1, 6]),
     "three": np.array([-1, 3, 1]), "column": np.ones((3, 1), "f4"), "five": np.ones(5, "f4"), "D": V.astype("f8"),
-    "H": W.astype("f2"),
+    "H": W.astype("f2"), "none": np.array([0, 3]), "of five": np.array([5, 3]), "cube": np.ones((1, 1, 1), "f4"),
 }  # fmt: skip
 
 
@@ -523,6 +626,14 @@ def test_what_cannot_be_taken_is_named(tmp_path, name):
         nk.from_onnx(tmp_path / "m.onnx")
     assert words in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_factors_that_do_not_fit_the_layer_after_them(tmp_path):
+    """Where the model doesn't say how many features it takes, the layer does."""
+    nodes = [node("Mul", ["x", "five"], ["a"]), node("MatMul", ["a", "W"], ["y"], name="dense")]
+    written(tmp_path / "m.onnx", nodes, {"five": np.ones(5, "f4"), "W": W}, n_x="features")
+    with pytest.raises(nk.ModelFormatError, match=r"dense \(MatMul\)"):
+        nk.from_onnx(tmp_path / "m.onnx")
 
 
 def test_inputs_that_a_network_does_not_have(tmp_path):
@@ -665,6 +776,19 @@ def test_files_beside_the_model_that_are_none(tmp_path, facts):
     with_tensor(folder / "m.onnx", external_data=facts)
     with pytest.raises(nk.ModelFormatError):
         nk.from_onnx(folder / "m.onnx")
+
+
+def test_weights_that_are_used_again_and_again(tmp_path):
+    """Parameters of a network are its own: a small file mustn't become a large network."""
+    nodes = [node("MatMul", [f"a{i}" if i else "x", "square"], [f"a{i + 1}"], name=f"layer {i}") for i in range(9)]
+    for count, taken in ((2, True), (9, False)):
+        square = np.eye(100, dtype="f4")
+        written(tmp_path / "m.onnx", nodes[:count], {"square": square}, n_x=100, outputs=(f"a{count}",))
+        if taken:
+            assert len(nk.from_onnx(tmp_path / "m.onnx").layers) == count
+        else:
+            with pytest.raises(nk.ModelFormatError, match="the same weights are used again and again"):
+                nk.from_onnx(tmp_path / "m.onnx")
 
 
 def test_long_chains(tmp_path):
