@@ -230,8 +230,6 @@ setup(
         ],
         include_path=[".", str(SOURCES)],
         build_dir="build",
-        # so that counts of lines are those of the .pyx
-        emit_linenums=COVERAGE,
         compiler_directives={
             "language_level": 3,
             "boundscheck": DEBUG,

@@ -9,6 +9,7 @@ sets that hold it and not for others is listed apart, so that no set's part is h
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -24,16 +25,43 @@ def counts_of(notes):
     counts = defaultdict(int)
     for report in map(json.loads, told.stdout.splitlines()):
         for file in report["files"]:
-            name = source(file["file"])
-            if name is not None:
-                for line in file["lines"]:
-                    at = name, line["line_number"]
-                    counts[at] = max(counts[at], line["count"])
+            places = places_in(file["file"])
+            for line in file["lines"]:
+                place = places(line["line_number"])
+                if place is not None:
+                    counts[place] = max(counts[place], line["count"])
     return counts
 
 
+def places_in(path):
+    """The function from the number of a line, in a file that gcov names, to (file, line) of the repository or None."""
+    name = source(path)
+    if name is not None:
+        return lambda number: (name, number)
+    if path.startswith("build/") and Path(path).is_file():
+        return lines_of_cython(path).get
+    return lambda number: None
+
+
+def lines_of_cython(path):
+    """{line of C: (file, line)}, as the comments say that Cython writes over what it made of each line."""
+    lines, place, in_comment = {}, None, False
+    for number, text in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        mark = re.match(r'\s*/\* "(.+)":(\d+)$', text)
+        if mark:
+            name = source(mark[1])
+            place, in_comment = name and (name, int(mark[2])), True
+        elif in_comment:
+            in_comment = not text.endswith("*/")
+        elif text == "}" or text.endswith("/* function exit code */"):
+            place = None
+        elif place is not None:
+            lines[number] = place
+    return lines
+
+
 def source(name):
-    """The file of the repository that gcov names, or None: what Cython writes of its own, and others' headers.
+    """The file of the repository that gcov or Cython name, or None: what Cython writes of its own, and others' headers.
 
     Cython copies headers to build/src, and names a .pxd as it was included.
     """
