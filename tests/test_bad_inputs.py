@@ -435,6 +435,73 @@ def test_batches_that_are_no_pairs():
             net.fit([batch], epochs=1)
 
 
+def test_batches_that_come_once():
+    net = make_net()
+    with refused(net, "epochs is 2"):
+        net.fit(iter([(make_X(), make_Y("classes"))]), epochs=2)
+    batches = iter([(make_X(), make_Y("classes"))])
+    net.fit(batches, epochs=1)
+    with refused(net, "the iterable gave no batch"):
+        net.fit(batches, epochs=1)
+
+
+@pytest.mark.parametrize(
+    "option", [{"sample_weight": np.ones(M)}, {"validation_split": 0.5}], ids=lambda option: next(iter(option))
+)
+def test_options_that_batches_cannot_have(option):
+    net = make_net()
+    with refused(net, "with an iterable of batches the sample_weight comes inside them"):
+        net.fit([(make_X(), make_Y("classes"))], epochs=1, **option)
+
+
+def test_mapped_data_that_do_not_fit(tmp_path):
+    """Judged before the first batch is read."""
+    net, X, Y = make_net(), make_X(), make_Y("classes")
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "row.npy", X[0])
+    X, row = (np.load(tmp_path / name, mmap_mode="r") for name in ("X.npy", "row.npy"))
+    with refused(net, r"X must have shape \(n_x, m\)", re.escape(str(row.shape))):
+        net.fit(row, Y)
+    with refused(net, rf"X has {M} examples, Y has shape \({M - 1},\)"):
+        net.fit(X, Y[1:])
+    with refused(net, rf"sample_weight must have shape \({M},\)", rf"\({M - 1},\)"):
+        net.fit(X, Y, sample_weight=np.ones(M - 1))
+    with refused(net, "validation_split needs arrays in memory"):
+        net.fit(X, Y, validation_split=0.5)
+
+
+def test_last_batch_of_an_iterable_that_overflows():
+    """Its cost is finite still, the weights after it aren't: those of the last epoch come back."""
+    net = nk.Network([nk.Dense(1, init="zeros")], "squared_error", n_x=3, dtype="float64")
+    with refused(net, "epoch 0", "batch 1", error=nk.DivergenceError):
+        net.fit([(X, np.ones((1, 2))) for X in (np.zeros((3, 2)), np.full((3, 2), 100.0))], optimizer=nk.SGD(1e307))
+
+
+FLAGS = {
+    "use_bias": lambda bad: nk.Dense(1, use_bias=bad),
+    "trainable": lambda bad: nk.Dense(1, trainable=bad),
+    "nesterov": lambda bad: nk.SGD(0.1, momentum=0.5, nesterov=bad),
+    "restore_best": lambda bad: nk.EarlyStopping(restore_best=bad),
+    "training_state": lambda bad: nk.Checkpoint("net.npz", training_state=bad),
+    "shuffle": lambda bad: make_net().fit(make_X(), make_Y("classes"), shuffle=bad),
+    "resume": lambda bad: make_net().fit(make_X(), make_Y("classes"), resume=bad),
+    "progress": lambda bad: make_net().fit(make_X(), make_Y("classes"), progress=bad),
+    "training": lambda bad: make_net().forward(make_X(), training=bad),
+}
+
+
+@pytest.mark.parametrize("bad", [1, 0.0, None, "yes"], ids=repr)
+@pytest.mark.parametrize("name", FLAGS)
+def test_flags_that_are_none(name, bad):
+    with pytest.raises(ValueError, match=f"^{name} must be True or False; got {re.escape(repr(bad))}$"):
+        FLAGS[name](bad)
+
+
+def test_a_schedule_that_cannot_be_called():
+    with pytest.raises(TypeError, match=r"f must be a callable from epoch to rate; got 0\.1"):
+        nk.LearningRateSchedule(0.1)
+
+
 def test_X_without_Y():
     """An array iterates over its rows: these are no batches, and the message says what is missing."""
     net = make_net()

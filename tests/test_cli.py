@@ -314,6 +314,15 @@ def test_npz_classes(good, labels):
     assert np.mean([row[0] == names[y] for row, y in zip(table[1:], Y, strict=True)]) >= 0.98
 
 
+def test_what_is_said_of_arrays_and_of_a_plot(run):
+    pytest.importorskip("matplotlib", reason="draws the PNG")
+    np.savez("a.npz", X=np.random.default_rng(0).normal(size=(3, 200)), Y=np.arange(200) % 2)
+    status, out, _ = run("train", "a.npz", "--epochs", 1, "--plot", "c.png")
+    assert status == 0
+    assert out.splitlines()[0] == "data     a.npz: 200 examples, 3 features"
+    assert out.splitlines()[-1] == "drew c.png"
+
+
 def test_npz_regression_of_two_values(good):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(3, 400))
@@ -706,6 +715,7 @@ def test_saved_model_predicts_the_same_in_a_new_process(good, tmp_path):
         (("train", "--batch-size", "-1"), "--batch-size"),
         (("train", "--validation", "1"), "0 <= share < 1"),
         (("train", "--validation", "nan"), "0 <= share < 1"),
+        (("train", "--validation", "half"), "'half' is not a share, 0 <= share < 1"),
         (("train", "--learning-rate", "fast"), "'fast'"),
         (("train", "--seed", "-1"), "'-1'"),
         (("train", "--threads", "0"), "'0'"),
@@ -718,6 +728,10 @@ def test_saved_model_predicts_the_same_in_a_new_process(good, tmp_path):
         (("train", "--schedule", "step:0.5"), "'step:0.5' must be step:FACTOR,EVERY"),
         (("train", "--schedule", "exponential"), "'exponential' must be exponential:FACTOR"),
         (("train", "--schedule", "step:0.5,0"), "'step:0.5,0': expected numbers >= 0, and a whole number of epochs"),
+        (
+            ("train", "--schedule", "step:0.5,2.5"),
+            "'step:0.5,2.5': expected numbers >= 0, and a whole number of epochs",
+        ),
         (("train", "--schedule", "inverse:nan"), "'inverse:nan': expected numbers >= 0"),
         (("train", "--schedule", "cosine:0.1,2"), "'cosine:0.1,2' must be cosine:FINAL"),
         (("train", "--folds", "1"), "'1' is not a whole number of at least 2"),
@@ -894,6 +908,19 @@ def test_unforeseen_error_is_one_line_too(bad, monkeypatch):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cli, "_info", lambda options: broken())
         assert bad("info") == "nnkern info: error: RuntimeError: wires crossed\n"
+
+
+def test_development_mode_shows_where_an_error_came_from(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "ignore", "-m", "nnkern", "predict", "no.npz", "no.csv"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "no.npz" in done.stderr.splitlines()[-1]
 
 
 def test_out_of_memory_is_one_line(bad, monkeypatch):

@@ -70,6 +70,7 @@ def test_csv_line_numbers_count_quoted_line_ends(tmp_path):
         ("x,y,x\n1,2,3\n", "names column 'x' twice"),
         ("x,y\n1\n", "line 2: 1 fields, expected 2"),
         ("x\0,y\n1,2\n", "NUL"),
+        ("x,y\n" + "1" * 200_000 + ",2\n", "is not a CSV file: field larger than field limit"),
     ],
 )
 def test_csv_that_is_none(tmp_path, text, message):
@@ -136,6 +137,18 @@ def test_task_can_be_said():
 def test_bad_target(values, options, message):
     with pytest.raises(nkdata.DataError, match=message):
         nkdata.choose_target(nkdata.Table({"y": values}, [2, 3, 4], "t.csv"), **options)
+
+
+@pytest.mark.parametrize(
+    ("Y", "task", "message"),
+    [
+        (np.array(["a", "b", "a"]), "regression", "a.npz: regression needs numbers, Y holds text"),
+        (np.array([["a", "b", "a"]]), None, r"a.npz: text labels have shape \(1, 3\), expected \(m,\)"),
+    ],
+)
+def test_bad_target_of_arrays(Y, task, message):
+    with pytest.raises(nkdata.DataError, match=message):
+        nkdata.choose_target(nkdata.Arrays(np.ones((2, 3)), Y, "a.npz"), None, task)
 
 
 def test_text_target_of_too_many_kinds():
@@ -403,6 +416,13 @@ def test_values_too_large_are_refused():
     arrays = nkdata.Arrays(np.array([[1.7e308, -1.7e308, 1.7e308]]), np.arange(3.0), "a.npz")
     with pytest.raises(nkdata.DataError, match="feature 0 holds values too large"):
         fitted(arrays)
+    huge = ["1.7e308", "-1.7e308", "1.7e308"]
+    table = nkdata.Table({"x": huge, "y": ["1", "2", "3"]}, [2, 3, 4], "t.csv")
+    with pytest.raises(nkdata.DataError, match="column 'x' holds values too large to be standardised"):
+        fitted(table)
+    table = nkdata.Table({"x": ["1", "2", "3"], "y": ["1.7e308", "-1.7e308", "1.6e308"]}, [2, 3, 4], "t.csv")
+    with pytest.raises(nkdata.DataError, match="the target's values are too large"):
+        fitted(table)
     arrays = nkdata.Arrays(np.array([[1.0, 2.0, 3.0]]), np.arange(3.0), "a.npz")
     made = fitted(arrays)
     arrays.X = np.array([[1e300]])
@@ -549,6 +569,9 @@ def test_targets_of_new_data(tmp_path):
     arrays.Y = np.arange(4.0)
     with pytest.raises(nkdata.DataError, match="Y has 1 rows, the model 2"):
         made.targets(arrays)
+    made = fitted(nkdata.Arrays(np.eye(2, 4), np.array(["a", "b", "b", "a"]), "a.npz"))
+    with pytest.raises(nkdata.DataError, match=r"new\.npz.*no array Y"):
+        made.targets(nkdata.Arrays(np.eye(2, 4), None, "new.npz"))
 
 
 def test_inputs_are_left_alone(tmp_path):

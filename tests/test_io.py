@@ -1,6 +1,7 @@
 """Saving and loading: what goes round comes round, a file is whole or as it was, a bad one is a ModelFormatError."""
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -192,6 +193,7 @@ OPTIMIZERS = {
     "rmsprop": nk.RMSprop(nk.schedules.InverseTime(0.01, 0.5)),
     "adagrad": nk.Adagrad(nk.schedules.Step(0.1, 0.5, 2)),
     "exponential": nk.SGD(nk.schedules.Exponential(0.1, 0.9)),
+    "warm-up": nk.Adam(nk.schedules.WarmUp(nk.schedules.Cosine(0.02, 4), 2)),
 }
 EPOCHS = 6
 
@@ -282,9 +284,16 @@ def test_without_the_state_a_file_is_small_and_starts_anew(path):
     assert path.read_bytes() == saved(net, path.with_name(f"other{path.suffix}"))
 
 
-def test_a_rate_that_a_file_cannot_hold_has_to_be_given_again(path):
+OWN_RATES = {
+    "a function": lambda epoch: 0.1 / (1 + epoch),
+    "a function after a warm-up": nk.schedules.WarmUp(lambda epoch: 0.1 / (1 + epoch), 2),
+}
+
+
+@pytest.mark.parametrize("rate", OWN_RATES.values(), ids=list(OWN_RATES))
+def test_a_rate_that_a_file_cannot_hold_has_to_be_given_again(path, rate):
     """Never a silent fall-back to another optimizer."""
-    optimizer = nk.SGD(lambda epoch: 0.1 / (1 + epoch), momentum=0.5)
+    optimizer = nk.SGD(rate, momentum=0.5)
     net = small(seed=None)
     net.fit(X_TRAIN, Y_TRAIN, epochs=4, optimizer=optimizer, callbacks=nk.Checkpoint(path, every=3))
     resumed = nk.load(path)
@@ -845,6 +854,29 @@ def bomb(good):
 
 def long_header(good):
     return {**members(good), "header.npy": npy_header((2**34,), "|u1") + b"{}"}
+
+
+def test_members_that_claim_other_sizes(good, tmp_path):
+    """Other sizes in the archive's directory (PK 1 2: what it takes there, 4 bytes at 20; unpacked, 4 bytes at 24)."""
+    first = good.index(b"PK\x01\x02")
+    for at, size in ((20, 7), (24, 2**31)):
+        content = bytearray(good)
+        content[first + at : first + at + 4] = size.to_bytes(4, "little")
+        (tmp_path / "net.npz").write_bytes(content)
+        assert_refused(tmp_path / "net.npz", "claims")
+
+
+def test_an_error_of_the_disk_is_no_error_of_the_file(good, tmp_path, monkeypatch):
+    """OSError, not ModelFormatError: another try may succeed."""
+    path = tmp_path / "net.npz"
+    path.write_bytes(good)
+
+    def broken(archive, name):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(zipfile.ZipFile, "read", broken)
+    with pytest.raises(OSError, match=re.escape(os.strerror(errno.EIO))):
+        nk.load(path)
 
 
 HOSTILE = {

@@ -280,6 +280,16 @@ def test_products_shared_out_among_threads_are_exact(dtype, product, layouts):
             np.testing.assert_array_equal(product(L, R, threads=threads), LR, err_msg=f"{L.shape} {R.shape} {threads}")
 
 
+@by_product
+@pytest.mark.parametrize("layout", WRITABLE_LAYOUTS)
+def test_products_of_one_term_are_exact(dtype, product, layout):
+    """A row, or a column, of any strides lies for BLAS and for tiles: with one input, or of one example."""
+    for rows, columns in itertools.product((1, 3, 63, 64, 65, 131), (2, 15, 64, 401)):
+        L, R, LR = integers(rows, 1, columns)
+        L, R = (WRITABLE_LAYOUTS[layout](a.astype(dtype)) for a in (L, R))
+        np.testing.assert_array_equal(product(L, R), LR, err_msg=f"{L.shape} {R.shape}")
+
+
 # besides the best instruction set's tiles, which are this process's where nothing was asked for
 OTHER_KERNELS = [
     {"NNKERN_GEMM": "blas"},

@@ -1,6 +1,7 @@
 """The life of a network: parameters, initial weights, fit, evaluate, copies, callbacks, threads, faults."""
 
 import copy
+import io
 import itertools
 import pickle
 import subprocess
@@ -1486,6 +1487,41 @@ def test_progress_prints_plain_lines_where_there_is_no_terminal(capfd):
         assert word in lines[-1]
     assert f"{history['cost'][-1]:.2f}" in lines[-1]
     assert history["score"][-1] == pytest.approx(net.evaluate(X, Y).score)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_a_bar_on_a_terminal(monkeypatch):
+    pytest.importorskip("tqdm")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    net = classifier()
+    history = net.fit(*data(), epochs=3, progress=True, validation_data=data())
+    shown = terminal.getvalue().split("\r")[-1]
+    assert "3/3" in shown
+    for name, word in (("cost", "cost"), ("score", "accuracy"), ("val_score", "val_accuracy")):
+        assert f"{word}={history[name][-1]:.4g}" in shown
+
+
+def test_progress_on_a_terminal_without_tqdm(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    classifier().fit(*data(), epochs=3, progress=True)
+    assert "\r" not in terminal.getvalue()
+    assert terminal.getvalue().splitlines()[-1].startswith("epoch 3/3  cost ")
+
+
+def test_progress_over_an_iterable_has_no_score(capfd):
+    """The examples have gone by when the epoch is done."""
+    X, Y = data()
+    history = classifier().fit([(X, Y)], epochs=2, progress=True)
+    assert "score" not in history
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"epoch 2/2  cost {history['cost'][-1]:.4f}  ")
 
 
 def test_progress_changes_nothing(capfd):

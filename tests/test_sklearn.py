@@ -249,6 +249,17 @@ def test_warm_start_agrees(solver):
     assert len(mine.loss_curve_) == 15
 
 
+def test_warm_start_with_another_activation_agrees():
+    """The parameters and the optimizer's state go on, in a network of another kind."""
+    X, y, kind = load("wine")
+    how = {"warm_start": True, "max_iter": 5, "random_state": 3}
+    mine, peer = getattr(ours, kind)(**how), getattr(theirs, kind)(**how)
+    for activation in ("relu", "tanh", "logistic"):
+        for mlp in (mine, peer):
+            mlp.set_params(activation=activation).fit(X, y)
+        assert_same(mine, peer)
+
+
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
 def test_partial_fit_agrees(solver):
     X, y, kind = load("wine")
@@ -799,6 +810,16 @@ def test_bad_data():
         warm.fit(X[y > 0], y[y > 0])
     with pytest.raises(ValueError, match=r"have \[100, 3\] units"):
         warm.set_params(hidden_layer_sizes=(7,)).fit(X, y)
+    with pytest.raises(ValueError, match=r"several columns of y must be labels, 0 or 1"):
+        MLPClassifier(max_iter=1).fit(X, np.c_[y, y])
+    several = MLPClassifier(max_iter=1, warm_start=True).fit(X, np.eye(3, dtype=int)[y])
+    with pytest.raises(ValueError, match="`y` is multiclass now"):
+        several.fit(X, y)
+    several = np.eye(3, dtype=int)[y]
+    with pytest.raises(ValueError, match="`y` must have 3 columns of labels"):
+        MLPClassifier(max_iter=1).fit(X, several, eval_set=(X, several[:, :2]))
+    with pytest.raises(ValueError, match="at least one non-zero"):
+        MLPClassifier(max_iter=1, class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, y)
     with pytest.warns(UserWarning, match="going to be clipped"):
         MLPClassifier(max_iter=1, batch_size=1000).fit(X, y)
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(1\) reached"):
@@ -813,6 +834,54 @@ def test_divergence_leaves_the_last_good_epoch(form):
         mlp.fit(form(X), y)
     assert all(np.isfinite(a).all() for a in mlp.coefs_)
     assert len(mlp.loss_curve_) == mlp.n_iter_
+
+
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_divergence_by_the_last_update_of_the_first_epoch(form):
+    """The cost was finite: the weights tell. There is no epoch to go back to but the start."""
+    mlp = MLPRegressor(
+        hidden_layer_sizes=(), solver="sgd", learning_rate_init=1e307, momentum=0, max_iter=1, batch_size=4
+    )
+    with pytest.raises(nk.DivergenceError, match="epoch 0, batch 0"):
+        mlp.fit(form(np.full((4, 3), 100.0)), np.arange(4.0))
+    assert all(np.isfinite(a).all() for a in mlp.coefs_)
+    assert mlp.loss_curve_ == []
+
+
+def test_an_error_amid_sparse_training_leaves_the_last_good_epoch(monkeypatch):
+    X, y, _ = load("wine")
+    how = {"max_iter": 2, "random_state": 0, "warm_start": True}
+    mlp, expected = (MLPClassifier(**how).fit(sparse.csr_matrix(X), y) for _ in range(2))
+    monkeypatch.setattr(ours, "_DENSE_ENTRIES", 1)  # each batch is made dense by itself
+    whole, calls = ours._Sparse._dense, []
+
+    def failing(self, picked):
+        calls.append(picked)
+        if len(calls) == 2:
+            raise MemoryError("no memory")
+        return whole(self, picked)
+
+    monkeypatch.setattr(ours._Sparse, "_dense", failing)
+    with pytest.raises(MemoryError, match="no memory"):
+        mlp.set_params(batch_size=50).fit(sparse.csr_matrix(X), y)
+    for name in ("coefs_", "intercepts_"):
+        for a, b in zip(getattr(mlp, name), getattr(expected, name), strict=True):
+            assert np.array_equal(a, b)
+
+
+def test_divergence_of_lbfgs():
+    X, y, _ = load("diabetes")
+    mlp = MLPRegressor(hidden_layer_sizes=(5,), solver="lbfgs", random_state=0)
+    with np.errstate(all="ignore"), pytest.raises(nk.DivergenceError, match="non-finite"):
+        mlp.fit(X, 1e200 * y)
+
+
+def test_coefficients_of_another_number_of_layers_are_refused():
+    X, y, _ = load("wine")
+    mlp = MLPClassifier(max_iter=1, random_state=0, warm_start=True).fit(X, y)
+    mlp.coefs_ = mlp.coefs_[:1]
+    with pytest.raises(ValueError, match="coefs_ must have 2 arrays, got 1"):
+        mlp.fit(X, y)
 
 
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
