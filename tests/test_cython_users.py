@@ -42,14 +42,14 @@ USER = """
             dissolve(&team)
         return fits
 
-    def gram(double[::1, :] C, const double[:, :] A):
-        \"""C = A A'\"""
+    def gram(double[::1, :] C, const double[:, :] A, double alpha=1, double beta=0):
+        \"""C = alpha A A' + beta C\"""
         cdef Matrix A_, At
         cdef Team team = form_team(2)
         with nogil:
             A_ = matrix_of(A)
             At = transposed(&A_)
-            product(&C[0, 0], C.shape[0], 1.0, &A_, &At, 0.0, &team)
+            product(&C[0, 0], C.shape[0], alpha, &A_, &At, beta, &team)
             dissolve(&team)
 """
 SETUP = """
@@ -113,3 +113,7 @@ def test_products_of_integers_are_exact(user):
     C = np.full((5, 5), np.nan, order="F")
     user.gram(C, A)
     assert np.array_equal(C, A @ A.T)
+    for n in (1, 5):
+        C = np.full((n, n), 2.0, order="F")
+        user.gram(C, A[:n], 2.0, 3.0)
+        assert np.array_equal(C, 2 * A[:n] @ A[:n].T + 6)

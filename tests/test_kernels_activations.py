@@ -345,6 +345,21 @@ def test_refused_arrays(kernel, argument, wrong, exception):
         kernel(**{argument: wrong})
 
 
+@pytest.mark.parametrize("name", sorted(nk.kernels.NEEDS_Z))
+def test_Z_is_asked_for_where_the_derivative_needs_it(name):
+    with pytest.raises(ValueError, match=rf"^the derivative of {name} needs Z=$"):
+        nk.kernels.activation_backward(np.ones((2, 3)), np.ones((2, 3)), name)
+
+
+@pytest.mark.parametrize("bad", [-0.1, np.nan, np.inf])
+def test_refused_slopes(bad):
+    a = np.ones((2, 3))
+    with pytest.raises(ValueError, match="negative_slope must be a finite number >= 0"):
+        nk.kernels.activation_forward(a, "leaky_relu", negative_slope=bad)
+    with pytest.raises(ValueError, match="negative_slope must be a finite number >= 0"):
+        nk.kernels.activation_backward(a, a, "leaky_relu", negative_slope=bad)
+
+
 def test_disagreeing_arrays():
     with pytest.raises(ValueError, match=r"\bd?A\b"):
         backward(A=np.ones((3, 5)))

@@ -741,6 +741,38 @@ def test_out_of_backward_is_a_tuple_of_four(out):
         backward(**operands(backward), out=out)
 
 
+def test_out_for_what_is_not_computed_is_refused():
+    arguments = operands(backward)
+    out = (None, None, None, np.full((3, 5), np.nan))
+    with pytest.raises(ValueError, match="out holds a dA_prev that isn't computed: need_dA_prev is False"):
+        backward(**arguments, need_dA_prev=False, out=out)
+    assert np.isnan(out[3]).all()
+
+
+@pytest.mark.parametrize("activation", sorted(nk.kernels.NEEDS_Z))
+def test_Z_is_asked_for_where_the_derivative_needs_it(activation):
+    with pytest.raises(
+        ValueError, match=rf"the derivative of {activation} needs Z=: dense_forward\(…, return_Z=True\)"
+    ):
+        backward(**operands(backward), activation=activation)
+
+
+@pytest.mark.parametrize("kernel", [forward, backward])
+@pytest.mark.parametrize("bad", [-0.1, np.nan, np.inf])
+def test_refused_slopes(kernel, bad):
+    with pytest.raises(ValueError, match=rf"negative_slope must be a finite number >= 0; got {bad}"):
+        kernel(**operands(kernel), activation="leaky_relu", negative_slope=bad)
+
+
+def test_memory_for_packing_that_cannot_be_had():
+    """W and dW of 2⁵⁰ bytes: no address space has them, so nothing is written before it is refused."""
+    W, A_prev = (np.broadcast_to(np.float32(1), shape) for shape in ((2**20, 2**28), (2**28, 1)))
+    out = np.full((2**20, 1), np.nan, np.float32)
+    with pytest.raises(MemoryError, match=r"no \d+ bytes for packing"):
+        nk.kernels.dense_forward(W, A_prev, None, "relu", out=out)
+    assert np.isnan(out).all()
+
+
 def overlapping(a, how):
     """(a copy of `a`, an array of the same shape that shares memory with it)."""
     memory = np.zeros(2 * a.size + 1, a.dtype)

@@ -231,6 +231,14 @@ def test_weights_of_another_shape_are_refused(name, shape):
         kernel(name)(Z, Y, np.ones(shape))
 
 
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("bad", [[0, 0, 0], [1, -1, 1], [1, np.nan, 1], [1, np.inf, 1]], ids=str)
+def test_weights_that_are_none_are_refused(name, bad):
+    Y = np.full((3, 3), 1 / 3)
+    with pytest.raises(ValueError, match="sample_weight must be finite, >= 0 and not all 0"):
+        kernel(name)(np.zeros((3, 3)), Y, np.array(bad, float))
+
+
 # ---- labels ----
 
 
@@ -334,6 +342,13 @@ def test_no_examples(dtype, name):
     cost, A, dZ = kernel(name)(Z, Z.copy())
     assert cost == 0
     assert A.shape == dZ.shape == (3, 0)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_no_outputs(dtype, name):
+    Z = np.zeros((0, 3), dtype)
+    with pytest.raises(ValueError, match="Z has no rows: a loss needs at least one output unit"):
+        kernel(name)(Z, Z.copy())
 
 
 # ---- refusals ----

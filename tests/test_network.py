@@ -1133,6 +1133,20 @@ def test_predict_takes_any_layout(layout, dtype):
     assert A.flags.f_contiguous
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_evaluate_forward_and_backward_take_any_layout(layout):
+    X, Y = data()
+    X = LAYOUTS[layout](X)
+    net, contiguous = classifier(), np.array(X, float, order="F")
+    with unmodified(X):
+        np.testing.assert_allclose(net.evaluate(X, Y), net.evaluate(contiguous, Y), rtol=1e-14)
+        A = net.forward(X)
+        gradients = net.backward(Y)
+    np.testing.assert_allclose(A, net.forward(contiguous), rtol=1e-13)
+    for name, expected in net.backward(Y).items():
+        np.testing.assert_allclose(gradients[name], expected, rtol=1e-12, atol=1e-15, err_msg=name)
+
+
 @pytest.mark.parametrize("layout", WRITABLE_LAYOUTS)
 def test_predict_writes_to_out(layout, dtype):
     X, _ = data()

@@ -373,6 +373,47 @@ def test_eight_python_threads_fit_networks_of_their_own():
     assert run_with(code).split() == ["True"]
 
 
+def test_more_callers_at_once_than_blocks_of_memory_are_kept():
+    """Each call packs into a block of its own; some 16 of them wait for the next caller."""
+    code = """
+        net = nk.Network(layers(512, 256), "squared_error", n_x=512, seed=0)
+        many = np.tile(X, (1, 2))
+        expected, barrier, right = net.predict(many, threads=1).tobytes(), threading.Barrier(24), []
+
+        def work():
+            barrier.wait(30)
+            right.append(net.predict(many, threads=2).tobytes() == expected)
+
+        threads = [threading.Thread(target=work) for number in range(24)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        print(len(right), all(right))
+    """
+    assert run_with(code).split() == ["24", "True"]
+
+
+def test_blas_has_one_thread_whatever_others_set():
+    """threadpoolctl, which sets every OpenBLAS there is, doesn't change a bit, nor what a call uses."""
+    pytest.importorskip("threadpoolctl")
+    code = """
+        import threadpoolctl
+
+        def ours():
+            return [lib["num_threads"] for lib in threadpoolctl.threadpool_info() if "nnkern" in lib["filepath"]]
+
+        expected, at_first = product(1), ours()
+        with threadpoolctl.threadpool_limits(2):
+            raised = ours()
+            same = product(1) == expected
+            print(at_first, raised, ours(), same)
+    """
+    if nk.show_config().to_dict()["blas"] != "OpenBLAS":
+        pytest.skip("another BLAS")
+    assert run_with(code, environment={"NNKERN_GEMM": "blas"}) == "[1] [2] [1] True\n"
+
+
 LONG_CALL = """
     net = nk.Network(layers(*[1500] * {depth}), "squared_error", n_x=1500, seed=0)
     many = np.ones((1500, 3000), "float32")
