@@ -106,7 +106,12 @@ class BuildExt(build_ext):
     def build_extensions(self):
         if self.compiler.compiler_type == "msvc":
             self.use_clang_cl()
+        # what lies there from a build with other flags, or another BLAS, isn't up to date however new it is
+        made_with, flags = Path(self.build_temp, "made_with"), repr((COMPILE_ARGS, BLAS["macros"]))
+        if not made_with.is_file() or made_with.read_text(encoding="utf-8") != flags:
+            self.force = True
         super().build_extensions()
+        made_with.write_text(flags, encoding="utf-8")
 
     def use_clang_cl(self):
         """Microsoft's compiler has no vector types; clang-cl stands in for it, and the linker stays Microsoft's."""
@@ -229,7 +234,7 @@ setup(
             extension("_predictor"),
         ],
         include_path=[".", str(SOURCES)],
-        build_dir="build",
+        build_dir="build/debug" if DEBUG else "build",
         compiler_directives={
             "language_level": 3,
             "boundscheck": DEBUG,

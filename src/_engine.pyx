@@ -1514,9 +1514,7 @@ cdef class Engine:
             self.readers -= 1
 
     def backward(self, Y, labels, w):
-        """The gradient of the cost, a vector laid out as θ; None without a `forward` before it."""
-        if self.retained is None:
-            return None
+        """The gradient of the cost for the examples of the last `forward`, a vector laid out as θ."""
         gradient = aligned_zeros(self.plan.count, self.dtype)
         if self.plan.itemsize == 4:
             _backward[float](self, gradient, self.retained_X, Y, labels, w)

@@ -975,7 +975,7 @@ cdef object _dense_backward(
         for chunk in range(chunks):
             backward_chunk(
                 slot_dW[full], slot_db[full], activation, slope, &dZ, &dA_prev if need_dA_prev else NULL, &dA, &W,
-                &A_prev, &H, reads_Z, chunk * CHUNK_COLUMNS, min(<Py_ssize_t>CHUNK_COLUMNS, m - chunk * CHUNK_COLUMNS),
+                &A_prev, &H, chunk * CHUNK_COLUMNS, min(<Py_ssize_t>CHUNK_COLUMNS, m - chunk * CHUNK_COLUMNS),
                 width, packed_dA, packed_H, dZ_space, packed_A_prev, dA_prev_space, &team)
             full += 1
             slot = chunk + 1
@@ -1018,7 +1018,7 @@ cdef inline Matrix packed_columns(
 
 cdef void backward_chunk(
     real *dW, real *db, int activation, double slope, const Matrix *dZ, const Matrix *dA_prev, const Matrix *dA,
-    const Matrix *W, const Matrix *A_prev, const Matrix *H, bint reads_Z, Py_ssize_t start, Py_ssize_t count,
+    const Matrix *W, const Matrix *A_prev, const Matrix *H, Py_ssize_t start, Py_ssize_t count,
     Py_ssize_t width, real *packed_dA, real *packed_H, real *dZ_space, real *packed_A_prev, real *dA_prev_space,
     const Team *team,
 ) noexcept nogil:

@@ -82,13 +82,11 @@ NNK_INLINE ptrdiff_t NAME(place)(const nnk_packed *p, ptrdiff_t i, ptrdiff_t k, 
 }
 
 #if REAL_BITS == 32
-/* The nearest bfloat16, of two the one whose last bit is 0; NaN stays NaN. */
+/* The bfloat16 nearest to a finite number, of two the one whose last bit is 0. */
 NNK_INLINE uint32_t NAME(to_bfloat16)(real w)
 {
     uint32_t bits;
     memcpy(&bits, &w, sizeof bits);
-    if (w != w)
-        return bits >> 16 | 0x40;
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 #endif
