@@ -65,7 +65,7 @@ def run(code, *, environment=(), check=True, timeout=60):
     return done
 
 
-def run_tests(module, names, *, timeout=120, **environment):
+def run_tests(module, names, *, timeout=600, **environment):
     """Runs the tests of a module that `names` selects (pytest -k) in a process with other kernels; all must pass."""
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", "-k", names, str(HERE / module)]
     done = subprocess.run(

@@ -107,15 +107,15 @@ def main(build, out):
     for kind, suffixes in KINDS.items():
         table(kind, {at: count for at, count in ran.items() if at[0].endswith(suffixes)})
 
-    print("\nlines that other instruction sets run, and this one doesn't")
     for name, counts in objects.items():
         if name.startswith("isa_"):
-            files = defaultdict(list)
+            missed = defaultdict(list)
             for (file, line), count in counts.items():
                 if not count and ran[file, line]:
-                    files[file].append(line)
-            told = "; ".join(f"{file}: {ranges(lines)}" for file, lines in sorted(files.items()))
-            print(f"{name.removeprefix('isa_'):<28} {told or 'none'}")
+                    missed[file].append(line)
+            print(f"\n{name}: lines that other instruction sets run, and this one doesn't{'' if missed else ': none'}")
+            for file, lines in sorted(missed.items()):
+                print(f"{file:<28} {ranges(lines)}")
 
     for name in {name for name, _ in ran}:
         listing = Path(out, name + ".txt")
