@@ -22,7 +22,7 @@ status=0
 for isa in $isas; do
     NNKERN_ISA=$isa NNKERN_GEMM=tiles "$python" -P -m pytest -q -m "not no_sanitizer and not slow" \
         -k "not other_kernels and not other_instruction and not thread and not trains_raises" tests/test_kernels_*.py \
-        tests/test_{golden,losses,network,predictor}.py || status=$?
+        tests/test_{golden,losses,network,optimizers,predictor}.py || status=$?
 done
 {
     "$python" -m coverage report
