@@ -34,8 +34,16 @@ COVERAGE = os.environ.get("NNKERN_COVERAGE", "") not in ("", "0")
 
 INSTRUMENTS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
 INSTRUMENTS += ["--coverage"] if COVERAGE else []
-COMPILE_ARGS += ["-O1", "-g", *INSTRUMENTS] if DEBUG or INSTRUMENTS else ["-O3", "-g0"]
+# numbers of lines alone where instrumented: to follow variables through such code takes gcc minutes
+SYMBOLS = "-g1" if INSTRUMENTS else "-g"
+COMPILE_ARGS += ["-O1", SYMBOLS, *INSTRUMENTS] if DEBUG or INSTRUMENTS else ["-O3", "-g0"]
 COMPILE_ARGS += ["-UNDEBUG"] if DEBUG else []
+
+# Files of an earlier build are taken for this one's when no source is newer, whatever they were built with: each kind
+# of build has a folder of its own.
+KIND = [os.environ.get("NNKERN_BLAS", ""), DEBUG and "debug", SANITIZE.replace(",", "-"), COVERAGE and "coverage"]
+BUILD = "-".join(["build/with", *filter(None, KIND)]) if any(KIND) else "build"
+
 X86_ISAS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
@@ -228,7 +236,7 @@ setup(
             extension("_predictor"),
         ],
         include_path=[".", str(SOURCES)],
-        build_dir="build",
+        build_dir=BUILD,
         # so that counts of lines are those of the .pyx
         emit_linenums=COVERAGE,
         compiler_directives={
@@ -241,4 +249,5 @@ setup(
         },
     ),
     cmdclass={"bdist_wheel": BdistWheel, "build_ext": BuildExt},
+    options={"build": {"build_base": BUILD}},
 )

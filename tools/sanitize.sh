@@ -13,6 +13,19 @@ cd "$(dirname "$0")/.."
 python=$1
 python_thread=$2
 shift 2
+
+# an extension without a sanitizer would pass every test
+must_hold() {
+    local folder library
+    folder=$("$1" -P -c 'import importlib.util as u; print(*u.find_spec("nnkern").submodule_search_locations)')
+    for library in "$folder"/_*.so; do
+        nm -D "$library" | grep "$2" > /dev/null || { echo "sanitize: $library lacks $2" >&2; exit 1; }
+    done
+}
+must_hold "$python" __asan_init
+must_hold "$python" __ubsan_handle
+must_hold "$python_thread" __tsan_init
+
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 
