@@ -50,7 +50,7 @@ under_asan=(
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 )
 "${under_asan[@]}" "$python" -P -m pytest -m "not no_sanitizer and not slow" "$@"
-isas=$("$python_thread" -P -c "import nnkern as nk; print(nk.show_config().to_dict()['usable_isas'].replace(',', ''))")
+isas=$("${under_asan[@]}" "$python" -P -c "import nnkern as nk; print(nk.show_config().to_dict()['usable_isas'].replace(',', ''))")
 for isa in $isas; do
     echo "kernels, NNKERN_ISA=$isa NNKERN_GEMM=tiles"
     "${under_asan[@]}" NNKERN_ISA=$isa NNKERN_GEMM=tiles "$python" -P -m pytest -q -m "not no_sanitizer and not slow" tests/test_kernels_*.py
