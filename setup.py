@@ -35,8 +35,16 @@ COVERAGE = os.environ.get("NNKERN_COVERAGE", "") not in ("", "0")
 INSTRUMENTS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
 # threads count side by side; the seed makes both objects of common.c one to gcov
 INSTRUMENTS += ["--coverage", "-fprofile-update=atomic", "-frandom-seed=nnkern"] if COVERAGE else []
-COMPILE_ARGS += ["-O1", "-g", *INSTRUMENTS] if DEBUG or INSTRUMENTS else ["-O3", "-g0"]
+# numbers of lines alone where instrumented: to follow variables through such code takes gcc minutes
+SYMBOLS = "-g1" if INSTRUMENTS else "-g"
+COMPILE_ARGS += ["-O1", SYMBOLS, *INSTRUMENTS] if DEBUG or INSTRUMENTS else ["-O3", "-g0"]
 COMPILE_ARGS += ["-UNDEBUG"] if DEBUG else []
+
+# Files of an earlier build are taken for this one's when no source is newer, whatever they were built with: each kind
+# of build has a folder of its own.
+KIND = [os.environ.get("NNKERN_BLAS", ""), DEBUG and "debug", SANITIZE.replace(",", "-"), COVERAGE and "coverage"]
+BUILD = "-".join(["build/with", *filter(None, KIND)]) if any(KIND) else "build"
+
 X86_ISAS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
@@ -106,12 +114,7 @@ class BuildExt(build_ext):
     def build_extensions(self):
         if self.compiler.compiler_type == "msvc":
             self.use_clang_cl()
-        # what lies there from a build with other flags, or another BLAS, isn't up to date however new it is
-        made_with, flags = Path(self.build_temp, "made_with"), repr((COMPILE_ARGS, BLAS["macros"]))
-        if not made_with.is_file() or made_with.read_text(encoding="utf-8") != flags:
-            self.force = True
         super().build_extensions()
-        made_with.write_text(flags, encoding="utf-8")
 
     def use_clang_cl(self):
         """Microsoft's compiler has no vector types; clang-cl stands in for it, and the linker stays Microsoft's."""
@@ -234,7 +237,7 @@ setup(
             extension("_predictor"),
         ],
         include_path=[".", str(SOURCES)],
-        build_dir="build/debug" if DEBUG else "build",
+        build_dir=BUILD,
         compiler_directives={
             "language_level": 3,
             "boundscheck": DEBUG,
@@ -245,4 +248,5 @@ setup(
         },
     ),
     cmdclass={"bdist_wheel": BdistWheel, "build_ext": BuildExt},
+    options={"build": {"build_base": BUILD}},
 )

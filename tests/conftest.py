@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # The oracle is imported as `reference` under every import mode of pytest; nnkern is the installed package, never the
 # uncompiled folder beside this one, which `python -m pytest` puts on the path.
@@ -28,7 +28,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=60)
 settings.register_profile("full", deadline=None, max_examples=1500)
+settings.register_profile("emulated", deadline=None, derandomize=True, max_examples=10)
 settings.load_profile(os.environ.get("NNKERN_TEST_PROFILE", "quick"))
+
+# files changed at random are read in no time
+fuzzing = settings(
+    max_examples=max(400, settings().max_examples), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 # One below, at and one above the widths of vectors and tiles.
 SIZES = (0, 1, 2, 3, 5, 7, 8, 9, 13, 14, 15, 16, 17, 31, 32, 33, 63, 64, 65)

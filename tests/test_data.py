@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from nnkern import data as nkdata
@@ -657,7 +657,6 @@ def test_damaged_records_are_refused(kind):
 # --- holding out -------------------------------------------------------------------------------
 
 
-@settings(deadline=None)  # what else the machine does must not fail it
 @given(
     counts=st.lists(st.integers(1, 30), min_size=1, max_size=6),
     share=st.floats(0.01, 0.99),
@@ -702,7 +701,6 @@ def test_split_without_strata_and_without_share():
             nkdata.split(strata, share)
 
 
-@settings(deadline=None)
 @given(
     counts=st.lists(st.integers(2, 30), min_size=1, max_size=5),
     k=st.integers(2, 10),

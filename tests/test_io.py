@@ -21,7 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from conftest import fuzzing
+from hypothesis import given
 from hypothesis import strategies as st
 
 import nnkern as nk
@@ -597,7 +598,7 @@ def loaded_unless_refused(path, content):
         return None
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@fuzzing
 @given(data=st.data())
 def test_bits_flipped_anywhere(good, tmp_path, data):
     """A network or a ModelFormatError. Where a parameter's bytes were hit, the checksum tells."""
@@ -607,7 +608,7 @@ def test_bits_flipped_anywhere(good, tmp_path, data):
         assert all(net.parameters[name].tobytes() == a.tobytes() for name, a in small().parameters.items())
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@fuzzing
 @given(data=st.data())
 def test_bytes_inserted_and_cut_out_anywhere(good, tmp_path, data):
     """Whatever the places that the archive names are then, before its start among them."""
@@ -635,7 +636,7 @@ def test_every_byte_of_the_parameters_is_checked(good, tmp_path):
             assert_refused(path)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@fuzzing
 @given(data=st.data())
 def test_members_changed_under_a_right_checksum(good, tmp_path, data):
     """What a bit flip can't reach: bytes changed inside a member, and the archive written anew."""
@@ -1004,7 +1005,7 @@ def test_every_truncation_of_safetensors(good_tensors, tmp_path):
         assert_refused(path)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@fuzzing
 @given(data=st.data())
 def test_bits_flipped_anywhere_in_safetensors(good_tensors, tmp_path, data):
     """A network or a ModelFormatError; in the numbers themselves, always the latter."""

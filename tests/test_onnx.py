@@ -11,7 +11,8 @@ import warnings
 import numpy as np
 import pytest
 import reference
-from hypothesis import HealthCheck, given, settings
+from conftest import fuzzing
+from hypothesis import given
 from hypothesis import strategies as st
 
 import nnkern as nk
@@ -680,7 +681,7 @@ def test_every_truncation(good, tmp_path):
         nk.from_onnx(path)
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@fuzzing
 @given(data=st.data())
 def test_bytes_changed_anywhere(good, tmp_path, data):
     """Any byte, among them those of names, shapes, types and lengths."""

@@ -3,8 +3,10 @@
 #
 #   tools/emulate.sh PYTHON [pytest's arguments]
 #
-# x86-64 without AVX (Nehalem) and without AVX-512 (Haswell): the kernels' tests, on PYTHON's nnkern. aarch64: the drivers
-# in C, cross-compiled by zig (PyPI: ziglang), since no Python for it is at hand. QEMU_BIN may name the folder of qemu.
+# x86-64 without AVX (Nehalem) and without AVX-512 (Haswell): the kernels' tests, on PYTHON's nnkern, with 10 examples of
+# each property, as all is an order of magnitude slower. Without the tests of memory over many calls, and without those
+# that start a Python with other kernels, which this machine's own processor would run. aarch64: the drivers in C,
+# cross-compiled by zig (PyPI: ziglang), since no Python for it is at hand. QEMU_BIN may name the folder of qemu.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=$1
@@ -32,5 +34,6 @@ for processor in Nehalem:baseline Haswell:avx2; do
     echo "$processor"
     emulated=(qemu-x86_64-static -cpu "${processor%:*}" -0 "$link" "$binary" -P)
     "${emulated[@]}" -c "import nnkern as nk; assert nk.show_config().to_dict()['isa'] == '${processor#*:}'"
-    "${emulated[@]}" -m pytest -q tests/test_kernels_*.py "$@"
+    NNKERN_TEST_PROFILE=emulated "${emulated[@]}" -m pytest -q -m "not no_sanitizer and not slow" -k "not other_kernels" \
+        tests/test_kernels_*.py "$@"
 done

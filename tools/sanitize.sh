@@ -13,6 +13,19 @@ cd "$(dirname "$0")/.."
 python=$1
 python_thread=$2
 shift 2
+
+# an extension without a sanitizer would pass every test
+must_hold() {
+    local folder library
+    folder=$("$1" -P -c 'import importlib.util as u; print(*u.find_spec("nnkern").submodule_search_locations)')
+    for library in "$folder"/_*.so; do
+        nm -D "$library" | grep "$2" > /dev/null || { echo "sanitize: $library lacks $2" >&2; exit 1; }
+    done
+}
+must_hold "$python" __asan_init
+must_hold "$python" __ubsan_handle
+must_hold "$python_thread" __tsan_init
+
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 
@@ -37,7 +50,7 @@ under_asan=(
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 )
 "${under_asan[@]}" "$python" -P -m pytest -m "not no_sanitizer and not slow" "$@"
-isas=$("$python_thread" -P -c "import nnkern as nk; print(nk.show_config().to_dict()['usable_isas'].replace(',', ''))")
+isas=$("${under_asan[@]}" "$python" -P -c "import nnkern as nk; print(nk.show_config().to_dict()['usable_isas'].replace(',', ''))")
 for isa in $isas; do
     echo "kernels, NNKERN_ISA=$isa NNKERN_GEMM=tiles"
     "${under_asan[@]}" NNKERN_ISA=$isa NNKERN_GEMM=tiles "$python" -P -m pytest -q -m "not no_sanitizer and not slow" tests/test_kernels_*.py
