@@ -68,7 +68,7 @@ coverage:
 	NNKERN_COVERAGE=1 $(VENV)-coverage/bin/python -m pip --quiet install ".[test]" "pytest-cov>=6"
 	tools/coverage.sh $(abspath $(VENV))-coverage/bin/python $(PYTEST_ARGS)
 
-# MUTATE_ARGS="--sample 20": a few of them, drawn at random; all take a day
+# MUTATE_ARGS="--sample 20": a few of them, drawn at random; all take hours
 mutate: $(VENV)/test.stamp
 	$(PIP) install "numpy>=2" "scipy-openblas32"
 	$(BIN)/python tools/mutate.py $(MUTATE_ARGS)

@@ -30,8 +30,9 @@ NNK_INLINE double loss_run(int loss, real *A, real *dZ, const real *Z, const rea
 {
     double cost = 0;
     ptrdiff_t i = 0;
-    while (i + LANES <= count) {
+    while (i + LANES <= count) { /* no mutant of < (LANES+1): the rest may be a whole vector */
         vec sum = v_all(0);
+        /* no mutant of <=: runs of 65 are as good */
         for (int step = 0; step < RUN && i + LANES <= count; step++, i += LANES) {
             vec a, dz;
             const vec weights = w ? v_load(w + i) : v_all(weight);
@@ -107,7 +108,7 @@ static void NAME(cross_entropy_square)(real *A, real *dZ, const real *Z, const r
     vec z[SQUARE_UNITS], e[SQUARE_UNITS], targets[SQUARE_UNITS], top, sum;
     vec offset = v_all(0), y_sum = v_all(0);
     const vec weight = (w ? v_first(w, columns) : v_all(1)) * scale;
-    ivec label = (ivec)v_all(0);
+    ivec label = (ivec)v_all(0); /* no mutant: lanes that are not stored, or overwritten */
     NAME(exp_square)(z, e, &top, &sum, Z, n, NULL, n, columns);
     if (Y)
         turn_in(targets, Y, n, n, columns);
@@ -181,9 +182,10 @@ static double NAME(cross_entropy)(void *A_, void *dZ_, const void *Z_, const voi
         const int64_t *label = labels ? labels + first : NULL;
         /* per example: Σ e^(z - z_max), then its logarithm; and Σ_k y_k (z_max - z_k), Σ_k y_k */
         real sums[CE_COLUMNS], offset[CE_COLUMNS], y_sum[CE_COLUMNS];
-        for (ptrdiff_t c = 0; c < CE_COLUMNS; c++)
+        for (ptrdiff_t c = 0; c < CE_COLUMNS; c++) /* no mutant of >: any logarithm may be taken in vain */
             sums[c] = 1;
         ptrdiff_t c = 0;
+        /* no mutant of <: a column has the same bits whichever way it goes */
         while (n <= SQUARE_UNITS && c + SQUARE_LEAST <= columns) {
             const ptrdiff_t some = columns - c < LANES ? columns - c : LANES;
             NAME(cross_entropy_square)(A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL, label ? label + c : NULL,
@@ -194,7 +196,7 @@ static double NAME(cross_entropy)(void *A_, void *dZ_, const void *Z_, const voi
             const real *y = Y ? Y + c * n : NULL;
             const real weight = (w ? w[c] : R(1)) * R(scale);
             const integer is = label ? (integer)label[c] : 0;
-            if (n <= LANES)
+            if (n <= LANES) /* no mutant of < (LANES-1): likewise */
                 NAME(cross_entropy_vector)(A + c * n, dZ + c * n, Z + c * n, y, is, weight, kept, shared, sums + c,
                                            offset + c, y_sum + c, n);
             else

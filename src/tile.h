@@ -18,16 +18,16 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
     const real *r[(TILE_COLUMNS + 2) / 3];
     real *c = C;
     /* a long L may have to come from a distant cache; a short one is worth no look ahead */
-    const ptrdiff_t ahead = depth >= AHEAD_DEPTH ? AHEAD_ROWS * ldl : 0;
+    const ptrdiff_t ahead = depth >= AHEAD_DEPTH ? AHEAD_ROWS * ldl : 0; /* no mutant: prefetches */
 #pragma GCC unroll 5
-    for (int j = 0; j < columns; j += 3)
+    for (int j = 0; j < columns; j += 3) /* no mutant of <=: a pointer not used */
         r[j / 3] = R + j * r_column;
 #pragma GCC unroll 14
     for (int j = 0; j < columns; j++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
             sums[j][v] = (tile_vec){0};
-    /* C is at hand when the sum is finished */
+    /* no mutants: C is at hand when the sum is finished, which is speed only */
     if (depth >= 128 || beta != 0) {
 #pragma GCC unroll 14
         for (int j = 0; j < columns; j++) {
@@ -59,7 +59,7 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
         }
         L += ldl;
 #pragma GCC unroll 5
-        for (int j = 0; j < columns; j += 3) {
+        for (int j = 0; j < columns; j += 3) { /* no mutant of <=: a pointer not used */
             r[j / 3] += r_row;
             NNK_OPAQUE(r[j / 3]);
         }
