@@ -36,6 +36,11 @@ for sanitizer in thread address,undefined; do
     TSAN_OPTIONS=halt_on_error=1 "$build/pool_driver"
 done
 
+echo "kernels in C, -fsanitize=address,undefined"
+gcc -std=c11 -O1 -g -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=all -Isrc \
+    tests/c/kernels_driver.c src/isa_baseline.c src/common.c src/dispatch.c -o "$build/kernels_driver" -lm
+"$build/kernels_driver"
+
 echo "threads of Python, -fsanitize=thread"
 under_tsan=(env LD_PRELOAD="$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=halt_on_error=1 "$python_thread" -P)
 "${under_tsan[@]}" -m pytest -m "not no_sanitizer and not slow" -k "not child and not fork" tests/test_threads.py
