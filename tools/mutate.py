@@ -232,14 +232,14 @@ class Package:
         return shlex.split(lines[0])
 
     def test(self, tests, seconds=None):
-        """Whether the tests in Python notice something, and the processor time that they took."""
+        """What the tests in Python notice, if anything, and the processor time that they took."""
         paths = [self.folder / "tests" / name for name in tests]
         command = [sys.executable, "-P", "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-k", NOT_RUN, *paths]
         done, took = run(command, self.folder, environment=self.environment, seconds=seconds)
         # no test at all, or a wrong call of pytest, is no verdict
         if done.returncode in (3, 4, 5):
             raise SystemExit(done.stdout + done.stderr)
-        return done.returncode != 0, took
+        return done.returncode and done.stdout[-2000:] + done.stderr[-2000:], took
 
     def judge(self, file, text):
         """What becomes of a file's mutated text."""
@@ -248,7 +248,7 @@ class Package:
             self.build()
             notices, self.seconds[tests] = self.test(tests)
             if notices:
-                raise SystemExit(f"{', '.join(tests)}: a test fails without any mutation")
+                raise SystemExit(f"{', '.join(tests)}: a test fails without any mutation\n{notices}")
         path = self.folder / "src" / file
         before = path.read_text(encoding="utf-8")
         path.write_text(text, encoding="utf-8")

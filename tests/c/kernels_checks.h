@@ -372,7 +372,7 @@ static void NAME(check_backward)(const nnk_table *t, int activation, long n, lon
 
 static void NAME(check_activations)(const nnk_tables *tables)
 {
-    static const int units[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 18, 24, 31, 32, 33, 40, 47, 48, 49, 55, 63, 64, 65, 66, 97, 127, 128, 129};
+    static const int units[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 18, 24, 31, 32, 33, 40, 47, 48, 49, 55, 63, 64, 65, 66, 97, 127, 128, 129};
     static const int examples[] = {1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 25, 33, 63, 64, 65, 130};
     const nnk_table *t = tables->TABLE;
     for (int a = 0; a < COUNT(units); a++)
