@@ -514,7 +514,7 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
                         of_columns[columns - 1]((real *)p->C + i + (at + j) * p->ldc, p->ldc, R(p->alpha),
                                                 k == 0 ? R(p->beta) : R(1), packed ? panel : l, packed ? TILE_ROWS : ldl,
                                                 r + j * r_column, r_row, r_column, c, last, count);
-                    j += count * columns;
+                    j += count * columns; /* no mutant of =: 0 before, and not used again */
                     count = tiles - over;
                 }
             }

@@ -135,6 +135,7 @@ NNK_INLINE void NAME(cross_entropy_vector)(real *a, real *dz, const real *z_, co
                                            real kept, real shared, real *sum_, real *offset, real *y_sum, ptrdiff_t n)
 {
     vec z, e, top, sum;
+    /* no mutant of v_all(1): softmax and its loss are the same for z + 1 */
     NAME(exp_vector)(&z, &e, &top, &sum, z_, v_all(0), n);
     const vec p = e * (R(1) / sum), y = NAME(targets_at)(y_, label, kept, shared, 0, n);
     *sum_ = sum[0];
@@ -174,7 +175,7 @@ static double NAME(cross_entropy)(void *A_, void *dZ_, const void *Z_, const voi
 {
     const real kept = R(1 - smoothing), shared = R(smoothing / (double)n);
     double cost = 0;
-    for (ptrdiff_t first = 0; first < m; first += CE_COLUMNS) {
+    for (ptrdiff_t first = 0; first < m; first += CE_COLUMNS) { /* no mutant of <=: a round of nothing */
         const ptrdiff_t columns = m - first < CE_COLUMNS ? m - first : CE_COLUMNS;
         real *A = (real *)A_ + first * n, *dZ = (real *)dZ_ + first * n;
         const real *Z = (const real *)Z_ + first * n, *Y = labels ? NULL : (const real *)Y_ + first * n;
