@@ -100,7 +100,7 @@ SIZE_OF_ARRAY = re.compile(r"^\s*(const )?(vec|ivec|real|uint32_t|int64_t) [^=;(
 # one entry of the table in flat.h, which may be a list
 ENTRY = re.compile(r"^    \.(\w+) = (?:\{\n.*?^    \}|[^\n]*),\n", re.MULTILINE | re.DOTALL)
 # no warnings; what ends a driver that leaves an array on the stack
-WATCHES = ["-w", "-fstack-protector-strong", "-fsanitize=bounds", "-fsanitize-undefined-trap-on-error"]
+WATCHES = ["-w", "-fstack-protector-strong", "-fsanitize=bounds,object-size", "-fsanitize-undefined-trap-on-error"]
 # processor time that a mutant may take: so many times the unmutated kernels', and some seconds
 TIMES, SECONDS = 4, 2
 
