@@ -239,7 +239,7 @@ class Package:
         # no test at all, or a wrong call of pytest, is no verdict
         if done.returncode in (3, 4, 5):
             raise SystemExit(done.stdout + done.stderr)
-        return done.returncode and done.stdout[-2000:] + done.stderr[-2000:], took
+        return done.returncode and f"{done.stdout[-2000:]}{done.stderr[-2000:]}\n{done.returncode}", took
 
     def judge(self, file, text):
         """What becomes of a file's mutated text."""
