@@ -37,7 +37,7 @@ for sanitizer in thread address,undefined; do
 done
 
 echo "kernels in C, -fsanitize=address,undefined"
-gcc -std=c11 -O1 -g -Wall -Wextra -fsanitize=address,undefined -fno-sanitize-recover=all -Isrc \
+gcc -std=c11 -O1 -g -Wall -Wextra -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -Isrc \
     tests/c/kernels_driver.c src/isa_baseline.c src/common.c src/dispatch.c -o "$build/kernels_driver" -lm
 "$build/kernels_driver"
 
