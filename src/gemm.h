@@ -324,7 +324,8 @@ NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdi
 #pragma GCC unroll 4
         for (int i = 0; i < units; i++) {
             real *c = C + j * ldc + i;
-            const real old = beta != 0 ? beta * *c : 0;
+            real old = beta != 0 ? beta * *c : 0;
+            NNK_ROUNDED(old);
             *c = totals[j * units + i] + old;
         }
 }
