@@ -26,7 +26,7 @@ SAYS = {
     "ad_clicks": ["5000 held-out showings of 12 features", "32 relu units"],
     "broadcasting": ["94.9", "raises ValueError", "it trains"],
     "cat_or_not": ["300 pictures, 150 of them cat; network 12288-20-7-5-1", "new picture.png: cat"],
-    "compression": ["one digit, 64 numbers, is kept as 10"],
+    "autoencoder": ["one digit, 64 numbers, is kept as 10"],
     "computation_graph": ["J = 3v = 33", "da      3", "db      6", "dc      9"],
     "demand": ["1000 held-out articles", "three hidden units   accuracy 0.9"],
     "digits": ["accuracy on 599 held-out digits: 0.9"],
@@ -429,9 +429,9 @@ class TestAdClicks:
         assert share(0.4, np.array([0.1, 0.9, 0.2, 0.0, 0.3]), Y) == 0.5
 
 
-class TestCompression:
+class TestAutoencoder:
     def test_the_network_reaches_what_principal_components_reach(self):
-        example = load("compression")
+        example = load("autoencoder")
         X, _ = example.data()
         least = example.smallest_cost(X, 10)
         net = example.network(10)
