@@ -24,9 +24,9 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SAYS = {
     "activations": ["tanh            -0.964   0.000   0.964   0.071   1.000   0.071"],
     "ad_clicks": ["5000 held-out showings of 12 features", "32 relu units"],
+    "autoencoder": ["one digit, 64 numbers, is kept as 10"],
     "broadcasting": ["94.9", "raises ValueError", "it trains"],
     "cat_or_not": ["300 pictures, 150 of them cat; network 12288-20-7-5-1", "new picture.png: cat"],
-    "autoencoder": ["one digit, 64 numbers, is kept as 10"],
     "computation_graph": ["J = 3v = 33", "da      3", "db      6", "dc      9"],
     "demand": ["1000 held-out articles", "three hidden units   accuracy 0.9"],
     "digits": ["accuracy on 599 held-out digits: 0.9"],
