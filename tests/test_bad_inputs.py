@@ -972,18 +972,20 @@ def test_out_of_predict_that_cannot_be_written(error, out):
         net.predict(make_X(), out=out)
 
 
-def test_out_of_predict_that_overlaps_an_input():
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_out_of_predict_that_overlaps_an_input(order):
     net = nk.Network([nk.Dense(N_X, "tanh")], "squared_error", n_x=N_X, seed=0)
-    X = make_X("float32")
+    X = np.array(make_X("float32"), order=order)
     with refused(net, r"\bout\b", inputs=(X,)):
         net.predict(X, out=X)
 
 
-def test_out_of_predict_that_overlaps_the_parameters():
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_out_of_predict_that_overlaps_the_parameters(order):
     net = nk.Network([nk.Dense(N_X, "tanh")], "squared_error", n_x=N_X, seed=0)
     W = net.parameters["W1"]
     with refused(net, r"\bout\b"):
-        net.predict(np.ones((N_X, N_X), "float32"), out=W)
+        net.predict(np.ones((N_X, N_X), "float32", order=order), out=W)
 
 
 # ---- parameters and gradients handed in ----

@@ -119,3 +119,28 @@ def test_other_models_are_refused():
         nk.from_sklearn(neural_network.MLPClassifier())
     with pytest.raises(nk.NotFittedError):
         nk.Network([nk.Dense(2)], "squared_error").to_sklearn()
+
+
+def test_models_that_were_tampered_with_are_refused():
+    def fitted():
+        X = np.random.default_rng(0).standard_normal((40, 3))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return neural_network.MLPRegressor(hidden_layer_sizes=(4,), max_iter=2, random_state=0).fit(X, X[:, 0])
+
+    model = fitted()
+    model.coefs_[1] = np.ones((5, 1))
+    with pytest.raises(nk.ModelFormatError, match="layer 2: it takes 5 numbers, but gets 4"):
+        nk.from_sklearn(model)
+    model = fitted()
+    model.intercepts_[0] = np.zeros(3)
+    with pytest.raises(nk.ModelFormatError, match=r"layer 1: W has shape \(4, 3\), b \(3,\)"):
+        nk.from_sklearn(model)
+    model = fitted()
+    model.coefs_[0] = model.coefs_[0].astype("float32")
+    with pytest.raises(nk.ModelFormatError, match="layer 1: the parameters are float32 and float64"):
+        nk.from_sklearn(model)
+    model = fitted()
+    model.activation = "gelu"
+    with pytest.raises(nk.ModelFormatError, match="layer 1: the activation 'gelu' can't be taken"):
+        nk.from_sklearn(model)
