@@ -724,8 +724,8 @@ def bound_A(Z, name, dtype, Z_error=0.0, negative_slope=0.01):
     reach = Z_error * np.max([np.abs(function.derivative_of_z(z, negative_slope)) for z in points], axis=0)
     largest = np.abs(function.g(Z, negative_slope)) + reach
     rounding = ulp_budget(name, Z) * (ulp(largest, dtype) + ulp(largest, F64))
-    # the oracle multiplies z with factors that may have underflowed
-    rounding = rounding + np.abs(Z) * _underflow(1, F64)
+    # the oracle multiplies z with a factor that may have underflowed, as erfc and its half both do
+    rounding = rounding + np.abs(Z) * _underflow(2, F64)
     return reach + rounding
 
 
