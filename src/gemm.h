@@ -295,7 +295,7 @@ NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdi
                 __builtin_prefetch(ahead + j * ldr + k, 0, 2);
 #pragma GCC unroll 4
             for (int i = 0; i < units; i++)
-                sums[j][i] += t[i] * r;
+                sums[j][i] = v_fma(t[i], r, sums[j][i]);
         }
     }
     if (k < depth) {
@@ -304,7 +304,7 @@ NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdi
             const vec r = v_load_first(R + j * ldr + k, depth - k, 0);
 #pragma GCC unroll 4
             for (int i = 0; i < units; i++)
-                sums[j][i] += v_load_first(T + i * ldt + k, depth - k, 0) * r;
+                sums[j][i] = v_fma(v_load_first(T + i * ldt + k, depth - k, 0), r, sums[j][i]);
         }
     }
     /* no mutant of + (LANES+1): a larger array */

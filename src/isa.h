@@ -27,6 +27,15 @@
         product = kept_;                                                                                               \
     } while (0)
 #endif
+/* a b + c: clang is told that it is to be rounded once, since what it contracts by itself depends on the blocks about it */
+#if defined(__clang__) && (defined(__FMA__) || defined(__aarch64__))
+#if __has_builtin(__builtin_elementwise_fma)
+#define NNK_FMA(a, b, c) __builtin_elementwise_fma(a, b, c)
+#endif
+#endif
+#ifndef NNK_FMA
+#define NNK_FMA(a, b, c) ((a) * (b) + (c))
+#endif
 #define NNK_STRING_(x) #x
 #define NNK_STRING(x) NNK_STRING_(x)
 /* Lanes from[i] of the vectors a and b, one after the other. clang has no builtin for indices that aren't literals, and

@@ -35,6 +35,7 @@ typedef integer NAME(ivec) __attribute__((vector_size(NNK_VECTOR_BYTES)));
 #define v_first NAME(v_first)
 #define v_put NAME(v_put)
 #define v_select NAME(v_select)
+#define v_fma NAME(v_fma)
 #define v_less NAME(v_less)
 #define v_less_equal NAME(v_less_equal)
 #define v_is_nan NAME(v_is_nan)
@@ -154,6 +155,9 @@ NNK_INLINE vec v_rounded(vec product)
     NNK_ROUNDED(product);
     return product;
 }
+
+/* a b + c, rounded once where the processor can */
+NNK_INLINE vec v_fma(vec a, vec b, vec c) { return NNK_FMA(a, b, c); }
 
 NNK_INLINE ivec v_less(vec a, vec b) { return (ivec)(a < b); }
 /* a <= b, false for NaN: written so that a NaN in `a` takes the other branch of a select */

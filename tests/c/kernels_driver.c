@@ -102,8 +102,11 @@ static int small(long i, long j) { return (int)((i * 7 + j * 13 + i * j % 31 * 5
 /* an integer other than 0 */
 static int whole(long i, long j) { return small(i, j) < 0 ? small(i, j) : small(i, j) + 1; }
 
-/* some number within ±size, seldom a round one */
-static double some(long i, long j, double size) { return size * sin(1.7 * (double)i + 0.9 * (double)j + 0.3); }
+/* some number within ±size, seldom a round one; the same one wherever it is asked for, which inlined it might not be */
+static __attribute__((noinline)) double some(long i, long j, double size)
+{
+    return size * sin(1.7 * (double)i + 0.9 * (double)j + 0.3);
+}
 
 static double g_of(int activation, double z, double slope)
 {
