@@ -857,8 +857,8 @@ def split(strata, share, seed=0):
     wanted = min(max(round(share * m), 1), m - 1)
     quota = counts * (wanted / m)
     taken = np.minimum(np.floor(quota), counts - 1).astype(np.int64)
-    # What rounding left over goes to the largest remainders, ties to the first class; what small classes can't give goes
-    # to others.
+    # What rounding left over goes to the largest remainders, ties to the first class,
+    # and on to others where a small class can't give it.
     while taken.sum() < min(wanted, m - len(counts)):
         for c in np.argsort(taken - quota, kind="stable"):
             if taken.sum() < wanted and taken[c] < counts[c] - 1:
