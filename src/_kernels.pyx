@@ -511,7 +511,7 @@ cdef void weight_gradient(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# On memoryviews: what the functions below share
+# On arrays: what the functions below share
 
 cdef inline bint is_whole(const Matrix *A) noexcept nogil:
     """Contiguous columns, one after the other."""

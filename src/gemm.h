@@ -405,7 +405,8 @@ NNK_INLINE int NAME(by_few_rows)(const nnk_product *p)
     return !p->turned && p->r_column == 1 && p->depth >= FEW_ROWS_DEPTH && p->n <= NNK_FEW_ROWS &&
            NAME(filled)(p->n) < 0.93 * NAME(filled)(p->m);
 }
-/* no mutants of < <= > /: either way is right */
+/* Columns of R that share a set of the cache are best read along their length.
+ * (no mutants of < <= > /: either way is right) */
 NNK_INLINE int NAME(by_dots)(const nnk_product *p)
 {
     if (p->turned)
