@@ -7,10 +7,13 @@ libraries hold no paths, this says where the BLAS lies.
 import os
 import sys
 
-import numpy  # noqa: F401
+import numpy
 
 if sys.platform == "win32":
     os.add_dll_directory(os.path.join(os.path.dirname(__file__), "_libs"))
+
+# OpenBLAS takes two buffers of 32 MiB while this loads and ends the process where it can't; numpy raises MemoryError
+numpy.empty(72 << 20, numpy.uint8)
 
 _VARIABLE = "OPENBLAS_NUM_THREADS"
 _before = os.environ.get(_VARIABLE)

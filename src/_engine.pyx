@@ -1471,7 +1471,7 @@ cdef class Engine:
     def train(self, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last, costs, seconds,
               right=None, squares=None, threads=None, source=None, double loss_scale=1, bint by_count=False,
               Patience patience=None):
-        """Epochs over (X, Y), one for each entry of `rates`; how it ended, as a dict.
+        """Epochs over (X, Y), one for each entry of `rates`, which has at least one; how it ended, as a dict.
 
         costs, seconds (and right, squares where the score is wanted) are vectors that the epochs are written to.
         With `keep_last` θ is, after a failure, what it was after the last whole epoch. With a numpy.random.RandomState
@@ -1605,8 +1605,6 @@ cdef class Prepared:
             self.member.data = data_of[double](X, Y, labels, w)
         memset(run, 0, sizeof(run[0]))
         run.last_cost = float("nan")
-        if len(rates) == 0:
-            return
         run.rates, run.epochs, run.batch_size, run.shuffle = &rates_[0], len(rates), size, shuffle
         run.epoch, run.step, run.t = engine.epoch, engine.step, engine.t
         run.costs, run.seconds = &costs_[0], &seconds_[0]
@@ -1625,8 +1623,6 @@ cdef class Prepared:
     cdef int conclude(self) except -1:
         """What the epochs have changed goes back to the engine."""
         cdef Run *run = &self.member.run
-        if run.epochs == 0:
-            return 0
         self.engine.epoch, self.engine.step, self.engine.t = run.epoch, run.step, run.t
         if self.member.status != DONE and self.keep_last:
             self.engine.theta[:] = self.engine.saved
@@ -1670,7 +1666,7 @@ cdef void member_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil
 
 
 def train_together(list prepared, threads=None):
-    """Runs what is prepared: one network with all threads, several with a thread for each at a time.
+    """Runs what is prepared, at least one: one network with all threads, several with a thread for each at a time.
 
     What a signal handler or a Python function raised meanwhile is raised at the end.
     """
@@ -1679,8 +1675,6 @@ def train_together(list prepared, threads=None):
     cdef Members job
     cdef Watch watch
     cdef Prepared one
-    if count == 0:
-        return
     team = form_team(number_of_threads(threads))
     job.members = <Member **>malloc(count * sizeof(Member *))
     if job.members is NULL:
@@ -1735,8 +1729,6 @@ cdef object _forward(Engine engine, const real[:, :] X_view, bint training):
     cdef Layer *last = &plan.layers[plan.L - 1]
     out = np.empty((n, X.m), engine.dtype, "F")
     cdef real *A = <real *>address(out)
-    if X.m == 0:
-        return out
     cdef Team team = form_team(number_of_threads(None))
     space.team = &team
     with nogil:

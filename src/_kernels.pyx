@@ -14,15 +14,15 @@ from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_SET_ITEM
 from libc.limits cimport INT_MAX
 from libc.stdint cimport int64_t, uint32_t
-from libc.stdlib cimport atexit, free, malloc
+from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 cimport nnk
 cimport numpy as cnp
-from pool cimport nnk_give_scratch, nnk_processors, nnk_run, nnk_take_scratch, nnk_wake
+from pool cimport nnk_give_scratch, nnk_prepare_worker, nnk_processors, nnk_run, nnk_take_scratch, nnk_wake
 from blas cimport (
     NNK_BLAS_NAME, CBLAS_TRANSPOSE, CblasNoTrans, CblasTrans, gemm, gemv, nnk_blas_config, nnk_blas_core,
-    nnk_blas_single_thread, nnk_close_blas,
+    nnk_blas_single_thread, nnk_open_blas, nnk_prepare_thread,
 )
 
 cdef extern from "Python.h":
@@ -34,7 +34,9 @@ from numbers import Integral
 import numpy as np
 
 cnp.import_array()
-atexit(nnk_close_blas)
+if nnk_open_blas() != 0:
+    raise MemoryError("no memory for the first buffer of BLAS")
+nnk_prepare_worker = nnk_prepare_thread
 
 cdef const nnk.nnk_tables *tables = nnk.nnk_choose_tables()
 if tables is NULL:
@@ -537,6 +539,8 @@ cdef int number_of_threads(threads) except -1:
 
 cdef Team form_team(int threads) except *:
     cdef Team team
+    if not nnk_prepare_thread():
+        raise MemoryError("no memory for what BLAS keeps for a thread")
     team.threads, team.scratch = threads, nnk_take_scratch()
     if team.scratch is NULL:
         raise MemoryError(f"no {nnk.NNK_SCRATCH_BYTES} bytes for packing")

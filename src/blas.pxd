@@ -24,7 +24,8 @@ cdef extern from "blas.h" nogil:
     void nnk_blas_single_thread()
     void nnk_enter_blas()
     void nnk_leave_blas()
-    void nnk_close_blas()
+    int nnk_open_blas()
+    int nnk_prepare_thread()
 
 ctypedef fused real:
     float

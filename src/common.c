@@ -1,8 +1,10 @@
-/* What exists once for all instruction sets and precisions: facts, the order of examples, the clock. */
+/* What exists once for all instruction sets and precisions: facts, the order of examples, the clock, limits of memory. */
 #ifdef _WIN32
 #include <windows.h>
 #else
 #define _POSIX_C_SOURCE 200809L
+#include <stdio.h>
+#include <sys/resource.h>
 #include <time.h>
 #endif
 #include "nnk.h"
@@ -64,5 +66,28 @@ double nnk_seconds(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+#endif
+}
+
+int nnk_memory_is_limited(void)
+{
+#ifdef _WIN32
+    return 0;
+#else
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        return 1;
+#ifdef __linux__
+    static int strict = -1; /* whether Linux promises no more than it has */
+    if (__atomic_load_n(&strict, __ATOMIC_RELAXED) < 0) {
+        FILE *const file = fopen("/proc/sys/vm/overcommit_memory", "r");
+        __atomic_store_n(&strict, file && fgetc(file) == '2', __ATOMIC_RELAXED);
+        if (file)
+            fclose(file);
+    }
+    return __atomic_load_n(&strict, __ATOMIC_RELAXED);
+#else
+    return 0;
+#endif
 #endif
 }

@@ -173,5 +173,7 @@ void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch);
 void nnk_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]);
 /* Monotonic time in seconds. */
 double nnk_seconds(void);
+/* Whether the system may refuse memory that nobody has written to yet. */
+int nnk_memory_is_limited(void);
 
 #endif

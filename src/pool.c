@@ -168,10 +168,13 @@ static void work(int thread, void *scratch)
     }
 }
 
-/* What each worker is given, by its number from 1. A worker itself takes and frees no memory: its first allocation would
+int (*nnk_prepare_worker)(void) = NULL;
+enum { PREPARING, READY, UNFIT };
+
+/* What each worker is given, by its number from 1, and how far it is. A worker itself takes and frees no memory: its first allocation would
  * reserve a heap of its own. */
 static struct {
-    int thread;
+    int thread, state;
     void *scratch;
 } given[MOST_WORKERS + 1];
 
@@ -181,8 +184,10 @@ static DWORD WINAPI worker(void *mine)
 static void *worker(void *mine)
 #endif
 {
-    const int thread = *(int *)mine;
-    work(thread, given[thread].scratch);
+    const int thread = *(int *)mine, prepared = GET(given[thread].state) == READY || nnk_prepare_worker();
+    SET(given[thread].state, prepared ? READY : UNFIT);
+    if (prepared)
+        work(thread, given[thread].scratch);
     return 0;
 }
 
@@ -194,6 +199,7 @@ static int start_worker(int thread)
     if (!given[thread].scratch)
         return 0;
     given[thread].thread = thread;
+    SET(given[thread].state, nnk_prepare_worker && nnk_memory_is_limited() ? PREPARING : READY);
 #ifdef _WIN32
     HANDLE handle = CreateThread(NULL, WORKER_STACK, worker, &given[thread].thread, 0, NULL);
     started = handle != NULL;
@@ -212,7 +218,9 @@ static int start_worker(int thread)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
 #endif
-    return started;
+    while (started && GET(given[thread].state) == PREPARING)
+        give_way();
+    return started && GET(given[thread].state) == READY;
 }
 
 #ifndef _WIN32

@@ -15,6 +15,9 @@ void nnk_run(nnk_task task, void *context, ptrdiff_t parts, int threads, int wak
 /* Wakes the threads before a series of tasks that aren't worth it one by one. */
 void nnk_wake(int threads);
 
+/* What a worker calls before its first part where memory is limited; 0 from it, and the worker ends. NULL at first. */
+extern int (*nnk_prepare_worker)(void);
+
 /* Processors that this process may use: by its affinity and its share of them. */
 int nnk_processors(void);
 

@@ -5,5 +5,6 @@ cdef extern from "pool.h" nogil:
     void nnk_run(nnk_task task, void *context, Py_ssize_t parts, int threads, bint wake, void *scratch) noexcept
     void nnk_wake(int threads) noexcept
     int nnk_processors() noexcept
+    int (*nnk_prepare_worker)() noexcept
     void *nnk_take_scratch() noexcept
     void nnk_give_scratch(void *scratch) noexcept

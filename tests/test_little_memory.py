@@ -1,0 +1,93 @@
+"""Little memory: what can't be had is a MemoryError, and never the process' end, whichever side computes products.
+
+OpenBLAS ends a process that it can't have a buffer in. RLIMIT_AS stands for a machine that has no more.
+"""
+
+import sys
+
+import pytest
+from conftest import run
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux'"),
+    # a sanitizer's shadow takes terabytes of address space
+    pytest.mark.no_sanitizer,
+]
+
+FIT = """
+    import os, resource, signal
+    import numpy as np
+    import nnkern as nk
+
+    rng = np.random.default_rng(0)
+    X, Y = rng.standard_normal((256, 3000)).astype("float32"), rng.integers(0, 10, 3000)
+    layers = nk.Dense(256, "relu"), nk.Dense(256, "tanh"), nk.Dense(10, "softmax")
+
+    def network():
+        return nk.Network(layers, "cross_entropy", n_x=256, seed=0)
+
+    def bits(net):
+        return b"".join(a.tobytes() for a in net.parameters.values())
+
+    def trained(net, epochs, threads):
+        net.fit(X, Y, epochs=epochs, batch_size=1500, shuffle=False, threads=threads)
+        return net
+
+    after = [bits(trained(network(), epochs, 1)) for epochs in range(3)]
+
+    def outcome(more, threads):
+        net = network()
+        mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + more, resource.RLIM_INFINITY))
+        try:
+            trained(net, 2, threads)
+            status = "trained"
+        except MemoryError:
+            status = "refused"
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        return status if bits(net) in (after[2:] if status == "trained" else after[:2]) else "wrong"
+
+    for threads in (1, 2, 8):
+        for more in [*range(0, 48, 3), 64, 96, 200]:
+            reading, writing = os.pipe()
+            child = os.fork()
+            if child == 0:
+                signal.alarm(60)
+                os.write(writing, outcome(more << 20, threads).encode())
+                os._exit(0)
+            os.close(writing)
+            print(os.read(reading, 100).decode() or "ended", os.waitpid(child, 0)[1])
+            os.close(reading)
+"""
+
+
+@pytest.mark.parametrize("kernels", [{}, {"NNKERN_GEMM": "blas"}, {"NNKERN_ISA": "baseline"}], ids=str)
+def test_fit_trains_or_raises_MemoryError(kernels):
+    """And the network has the parameters of the last whole epoch, by bits, for 1, 2 and 8 threads."""
+    outcomes = run(FIT, environment=kernels, timeout=300).splitlines()
+    assert set(outcomes) == {"trained 0", "refused 0"}
+
+
+def test_import_raises_MemoryError():
+    outcomes = run(
+        """
+        import os, resource
+        import numpy
+        mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        for more in [*range(0, 120, 8), 500]:
+            reading, writing = os.pipe()
+            child = os.fork()
+            if child == 0:
+                resource.setrlimit(resource.RLIMIT_AS, (mapped + (more << 20), resource.RLIM_INFINITY))
+                try:
+                    import nnkern
+                    os.write(writing, b"imported")
+                except MemoryError:
+                    os.write(writing, b"refused")
+                os._exit(0)
+            os.close(writing)
+            print(os.read(reading, 100).decode() or "ended", os.waitpid(child, 0)[1])
+            os.close(reading)
+        """
+    ).splitlines()
+    assert set(outcomes) == {"imported 0", "refused 0"}
