@@ -6,7 +6,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/*) $(wildcard nnkern/*.py nnkern/*.pxd nnkern/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
-.PHONY: demo test lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
+.PHONY: demo test test-peers lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
 .DEFAULT_GOAL := build
 
 $(BIN)/python:
@@ -31,6 +31,10 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# what is compared with large libraries: torch, pandas, skl2onnx
+test-peers: $(VENV)/test.stamp $(VENV)/test-peers.stamp
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(shell grep -lE 'importorskip\("(torch|pandas|skl2onnx|onnxscript)' tests/*.py)
 
 lint: | $(BIN)/python
 	$(PIP) install "ruff>=0.8" "cython-lint>=0.16"
@@ -70,7 +74,7 @@ coverage:
 
 # MUTATE_ARGS="--sample 20": a few of them, drawn at random; all take hours
 mutate: $(VENV)/test.stamp
-	$(PIP) install "numpy>=2" "scipy-openblas32"
+	$(PIP) install $$(sed -n 's/.*"\(scipy-openblas32==[^;]*\);.*/\1/p' pyproject.toml)
 	$(BIN)/python tools/mutate.py $(MUTATE_ARGS)
 
 cross-check: | $(BIN)/python

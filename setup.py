@@ -23,6 +23,10 @@ from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
+if sys.platform == "darwin":
+    # python.org's Python would compile for both of Apple's processors at once, whose instructions differ
+    os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}")
+
 DEBUG = os.environ.get("NNKERN_DEBUG", "") not in ("", "0")
 SOURCES = Path("src")
 

