@@ -50,6 +50,10 @@ def test_a_second_run_gives_the_same_bits(dtype):
 # ---- any number of threads ----
 
 THREADS = (1, 2, 3, 8)
+FACTS = nk.show_config().to_dict()
+# its own threads can't be held at one: docs/threads.md
+ACCELERATE = FACTS["blas"] == "Accelerate"
+any_number_of_threads = pytest.mark.skipif(ACCELERATE and FACTS["gemm"] != "tiles", reason="Accelerate")
 
 
 def hidden(*units, activation="relu", **options):
@@ -133,6 +137,7 @@ def train(case, dtype, threads):
     return parameters.tobytes() + costs.tobytes()
 
 
+@any_number_of_threads
 @pytest.mark.parametrize("case", NETWORKS.values(), ids=list(NETWORKS))
 def test_fit_gives_the_same_bits_for_any_number_of_threads(case, dtype):
     expected = train(case, dtype, 1)
@@ -140,6 +145,7 @@ def test_fit_gives_the_same_bits_for_any_number_of_threads(case, dtype):
         assert train(case, dtype, threads) == expected, f"{threads} threads"
 
 
+@any_number_of_threads
 @pytest.mark.parametrize("m", [1, 3, 100, 5000])
 @pytest.mark.parametrize("name", ["small", "wide", "few units, many inputs"])
 def test_predict_and_evaluate_give_the_same_bits_for_any_number_of_threads(name, m, dtype):
@@ -159,6 +165,7 @@ def test_predict_and_evaluate_give_the_same_bits_for_any_number_of_threads(name,
     assert np.isfinite(A).all()
 
 
+@any_number_of_threads
 def test_the_default_number_of_threads_changes_no_bit(dtype):
     """What has no argument for it: forward, backward, step, partial_fit."""
     case = NETWORKS["wide"]
@@ -181,6 +188,7 @@ def test_the_default_number_of_threads_changes_no_bit(dtype):
 
 
 # Beside those of test_kernels_dense.py: operands as rows, and shapes of which each of the three products is shared out.
+@any_number_of_threads
 @pytest.mark.parametrize("shape", [(512, 300, 600), (28, 2000, 700), (1500, 33, 401), (10, 64, 12_288)], ids=str)
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_kernels_give_the_same_bits_for_any_number_of_threads(shape, order, dtype):
@@ -213,6 +221,8 @@ OTHER_KERNELS = {
 def test_same_bits_with_other_kernels(kernels):
     names, environment = OTHER_KERNELS[kernels]
     isa = environment.get("NNKERN_ISA")
-    if isa and isa not in nk.show_config().to_dict()["usable_isas"]:
+    if isa and isa not in FACTS["usable_isas"]:
         pytest.skip(f"this processor or this build has no {isa}")
+    if ACCELERATE and environment.get("NNKERN_GEMM") != "tiles":
+        pytest.skip("Accelerate")
     run_tests("test_same_bits.py", names, **environment)
