@@ -835,6 +835,188 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None, parameter=None):
     return cost + _underflow(roundings, dtype), A_error, dZ_error
 
 
+# ---- running errors: an optimizer's step, with what its roundings add up to ----
+
+
+class Rounded(NamedTuple):
+    """A number as computed in float64, and how far the number of a kernel may be from it.
+
+    Each operation carries on what its operands are off by (A and B below, for a and b), and adds its own rounding, of a
+    result of at most |c| + what that is off by: u in the kernel, and 2^-53 here. A product or a quotient may lose half
+    of a subnormal too. A kernel that leaves out a rounding, as a fused multiply-add does, is within the same bound.
+    Higham, sec. 3.3.
+
+        a + b   A + B                   a / b   (A + |a / b| B) / (|b| - B)
+        a b     A |b| + |a| B + A B     sqrt a  the smaller of A / sqrt a and sqrt A
+
+    A quotient has no bound (infinity) where b may be 0.
+    """
+
+    value: np.ndarray
+    error: np.ndarray
+    dtype: np.dtype
+    """Of the kernel's operations."""
+
+    @classmethod
+    def exact(cls, value, dtype):
+        value = np.asarray(value, F64)
+        return cls(value, np.zeros(value.shape), np.dtype(dtype))
+
+    def to(self, dtype):
+        """As a number of another dtype."""
+        return Rounded(self.value, self.error, np.dtype(dtype))._after(self.value, self.error)
+
+    def _after(self, value, carried, lost=0.0):
+        return Rounded(value, carried + gamma_both(1, self.dtype) * (np.abs(value) + carried) + lost, self.dtype)
+
+    def _lost_with(self, b):
+        """What a product or a quotient can lose by underflow: nothing where an operand is sure to be 0."""
+        none = ((self.value == 0) & (self.error == 0)) | ((b.value == 0) & (b.error == 0))
+        return np.where(none, 0.0, _underflow(1, self.dtype))
+
+    def _other(self, b):
+        return b if isinstance(b, Rounded) else Rounded.exact(b, self.dtype)
+
+    def __add__(self, b):
+        b = self._other(b)
+        return self._after(self.value + b.value, self.error + b.error)
+
+    def __neg__(self):
+        return Rounded(-self.value, self.error, self.dtype)
+
+    def __sub__(self, b):
+        return self + -self._other(b)
+
+    def __rsub__(self, b):
+        return -self + b
+
+    def __mul__(self, b):
+        b = self._other(b)
+        carried = self.error * np.abs(b.value) + np.abs(self.value) * b.error + self.error * b.error
+        return self._after(self.value * b.value, carried, self._lost_with(b))
+
+    def __truediv__(self, b):
+        b = self._other(b)
+        value = self.value / b.value
+        smallest = np.abs(b.value) - b.error
+        with np.errstate(divide="ignore"):
+            carried = np.where(smallest > 0, (self.error + np.abs(value) * b.error) / smallest, np.inf)
+        return self._after(value, carried, self._lost_with(b))
+
+    def sqrt(self):
+        root = np.sqrt(self.value)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            carried = np.fmin(self.error / root, np.sqrt(self.error))
+        return self._after(root, carried)
+
+
+class RoundedUpdates:
+    """The optimizers' formulas above for one array of parameters, in numbers that know how far a kernel may be off.
+
+    Numbers that all entries share (the rate, 1 - beta, Adam's corrections) are computed in float64, then rounded. Adam's
+    m goes on by (1 - beta1)(g - m), which is the same but for rounding. Dividing m and v by their corrections takes as
+    many roundings as changing the rate and the root of v by them.
+    """
+
+    def __init__(self, optimizer, theta, dtype):
+        """`optimizer`: one of those above; `theta`: where it begins, in numbers of this dtype."""
+        self.of, self.dtype = optimizer, np.dtype(dtype)
+        self.theta = Rounded.exact(theta, dtype)
+        self.state = [Rounded.exact(np.zeros(np.shape(theta)), dtype) for _ in range(2)]
+        self.t = 0
+
+    def shared(self, value):
+        """A number that has been through one operation in float64 at most."""
+        return (Rounded.exact(value, F64) + 0).to(self.dtype)
+
+    @property
+    def bounded(self):
+        """Whether there is a bound: a gradient that a penalty all but cancels may have left a quotient without."""
+        return np.isfinite(self.theta.error).all()
+
+    @property
+    def signs_are_sure(self):
+        """Whether the kernel's theta is on the same side of 0 in every entry, or is 0 like this one."""
+        return ((np.abs(self.theta.value) > self.theta.error) | (self.theta.error == 0)).all()
+
+    def penalised(self, g, l2=0.0, l1=0.0):
+        """The gradient g with that of l2/2 theta^2 + l1 |theta|; signs must be sure."""
+        of_sizes = self.shared(l1) * np.sign(self.theta.value)
+        return Rounded.exact(g, self.dtype) + (self.theta * self.shared(l2) + of_sizes)
+
+    def penalty(self, l2=0.0, l1=0.0):
+        """l2/2 sum theta^2 + l1 sum |theta|, and its bound: n additions, a square, and l2 and l1."""
+        theta, error = np.abs(self.theta.value), self.theta.error
+        value = (l2 / 2 * theta**2 + l1 * theta).sum()
+        carried = (l2 * (theta + error) * error + l1 * error).sum()
+        lost = _underflow(theta.size, self.dtype)
+        return value, carried + gamma_both(theta.size + 4, self.dtype) * (value + carried) + lost
+
+    def step(self, g, *, is_weight):
+        """One step with this gradient: exact numbers, or Rounded."""
+        self.t += 1
+        g = g if isinstance(g, Rounded) else Rounded.exact(g, self.dtype)
+        getattr(self, type(self.of).__name__)(g, is_weight)
+
+    def SGD(self, g, is_weight):
+        mu, step = self.shared(self.of.mu), g * self.shared(self.of.learning_rate)
+        self.state[0] = v = self.state[0] * mu - step
+        self.theta = self.theta + (v * mu - step if self.of.nesterov else v)
+
+    def Adam(self, g, is_weight):
+        m, v = self.state
+        beta1, beta2 = self.of.beta1, self.of.beta2
+        self.state = m, v = m + (g - m) * self.shared(1 - beta1), v * self.shared(beta2) + g * g * self.shared(1 - beta2)
+        m_hat, v_hat = (s / self.correction(beta) for s, beta in ((m, beta1), (v, beta2)))
+        step = m_hat * self.shared(self.of.learning_rate) / (v_hat.sqrt() + self.shared(self.of.eps))
+        self.theta = self.theta - step
+
+    def correction(self, beta):
+        """1 - beta^t, the power good to an ULP."""
+        power = beta**self.t
+        return (1 - Rounded(np.asarray(power), 4 * unit_roundoff(F64) * power, np.dtype(F64))).to(self.dtype)
+
+    def AdamW(self, g, is_weight):
+        if is_weight:
+            decay = Rounded.exact(self.of.learning_rate, F64) * self.of.weight_decay
+            self.theta = self.theta * (1 - decay).to(self.dtype)
+        self.Adam(g, is_weight)
+
+    def RMSprop(self, g, is_weight):
+        a = self.of.smoothing
+        self._divided(g, self.state[0] * self.shared(a) + g * g * self.shared(1 - a))
+
+    def Adagrad(self, g, is_weight):
+        self._divided(g, self.state[0] + g * g)
+
+    def _divided(self, g, s):
+        self.state[0] = s
+        self.theta = self.theta - g / (s.sqrt() + self.shared(self.of.eps)) * self.shared(self.of.learning_rate)
+
+
+def clipped(gradients, value=np.inf, norm=np.inf):
+    """Gradients by name, each Rounded: entries within +-value, then all of them together made no longer than `norm`.
+
+    What reaches a limit is off by that limit's rounding. The length of a vector changes by no more than the length of
+    what it is off by; its squares are summed in any order: n + 1 roundings, of which the root halves the effect.
+    """
+    kept, squares, squares_of_errors, n = {}, 0.0, 0.0, 0
+    for name, g in gradients.items():
+        limited, size = np.clip(g.value, -value, value), np.abs(g.value) + g.error
+        rounding = np.where(size > 0.99 * value, gamma_both(1, g.dtype) * value, 0.0) if np.isfinite(value) else 0.0
+        kept[name] = g = Rounded(limited, g.error + rounding, g.dtype)
+        squares, n = squares + (limited**2).sum(), n + limited.size
+        squares_of_errors += (g.error**2).sum()
+    length, error = np.sqrt(squares), np.sqrt(squares_of_errors)
+    error = error + gamma_both(n + 2, g.dtype) * (length + error)
+    if length + error > norm:
+        share = Rounded.exact(norm, g.dtype) / Rounded(length, error, g.dtype)
+        # length, like share, has no jump at the limit
+        share = share._replace(value=np.minimum(share.value, 1.0))
+        kept = {name: g * share for name, g in kept.items()}
+    return kept
+
+
 # ---- networks as other programs compute them ----
 
 FORM_ROUNDINGS = 12
