@@ -1262,7 +1262,7 @@ cdef double _loss_pass(
 # For the Python layers above
 
 def first_nonfinite(array):
-    """Index tuple of the first NaN or infinity in memory order, or None. `array`: float32 or float64, any strides."""
+    """Index tuple of the first NaN or infinity, row by row, or None. `array`: float32 or float64, any strides."""
     flat = array.reshape(-1, order="A") if array.flags.forc else None
     cdef const float[::1] singles
     cdef const double[::1] doubles
@@ -1279,8 +1279,10 @@ def first_nonfinite(array):
                 at = tables.f64.first_nonfinite(&doubles[0], count)
         if at == count:
             return None
-    bad = np.argwhere(~np.isfinite(array))
-    return tuple(map(int, bad[0])) if len(bad) else None
+        if array.flags.c_contiguous:
+            return tuple(map(int, np.unravel_index(at, array.shape)))
+    bad = ~np.isfinite(array)
+    return tuple(map(int, np.unravel_index(bad.argmax(), array.shape))) if bad.any() else None
 
 
 def philox(counter, key):
