@@ -789,11 +789,24 @@ def bound_backward(dA, W, A_prev, H, name, dtype, negative_slope=0.01):
 # Roundings in one entry of a loss: exp and log, each to 4 ULP = 8 u, and a few sums and products.
 _LOSS_ROUNDINGS = 24
 
+CHUNK = 4096
+"""Examples whose terms are added up in one go at most; sums of chunks are added in a tree."""
+
+RUN = 64
+"""Entries of a loss that a lane of a vector adds up in the kernel's dtype at most, before the sum goes on in float64."""
+
+
+def additions(m):
+    """Additions that a term of a sum over m examples meets at most: chunk + log2(m / chunk)."""
+    return min(m, CHUNK) + math.ceil(math.log2(max(m / CHUNK, 1)))
+
 
 def bound_loss(Z, Y, name, dtype, sample_weight=None, parameter=None):
     """Bounds of (cost, A, dZ) of a fused loss: cost is a sum over units and examples.
 
-    Magnitudes are those of the terms that are added, not of the result: the losses cancel.
+    Magnitudes are those of the terms that are added, not of the result: the losses cancel. In the kernel's dtype a term
+    meets its own roundings and those of a lane: RUN additions, or as many as an example has units. Then it goes on in
+    float64, over the lanes and over the examples, as do the weights and their sum.
     """
     Z, Y = np.asarray(Z, F64), np.asarray(Y, F64)
     n_y, m = Z.shape
@@ -819,8 +832,9 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None, parameter=None):
         terms = (np.abs(Z) + np.abs(Y)) * np.minimum(np.abs(Z - Y), delta)
     else:
         terms = np.abs(Z) + np.abs(Y)
-    roundings = _LOSS_ROUNDINGS + 2 * n_y * m + 2 * m
-    cost = gamma_both(roundings, dtype) * weighted_mean(terms.sum(axis=0), sample_weight)
+    roundings = _LOSS_ROUNDINGS + min(n_y * m, RUN + n_y)
+    share = gamma_both(roundings, dtype) + gamma_both(2 * (n_y + additions(m)), F64)
+    cost = share * weighted_mean(terms.sum(axis=0), sample_weight)
     A_error = bound_A(Z, activation, dtype)
     # absolute error's derivative is a sign; the others are one subtraction after A
     own = np.zeros(Z.shape) if name == "absolute_error" else gamma_both(1, dtype) * np.abs(dZ)
@@ -829,9 +843,9 @@ def bound_loss(Z, Y, name, dtype, sample_weight=None, parameter=None):
     carried = A_error if name in MATCHED else np.zeros(Z.shape)
     dZ_error = weight_columns(own + carried, sample_weight)
     if sample_weight is not None:
-        # the sum of w, the quotient, the product with m, the product with the derivative
-        dZ_error = dZ_error + gamma_both(m + 3, dtype) * np.abs(weight_columns(dZ, sample_weight))
-        dZ_error = dZ_error + _underflow(m, dtype)
+        # m / sum of w in float64; that rounded, its product with w, the product with the derivative
+        scaled = np.abs(weight_columns(dZ, sample_weight)) + dZ_error
+        dZ_error = dZ_error + (gamma_both(3, dtype) + gamma_both(additions(m), F64)) * scaled + _underflow(3, dtype)
     return cost + _underflow(roundings, dtype), A_error, dZ_error
 
 

@@ -9,7 +9,6 @@ import nnkern as nk
 # ---- sums over many examples ----
 
 MANY = 10_000_000
-CHUNK = 4096
 # of one example's term before it is added: its loss or its product, its weight, 1/m
 OWN_ROUNDINGS = 24
 # dtype float32: added up one by one, ten million of these are off by 9 %, since each addition errs to the same side
@@ -17,9 +16,8 @@ X_I, DZ_I = np.float32(0.1), np.float32(0.7)
 
 
 def bound(m, dtype):
-    """Relative error of a sum of m positive terms: chunks of 4096, which are added in a tree."""
-    depth = int(np.ceil(np.log2(max(m / CHUNK, 1))))
-    return ref.gamma(CHUNK + depth + OWN_ROUNDINGS, ref.unit_roundoff(dtype))
+    """Relative error of a sum of m positive terms: chunks, which are added in a tree."""
+    return ref.gamma(ref.additions(m) + OWN_ROUNDINGS, ref.unit_roundoff(dtype))
 
 
 def off(actual, expected):
@@ -62,6 +60,54 @@ def test_sums_over_ten_million_examples(n, n_prev, m):
         assert off(net.parameters["W1"], -dW) < most
         assert off(net.parameters["b1"], -db) < most
         net.set_parameters({name: np.zeros_like(a) for name, a in net.parameters.items()})
+
+
+# what every example has for Y, where Z = 0
+TARGETS = {
+    "binary_cross_entropy": (0.2, 0.9),
+    "cross_entropy": (0.3, 0.7),
+    "poisson": (0.3, 2.0),
+    "absolute_error": (-0.7, 0.4),
+    "huber": (-0.7, 1.7),
+    "quantile": (-0.7, 0.4),
+}
+
+
+@pytest.mark.parametrize("name", [name for name in ref.LOSSES if name != "squared_error"])
+def test_sums_of_every_loss_over_many_examples(name):
+    """Cost and gradients of the others, by the kernel, by evaluate and by fit, weighted and not."""
+    m, activation = MANY // 4, ref.MATCHED.get(name, "linear")
+    column = np.array([TARGETS[name]], np.float32)
+    X, Y, w = np.full((m, 1), X_I).T, np.tile(column, (m, 1)).T, np.full(m, np.float32(0.3))
+    L, _, db = ref.loss(np.zeros((2, 1)), column.T, name, activation)
+    net = nk.Network([nk.Dense(2, activation, init="zeros")], name, n_x=1, seed=0)
+    most = bound(m, "float32")
+    for weights in (None, w):
+        assert off(getattr(nk.kernels, name)(np.zeros_like(Y), Y, weights)[0], L) < most
+        assert off(net.evaluate(X, Y, sample_weight=weights).cost, L) < most
+        history = net.fit(X, Y, epochs=1, batch_size=None, optimizer=nk.SGD(1.0), sample_weight=weights)
+        assert off(history["cost"][0], L) < most
+        assert off(net.parameters["W1"], -db * float(X_I)) < most
+        assert off(net.parameters["b1"], -db) < most
+        net.initialize(1)
+
+
+def test_scores_over_ten_million_examples():
+    """R² of a prediction of 0.35 for as many 0.7 as -0.7; the share of two classes that one prediction meets.
+
+    Sums in float64, in any order. R² is 1 - 1.25: what two sums are off by is 10 times as much of it.
+    """
+    most = ref.gamma(MANY + OWN_ROUNDINGS, ref.unit_roundoff("float64"))
+    X, w, sign = np.zeros((1, MANY), np.float32), np.full(MANY, np.float32(0.3)), np.ones(MANY, np.float32)
+    sign[1::2] = -1
+    net = nk.Network([nk.Dense(1, init="zeros")], "squared_error", n_x=1, seed=0)
+    net.parameters["b1"][...] = DZ_I / 2
+    classifier = nk.Network([nk.Dense(2, "softmax", init="zeros")], "cross_entropy", n_x=1, seed=0)
+    for weights in (None, w):
+        score = net.evaluate(X, (DZ_I * sign)[None], sample_weight=weights).score
+        assert off(score, -0.25) < 10 * most
+        score = classifier.evaluate(X, (sign < 0).astype(int), sample_weight=weights).score
+        assert off(score, 0.5) < most
 
 
 # ---- features as they come ----
