@@ -668,6 +668,7 @@ def torch_cost(X, Y, theta, activations, loss_name, l2=0.0, sample_weight=None):
 # ---- error bounds ----
 
 
+@functools.cache
 def unit_roundoff(dtype):
     """u = 2^-24 for float32, 2^-53 for float64."""
     return float(np.finfo(dtype).eps) / 2
@@ -680,6 +681,7 @@ def gamma(n, u):
     return n * u / (1 - n * u)
 
 
+@functools.cache
 def gamma_both(n, dtype):
     """gamma for n roundings in a kernel of this dtype and n in the float64 oracle."""
     return gamma(n, unit_roundoff(dtype)) + gamma(n, unit_roundoff(F64))
@@ -793,7 +795,7 @@ CHUNK = 4096
 """Examples whose terms are added up in one go at most; sums of chunks are added in a tree."""
 
 RUN = 64
-"""Entries of a loss that a lane of a vector adds up in the kernel's dtype at most, before the sum goes on in float64."""
+"""Entries of a loss that a lane of a vector adds up at most in the kernel's dtype; from there on it goes in float64."""
 
 
 def additions(m):
@@ -927,9 +929,9 @@ class Rounded(NamedTuple):
 class RoundedUpdates:
     """The optimizers' formulas above for one array of parameters, in numbers that know how far a kernel may be off.
 
-    Numbers that all entries share (the rate, 1 - beta, Adam's corrections) are computed in float64, then rounded. Adam's
-    m goes on by (1 - beta1)(g - m), which is the same but for rounding. Dividing m and v by their corrections takes as
-    many roundings as changing the rate and the root of v by them.
+    What all entries share (the rate, 1 - beta, Adam's corrections) is computed in float64, then rounded. Adam's m goes
+    on by (1 - beta1)(g - m), which is the same but for rounding. A kernel may put the corrections of m and v into the
+    rate and beside the root of v, with no more roundings.
     """
 
     def __init__(self, optimizer, theta, dtype):
@@ -980,7 +982,9 @@ class RoundedUpdates:
     def Adam(self, g, is_weight):
         m, v = self.state
         beta1, beta2 = self.of.beta1, self.of.beta2
-        self.state = m, v = m + (g - m) * self.shared(1 - beta1), v * self.shared(beta2) + g * g * self.shared(1 - beta2)
+        m = m + (g - m) * self.shared(1 - beta1)
+        v = v * self.shared(beta2) + g * g * self.shared(1 - beta2)
+        self.state = [m, v]
         m_hat, v_hat = (s / self.correction(beta) for s, beta in ((m, beta1), (v, beta2)))
         step = m_hat * self.shared(self.of.learning_rate) / (v_hat.sqrt() + self.shared(self.of.eps))
         self.theta = self.theta - step

@@ -1,8 +1,8 @@
-"""What works on matrices as heaps of numbers: gathering and scattering examples, dropout, the search for what isn't finite.
+"""What works on matrices as heaps of numbers: gathering and scattering, dropout, the search for what isn't finite.
 
 Through networks so plain that their numbers are those moved: an identity for W gives A = X to the bit, and a loss that
-is a function sees which examples came and says what derivative goes back. Clipping is in test_kernels_updates.py, beside
-the penalties.
+is a function sees which examples came and says what derivative goes back. Clipping is in test_kernels_updates.py,
+beside the penalties.
 """
 
 import re
@@ -240,7 +240,7 @@ def test_the_first_entry_that_is_not_finite(shape, dtype, layout, how_many, seed
 
 @pytest.mark.parametrize("value", NOT_FINITE, ids=str)
 def test_every_place_of_every_count(dtype, value):
-    """One bad entry: in every lane, every tail, and around the ends of runs of vectors, for which sums are looked at."""
+    """In every lane, every tail, and around the ends of runs of vectors, of which one sum is looked at."""
     counts = {*range(1, 70), 127, 128, 129, 1023, 1024, 1025, 3001}
     for count in counts:
         x = np.zeros(count, dtype)

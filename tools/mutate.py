@@ -32,6 +32,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 DENSE, LOSSES, ACTIVATIONS = "test_kernels_dense.py", "test_kernels_losses.py", "test_kernels_activations.py"
+UPDATES = "test_kernels_updates.py"
 
 
 class Judges(NamedTuple):
@@ -58,9 +59,11 @@ FILES = {
         ("pack_weights", "packed_bytes", "packed_parts", "packed_times_vector", "unpacked"),
         ("test_predictor.py",),
     ),
-    "update.h": Judges(("updates",), ("update",), ("test_optimizers.py",)),
+    "update.h": Judges(("updates",), ("update",), (UPDATES, "test_golden.py", "test_optimizers.py")),
     "flat.h": Judges(
-        ("moves",), ("dropout", "gather", "scatter", "scale", "add", "clip", "first_nonfinite"), ("test_network.py",)
+        ("moves",),
+        ("dropout", "gather", "scatter", "scale", "add", "clip", "first_nonfinite"),
+        ("test_kernels_flat.py", UPDATES, "test_network.py"),
     ),
 }
 DEFAULT_FILES = ("epilogue.h", "losses.h", "squares.h", "gemm.h", "tile.h", "gemv.h")
