@@ -67,6 +67,8 @@ cdef enum:
     BLOCK_COLUMNS = 1024
     # examples whose gradients are added up in one run; the sums of chunks are combined in a tree
     CHUNK_COLUMNS = 4096
+    # levels of a tree over chunks of the most examples that there can be
+    MOST_COSTS = 64
     MOST_THREADS = 256
 
 ACTIVATIONS = tuple(nnk.nnk_activation_facts[i].name.decode() for i in range(nnk.NNK_ACTIVATIONS))
@@ -1247,15 +1249,26 @@ cdef double _loss_pass(
     real[::1, :] A, real[::1, :] dZ, const real[::1, :] Y, const int64_t[::1] labels, const real[::1] w, int code,
     double parameter, double total,
 ) except? -1:
-    cdef Py_ssize_t n = A.shape[0], m = A.shape[1]
+    cdef Py_ssize_t n = A.shape[0], m = A.shape[1], first = 0, done = 0
     cdef const nnk.nnk_table *table = table_of(&A[0, 0])
-    cdef const real *w_at = NULL if w is None else &w[0]
-    cdef double cost, scale = 1 if w is None else m / total
+    cdef double scale = 1 if w is None else m / total
+    # costs of chunks, which are combined in a tree
+    cdef double costs[MOST_COSTS]
+    cdef int full = 0
     with nogil:
-        cost = table.loss[code](
-            &A[0, 0], &dZ[0, 0], &A[0, 0], NULL if Y is None else &Y[0, 0], NULL if labels is None else &labels[0],
-            w_at, scale, parameter, n, m)
-    return cost / total
+        while first < m:
+            costs[full] = table.loss[code](
+                &A[0, first], &dZ[0, first], &A[0, first], NULL if Y is None else &Y[0, first],
+                NULL if labels is None else &labels[first], NULL if w is None else &w[first],
+                scale, parameter, n, min(<Py_ssize_t>CHUNK_COLUMNS, m - first))
+            first += CHUNK_COLUMNS
+            full += 1
+            done = first // CHUNK_COLUMNS
+            while full > 1 and (done % 2 == 0 or first >= m):
+                full -= 1
+                costs[full - 1] += costs[full]
+                done //= 2
+    return costs[0] / total
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -64,6 +64,7 @@ def test_sums_over_ten_million_examples(n, n_prev, m):
 
 # what every example has for Y, where Z = 0
 TARGETS = {
+    "squared_error": (-0.7, 0.4),
     "binary_cross_entropy": (0.2, 0.9),
     "cross_entropy": (0.3, 0.7),
     "poisson": (0.3, 2.0),
@@ -90,6 +91,18 @@ def test_sums_of_every_loss_over_many_examples(name):
         assert off(net.parameters["W1"], -db * float(X_I)) < most
         assert off(net.parameters["b1"], -db) < most
         net.initialize(1)
+
+
+@pytest.mark.parametrize("name", ref.LOSSES)
+def test_costs_in_float64_are_added_in_chunks(name):
+    """Of two million equal examples, against the cost of one: added one by one, cross-entropies are further off."""
+    m = MANY // 5 + 1
+    Z = np.tile([0.3, -0.2], (m, 1)).T
+    Y = np.tile(TARGETS[name], (m, 1)).T
+    kernel = getattr(nk.kernels, name)
+    one = kernel(np.asfortranarray(Z[:, :1]), np.asfortranarray(Y[:, :1]))[0]
+    for w in (None, np.full(m, 0.3)):
+        assert off(kernel(Z, Y, w)[0], one) < bound(m, "float64")
 
 
 def test_scores_over_ten_million_examples():
