@@ -85,8 +85,7 @@ def test_examples_are_gathered_whole(compare, n_x, m, batch_size, dtype, layouts
 
 @given(
     n_x=SIZES,
-    m=st.integers(1, 70),
-    batch_size=st.integers(1, 80),
+    sizes=st.tuples(SIZES, SIZES).filter(lambda sizes: sizes[0] != sizes[1]).map(sorted),
     dtype=st.sampled_from(DTYPES),
     layout=st.sampled_from(sorted(LAYOUTS)),
     labelled=st.booleans(),
@@ -94,9 +93,13 @@ def test_examples_are_gathered_whole(compare, n_x, m, batch_size, dtype, layouts
     seed=SEEDS,
 )
 def test_a_shuffled_epoch_is_its_batches_one_after_the_other(
-    compare, n_x, m, batch_size, dtype, layout, labelled, weighted, seed
+    compare, n_x, sizes, dtype, layout, labelled, weighted, seed
 ):
-    """The bits of every parameter are those of partial_fit, given the same examples contiguous."""
+    """The bits of every parameter are those of partial_fit, given the same examples contiguous.
+
+    A full batch isn't shuffled: its products read X as it lies, and may round differently.
+    """
+    batch_size, m = sizes
     rng = np.random.default_rng(seed)
     X = LAYOUTS[layout](rng.normal(size=(n_x, m)).astype(dtype))
     Y = rng.integers(0, 3, m) if labelled else np.asfortranarray(rng.normal(size=(3, m)).astype(dtype))
