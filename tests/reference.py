@@ -915,7 +915,7 @@ class Rounded(NamedTuple):
         b = self._other(b)
         value = self.value / b.value
         smallest = np.abs(b.value) - b.error
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             carried = np.where(smallest > 0, (self.error + np.abs(value) * b.error) / smallest, np.inf)
         return self._after(value, carried, self._lost_with(b))
 
