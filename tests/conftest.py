@@ -71,6 +71,20 @@ def run(code, *, environment=(), check=True, timeout=60):
     return done
 
 
+# ru_maxrss won't do: a process inherits it over fork and exec, from a pytest that holds more than what is measured
+PEAK_BYTES = """
+def peak_bytes():
+    with open("/proc/self/status") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+
+"""
+
+
+def measured(code):
+    """Code for a process of its own, on Linux, in which peak_bytes() is the most memory that it has held at once."""
+    return PEAK_BYTES + textwrap.dedent(code)
+
+
 def run_tests(module, names, *, timeout=600, **environment):
     """Runs the tests of a module that `names` selects (pytest -k) in a process with other kernels; all must pass."""
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--no-header", "-k", names, str(HERE / module)]
