@@ -272,7 +272,7 @@ def _network(header, names, read):
     """The network of a header and of the arrays that `read(name, shape, dtype)` gives for those names."""
     net = _described(header)
     progress = _progress(header.get("training"))
-    shapes, n_prev = {}, validation.integer("n_x", header["n_x"], 1)
+    shapes, n_prev = {}, validation.size("n_x", header["n_x"])
     for l, layer in enumerate(net.layers, start=1):
         shapes[f"W{l}"] = (layer.units, n_prev)
         if layer.use_bias:

@@ -73,7 +73,7 @@ class Dense:
         def put(name, value):
             object.__setattr__(self, name, value)
 
-        put("units", validation.integer("units", self.units, 1))
+        put("units", validation.size("units", self.units))
         validation.choice("activation", self.activation, _kernels.ACTIVATIONS)
         if isinstance(self.init, str):
             validation.choice("init", self.init, initializers.INITIALIZERS)
@@ -231,7 +231,7 @@ class Network:
         Network
             Itself.
         """
-        n_x = validation.integer("n_x", n_x, 1)
+        n_x = validation.size("n_x", n_x)
         if self._engine is not None:
             self._engine.check_idle()
             self._entropy = self._draw_entropy()

@@ -72,17 +72,29 @@ def run(code, *, environment=(), check=True, timeout=60):
 
 
 # ru_maxrss won't do: a process inherits it over fork and exec, from a pytest that holds more than what is measured
-PEAK_BYTES = """
-def peak_bytes():
+MEMORY = """
+import resource
+
+def _status(key):
     with open("/proc/self/status") as status:
-        return next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith(key + ":"))
+
+def peak_bytes():
+    return _status("VmHWM")
+
+def limit_memory(more):
+    resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + more, resource.RLIM_INFINITY))
 
 """
 
 
 def measured(code):
-    """Code for a process of its own, on Linux, in which peak_bytes() is the most memory that it has held at once."""
-    return PEAK_BYTES + textwrap.dedent(code)
+    """Code for a process of its own, on Linux, that has two functions more.
+
+    peak_bytes() is the most memory that the process has held at once; limit_memory(more) leaves it its present address
+    space, and so many bytes.
+    """
+    return MEMORY + textwrap.dedent(code)
 
 
 def run_tests(module, names, *, timeout=600, **environment):

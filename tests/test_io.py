@@ -945,15 +945,9 @@ def test_good_files_take_little_memory(tmp_path):
 
 
 LIMITED = """
-import os, resource, traceback
+import os, traceback
 import numpy as np
 import nnkern as nk
-
-def limit_memory(more):
-    "No more address space than there is now, and so many bytes."
-    with open("/proc/self/statm") as statm:
-        now = int(statm.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + more, resource.RLIM_INFINITY))
 
 def bits(net):
     return {name: a.tobytes() for name, a in net.parameters.items()}
@@ -998,7 +992,7 @@ def test_out_of_memory_is_a_memory_error_and_leaves_the_network():
         net.fit(X[:, :100], Y[:, :100], epochs=1)
         assert bits(net) != before
     """
-    done = run(LIMITED + textwrap.dedent(code))
+    done = run(measured(LIMITED + textwrap.dedent(code)))
     assert done.returncode == 0, done.stderr
     first, *others = done.stdout.splitlines()
     assert first.startswith("initialize ")  # where numpy draws the weights
@@ -1045,7 +1039,7 @@ def test_out_of_memory_amid_training_leaves_the_last_whole_epoch():
         net.partial_fit(*first)
         assert bits(net) != bits(two_epochs)
     """
-    done = run(LIMITED + textwrap.dedent(code))
+    done = run(measured(LIMITED + textwrap.dedent(code)))
     assert done.returncode == 0, done.stderr
     assert done.stdout == "3 _engine.pyx\n"
 
