@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import fuzzing, measured
+from conftest import assert_no_leaks, fails, fuzzing, measured
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -1154,3 +1154,26 @@ def test_folders_and_missing_files_by_that_name(tmp_path):
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(IsADirectoryError):
         nk.load(tmp_path / "folder.safetensors")
+
+
+# ---- leaks ----
+
+# call -> how many: fewer of what takes long
+REPEATED = {"save": 500, "load": 1000, "load, refused": 2000}
+
+
+@pytest.mark.no_sanitizer
+@pytest.mark.parametrize(("call", "calls"), REPEATED.items(), ids=list(REPEATED))
+def test_no_leaks(path, call, calls, monkeypatch):
+    """With the state of a training. Nobody waits for the disk here."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    net, torn = small(), path.with_name(f"torn{path.suffix}")
+    net.fit(X_TRAIN, Y_TRAIN, epochs=1, optimizer="adam")
+    net.save(path, training_state=True)
+    torn.write_bytes(path.read_bytes()[:-100])
+    call = {
+        "save": lambda: net.save(path, training_state=True),
+        "load": lambda: nk.load(path),
+        "load, refused": lambda: fails(nk.load, torn),
+    }[call]
+    assert_no_leaks(call, [net, path, torn, *net.parameters.values()], calls)

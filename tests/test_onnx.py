@@ -10,7 +10,7 @@ import warnings
 import numpy as np
 import pytest
 import reference
-from conftest import fuzzing, measured
+from conftest import assert_no_leaks, fails, fuzzing, measured
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -914,3 +914,26 @@ def test_estimators_that_cannot_be_exported(tmp_path):
     with pytest.raises(ValueError, match=r"mean must have shape \(4,\)"):
         mlp.to_onnx(tmp_path / "mlp.onnx", mean=np.zeros(3))
     assert not list(tmp_path.iterdir())
+
+
+# ---- leaks ----
+
+# call -> how many: fewer of what takes long
+REPEATED = {"to_onnx": 1000, "from_onnx": 1000, "from_onnx, refused": 2000}
+
+
+@pytest.mark.no_sanitizer
+@pytest.mark.parametrize(("call", "calls"), REPEATED.items(), ids=list(REPEATED))
+def test_no_leaks(tmp_path, call, calls, monkeypatch):
+    """Nobody waits for the disk here."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    net, _ = example("gelu", "float32")
+    path, bad = tmp_path / "net.onnx", tmp_path / "bad.onnx"
+    net.to_onnx(path)
+    written(bad, [DENSE, node("Cos", ["a"], ["y"])], {"W": W})
+    call = {
+        "to_onnx": lambda: net.to_onnx(path),
+        "from_onnx": lambda: nk.from_onnx(path),
+        "from_onnx, refused": lambda: fails(nk.from_onnx, bad),
+    }[call]
+    assert_no_leaks(call, [net, path, bad], calls)

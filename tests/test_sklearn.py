@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import measured
+from conftest import assert_no_leaks, fails, measured
 
 pytest.importorskip("sklearn", minversion="1.7")
 
@@ -908,3 +908,24 @@ def test_a_mistake_in_a_warm_fit_leaves_the_model_alone():
     with pytest.raises(ValueError, match="NaN"):
         mlp.fit(X, y, np.full(len(y), np.nan))
     assert pickle.dumps(mlp) == before
+
+
+# ---- leaks
+
+REPEATED = {
+    "fit": lambda mlp, X, y: mlp.fit(X, y),
+    "partial_fit": lambda mlp, X, y: mlp.partial_fit(X, y).loss_curve_.clear(),
+    "predict": lambda mlp, X, y: mlp.predict_proba(X),
+    "fit, refused": lambda mlp, X, y: fails(mlp.fit, X, y[:-1]),
+    "pickle": lambda mlp, X, y: pickle.loads(pickle.dumps(mlp)),
+    "sparse": lambda mlp, X, y: mlp.fit(sparse.csr_array(X), y),
+}
+
+
+@pytest.mark.no_sanitizer
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("call", REPEATED.values(), ids=list(REPEATED))
+def test_no_leaks(call):
+    X, y = np.random.default_rng(0).standard_normal((20, 4)), np.arange(20) % 3
+    mlp = MLPClassifier((5,), max_iter=2, random_state=0).fit(X, y)
+    assert_no_leaks(lambda: call(mlp, X, y), [mlp, X, y], 500)
