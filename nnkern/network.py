@@ -242,8 +242,9 @@ class Network:
             weights[f"W{l}"] = initializers.draw(init, rng, layer.units, n_prev, self.dtype, l)
             n_prev = layer.units
         self._make_engine(n_x)
+        parameters = self.parameters  # made anew each time it is asked for
         for name, W in weights.items():
-            self.parameters[name][...] = W
+            parameters[name][...] = W
         return self
 
     def _draw_entropy(self):

@@ -18,6 +18,7 @@ import textwrap
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -352,6 +353,24 @@ def test_a_training_state_that_is_no_dict(tmp_path):
 # ---- a file is written whole or not at all ----
 
 
+@pytest.fixture(params=["npz", "safetensors", "onnx"])
+def form(request):
+    """A format that networks are written and read in."""
+    if request.param != "npz":
+        pytest.importorskip(request.param)
+    onnx = request.param == "onnx"
+    return SimpleNamespace(
+        name=f"net.{request.param}",
+        write="to_onnx" if onnx else "save",
+        save=nk.Network.to_onnx if onnx else nk.Network.save,
+        load=nk.from_onnx if onnx else nk.load,
+    )
+
+
+def values(net):
+    return {name: a.tobytes() for name, a in net.parameters.items()}
+
+
 def test_save_replaces_a_file_and_keeps_its_neighbours(tmp_path):
     path = tmp_path / "net.npz"
     path.write_bytes(b"something else")
@@ -411,19 +430,20 @@ def without_rights():
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="users of POSIX")
-def test_no_permission():
+def test_no_permission(form):
     """In a folder that isn't to be written to, with an old file and without: PermissionError, nothing changed."""
     # pytest's own folders are closed to other users
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "net.npz"
-        before = saved(small(), path)
+        path = Path(folder) / form.name
+        form.save(small(), path)
+        before = path.read_bytes()
         os.chmod(folder, 0o555)
         try:
             with without_rights():
-                for name in ("net.npz", "new.npz"):
+                for name in (form.name, f"new{path.suffix}"):
                     with pytest.raises(PermissionError):
-                        small(seed=1).save(Path(folder) / name)
-                assert os.listdir(folder) == ["net.npz"]
+                        form.save(small(seed=1), Path(folder) / name)
+                assert os.listdir(folder) == [form.name]
         finally:
             os.chmod(folder, 0o700)
         assert path.read_bytes() == before
@@ -442,53 +462,57 @@ def run(code, *arguments, **options):
 @linux
 @pytest.mark.no_sanitizer
 @pytest.mark.parametrize("limit", [0, 1, 100, 4096, 100_000, 300_000])
-def test_disk_that_fills_up_keeps_the_old_file(tmp_path, limit):
+def test_disk_that_fills_up_keeps_the_old_file(tmp_path, form, limit):
     """RLIMIT_FSIZE stands for the full disk: the file would have 400 kB."""
-    path = tmp_path / "net.npz"
+    path = tmp_path / form.name
     old = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0)
-    before = saved(old, path)
+    form.save(old, path)
+    before = path.read_bytes()
     code = """
         import resource, signal, sys
         import nnkern as nk
         net = nk.Network([nk.Dense(1000, "relu")], "squared_error", n_x=100, seed=0)
+        save = getattr(net, sys.argv[3])
+        save(sys.argv[4])  # with what it imports
         before = {name: a.copy() for name, a in net.parameters.items()}
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
         try:
-            net.save(sys.argv[1])
+            save(sys.argv[1])
         except OSError as error:
             print(type(error).__name__)
         assert all((net.parameters[name] == a).all() for name, a in before.items())
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        net.save(sys.argv[1] + ".2")
+        save(sys.argv[1] + ".2")
     """
-    done = run(code, path, limit)
+    first = tmp_path / f"first{path.suffix}"
+    done = run(code, path, limit, form.write, first)
     assert done.stdout == "OSError\n", done.stderr
     assert path.read_bytes() == before
-    assert nk.load(path) == old
-    assert sorted(os.listdir(tmp_path)) == ["net.npz", "net.npz.2"]
+    assert values(form.load(path)) == values(old)
+    assert sorted(os.listdir(tmp_path)) == sorted([first.name, form.name, f"{form.name}.2"])
 
 
 @linux
 @pytest.mark.no_sanitizer
-def test_killed_at_random_moments(tmp_path):
+def test_killed_at_random_moments(tmp_path, form):
     """kill -9 while two networks are saved in turn: the file is one of them, whole, and the next save works."""
-    path = tmp_path / "net.npz"
+    path = tmp_path / form.name
     code = """
         import sys
         import nnkern as nk
         nets = [nk.Network([nk.Dense(200, "relu")], "squared_error", n_x=300, seed=seed) for seed in (0, 1)]
-        nets[0].save(sys.argv[1])
+        getattr(nets[0], sys.argv[2])(sys.argv[1])
         print("go", flush=True)
         while True:
             for net in nets:
-                net.save(sys.argv[1])
+                getattr(net, sys.argv[2])(sys.argv[1])
     """
     nets = [nk.Network([nk.Dense(200, "relu")], "squared_error", n_x=300, seed=seed) for seed in (0, 1)]
     rng = random.Random(0)
     for _ in range(8):
         process = subprocess.Popen(
-            [sys.executable, "-P", "-c", textwrap.dedent(code), str(path)], stdout=subprocess.PIPE
+            [sys.executable, "-P", "-c", textwrap.dedent(code), str(path), form.write], stdout=subprocess.PIPE
         )
         try:
             assert process.stdout.readline() == b"go\n"
@@ -498,9 +522,9 @@ def test_killed_at_random_moments(tmp_path):
             process.wait()
             process.stdout.close()
         assert process.returncode == -signal.SIGKILL
-        assert nk.load(path) in nets
-    nets[1].save(path)
-    assert nk.load(path) == nets[1]
+        assert values(form.load(path)) in [values(net) for net in nets]
+    form.save(nets[1], path)
+    assert values(form.load(path)) == values(nets[1])
 
 
 # ---- bad files ----
@@ -923,6 +947,75 @@ def test_hostile_sizes_take_no_memory(good, tmp_path, make):
     assert done.returncode == 0, done.stderr
     assert done.stdout, "no ModelFormatError"
     assert int(done.stdout) < 8 * size + 2**23
+
+
+def safetensors_of(path, header, data=b""):
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
+    return path
+
+
+def claims(n, count=1):
+    """A .safetensors file of `count` layers that says, wherever it can, that W1 is (n, n), and has 60 bytes of it."""
+
+    def make(path):
+        layers = [{"units": n, "activation": "linear", "use_bias": False}] * count
+        config = nk.Network([nk.Dense(1)], "squared_error").config() | {"layers": layers}
+        own = {"format": "nnkern network", "version": 1, "config": config, "n_x": n, "metadata": {}}
+        metadata = {"nnkern": json.dumps(own | {"crc32": {"0.weight": 0}})}
+        end = min(4 * n * n, 60) if count > 1 else 4 * n * n
+        tensor = {"dtype": "F32", "shape": [n, n], "data_offsets": [0, end]}
+        return safetensors_of(path, {"__metadata__": metadata, "0.weight": tensor}, bytes(min(end, 60)))
+
+    return make
+
+
+HOSTILE_TENSORS = {
+    "more than there is": claims(2**14),
+    "more than there can be": claims(2**30),
+    "a header of 1 GB": lambda path: path.write_bytes(struct.pack("<Q", 2**30) + b"{}" + bytes(100)) and path,
+    "20,000 layers without numbers": claims(1, 20_000),
+}
+
+
+@linux
+@pytest.mark.no_sanitizer
+@pytest.mark.parametrize("make", HOSTILE_TENSORS.values(), ids=list(HOSTILE_TENSORS))
+def test_hostile_sizes_in_safetensors_take_no_memory(tmp_path, make):
+    pytest.importorskip("safetensors")
+    path = make(tmp_path / "net.safetensors")
+    code = """
+        import sys
+        import nnkern as nk
+        small = sys.argv[1] + ".small.safetensors"
+        nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0).save(small)
+        nk.load(small)
+        before = peak_bytes()
+        try:
+            nk.load(sys.argv[1])
+        except nk.ModelFormatError as error:
+            print(peak_bytes() - before)
+    """
+    done = run(measured(code), path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout, "no ModelFormatError"
+    assert int(done.stdout) < 20 * path.stat().st_size + 2**23
+
+
+@linux
+@pytest.mark.no_sanitizer
+def test_files_of_many_small_layers_take_a_multiple_of_their_size(path):
+    """A layer is described in some hundred bytes; what Python keeps of it is 20 times as much at most."""
+    nk.Network([nk.Dense(1) for _ in range(5000)], "squared_error", n_x=1, seed=0).save(path)
+    code = """
+        import sys
+        import nnkern as nk
+        before = peak_bytes()
+        assert nk.load(sys.argv[1]).L == 5000
+        print(peak_bytes() - before)
+    """
+    done = run(measured(code), path)
+    assert int(done.stdout) < 20 * path.stat().st_size + 2**23, done.stderr
 
 
 @linux

@@ -636,6 +636,19 @@ def test_factors_that_do_not_fit_the_layer_after_them(tmp_path):
         nk.from_onnx(tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize(("count", "taken"), [(29, True), (40, False)])
+def test_expressions_of_many_nodes(tmp_path, count, taken):
+    """z σ(z) with so many factors 1 in it: an activation has 32 nodes at most."""
+    nodes = [DENSE, *(node("Mul", [f"m{i}" if i else "a", "one"], [f"m{i + 1}"]) for i in range(count))]
+    nodes += [node("Sigmoid", [f"m{count}"], ["s"]), node("Mul", ["a", "s"], ["y"], name="last")]
+    written(tmp_path / "m.onnx", nodes, {"W": W, "one": np.float32(1)})
+    if taken:
+        assert nk.from_onnx(tmp_path / "m.onnx").layers[-1].activation == "silu"
+    else:
+        with pytest.raises(nk.ModelFormatError, match=r"last \(Mul\)"):
+            nk.from_onnx(tmp_path / "m.onnx")
+
+
 def test_inputs_that_a_network_does_not_have(tmp_path):
     def refuse(message, **options):
         written(tmp_path / "m.onnx", [DENSE], {"W": W}, outputs=("a",), **options)
