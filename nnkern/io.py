@@ -200,7 +200,8 @@ def _load_safetensors(path):
         sums = header.get("crc32")
         if not isinstance(sums, dict):
             raise ModelFormatError("its header has no checksums")
-        names = _tensor_names(_described(header).layers)
+        keys = file.keys()  # it is no dict
+        names = _tensor_names(_described(header, len(keys)).layers)
         known = {tensor: name for name, tensor in names.items()}
 
         def read(name, shape, dtype):
@@ -215,7 +216,6 @@ def _load_safetensors(path):
                 raise ModelFormatError(f"{tensor} doesn't match its checksum")
             return array.reshape(shape)
 
-        keys = file.keys()  # it is no dict
         return _network(header, {known.get(key, key) for key in keys}, read)
 
 
@@ -261,18 +261,20 @@ def _checked(text):
     return header
 
 
-def _described(header):
-    """The network of a header, without parameters."""
+def _described(header, count):
+    """The network of a header, without parameters, where there are `count` arrays: a layer takes one at least."""
     from nnkern.network import Network
 
+    if len(header["config"]["layers"]) > count:
+        raise ModelFormatError(f"it describes {len(header['config']['layers'])} layers, and holds {count} arrays")
     return Network.from_config(header["config"])
 
 
 def _network(header, names, read):
     """The network of a header and of the arrays that `read(name, shape, dtype)` gives for those names."""
-    net = _described(header)
+    net = _described(header, len(names))
     progress = _progress(header.get("training"))
-    shapes, n_prev = {}, validation.integer("n_x", header["n_x"], 1)
+    shapes, n_prev = {}, validation.size("n_x", header["n_x"])
     for l, layer in enumerate(net.layers, start=1):
         shapes[f"W{l}"] = (layer.units, n_prev)
         if layer.use_bias:

@@ -73,7 +73,7 @@ class Dense:
         def put(name, value):
             object.__setattr__(self, name, value)
 
-        put("units", validation.integer("units", self.units, 1))
+        put("units", validation.size("units", self.units))
         validation.choice("activation", self.activation, _kernels.ACTIVATIONS)
         if isinstance(self.init, str):
             validation.choice("init", self.init, initializers.INITIALIZERS)
@@ -231,7 +231,7 @@ class Network:
         Network
             Itself.
         """
-        n_x = validation.integer("n_x", n_x, 1)
+        n_x = validation.size("n_x", n_x)
         if self._engine is not None:
             self._engine.check_idle()
             self._entropy = self._draw_entropy()
@@ -242,8 +242,9 @@ class Network:
             weights[f"W{l}"] = initializers.draw(init, rng, layer.units, n_prev, self.dtype, l)
             n_prev = layer.units
         self._make_engine(n_x)
+        parameters = self.parameters  # made anew each time it is asked for
         for name, W in weights.items():
-            self.parameters[name][...] = W
+            parameters[name][...] = W
         return self
 
     def _draw_entropy(self):

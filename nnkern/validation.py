@@ -12,14 +12,22 @@ import numpy as np
 from nnkern import _kernels
 from nnkern.exceptions import NotFittedError
 
+LARGEST_SIZE = 2**31 - 1
+"""Of a layer, in units or features: BLAS counts them in a C int."""
 
-def integer(name, value, low):
-    """A whole number >= low; not a bool."""
-    if isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral):
-        raise ValueError(f"{name} must be an integer >= {low}; got {value!r}")
-    if value < low:
-        raise ValueError(f"{name} must be an integer >= {low}; got {value}")
+
+def integer(name, value, low, high=math.inf):
+    """A whole number from low to high; not a bool."""
+    no_integer = isinstance(value, bool | np.bool_) or not isinstance(value, numbers.Integral)
+    if no_integer or not low <= value <= high:
+        bound = f" and <= {high}" if high < math.inf else ""
+        raise ValueError(f"{name} must be an integer >= {low}{bound}; got {repr(value) if no_integer else value}")
     return int(value)
+
+
+def size(name, value):
+    """A number of units or features."""
+    return integer(name, value, 1, LARGEST_SIZE)
 
 
 def number(name, value, low=-math.inf, high=math.inf, *, low_open=False, high_open=False):

@@ -774,6 +774,15 @@ def test_hyper_parameters_out_of_range_nan_or_bool(name, make, bad):
     assert nk.get_num_threads() == threads
 
 
+def test_sizes_that_blas_cannot_count():
+    """A C int's: one more is refused before memory is asked for."""
+    assert nk.Dense(2**31 - 1).units == 2**31 - 1
+    with pytest.raises(ValueError, match=r"units must be an integer >= 1 and <= 2147483647; got 2147483648"):
+        nk.Dense(2**31)
+    with pytest.raises(ValueError, match=r"n_x must be an integer >= 1 and <= 2147483647; got 2147483648"):
+        nk.Network([nk.Dense(1)], "squared_error", n_x=2**31)
+
+
 FIT_OPTIONS = {
     "batch_size": [0, -1, True, False, NAN, INF, np.True_],
     "epochs": [-1, True, NAN, INF, np.True_],

@@ -58,13 +58,20 @@ def test_every_figure_is_an_examples_and_every_example_has_its_figure():
     assert shown == EXAMPLES
 
 
-def test_every_row_of_reliability_names_tests_that_exist():
-    page = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+def rows(page):
+    """Of each section that has a table."""
+    sections = (ROOT / "docs" / page).read_text(encoding="utf-8").split("\n## ")
+    return [found[2:] for section in sections if (found := re.findall(r"^\|.*\|$", section, re.MULTILINE))]
+
+
+def test_every_row_of_reliability_and_of_limits_names_tests_that_exist():
     named = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
-    tables = [re.findall(r"^\|.*\|$", section, re.MULTILINE)[2:] for section in page.split("\n## ")[1:3]]
-    assert len(tables[0]) == 6
-    assert len(tables[1]) > 20
-    for row in (row for rows in tables for row in rows):
+    promises, faults = rows("reliability.md")
+    (limits,) = rows("files.md")
+    assert len(promises) == 6
+    assert len(faults) > 20
+    assert len(limits) == 7
+    for row in promises + faults + limits:
         found = named.findall(row)
         assert found, f"no test in {row}"
         for file, name in found:

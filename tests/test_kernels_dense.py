@@ -6,6 +6,7 @@ Values, layouts, `out=`, edges, refusals, and what 10,000 calls leave behind.
 import functools
 import itertools
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from conftest import (
     assert_no_leaks,
     assert_only_inside,
     fails,
+    measured,
     prefilled,
+    run,
     run_tests,
     unmodified,
 )
@@ -765,11 +768,50 @@ def test_refused_slopes(kernel, bad):
 
 
 def test_memory_for_packing_that_cannot_be_had():
-    """W and dW of 2⁵⁰ bytes: no address space has them, so nothing is written before it is refused."""
+    """W of 2⁵⁰ bytes: no address space has them, so nothing is written before it is refused."""
     W, A_prev = (np.broadcast_to(np.float32(1), shape) for shape in ((2**20, 2**28), (2**28, 1)))
     out = np.full((2**20, 1), np.nan, np.float32)
     with pytest.raises(MemoryError, match=r"no \d+ bytes for packing"):
         nk.kernels.dense_forward(W, A_prev, None, "relu", out=out)
+    assert np.isnan(out).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits and memory as Linux counts them")
+@pytest.mark.no_sanitizer
+def test_memory_for_packing_that_cannot_be_had_backward():
+    """Here dW is as large as W, 16 MB, and is there before the limit that W's packing goes over."""
+    code = """
+        import numpy as np
+        import nnkern as nk
+        n = 2048
+        W = np.broadcast_to(np.float32(1), (n, n))
+        dA, A_prev, A = (np.ones((n, 1), np.float32) for _ in range(3))
+        out = tuple(np.full(shape, np.nan, np.float32, "F") for shape in ((n, 1), (n, n), (n, 1), (n, 1)))
+        nk.kernels.dense_backward(dA[:2], W[:2], A_prev, A[:2], "relu")
+        limit_memory(2**23)
+        try:
+            nk.kernels.dense_backward(dA, W, A_prev, A, "relu", out=out)
+        except MemoryError as error:
+            print(error)
+        assert all(np.isnan(a).all() for a in out)
+        assert all((a == 1).all() for a in (dA, A_prev, A))
+    """
+    assert run(measured(code)) == f"no {4 * 2048**2} bytes for packing\n"
+
+
+@pytest.mark.parametrize("name", ["n", "n_prev"])
+def test_layers_larger_than_BLAS_takes(name):
+    """Its sizes are a C int's: one more is refused, not cut. W is a view of one number, or has none."""
+    size = 2**31
+    one = np.float32(1)
+    n, n_prev = (size, 0) if name == "n" else (1, size)
+    W, A_prev, A = (np.broadcast_to(one, shape) for shape in ((n, n_prev), (n_prev, 1), (n, 1)))
+    out = np.full((1, 1), np.nan, np.float32)
+    message = rf"^{name} is {size}: BLAS takes at most {size - 1}$"
+    with pytest.raises(ValueError, match=message):
+        nk.kernels.dense_forward(W, A_prev, None, "relu", out=out)
+    with pytest.raises(ValueError, match=message):
+        nk.kernels.dense_backward(A, W, A_prev, A, "relu", out=(out, None, None, None))
     assert np.isnan(out).all()
 
 

@@ -1852,14 +1852,12 @@ def test_memory_does_not_grow_with_the_epochs_asked_for(callbacks):
 
 
 @pytest.fixture
-def bag(tmp_path):
+def bag():
     """What the calls below use."""
-    bag = SimpleNamespace(net=classifier(dropout=0.2), path=tmp_path / "net.npz", torn=tmp_path / "torn.npz")
+    bag = SimpleNamespace(net=classifier(dropout=0.2))
     bag.X, bag.Y = data()
     bag.bad = np.where(bag.X[0, 0] == bag.X, np.nan, bag.X)
     bag.w, bag.out, bag.adam = np.ones(M), np.empty((N_Y, M), order="F"), nk.Adam()
-    bag.net.save(bag.path)
-    bag.torn.write_bytes(bag.path.read_bytes()[:-100])
     return bag
 
 
@@ -1878,14 +1876,11 @@ REPEATED = {
     "predict into out": (lambda b: b.net.predict(b.X, out=b.out), 10_000),
     "evaluate": (lambda b: b.net.evaluate(b.X, b.Y, sample_weight=b.w), 10_000),
     "pickle": (lambda b: pickle.loads(pickle.dumps(b.net)), 2000),
-    "save": (lambda b: b.net.save(b.path), 100),  # each waits for the disk
-    "load": (lambda b: nk.load(b.path), 2000),
     "fit, refused": (lambda b: fails(b.net.fit, b.bad, b.Y), 10_000),
     "fit, diverges": (lambda b: fails(b.net.fit, b.X, b.Y, epochs=2, optimizer=nk.SGD(1e308)), 10_000),
     "predict, refused": (lambda b: fails(b.net.predict, b.X[:2]), 10_000),
     "evaluate, refused": (lambda b: fails(b.net.evaluate, b.X, b.Y[:-1]), 10_000),
     "network, refused": (lambda b: fails(classifier, hidden=-1), 10_000),
-    "load, refused": (lambda b: fails(nk.load, b.torn), 2000),
 }
 
 

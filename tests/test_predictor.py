@@ -7,7 +7,17 @@ import threading
 import numpy as np
 import pytest
 import reference as ref
-from conftest import LAYOUTS, SIZES, WRITABLE_LAYOUTS, assert_only_inside, prefilled, run_tests, unmodified
+from conftest import (
+    LAYOUTS,
+    SIZES,
+    WRITABLE_LAYOUTS,
+    assert_no_leaks,
+    assert_only_inside,
+    fails,
+    prefilled,
+    run_tests,
+    unmodified,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -387,3 +397,24 @@ def test_the_report_refuses_another_network_and_bad_data():
         predictor.report(net, np.full((3, 5), np.nan))
     with pytest.raises(nk.NotFittedError):
         predictor.report(nk.Network([nk.Dense(2)], "squared_error"), examples(3, 5))
+
+
+# ---- leaks ----
+
+# name -> (call of a network, its predictor, X and out, how many: fewer of what takes long)
+REPEATED = {
+    "compile": (lambda net, predictor, X, out: net.compile_predict(weights="int8"), 5000),
+    "compile, refused": (lambda net, predictor, X, out: fails(net.compile_predict, weights="int3"), 10_000),
+    "call": (lambda net, predictor, X, out: predictor(X), 10_000),
+    "call into out": (lambda net, predictor, X, out: predictor(X, out=out), 10_000),
+    "call, refused": (lambda net, predictor, X, out: fails(predictor, X[:3]), 10_000),
+    "report": (lambda net, predictor, X, out: predictor.report(net, X), 2000),
+}
+
+
+@pytest.mark.no_sanitizer
+@pytest.mark.parametrize(("call", "calls"), REPEATED.values(), ids=list(REPEATED))
+def test_no_leaks(call, calls):
+    net, X, out = network((7, 9, 4)), examples(7, 5), np.empty((4, 5), np.float32)
+    used = net, net.compile_predict(), X, out
+    assert_no_leaks(lambda: call(*used), used, calls)

@@ -143,11 +143,21 @@ OUTPUTS = {
 }
 
 
+def diverges(loss, hidden, optimizer):
+    """Whether a training on these features leaves float32 whatever the arithmetic.
+
+    Hidden units without bound are A ≈ 1e9 here. A step dW of a poisson output moves its Z by the hundred millions, and
+    exp(Z) overflows from Z = 88 on. In squared_error's output a step of rate η multiplies the error by 1 - η|A|², about
+    -1e18: two steps, where nothing scales the gradient.
+    """
+    return hidden != "tanh" and (loss == "poisson" or (loss == "squared_error" and optimizer in ("sgd", "momentum")))
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("loss", OUTPUTS)
 @pytest.mark.parametrize("hidden", ["relu", "tanh", "gelu", "softplus"])
 def test_unscaled_features_in_float32_give_no_silent_NaN(optimizer, loss, hidden):
-    """Training ends with finite costs, weights and predictions, or says that it diverged and leaves finite weights."""
+    """Costs, weights and predictions are finite; where they can't be, it says so, and the weights are finite."""
     rng = np.random.default_rng(0)
     m, (n_y, activation) = 200, OUTPUTS[loss]
     X = (SCALES[:, None] * (1 + 0.3 * rng.standard_normal((len(SCALES), m)))).astype("float32")
@@ -155,11 +165,12 @@ def test_unscaled_features_in_float32_give_no_silent_NaN(optimizer, loss, hidden
     kind = (X[1] / X[0] > 20).astype(int)
     Y = {"squared_error": X[2:3], "poisson": kind[None].astype(float)}.get(loss, kind)
     net = nk.Network([nk.Dense(16, hidden), nk.Dense(n_y, activation)], loss, n_x=len(X), seed=0)
-    try:
-        history = net.fit(X, Y, epochs=20, batch_size=32, optimizer=OPTIMIZERS[optimizer]())
-    except nk.DivergenceError:
-        pass
+    how = {"epochs": 20, "batch_size": 32, "optimizer": OPTIMIZERS[optimizer]()}
+    if diverges(loss, hidden, optimizer):
+        with pytest.raises(nk.DivergenceError):
+            net.fit(X, Y, **how)
     else:
+        history = net.fit(X, Y, **how)
         assert np.isfinite(history["cost"]).all()
         assert np.isfinite(net.predict(X)).all()
         assert np.isfinite(net.evaluate(X, Y)).all()

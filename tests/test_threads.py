@@ -261,7 +261,8 @@ def test_workers_block_signals_and_the_caller_does_not():
 
 @linux
 @pytest.mark.no_sanitizer
-def test_ctrl_c_during_a_large_fit_with_two_threads():
+@each_gemm
+def test_ctrl_c_during_a_large_fit_with_two_threads(gemm):
     """The epochs last about 0.1 s; the network is left at one that ended."""
     code = (
         PRELUDE
@@ -294,15 +295,17 @@ def test_ctrl_c_during_a_large_fit_with_two_threads():
     print(*whole)
     """
     )
+    environment = {**clean_environment(), "NNKERN_GEMM": gemm}
     for callbacks in ("()", "lambda *_: None"):
-        waited, out = interrupt(code.replace("{callbacks}", callbacks), after=0.4, environment=clean_environment())
+        waited, out = interrupt(code.replace("{callbacks}", callbacks), after=0.4, environment=environment)
         assert waited < 1
         assert len(out.split()) == 1, "the network is at no epoch's end"
 
 
 @linux
 @pytest.mark.no_sanitizer
-def test_an_idle_pool_uses_no_processor_time():
+@each_gemm
+def test_an_idle_pool_uses_no_processor_time(gemm):
     """2 % of a second, all threads together; the import shows that the clock goes."""
     code = """
         assert time.process_time() > 0.05
@@ -315,7 +318,7 @@ def test_an_idle_pool_uses_no_processor_time():
             print(time.process_time() - before)
         assert len(workers()) == 7
     """
-    used = [float(figure) for figure in run_with(code).split()]
+    used = [float(figure) for figure in run_with(code, environment={"NNKERN_GEMM": gemm}).split()]
     assert len(used) == 2
     assert max(used) < 0.02
 
