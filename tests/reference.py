@@ -68,6 +68,11 @@ def _finite(z):
     return np.clip(z, -1e30, 1e30)
 
 
+def _tanh(z):
+    """Of a copy: numpy gathers the entries of a view by AVX2, which qemu 7.2 emulates wrongly (`make emulate`)."""
+    return np.tanh(np.array(z))
+
+
 _erfc = np.vectorize(math.erfc, otypes=[F64])
 
 
@@ -160,8 +165,8 @@ ELEMENTWISE = {
         initializer="glorot_uniform",
     ),
     "tanh": Activation(
-        g=lambda z, _: np.tanh(z),
-        derivative_of_z=lambda z, _: 1 - np.tanh(z) ** 2,
+        g=lambda z, _: _tanh(z),
+        derivative_of_z=lambda z, _: 1 - _tanh(z) ** 2,
         derivative_of_a=lambda a, _: 1 - a**2,
         ulps=4,
         exact=lambda z: mpmath.tanh(_mp_clipped(z)),
@@ -260,7 +265,7 @@ ELEMENTWISE = {
         torch=lambda F, Z: F.softplus(Z, threshold=1000),
     ),
     "mish": Activation(
-        g=lambda z, _: z * np.tanh(_softplus(z)),
+        g=lambda z, _: z * _tanh(_softplus(z)),
         derivative_of_z=lambda z, _: _mish_parts(z)[0] + z * _mish_parts(z)[1],
         ulps=4,
         exact=lambda z: z * mpmath.tanh(_mp_clipped(_mp_softplus(z))),
