@@ -163,20 +163,24 @@ def fails(call, *arguments, **options):
 def assert_no_leaks(call, objects, calls=10_000):
     """Asserts that calls change no reference count of `objects`, and leave memory as it was.
 
-    One of Python's small objects in two calls would show, and 50 bytes a call of other memory beyond 256 kB: caches
-    that fill by and by and the gaps of the heap were seen to take 200 blocks and 200 kB, whatever the number of calls.
+    One of Python's small objects in two calls would show, and 50 bytes a call of other memory beyond 256 kB. Caches fill
+    by and by, and the heap gets gaps: that ends, so a leak is what still grows the third time.
     """
     for _ in range(max(100, calls // 10)):
         call()
     gc.collect()
     counts = [sys.getrefcount(one) for one in objects]
-    resident, blocks = resident_bytes(), sys.getallocatedblocks()
-    for _ in range(calls):
-        call()
-    gc.collect()
-    assert [sys.getrefcount(one) for one in objects] == counts
-    assert sys.getallocatedblocks() - blocks < max(250, calls // 2)
-    assert resident_bytes() - resident < 50 * calls + 2**18
+    for _ in range(3):
+        resident, blocks = resident_bytes(), sys.getallocatedblocks()
+        for _ in range(calls):
+            call()
+        gc.collect()
+        assert [sys.getrefcount(one) for one in objects] == counts
+        growth = resident_bytes() - resident, sys.getallocatedblocks() - blocks
+        most = 50 * calls + 2**18, max(250, calls // 2)
+        if growth[0] < most[0] and growth[1] < most[1]:
+            return
+    raise AssertionError(f"memory grows by {growth[0]} bytes and {growth[1]} of Python's blocks in {calls} calls")
 
 
 # ---- layouts: the same values in another arrangement of memory ----
