@@ -163,7 +163,7 @@ def fails(call, *arguments, **options):
 def assert_no_leaks(call, objects, calls=10_000):
     """Asserts that calls change no reference count of `objects`, and leave memory as it was.
 
-    One of Python's small objects in two calls would show, and 50 bytes a call of other memory beyond 256 kB. Caches fill
+    One of Python's small objects in two calls would show, and 50 bytes a call of others beyond 256 kB. Caches fill
     by and by, and the heap gets gaps: that ends, so a leak is what still grows the third time.
     """
     for _ in range(max(100, calls // 10)):
