@@ -52,15 +52,8 @@ cdef enum:
     # operations of a step for which the threads are called together
     WAKING_OPERATIONS = 2000000
 
-# Codes of the updates, by the names optimizers.py gives them; the formulas stand in nnk.h.
-UPDATES = {
-    "sgd": nnk.NNK_sgd,
-    "momentum": nnk.NNK_momentum,
-    "nesterov": nnk.NNK_nesterov,
-    "adam": nnk.NNK_adam,
-    "rmsprop": nnk.NNK_rmsprop,
-    "adagrad": nnk.NNK_adagrad,
-}
+# Codes of the updates, by the names optimizers.py gives them.
+UPDATES = {nnk.nnk_update_facts[i].name.decode(): i for i in range(nnk.NNK_UPDATES)}
 
 cdef enum Status:
     DONE
@@ -1426,9 +1419,9 @@ cdef class Engine:
         o.clip_value, o.clip_norm = numbers.get("clip_value", INFINITY), numbers.get("clip_norm", INFINITY)
         if self.dtheta is None:
             self.dtheta = aligned_zeros(self.plan.count, self.dtype)
-        if self.s1 is None and update in ("momentum", "nesterov", "adam"):
+        if self.s1 is None and nnk.nnk_update_facts[o.update].has_s1:
             self.s1 = aligned_zeros(self.plan.count, self.dtype)
-        if self.s2 is None and update in ("adam", "rmsprop", "adagrad"):
+        if self.s2 is None and nnk.nnk_update_facts[o.update].has_s2:
             self.s2 = aligned_zeros(self.plan.count, self.dtype)
         # a state that the update doesn't have is never read or written: θ stands for it
         o.s1 = self.plan.theta if self.s1 is None else address(self.s1)

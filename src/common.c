@@ -30,6 +30,12 @@ const nnk_loss_fact nnk_loss_facts[NNK_LOSSES] = {
 #undef COLUMNWISE_LOSS
 };
 
+const nnk_update_fact nnk_update_facts[NNK_UPDATES] = {
+#define UPDATE(name, has_s1, has_s2) {#name, has_s1, has_s2},
+#include "updates.def"
+#undef UPDATE
+};
+
 void nnk_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]) { philox(out, counter, key); }
 
 /* Each draw takes 64 bits and reduces them to below `bound` by the high half of a product (Lemire 2019); the bias, below

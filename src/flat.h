@@ -145,7 +145,11 @@ static const nnk_table NAME(table) = {
     },
 #undef ELEMENTWISE_LOSS
 #undef COLUMNWISE_LOSS
-    .update = {ENTRY(penalise), ENTRY(sgd), ENTRY(momentum), ENTRY(nesterov), ENTRY(adam), ENTRY(rmsprop), ENTRY(adagrad)},
+#define UPDATE(name, has_s1, has_s2) ENTRY(name),
+    .update = {
+#include "updates.def"
+    },
+#undef UPDATE
 #undef ENTRY
     .gemm = NAME(gemm),
     .gemm_block = NAME(gemm_block),

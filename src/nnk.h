@@ -40,26 +40,22 @@ typedef struct {
 } nnk_loss_fact;
 extern const nnk_loss_fact nnk_loss_facts[NNK_LOSSES];
 
-/* What is done with a finished gradient. NNK_penalise only adds the penalty's gradient to it. */
 enum nnk_update {
-    NNK_penalise,
-    NNK_sgd,
-    NNK_momentum,
-    NNK_nesterov,
-    NNK_adam,
-    NNK_rmsprop,
-    NNK_adagrad,
+#define UPDATE(name, has_s1, has_s2) NNK_##name,
+#include "updates.def"
+#undef UPDATE
     NNK_UPDATES
 };
 
-/* The numbers of one step, the same for all entries of a segment of θ.
- *   g := dθ + l2 θ + l1 sign θ, then with s1, s2 the optimizer's state
- *   sgd       θ -= rate g
- *   momentum  s1 := inertia s1 - rate g;  θ += s1                      nesterov: θ += inertia s1 - rate g
- *   adam      s1 += (1 - beta1)(g - s1);  s2 += (1 - beta2)(g² - s2);  θ -= rate s1 / (√s2 / root + eps)
- *   rmsprop   s2 := beta2 s2 + (1 - beta2) g²;  θ -= rate g / (√s2 + eps)
- *   adagrad   s2 += g²;  θ -= rate g / (√s2 + eps)
- * before which θ *= shrink (decoupled weight decay). */
+typedef struct {
+    const char *name;
+    int has_s1, has_s2;
+} nnk_update_fact;
+extern const nnk_update_fact nnk_update_facts[NNK_UPDATES];
+
+/* The numbers of one step, the same for all entries of a segment of θ; updates.def says what is done with them.
+ *   root    √(1 - beta2^t) in Adam's t-th step: corrects s2's start at 0, as the rate corrects that of s1
+ *   shrink  what θ is multiplied by first (decoupled weight decay); 1 without */
 typedef struct {
     double rate, inertia, beta1, beta2, eps, root, shrink, l2, l1;
 } nnk_step;
@@ -156,7 +152,7 @@ typedef struct {
 } nnk_table;
 
 typedef struct {
-    const char *isa; /* baseline, avx2, avx512 */
+    const char *isa; /* NNK_ISA of its isa_*.c */
     int vector_bytes;
     const nnk_table *f32, *f64;
 } nnk_tables;

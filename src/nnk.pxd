@@ -10,13 +10,10 @@ cdef extern from "nnk.h" nogil:
         NNK_LOSSES
         NNK_binary_cross_entropy
         NNK_cross_entropy
+        NNK_UPDATES
         NNK_penalise
         NNK_sgd
-        NNK_momentum
-        NNK_nesterov
         NNK_adam
-        NNK_rmsprop
-        NNK_adagrad
         NNK_whole
         NNK_bfloat16
         NNK_int8
@@ -56,6 +53,12 @@ cdef extern from "nnk.h" nogil:
         int output
 
     const nnk_loss_fact nnk_loss_facts[]
+
+    ctypedef struct nnk_update_fact:
+        const char *name
+        bint has_s1, has_s2
+
+    const nnk_update_fact nnk_update_facts[]
 
     ctypedef struct nnk_step:
         double rate, inertia, beta1, beta2, eps, root, shrink, l2, l1

@@ -1,5 +1,5 @@
-/* The optimizers: one loop over a block of θ, its gradient and the optimizer's state. The formulas stand in nnk.h
- * at nnk_step. The penalty's gradient and value are taken in the same pass.
+/* The updates of updates.def: one loop over a block of θ, its gradient and the optimizer's state. The penalty's gradient
+ * and value are taken in the same pass.
  */
 #define update_vec NAME(update_vec)
 #define update_body NAME(update_body)
@@ -19,7 +19,9 @@ NNK_INLINE void update_vec(int update, int penalised, real *theta, real *s1, rea
         g += R(step->l2) * old + R(step->l1) * sign;
     }
     const vec x = update == NNK_adam ? old * R(step->shrink) : old;
-    switch (update) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic error "-Wswitch"
+    switch ((enum nnk_update)update) {
     case NNK_penalise:
         v_put(dtheta + i, g, k);
         return;
@@ -49,7 +51,9 @@ NNK_INLINE void update_vec(int update, int penalised, real *theta, real *s1, rea
         v_put(theta + i, x - rate * (g / (v_sqrt(sum) + eps)), k);
         return;
     }
+    case NNK_UPDATES: return;
     }
+#pragma GCC diagnostic pop
 }
 
 /* Columns of n contiguous entries, ld apart. The penalties' sums are closed after each run of vectors. */
@@ -83,7 +87,7 @@ NNK_INLINE double update_body(int update, int penalised, real *theta, real *s1, 
     return step->l2 / 2 * squares + step->l1 * sizes;
 }
 
-#define UPDATE(name)                                                                                                   \
+#define UPDATE(name, has_s1, has_s2)                                                                                   \
     static double NAME(name)(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t n,         \
                              ptrdiff_t m, ptrdiff_t ld)                                                                \
     {                                                                                                                  \
@@ -91,11 +95,5 @@ NNK_INLINE double update_body(int update, int penalised, real *theta, real *s1, 
             return update_body(NNK_##name, 1, theta, s1, s2, dtheta, step, n, m, ld);                                  \
         return update_body(NNK_##name, 0, theta, s1, s2, dtheta, step, n, m, ld);                                      \
     }
-UPDATE(penalise)
-UPDATE(sgd)
-UPDATE(momentum)
-UPDATE(nesterov)
-UPDATE(adam)
-UPDATE(rmsprop)
-UPDATE(adagrad)
+#include "updates.def"
 #undef UPDATE

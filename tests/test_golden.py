@@ -85,6 +85,12 @@ def optimizers(name):
     return getattr(nk, kind)(**options), getattr(ref, kind)(**options)
 
 
+def test_every_optimizer_and_every_update_is_run():
+    ours = [optimizers(name)[0] for name in OPTIMIZERS]
+    assert {type(optimizer) for optimizer in ours} == set(nk.optimizers.OPTIMIZERS.values())
+    assert {optimizer.update for optimizer in ours} == set(nk._engine.UPDATES) - {"penalise"}
+
+
 def copies(parameters):
     return {name: np.array(a) for name, a in parameters.items()}
 

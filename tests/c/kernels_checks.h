@@ -496,8 +496,7 @@ static void NAME(check_losses)(const nnk_tables *tables)
 
 static void NAME(check_update)(const nnk_table *t, int update, long n, long m, long ld, int penalised, int decayed)
 {
-    const int has_s1 = update == NNK_momentum || update == NNK_nesterov || update == NNK_adam;
-    const int has_s2 = update == NNK_adam || update == NNK_rmsprop || update == NNK_adagrad;
+    const int has_s1 = nnk_update_facts[update].has_s1, has_s2 = nnk_update_facts[update].has_s2;
     const nnk_step step = {0.1, 0.8, 0.7, 0.6, 0.01, 0.5, decayed ? 0.9 : 1, penalised % 2 * 0.3, penalised / 2 * 0.2};
     const long count = (m - 1) * ld + n;
     real *theta = NAME(take)(FIRST, count), *dtheta = NAME(take)(SECOND, count);
