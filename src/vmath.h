@@ -2,7 +2,7 @@
  * every argument: NaN gives NaN, infinities and subnormals are right, nothing traps and no floating-point mode is touched.
  * Largest errors are stated with each function (in units in the last place, both precisions, with and without fused
  * multiply-add); tests/test_kernels_activations.py holds them.
- * The coefficients come from minimax.py. Included once per precision and instruction set, after simd.h.
+ * The coefficients come from tools/minimax.py. Included once per precision and instruction set, after simd.h.
  */
 #define v_exp NAME(v_exp)
 #define v_exp_times NAME(v_exp_times)
