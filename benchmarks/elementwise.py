@@ -20,9 +20,9 @@ from functools import partial
 import cases
 import numpy as np
 import reference
-from kernels import rows_of_child, time_sides
+from kernels import begin, rows_of_child, time_sides
 from reference import compare
-from sides import Session, idlest_cores, stay_on
+from sides import Session, idlest_cores
 
 ROUNDINGS = 64
 SLOPE = 0.01  # leaky_relu's, the default
@@ -489,11 +489,7 @@ def measure(what: Row, rounds: int, budget: float) -> dict:
 
 
 def child(options: dict) -> None:
-    stay_on(options["cores"])
-    try:
-        import nnkern  # noqa: F401
-    except ImportError as error:
-        print(json.dumps({"unsupported": str(error)}))
+    if not begin(options):
         return
     for name in options["cases"]:
         for row in rows(cases.elementwise_case(name), options["dtype"]):

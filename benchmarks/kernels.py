@@ -285,12 +285,19 @@ def chosen_layers(names: list[str]) -> list[Layer]:
     return list(found.values())
 
 
-def child(options: dict) -> None:
+def begin(options: dict) -> bool:
+    """Keep the child on its processors; whether it has nnkern, which the runner is told otherwise."""
     stay_on(options["cores"])
     try:
         import nnkern  # noqa: F401
     except ImportError as error:
         print(json.dumps({"unsupported": str(error)}))
+        return False
+    return True
+
+
+def child(options: dict) -> None:
+    if not begin(options):
         return
     start = time.perf_counter()
     for layer in chosen_layers(options["cases"]):
