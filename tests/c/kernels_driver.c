@@ -47,9 +47,7 @@ static size_t taken[REGIONS];
 
 static void make_regions(void)
 {
-#ifdef _WIN32
-    const size_t page = 0;
-#else
+#ifndef _WIN32
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
 #endif
     for (int region = 0; region < REGIONS; region++) {
