@@ -14,7 +14,7 @@ NNK_INLINE words64 product_of_lower(words64 a, words64 b)
     return (words64)_mm512_mul_epu32((__m512i)a, (__m512i)b);
 #elif defined(__x86_64__) && NNK_VECTOR_BYTES == 32
     return (words64)_mm256_mul_epu32((__m256i)a, (__m256i)b);
-#elif defined(__x86_64__)
+#elif defined(__x86_64__) && NNK_VECTOR_BYTES == 16
     return (words64)_mm_mul_epu32((__m128i)a, (__m128i)b);
 #else
     return (a & 0xFFFFFFFFu) * (b & 0xFFFFFFFFu);

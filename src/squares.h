@@ -74,6 +74,8 @@ NNK_INLINE void turn_square(vec rows[LANES])
         rows[i + 2 * QUARTER] = NAME(quarters)(ab_high, cd_high, 0, 2);
         rows[i + 3 * QUARTER] = NAME(quarters)(ab_high, cd_high, 1, 2);
     }
+#elif NNK_VECTOR_BYTES != 16
+#error "turn_square has no steps for the quarters of such vectors"
 #endif
 }
 
@@ -93,8 +95,10 @@ NNK_INLINE vec v_sums(vec rows[LANES])
     const vec ab = NAME(quarters)(rows[0], rows[1], 0, 1) + NAME(quarters)(rows[0], rows[1], 2, 1);
     const vec cd = NAME(quarters)(rows[2], rows[3], 0, 1) + NAME(quarters)(rows[2], rows[3], 2, 1);
     return NAME(quarters)(ab, cd, 0, 2) + NAME(quarters)(ab, cd, 1, 2);
-#else
+#elif NNK_VECTOR_BYTES == 16
     return rows[0];
+#else
+#error "v_sums has no steps for the quarters of such vectors"
 #endif
 }
 

@@ -36,6 +36,9 @@ fuzzing = settings(
     max_examples=max(400, settings().max_examples), suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
+# The instruction sets, by the names that NNKERN_ISA takes.
+VECTOR_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
+
 # One below, at and one above the widths of vectors and tiles.
 SIZES = (0, 1, 2, 3, 5, 7, 8, 9, 13, 14, 15, 16, 17, 31, 32, 33, 63, 64, 65)
 

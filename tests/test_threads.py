@@ -10,7 +10,7 @@ import textwrap
 
 import numpy as np
 import pytest
-from conftest import clean_environment, interrupt, run
+from conftest import VECTOR_BYTES, clean_environment, interrupt, run
 
 import nnkern as nk
 
@@ -628,8 +628,6 @@ def test_a_fit_that_outlives_the_interpreter():
 
 
 # ---- which kernels ran ----
-
-VECTOR_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64}
 
 # The last bits tell: of a sum over examples how many lanes it was in; of products whose operands stand as rows whether
 # BLAS or tiles computed them. With OpenBLAS the same product is asked of the same library directly, too.
