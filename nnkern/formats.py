@@ -1,6 +1,6 @@
 """How a network's parts look in the formats that others read: THE table of activations, one line for each format.
 
-A new elementwise activation gets its row here and nothing else; export and import of every format are made from it.
+A new elementwise activation gets its row here; export and import of every format are made from it.
 This module knows no other library and no network, only layers' names and numbers.
 """
 
