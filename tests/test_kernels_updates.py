@@ -30,6 +30,11 @@ OPTIMIZERS = {
 OPTIMIZERS["AdamW"] = OPTIMIZERS["Adam"] | {"weight_decay": st.sampled_from([0.01, 0.3])}
 
 
+def test_every_optimizer_is_held():
+    kinds = {cls.__name__ for cls in nk.optimizers.OPTIMIZERS.values()}
+    assert {name.partition(",")[0] for name in OPTIMIZERS} == kinds
+
+
 def given_derivative(A, Y):
     """A loss of cost 0 whose derivative by A is Y."""
     return np.zeros(A.shape[1]), Y
