@@ -171,8 +171,8 @@ static void work(int thread, void *scratch)
 int (*nnk_prepare_worker)(void) = NULL;
 enum { PREPARING, READY, UNFIT };
 
-/* What each worker is given, by its number from 1, and how far it is. A worker itself takes and frees no memory: its first allocation would
- * reserve a heap of its own. */
+/* What each worker is given, by its number from 1, and how far it is. A worker itself takes and frees no memory: its first
+ * allocation would reserve a heap of its own. */
 static struct {
     int thread, state;
     void *scratch;
