@@ -27,7 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("quick", deadline=None, derandomize=True, max_examples=60)
-settings.register_profile("full", deadline=None, max_examples=1500)
+settings.register_profile("full", deadline=None, max_examples=1000)
 settings.register_profile("emulated", deadline=None, derandomize=True, max_examples=10)
 settings.load_profile(os.environ.get("NNKERN_TEST_PROFILE", "quick"))
 

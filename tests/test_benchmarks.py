@@ -18,6 +18,8 @@ import pytest
 import nnkern
 from nnkern import _kernels
 
+pytestmark = pytest.mark.own_kernels
+
 BENCH = [sys.executable, "-P", "-m", "nnkern", "bench"]
 INSTALLED = Path(nnkern.__file__).parent / "_bench"
 # What each peer imports.

@@ -300,6 +300,7 @@ OTHER_KERNELS = [
 ]
 
 
+@pytest.mark.own_kernels
 @pytest.mark.parametrize("environment", OTHER_KERNELS, ids=lambda environment: "-".join(environment.values()))
 def test_products_are_exact_with_other_kernels(environment):
     run_tests("test_kernels_dense.py", "test_products and not other_kernels", **environment)

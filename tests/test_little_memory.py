@@ -12,6 +12,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux'"),
     # a sanitizer's shadow takes terabytes of address space
     pytest.mark.no_sanitizer,
+    pytest.mark.own_kernels,
 ]
 
 FIT = """

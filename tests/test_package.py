@@ -18,6 +18,8 @@ from conftest import VECTOR_BYTES, run
 
 import nnkern as nk
 
+pytestmark = pytest.mark.own_kernels
+
 FOLDER = Path(nk.__file__).parent
 
 

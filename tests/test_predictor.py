@@ -104,11 +104,13 @@ def test_whole_numbers_are_exact(weights, n, n_prev, m, seed, use_bias, layout, 
     assert_only_inside(out)
 
 
+@pytest.mark.own_kernels
 @pytest.mark.parametrize("isa", USABLE_ISAS[1:])
 def test_other_instruction_sets(isa):
     run_tests("test_predictor.py", "exact or oracle or rounded", NNKERN_ISA=isa)
 
 
+@pytest.mark.own_kernels
 def test_products_by_blas():
     run_tests("test_predictor.py", "exact", NNKERN_GEMM="blas")
 

@@ -217,6 +217,7 @@ OTHER_KERNELS = {
 }
 
 
+@pytest.mark.own_kernels
 @pytest.mark.parametrize("kernels", OTHER_KERNELS)
 def test_same_bits_with_other_kernels(kernels):
     names, environment = OTHER_KERNELS[kernels]

@@ -16,7 +16,9 @@ import nnkern as nk
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are looked at in Linux' /proc")
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-each_gemm = pytest.mark.parametrize("gemm", ["auto", "blas"])
+each_gemm = pytest.mark.parametrize(
+    "gemm", [pytest.param(gemm, marks=pytest.mark.own_kernels) for gemm in ("auto", "blas")]
+)
 
 # In each process: a product that is worth several threads (0.3 GFlop, some milliseconds), and what is told of threads.
 PRELUDE = """

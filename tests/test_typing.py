@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.own_kernels
+
 TESTS = Path(__file__).parent
 SAMPLE = TESTS / "typing_sample.py"
 # its [tool.mypy]

@@ -34,6 +34,6 @@ for processor in Nehalem:baseline Haswell:avx2; do
     echo "$processor"
     emulated=(qemu-x86_64-static -cpu "${processor%:*}" -0 "$link" "$binary" -P)
     "${emulated[@]}" -c "import nnkern as nk; assert nk.show_config().to_dict()['isa'] == '${processor#*:}'"
-    NNKERN_TEST_PROFILE=emulated "${emulated[@]}" -m pytest -q -m "not no_sanitizer and not slow" -k "not other_kernels" \
+    NNKERN_TEST_PROFILE=emulated "${emulated[@]}" -m pytest -q -m "not no_sanitizer and not slow and not own_kernels" \
         tests/test_kernels_*.py "$@"
 done
