@@ -30,6 +30,7 @@ cdef Team form_team(int threads) except *
 cdef void dissolve(const Team *team) noexcept nogil
 # `threads` of a Python call: None for the default; ValueError unless an integer >= 1.
 cdef int number_of_threads(threads) except -1
+cdef Py_ssize_t sums_to_add(Py_ssize_t full, Py_ssize_t done, bint last) noexcept nogil
 
 # Runs task(context, part, scratch) for parts 0 … parts - 1; `wake`: it is worth waking sleeping threads.
 ctypedef void (*Task)(void *context, Py_ssize_t part, void *scratch) noexcept nogil

@@ -21,7 +21,7 @@ cimport nnk
 cimport numpy as cnp
 from nnkern._kernels cimport (
     Matrix, Team, Update, columns_of, contiguous, dissolve, fits_blas, form_team, forward_columns, input_gradient,
-    kernel_table, matrix_of, number_of_threads, real, share_out, wake, weight_gradient,
+    kernel_table, matrix_of, number_of_threads, real, share_out, sums_to_add, wake, weight_gradient,
 )
 from arrays cimport disjoint, lies_well
 from blas cimport nnk_blas_single_thread
@@ -462,10 +462,10 @@ cdef Py_ssize_t add_pairs(
     real **sums, Py_ssize_t full, Py_ssize_t done, bint last, const Plan *plan,
 ) noexcept nogil:
     """Adds up what the tree over chunks allows once `done` are in sums[0 … full - 1]; how many sums are left."""
-    while full > 1 and (done % 2 == 0 or last):
-        plan.table.add(sums[full - 2], sums[full - 1], plan.count)
+    cdef Py_ssize_t _
+    for _ in range(sums_to_add(full, done, last)):
         full -= 1
-        done //= 2
+        plan.table.add(sums[full - 1], sums[full], plan.count)
     return full
 
 

@@ -553,6 +553,15 @@ cdef void dissolve(const Team *team) noexcept nogil:
     nnk_give_scratch(team.scratch)
 
 
+cdef Py_ssize_t sums_to_add(Py_ssize_t full, Py_ssize_t done, bint last) noexcept nogil:
+    """How often the last of `full` sums goes into the one before it, by the tree over chunks once `done` are summed."""
+    cdef Py_ssize_t count = 0
+    while full - count > 1 and (done % 2 == 0 or last):
+        count += 1
+        done //= 2
+    return count
+
+
 cdef double checked_slope(negative_slope) except? -1:
     cdef double slope = negative_slope
     if not 0 <= slope < float("inf"):
@@ -933,7 +942,7 @@ cdef object _dense_backward(
     cdef bint pack_A_prev = not fits_blas(&A_prev), pack_dA = not (dA.row == 1 or n <= 1)
     cdef bint pack_H = activation != nnk.NNK_linear and not (H.row == 1 or n <= 1)
     cdef Py_ssize_t width = min(m, min(CHUNK_COLUMNS, block_columns(max(n, n_prev), sizeof(real))))
-    cdef Py_ssize_t gradient = n * n_prev + n, slot
+    cdef Py_ssize_t gradient = n * n_prev + n, slot, _
     packed = (slots - 1 if direct else slots) * gradient
     if not fits_blas(&W):
         packed += n * n_prev
@@ -984,11 +993,9 @@ cdef object _dense_backward(
                 &A_prev, &H, chunk * CHUNK_COLUMNS, min(<Py_ssize_t>CHUNK_COLUMNS, m - chunk * CHUNK_COLUMNS),
                 width, packed_dA, packed_H, dZ_space, packed_A_prev, dA_prev_space, &team)
             full += 1
-            slot = chunk + 1
-            while full > 1 and (slot % 2 == 0 or chunk == chunks - 1):
-                add_gradient(slot_dW[full - 2], slot_db[full - 2], slot_dW[full - 1], slot_db[full - 1], n, n_prev)
+            for _ in range(sums_to_add(full, chunk + 1, chunk == chunks - 1)):
                 full -= 1
-                slot //= 2
+                add_gradient(slot_dW[full - 1], slot_db[full - 1], slot_dW[full], slot_db[full], n, n_prev)
         if not direct:
             nnk_scatter(&dW, slot_dW[0])
             nnk_scatter(&db, slot_db[0])
@@ -1249,7 +1256,7 @@ cdef double _loss_pass(
     real[::1, :] A, real[::1, :] dZ, const real[::1, :] Y, const int64_t[::1] labels, const real[::1] w, int code,
     double parameter, double total,
 ) except? -1:
-    cdef Py_ssize_t n = A.shape[0], m = A.shape[1], first = 0, done = 0
+    cdef Py_ssize_t n = A.shape[0], m = A.shape[1], first = 0, _
     cdef const nnk.nnk_table *table = table_of(&A[0, 0])
     cdef double scale = 1 if w is None else m / total
     # costs of chunks, which are combined in a tree
@@ -1263,11 +1270,9 @@ cdef double _loss_pass(
                 scale, parameter, n, min(<Py_ssize_t>CHUNK_COLUMNS, m - first))
             first += CHUNK_COLUMNS
             full += 1
-            done = first // CHUNK_COLUMNS
-            while full > 1 and (done % 2 == 0 or first >= m):
+            for _ in range(sums_to_add(full, first // CHUNK_COLUMNS, first >= m)):
                 full -= 1
                 costs[full - 1] += costs[full]
-                done //= 2
     return costs[0] / total
 
 
