@@ -6,7 +6,7 @@ OpenBLAS ends a process that it can't have a buffer in. RLIMIT_AS stands for a m
 import sys
 
 import pytest
-from conftest import run
+from conftest import measured, run
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="limits of the address space are Linux'"),
@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 FIT = """
-    import os, resource, signal
+    import os, signal
     from concurrent.futures import ThreadPoolExecutor
     import numpy as np
     import nnkern as nk
@@ -40,8 +40,7 @@ FIT = """
     def outcome(more, threads, executor):
         net = network()
         executor.submit(int).result()
-        mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (mapped + more, resource.RLIM_INFINITY))
+        limit_memory(more)
         try:
             executor.submit(trained, net, 2, threads).result()
             status = "trained"
@@ -72,23 +71,21 @@ FIT = """
 @pytest.mark.parametrize("kernels", [{}, {"NNKERN_GEMM": "blas"}, {"NNKERN_ISA": "baseline"}], ids=str)
 def test_fit_trains_or_raises_MemoryError(kernels):
     """And the network has the parameters of the last whole epoch, by bits, for any number of threads and any caller."""
-    outcomes = run(FIT, environment=kernels, timeout=300).splitlines()
+    outcomes = run(measured(FIT), environment=kernels, timeout=300).splitlines()
     # whether any is refused depends on what the allocator kept of the fits before
     assert "trained 0" in outcomes
     assert set(outcomes) <= {"trained 0", "refused 0"}
 
 
 def test_import_raises_MemoryError():
-    outcomes = run(
-        """
-        import os, resource
+    code = """
+        import os
         import numpy
-        mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         for more in [*range(0, 120, 8), 500]:
             reading, writing = os.pipe()
             child = os.fork()
             if child == 0:
-                resource.setrlimit(resource.RLIMIT_AS, (mapped + (more << 20), resource.RLIM_INFINITY))
+                limit_memory(more << 20)
                 try:
                     import nnkern
                     os.write(writing, b"imported")
@@ -98,6 +95,6 @@ def test_import_raises_MemoryError():
             os.close(writing)
             print(os.read(reading, 100).decode() or "ended", os.waitpid(child, 0)[1])
             os.close(reading)
-        """
-    ).splitlines()
+    """
+    outcomes = run(measured(code)).splitlines()
     assert set(outcomes) == {"imported 0", "refused 0"}
