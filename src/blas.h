@@ -1,4 +1,5 @@
-/* The one seam to BLAS: under which header and prefix the CBLAS of this build is found, and what can be asked of it. */
+/* The one seam to BLAS: under which header and prefix the CBLAS of this build is found, what can be asked of it, and
+ * when a thread may enter it. */
 #ifndef NNK_BLAS_H
 #define NNK_BLAS_H
 
