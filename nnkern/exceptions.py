@@ -6,7 +6,7 @@ class NotFittedError(ValueError, AttributeError):
 
 
 class DivergenceError(ValueError):
-    """The cost became NaN or infinite during training; the weights are back at the last good epoch.
+    """The cost became NaN or infinite during training; the network is back at the last good epoch.
 
     Attributes
     ----------
@@ -14,18 +14,21 @@ class DivergenceError(ValueError):
         Where it happened, counted from 0.
     last_cost : float
         The last finite cost of a batch; NaN where there was none.
+    undone : str
+        What was undone: that "epoch", or in `Network.partial_fit` that "batch".
     """
 
-    def __init__(self, epoch: int, batch: int, last_cost: float) -> None:
-        super().__init__(epoch, batch, last_cost)
+    def __init__(self, epoch: int, batch: int, last_cost: float, undone: str = "epoch") -> None:
+        super().__init__(epoch, batch, last_cost, undone)
         self.epoch = epoch
         self.batch = batch
         self.last_cost = last_cost
+        self.undone = undone
 
     def __str__(self) -> str:
         return (
             f"the cost became NaN or infinite in epoch {self.epoch}, batch {self.batch} (last finite cost: "
-            f"{self.last_cost:.6g}); the weights are back at the last good epoch. A smaller learning rate or "
+            f"{self.last_cost:.6g}); the network is as it was before that {self.undone}. A smaller learning rate or "
             "standardised features usually help"
         )
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 
 from nnkern import _engine, validation
-from nnkern.exceptions import DivergenceError
 from nnkern.network import Network
 from nnkern.training import EPOCHS_AT_ONCE, Course, Training
 
@@ -105,20 +104,21 @@ def _run(courses, threads):
     while courses:
         begun = time.perf_counter()
         count = min(count, courses[0].training.epochs - done)
-        _engine.train_together([course.prepare(course.training.next_rates(count)) for course in courses], threads)
+        prepared = [course.prepare(course.training.next_rates(count)) for course in courses]
+        try:
+            _engine.train_together(prepared, threads)
+        finally:
+            divergences = [course.conclude() for course in courses]
         done += count
-        courses = [course for course in courses if _concluded(course) and done < course.training.epochs]
+        for course, divergence in zip(courses, divergences, strict=True):
+            if divergence is not None:
+                course.training.history["diverged"] = divergence
+        courses = [
+            course
+            for course, divergence in zip(courses, divergences, strict=True)
+            if divergence is None and done < course.training.epochs
+        ]
         count = max(1, min(EPOCHS_AT_ONCE, int(count * _ROUND / max(time.perf_counter() - begun, 1e-9))))
-
-
-def _concluded(course):
-    """Whether the epochs went well."""
-    try:
-        course.conclude()
-    except DivergenceError as error:
-        course.training.history["diverged"] = error
-        return False
-    return True
 
 
 def _kind(net):

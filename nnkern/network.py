@@ -136,7 +136,7 @@ class Network:
     def __init__(self, layers, loss, *, n_x=None, l2=0.0, l1=0.0, dtype="float32", seed=None):
         if isinstance(layers, Dense) or not hasattr(layers, "__iter__"):
             raise TypeError(f"layers must be a list of Dense layers; got {layers!r}")
-        self.layers = tuple(layers)
+        self._layers = tuple(layers)
         if not self.layers or not all(isinstance(layer, Dense) for layer in self.layers):
             raise ValueError(f"layers must be a list of at least one Dense; got {layers!r}")
         self._loss = losses.get(loss)
@@ -149,12 +149,10 @@ class Network:
             )
         if last.dropout:
             raise ValueError(f"the last layer has dropout {last.dropout}: outputs are never dropped")
-        self.l2 = validation.number("l2", l2, 0)
-        self.l1 = validation.number("l1", l1, 0)
-        self.dtype = validation.dtype(dtype)
-        if seed is not None:
-            validation.integer("seed", seed, 0)
-        self.seed = seed
+        self._l2 = validation.number("l2", l2, 0)
+        self._l1 = validation.number("l1", l1, 0)
+        self._dtype = validation.dtype(dtype)
+        self._seed = None if seed is None else validation.integer("seed", seed, 0)
         self._entropy = self._draw_entropy()
         self.metadata = {}
         self.optimizer = None
@@ -165,6 +163,31 @@ class Network:
             self.initialize(n_x)
 
     # What it is
+
+    @property
+    def layers(self):
+        """The Dense layers, the output last."""
+        return self._layers
+
+    @property
+    def l2(self):
+        """Weight of the penalty on squares of weights."""
+        return self._l2
+
+    @property
+    def l1(self):
+        """Weight of the penalty on sizes of weights."""
+        return self._l1
+
+    @property
+    def dtype(self):
+        """Of the parameters and of the arithmetic."""
+        return self._dtype
+
+    @property
+    def seed(self):
+        """What initial weights, shuffling and dropout were asked to be drawn from, or None."""
+        return self._seed
 
     @property
     def loss(self):
@@ -433,12 +456,12 @@ class Network:
         threads = validation.threads(threads)
         return self._evaluate(engine, *self._judge(X, Y, sample_weight, n_x=self.n_x), threads=threads)
 
-    def _judge(self, X, Y, sample_weight=None, class_weight=None, *, n_x, names=("X", "Y")):
-        """(X, Y, labels, w) as the engine takes them."""
+    def _judge(self, X, Y, sample_weight=None, class_weight=None, *, n_x, names=("X", "Y"), whole=True):
+        """(X, Y, labels, w) as the engine takes them; all of a batch may weigh nothing, not all of the `whole`."""
         X = validation.examples(X, n_x, self.dtype, finite=True, name=names[0])
         Y, labels = validation.targets(Y, self._loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0], name=names[1])
-        data = X, Y, labels, validation.weights(sample_weight, X.shape[1], self.dtype)
-        return validation.class_weights(class_weight, self._loss, self.n_y, data)
+        data = X, Y, labels, validation.weights(sample_weight, X.shape[1], self.dtype, whole)
+        return validation.class_weights(class_weight, self._loss, self.n_y, data, whole)
 
     def _evaluate(self, engine, X, Y, labels, w, threads=None):
         cost, right, squares, total = engine.evaluate(X, Y, labels, w, threads)
@@ -566,7 +589,7 @@ class Network:
             engine.leave_training()
 
     def forward(self, X, training=False):
-        """A[L], keeping what `backward` needs.
+        """A[L], keeping what `backward` needs: X itself where no copy was made of it, so leave it as it is until then.
 
         Parameters
         ----------
@@ -598,17 +621,18 @@ class Network:
         Raises
         ------
         RuntimeError
-            There was no `forward` before.
+            There was no `forward` before, another thread is training the network, or another `backward` is going on.
         ValueError, TypeError
             Y or sample_weight doesn't fit.
         """
         engine = validation.fitted(self._engine)
         self._check_trainable()
-        m = engine.retained_examples
-        if m is None:
+        last = engine.retained
+        if last is None:
             raise RuntimeError("backward needs a forward(X) before it")
+        m = last.examples
         Y, labels = validation.targets(Y, self._loss, self.n_y, m, self.dtype)
-        gradient = engine.backward(Y, labels, validation.weights(sample_weight, m, self.dtype))
+        gradient = engine.backward(last, Y, labels, validation.weights(sample_weight, m, self.dtype))
         return {f"d{name}": view for name, view in self._trained(engine.views(gradient)).items()}
 
     def input_gradient(self, X, Y=None, *, output=None):
@@ -764,7 +788,7 @@ class Network:
             self._state_of = optimizer.update
         self.optimizer = optimizer
 
-    def _train_batch(self, data, rate, number, last_cost=np.nan, threads=None):
+    def _train_batch(self, data, rate, number, last_cost=np.nan, threads=None, *, undone="batch"):
         """One step on one batch, in a training that has been entered; returns its cost."""
         cost, seconds = np.empty(1), np.empty(1)
         result = self._engine.train(
@@ -781,7 +805,7 @@ class Network:
             threads=threads,
         )
         if result["status"] == "diverged":
-            raise DivergenceError(self._epochs_done, number, last_cost)
+            raise DivergenceError(self._epochs_done, number, last_cost, undone)
         return float(cost[0])
 
     # Keeping it
@@ -950,6 +974,8 @@ class Network:
     def __getstate__(self):
         config = {**self.config(), "loss": self._loss}
         state = {"config": config, "inits": [layer.init for layer in self.layers], "metadata": self.metadata}
+        plain = vars(Network(self.layers, self._loss))
+        state["attributes"] = {name: value for name, value in vars(self).items() if name not in plain}
         engine = self._engine
         if engine is not None:
             engine.check_untrained()
@@ -964,8 +990,9 @@ class Network:
         config = dict(state["config"])
         facts = zip(config.pop("layers"), state["inits"], strict=True)
         layers = [Dense(**layer, init=init) for layer, init in facts]
-        self.__init__(layers, config.pop("loss"), **config)
+        Network.__init__(self, layers, config.pop("loss"), **config)
         self.metadata = state["metadata"]
+        vars(self).update(state["attributes"])
         if "n_x" in state:
             self._make_engine(state["n_x"], state["progress"]["key"])
             self.set_parameters(state["parameters"])

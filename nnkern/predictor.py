@@ -10,6 +10,9 @@ import numpy as np
 
 from nnkern import _kernels, _predictor, validation
 
+# From here on a float32 is rounded to infinity: halfway from the largest bfloat16 to what would be the next.
+_BFLOAT16_INFINITY = float.fromhex("0x1.ffp127")
+
 
 def compile(net, *, weights=None, threads=None):
     """A Predictor with the present weights of a network; see `Network.compile_predict`."""
@@ -21,7 +24,7 @@ def compile(net, *, weights=None, threads=None):
             W, b = (net.parameters.get(f"{kind}{l}") for kind in "Wb")
             if weights != net.dtype.name:
                 W = _converted(f"W{l}", W, weights)
-                b = None if b is None else _converted(f"b{l}", b, weights)
+                b = None if b is None else _converted(f"b{l}", b, np.dtype(_predictor.WEIGHTS[weights][0]).name)
             layers.append((W, b, _kernels.ACTIVATIONS.index(layer.activation), layer.negative_slope))
         return Predictor(layers, weights, threads)
 
@@ -31,6 +34,8 @@ def _converted(name, array, weights):
     dtype = np.dtype(_predictor.WEIGHTS[weights][0])
     with np.errstate(over="ignore"):
         array = array.astype(dtype)
+    if weights == "bfloat16":
+        array = np.where(np.abs(array) >= _BFLOAT16_INFINITY, np.inf, array)
     return validation.parameter(f"{name} in {weights}", array, array.shape, dtype)
 
 
@@ -89,7 +94,9 @@ class Predictor(_predictor.Packed):
         evaluation = network_evaluation = None
         if Y is not None:
             network_evaluation = net.evaluate(X, Y)
-            reduced = type(net).from_config({**net.config(), "loss": net._loss, "dtype": self.dtype})
+            from nnkern.network import Network  # which takes predictors from here
+
+            reduced = Network.from_config({**net.config(), "loss": net._loss, "dtype": self.dtype})
             reduced.initialize(self.n_x)
             reduced.set_parameters(parameters)
             evaluation = reduced.evaluate(X, Y)

@@ -141,7 +141,7 @@ class _Sparse(_Dense):
 
     def train(self, engine, rates, seconds, *, source, order, batch_size, patience, **how):
         costs = []
-        engine.save_theta()
+        engine.keep()
         try:
             for epoch in range(len(rates)):
                 begun, total, batches, last = time.perf_counter(), 0.0, 0, np.nan
@@ -163,21 +163,21 @@ class _Sparse(_Dense):
                         **how,
                     )
                     if result["status"] == "diverged":
-                        engine.restore_theta()
+                        engine.fall_back()
                         return costs, (batches + result["batch"], last)
                     last = cost[0]
                     total += data[0].shape[1] * last
                     batches += -(-data[0].shape[1] // batch_size)
                 if _kernels.first_nonfinite(engine.theta) is not None:
-                    engine.restore_theta()
+                    engine.fall_back()
                     return costs, (batches - 1, last)
-                engine.save_theta()
+                engine.keep()
                 seconds[epoch] = time.perf_counter() - begun
                 costs.append(float(total / self.m))
                 if patience is not None and patience.note(costs[-1]):
                     break
         except BaseException as stop:
-            engine.restore_theta()
+            engine.fall_back()
             if not isinstance(stop, KeyboardInterrupt):
                 raise
             return costs, stop

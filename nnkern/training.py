@@ -53,8 +53,13 @@ class Training:
         course = Course(self, data)
 
         def run(rates):
-            _engine.train_together([course.prepare(rates)], self.threads)
-            course.conclude()
+            prepared = course.prepare(rates)
+            try:
+                _engine.train_together([prepared], self.threads)
+            finally:
+                divergence = course.conclude()
+            if divergence is not None:
+                raise divergence
 
         return self._loop(run, held_out, data[0].shape[0], self.show)
 
@@ -78,31 +83,33 @@ class Training:
         first = None
         if net._engine is None:
             batches, first = _peek(batches)
-            n_x = net._judge(*first, n_x=None)[0].shape[0]
+            n_x = net._judge(*first, n_x=None, whole=False)[0].shape[0]
         else:
             n_x = net.n_x
         held_out = self._judge_validation(validation_data, n_x)
 
         def run(rates):
             engine = net._engine
-            engine.save_theta()
+            engine.keep()
             begun, total, total_weight, number = time.perf_counter(), 0.0, 0.0, 0
             cost = self.history["cost"][-1] if self.history["cost"] else np.nan
             try:
                 for batch in batches:
                     X, Y, *w = _as_batch(batch, number)
-                    data = net._judge(X, Y, w[0] if w else None, class_weight, n_x=net.n_x)
+                    data = net._judge(X, Y, w[0] if w else None, class_weight, n_x=net.n_x, whole=False)
                     weight = data[0].shape[1] if data[3] is None else float(data[3].sum(dtype=np.float64))
-                    cost = net._train_batch(data, rates[0], number, cost, self.threads)
+                    cost = net._train_batch(data, rates[0], number, cost, self.threads, undone="epoch")
                     total += weight * cost
                     total_weight += weight
                     number += 1
                 if number == 0:
                     raise ValueError("the iterable gave no batch")
+                if total_weight == 0:
+                    raise ValueError("sample_weight and class_weight give every example the weight 0")
                 if _kernels.first_nonfinite(engine.theta) is not None:
                     raise DivergenceError(net._epochs_done, number - 1, cost)
             except BaseException:
-                engine.restore_theta()
+                engine.fall_back()
                 raise
             net._epochs_done += 1
             self._record(rates, [total / total_weight], [time.perf_counter() - begun])
@@ -239,7 +246,7 @@ class Course:
         return self._prepared
 
     def conclude(self):
-        """Notes what the epochs gave; raises DivergenceError where they ended with one."""
+        """Notes what the epochs gave, however they ended; the DivergenceError that they ended with, or None."""
         training, result = self.training, self._prepared.outcome()
         done = result["done"]
         training.net._epochs_done += done
@@ -248,7 +255,8 @@ class Course:
             scores = training._scores(self._right[:done], self._squares, self._spread, self._weight)
             training.history["score"] += scores
         if result["status"] == "diverged":
-            raise DivergenceError(len(training.history["cost"]), result["batch"], result["last_cost"])
+            return DivergenceError(len(training.history["cost"]), result["batch"], result["last_cost"])
+        return None
 
 
 def _as_batch(batch, number):

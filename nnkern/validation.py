@@ -62,7 +62,7 @@ def choice(name, value, names):
 def dtype(value):
     """float32 or float64, as a numpy dtype."""
     try:
-        result = np.dtype(value)
+        result = None if value is None else np.dtype(value)
     except TypeError:
         result = None
     if result not in (np.float32, np.float64):
@@ -195,18 +195,18 @@ def _shape_of_targets(Y, loss, n_y, m, n_x, name):
     return start
 
 
-def weights(sample_weight, m, to):
-    """(m,) of dtype `to`, finite, >= 0, not all 0; None stays None."""
+def weights(sample_weight, m, to, whole=True):
+    """(m,) of dtype `to`, finite, >= 0, and if they are `whole`, not a batch's, not all 0; None stays None."""
     if sample_weight is None:
         return None
     w = _shaped("sample_weight", sample_weight, (m,), to)
     w = np.ascontiguousarray(_finite("sample_weight", w))
-    if (w < 0).any() or not (w > 0).any():
+    if (w < 0).any() or (whole and not w.any()):
         raise ValueError("sample_weight must be >= 0 everywhere and not 0 everywhere")
     return w
 
 
-def class_weights(class_weight, loss, n_y, data):
+def class_weights(class_weight, loss, n_y, data, whole=True):
     """`data` (X, Y, labels, w) as the engine takes it, each w_i times the weight of example i's class.
 
     Several sigmoid outputs have two classes each, whose weights are multiplied, as scikit-learn's compute_sample_weight
@@ -228,7 +228,7 @@ def class_weights(class_weight, loss, n_y, data):
         else:
             by_class = _weights_of_classes(name, given, n_classes)
         examples_ = examples_ * (by_class[labels] if share is None else by_class @ share)
-    if not examples_.any():
+    if whole and not examples_.any():
         raise ValueError("class_weight gives every example the weight 0")
     return X, Y, labels, np.ascontiguousarray(examples_, dtype=X.dtype)
 

@@ -8,7 +8,7 @@
 # A batch is worked through in chunks of CHUNK_COLUMNS examples, whose gradients are added up in a fixed tree; a chunk,
 # in blocks (most often one): forward, loss, backward, adding up.
 
-from libc.math cimport INFINITY, isfinite, pow, sqrt
+from libc.math cimport INFINITY, ilogb, isfinite, ldexp, pow, sqrt
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -257,9 +257,14 @@ cdef object copy_of(const real *A, Py_ssize_t n, Py_ssize_t m, dtype):
 cdef double call_loss(
     real *A, const Plan *plan, real *dA, real *Y, real *w, double scale, Py_ssize_t c,
 ) noexcept with gil:
-    """loss_chunk with the network's Python function; what it raises waits in the engine, the cost is NaN then."""
+    """loss_chunk with the network's Python function; what it raises waits in the engine, the cost is NaN then.
+
+    On the thread that has called for it, never on one of the pool's: these have small stacks.
+    """
     cdef Engine engine = <Engine>plan.owner
     cdef Py_ssize_t n = plan.n_y
+    if get_ident() in engine.pending:
+        return float("nan")         # the call is to fail anyhow
     try:
         # copies: the function may keep them
         cost, derivative = engine.function(copy_of(A, n, c, engine.dtype), copy_of(Y, n, c, engine.dtype))
@@ -277,7 +282,7 @@ cdef double call_loss(
         memcpy(dA, address(derivative), n * c * sizeof(real))
         return cost.sum() if cost.shape else cost * c
     except BaseException as error:
-        engine.pending = error
+        engine.pending[get_ident()] = error
         return float("nan")
 
 
@@ -696,7 +701,7 @@ cdef inline bint clips(const Optimizer *optimizer) noexcept nogil:
 cdef double clip_gradient(real *dtheta, const Plan *plan, const Optimizer *optimizer, bint penalised) noexcept nogil:
     """Keeps entries of dθ, penalty included, within ±clip_value, then its norm within clip_norm; gives the penalty."""
     cdef nnk.nnk_step step
-    cdef double penalty = 0, squares = 0, share
+    cdef double penalty = 0, squares = 0, largest = 0, unit = 1
     cdef Py_ssize_t l
     cdef Layer *layer
     memset(&step, 0, sizeof(step))
@@ -712,15 +717,30 @@ cdef double clip_gradient(real *dtheta, const Plan *plan, const Optimizer *optim
         squares += plan.table.clip(dtheta + layer.W_at, optimizer.clip_value, layer.n * layer.n_prev)
         if layer.use_bias:
             squares += plan.table.clip(dtheta + layer.b_at, optimizer.clip_value, layer.n)
-    if sqrt(squares) > optimizer.clip_norm:
-        share = optimizer.clip_norm / sqrt(squares)
-        for l in range(plan.L):
-            layer = &plan.layers[l]
-            if layer.trainable:
-                plan.table.scale(dtheta + layer.W_at, share, layer.n * layer.n_prev)
-                if layer.use_bias:
-                    plan.table.scale(dtheta + layer.b_at, share, layer.n)
+    if squares == INFINITY:
+        # entries too large for their squares: in units of a power of two, of which the largest is less than one
+        for l in range(plan.count):
+            largest = max(largest, abs(<double>dtheta[l]))
+        unit = ldexp(1, -ilogb(largest) - 1) if isfinite(largest) else 0
+        squares = 0
+        for l in range(plan.count):
+            squares += (unit * dtheta[l]) * (unit * dtheta[l])
+    if sqrt(squares) > optimizer.clip_norm * unit:
+        if unit < 1:
+            scale_gradient(dtheta, plan, unit)
+        scale_gradient(dtheta, plan, optimizer.clip_norm / sqrt(squares))
     return penalty
+
+
+cdef void scale_gradient(real *dtheta, const Plan *plan, double share) noexcept nogil:
+    cdef Py_ssize_t l
+    cdef Layer *layer
+    for l in range(plan.L):
+        layer = &plan.layers[l]
+        if layer.trainable:
+            plan.table.scale(dtheta + layer.W_at, share, layer.n * layer.n_prev)
+            if layer.use_bias:
+                plan.table.scale(dtheta + layer.b_at, share, layer.n)
 
 
 cdef void begin_step(Optimizer *optimizer, uint64_t t) noexcept nogil:
@@ -839,7 +859,10 @@ cdef struct Run:
     double *seconds
     double *squares                 # out: (epochs, n_y) or NULL
     double *right                   # out: one an epoch or NULL
-    void *saved                     # θ of the last completed epoch, or NULL
+    void *saved                     # θ of the last completed epoch, or NULL: none is kept
+    void *saved_s1                  # and the optimizer's state then, each NULL where there is none
+    void *saved_s2
+    uint64_t saved_step, saved_t
     # out, where it ended early
     Py_ssize_t done, batch
     double last_cost
@@ -911,6 +934,11 @@ cdef Status train(
                 run.batch -= 1
                 return DIVERGED
             memcpy(run.saved, plan.theta, plan.count * sizeof(real))
+            if run.saved_s1 is not NULL:
+                memcpy(run.saved_s1, optimizer.s1, plan.count * sizeof(real))
+            if run.saved_s2 is not NULL:
+                memcpy(run.saved_s2, optimizer.s2, plan.count * sizeof(real))
+            run.saved_step, run.saved_t = run.step, run.t
         run.costs[run.done] = total / total_share if total_share > 0 else 0
         run.seconds[run.done] = nnk.nnk_seconds() - begun
         if run.right is not NULL:
@@ -1145,6 +1173,30 @@ cdef class WorkspaceHolder:
         self.space.labels = <int64_t *>at
 
 
+cdef class ForwardPass:
+    """What a `forward` leaves for `backward`."""
+    cdef WorkspaceHolder holder
+    cdef object X
+    cdef bint training, taken
+    cdef uint64_t step              # keys dropout
+
+    def __cinit__(self, Engine engine, X, bint training):
+        self.holder = WorkspaceHolder(engine, X.shape[1])
+        self.X, self.training, self.step = X, training, engine.step
+
+    @property
+    def examples(self):
+        return self.X.shape[1]
+
+    cdef int take(self) except -1:
+        """For one `backward` at a time: it writes between the activations."""
+        with cython.critical_section(self):
+            if self.taken:
+                raise RuntimeError("backward is going on already for the examples of the last forward")
+            self.taken = True
+        return 0
+
+
 cdef inline size_t aligned_size(size_t bytes_) noexcept nogil:
     return (bytes_ + ALIGNMENT - 1) // ALIGNMENT * ALIGNMENT
 
@@ -1197,14 +1249,14 @@ cdef class Engine:
     cdef readonly object theta, dtype
     cdef public uint64_t epoch, step        # of the network's life: they key shuffling and dropout
     cdef public uint64_t t                  # steps since the optimizer's state was fresh
-    cdef object dtheta, s1, s2, saved, slots
+    cdef object dtheta, s1, s2, slots
+    cdef object saved, saved_s1, saved_s2   # θ and the optimizer's state after the last whole epoch
+    cdef tuple saved_counts                 # and (epoch, step, t)
     cdef WorkspaceHolder workspace          # of the last training
     cdef list crew                          # further ones beside it
-    cdef WorkspaceHolder retained           # of the last `forward`, for `backward`
-    cdef object retained_X
-    cdef bint retained_training
+    cdef readonly ForwardPass retained      # the last one
     cdef object function                    # the loss where it is a Python function
-    cdef object pending                     # what a signal handler, or that function, raised
+    cdef dict pending                       # what a signal handler, or that function, raised, by the calling thread
     cdef object source                      # numpy's generator that shuffles the present training
     cdef object training_thread
     cdef Py_ssize_t readers
@@ -1212,6 +1264,7 @@ cdef class Engine:
     def __cinit__(self, list layers, dtype, loss, double parameter, uint64_t key):
         cdef Py_ssize_t l, at = 0
         cdef Layer *layer
+        self.pending = {}
         self.dtype = np.dtype(dtype)
         self.plan.itemsize = self.dtype.itemsize
         self.plan.table = <const nnk.nnk_table *>kernel_table(self.plan.itemsize)
@@ -1258,7 +1311,7 @@ cdef class Engine:
         try:
             PyErr_CheckSignals()
         except BaseException as error:
-            self.pending = error
+            self.pending[get_ident()] = error
             return True
         return False
 
@@ -1269,13 +1322,17 @@ cdef class Engine:
                 with nogil:
                     shuffle_from(source, order, m)
         except BaseException as error:
-            self.pending = error
+            self.pending[get_ident()] = error
             return False
         return True
 
+    cdef object take_pending(self):
+        """What was raised in a call of this thread, which ends with it; or None."""
+        return self.pending.pop(get_ident(), None) if self.pending else None
+
     cdef int raise_pending(self) except -1:
-        if self.pending is not None:
-            error, self.pending = self.pending, None
+        error = self.take_pending()
+        if error is not None:
             raise error
         return 0
 
@@ -1401,16 +1458,21 @@ cdef class Engine:
     def fresh_state(self):
         """Forgets the optimizer's state."""
         self.t = 0
-        self.s1 = self.s2 = None
+        self.s1 = self.s2 = self.saved_s1 = self.saved_s2 = None
 
     def state(self):
         """The optimizer's state: (t, s1, s2), the vectors None where there are none."""
         return self.t, self.s1, self.s2
 
     def restore_state(self, t, s1, s2):
-        self.t, self.s1, self.s2 = t, s1, s2
+        """Takes over what `state` gave; the vectors are copied, for they will be written to."""
+        for vector in (s1, s2):
+            if vector is not None and (vector.shape != (self.plan.count,) or vector.dtype != self.dtype):
+                raise ValueError(f"the optimizer's state must have shape ({self.plan.count},) and dtype {self.dtype}; "
+                                 f"got {vector.shape}, {vector.dtype}")
+        self.t, self.s1, self.s2 = t, copied(s1, None), copied(s2, None)
 
-    cdef int prepare(self, Optimizer *o, str update, dict numbers, bint save) except -1:
+    cdef int prepare(self, Optimizer *o, str update, dict numbers) except -1:
         memset(o, 0, sizeof(o[0]))
         o.update = UPDATES[update]
         o.momentum, o.beta1, o.beta2 = numbers.get("momentum", 0), numbers.get("beta1", 0), numbers.get("beta2", 0)
@@ -1426,8 +1488,6 @@ cdef class Engine:
         # a state that the update doesn't have is never read or written: θ stands for it
         o.s1 = self.plan.theta if self.s1 is None else address(self.s1)
         o.s2 = self.plan.theta if self.s2 is None else address(self.s2)
-        if save and self.saved is None:
-            self.saved = aligned_empty(self.plan.count, self.dtype)
         return 0
 
     cdef int prepare_slots(self, Py_ssize_t slots) except -1:
@@ -1457,15 +1517,19 @@ cdef class Engine:
         self.prepare_slots(CREW - 1 + CREW * slots_for(part_of_crew(batch)))
         return 0
 
-    def save_theta(self):
-        """Notes θ as what a failed epoch falls back to."""
-        if self.saved is None:
-            self.saved = aligned_empty(self.plan.count, self.dtype)
-        self.saved[:] = self.theta
+    def keep(self):
+        """Notes θ, the optimizer's state and the counters as what a failed epoch falls back to."""
+        self.saved = copied(self.theta, self.saved)
+        self.saved_s1 = copied(self.s1, self.saved_s1)
+        self.saved_s2 = copied(self.s2, self.saved_s2)
+        self.saved_counts = self.epoch, self.step, self.t
 
-    def restore_theta(self):
-        """Brings back what `save_theta` noted."""
+    def fall_back(self):
+        """Brings back what `keep` noted."""
         self.theta[:] = self.saved
+        self.s1 = copied(self.saved_s1, self.s1)
+        self.s2 = copied(self.saved_s2, self.s2)
+        self.epoch, self.step, self.t = self.saved_counts
 
     def train(self, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last, costs, seconds,
               right=None, squares=None, threads=None, source=None, double loss_scale=1, bint by_count=False,
@@ -1489,7 +1553,7 @@ cdef class Engine:
         cdef Optimizer none
         cdef int most_threads = number_of_threads(threads)
         cdef WorkspaceHolder holder = self.training_workspace(training_width(&self.plan, X.shape[1]))
-        self.prepare(&none, "sgd", {}, False)
+        self.prepare(&none, "sgd", {})
         self.prepare_slots(slots_for(X.shape[1]))
         self.form_crew(X.shape[1])
         if self.plan.itemsize == 4:
@@ -1501,35 +1565,40 @@ cdef class Engine:
 
     def forward(self, X, bint training):
         """A[L] of X, whose activations are kept for `backward`."""
+        cdef ForwardPass made
         self.enter_reading()
         try:
-            self.retained = WorkspaceHolder(self, X.shape[1])
-            self.retained_X = X
-            self.retained_training = training
+            made = ForwardPass(self, X, training)
             if self.plan.itemsize == 4:
-                return _forward[float](self, X, training)
-            return _forward[double](self, X, training)
+                out = _forward[float](self, made, X)
+            else:
+                out = _forward[double](self, made, X)
+            self.retained = made
+            return out
         finally:
             self.leave_reading()
 
-    def backward(self, Y, labels, w):
-        """The gradient of the cost for the examples of the last `forward`, a vector laid out as θ."""
+    def backward(self, ForwardPass made, Y, labels, w):
+        """The gradient of the cost for the examples of that `forward`, a vector laid out as θ."""
         gradient = aligned_zeros(self.plan.count, self.dtype)
-        if self.plan.itemsize == 4:
-            _backward[float](self, gradient, self.retained_X, Y, labels, w)
-        else:
-            _backward[double](self, gradient, self.retained_X, Y, labels, w)
+        self.enter_reading()
+        try:
+            made.take()
+            try:
+                if self.plan.itemsize == 4:
+                    _backward[float](self, made, gradient, made.X, Y, labels, w)
+                else:
+                    _backward[double](self, made, gradient, made.X, Y, labels, w)
+            finally:
+                made.taken = False
+        finally:
+            self.leave_reading()
         return gradient
-
-    @property
-    def retained_examples(self):
-        """Examples of the last `forward`."""
-        return None if self.retained is None else self.retained_X.shape[1]
 
     def update(self, gradient, str update, dict numbers, double rate):
         """One step of an optimizer with a gradient laid out as θ, its penalty included."""
         cdef Optimizer optimizer
-        self.prepare(&optimizer, update, numbers, False)
+        self.prepare(&optimizer, update, numbers)
         cdef Team team = form_team(number_of_threads(None))
         optimizer.rate = rate
         self.t += 1
@@ -1559,6 +1628,16 @@ cdef inline void *address(array) except *:
     return <void *><size_t>array.ctypes.data
 
 
+cdef copied(vector, into):
+    """A copy of a vector, or of None; written into `into` where that is one."""
+    if vector is None:
+        return None
+    if into is None:
+        into = aligned_empty(len(vector), vector.dtype)
+    into[:] = vector
+    return into
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Epochs of one network, or of many side by side
 
@@ -1578,7 +1657,7 @@ cdef class Prepared:
     cdef Engine engine
     cdef Member member
     cdef bint keep_last
-    cdef object arrays              # whose memory the member points to
+    cdef tuple memory               # that the member points to
 
     def __init__(self, Engine engine, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last,
                  costs, seconds, right=None, squares=None, source=None, double loss_scale=1, bint by_count=False,
@@ -1591,10 +1670,14 @@ cdef class Prepared:
         cdef Py_ssize_t size = min(<Py_ssize_t>batch_size, <Py_ssize_t>X.shape[1])
         cdef WorkspaceHolder holder = engine.training_workspace(training_width(&engine.plan, size))
         self.engine, self.keep_last = engine, keep_last
-        self.arrays = X, Y, labels, w, rates, order, costs, seconds, right, squares, patience
-        engine.prepare(&self.member.optimizer, update, numbers, keep_last)
+        engine.prepare(&self.member.optimizer, update, numbers)
         engine.prepare_slots(slots_for(size))
         engine.form_crew(size)
+        if keep_last:
+            engine.keep()
+        self.memory = (X, Y, labels, w, rates, order, costs, seconds, right, squares, patience, holder, engine.crew,
+                       engine.dtheta, engine.slots, engine.s1, engine.s2, engine.saved, engine.saved_s1,
+                       engine.saved_s2)
         self.member.plan, self.member.space, self.member.status = &engine.plan, &holder.space, DONE
         self.member.dtheta = address(engine.dtheta)
         self.member.slots = NULL if engine.slots is None else address(engine.slots)
@@ -1616,15 +1699,18 @@ cdef class Prepared:
         run.squares = NULL if squares is None else &squares_[0, 0]
         self.member.order = NULL if order is None else &order_[0]
         if keep_last:
-            engine.saved[:] = engine.theta
             run.saved = address(engine.saved)
+            run.saved_s1 = NULL if engine.saved_s1 is None else address(engine.saved_s1)
+            run.saved_s2 = NULL if engine.saved_s2 is None else address(engine.saved_s2)
+            run.saved_step, run.saved_t = run.step, run.t
 
     cdef int conclude(self) except -1:
         """What the epochs have changed goes back to the engine."""
         cdef Run *run = &self.member.run
         self.engine.epoch, self.engine.step, self.engine.t = run.epoch, run.step, run.t
         if self.member.status != DONE and self.keep_last:
-            self.engine.theta[:] = self.engine.saved
+            self.engine.saved_counts = run.epoch, run.saved_step, run.saved_t
+            self.engine.fall_back()
         return 0
 
     def outcome(self):
@@ -1667,14 +1753,15 @@ cdef void member_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil
 def train_together(list prepared, threads=None):
     """Runs what is prepared, at least one: one network with all threads, several with a thread for each at a time.
 
-    What a signal handler or a Python function raised meanwhile is raised at the end.
+    Where one has a Python function for its loss, the caller runs all of them. What a signal handler or such a function
+    raised meanwhile is raised at the end, the first network's error where there are several.
     """
     cdef Py_ssize_t count = len(prepared), i
-    cdef Team team
+    cdef Team team, sharing
     cdef Members job
     cdef Watch watch
     cdef Prepared one
-    team = form_team(number_of_threads(threads))
+    team = sharing = form_team(number_of_threads(threads))
     job.members = <Member **>malloc(count * sizeof(Member *))
     if job.members is NULL:
         dissolve(&team)
@@ -1682,6 +1769,8 @@ def train_together(list prepared, threads=None):
     for i in range(count):
         one = prepared[i]
         job.members[i] = &one.member
+        if one.engine.function is not None:
+            sharing.threads = 1
     one = prepared[0]
     watch.owner, watch.looked, watch.stop, watch.leader = <PyObject *>one.engine, nnk.nnk_seconds(), False, NULL
     if get_ident() != main_thread().ident:
@@ -1692,13 +1781,15 @@ def train_together(list prepared, threads=None):
         if count == 1:
             train_member(job.members[0], &team, &watch)
         else:
-            share_out(member_part, &job, count, True, &team)
+            share_out(member_part, &job, count, True, &sharing)
     free(job.members)
     dissolve(&team)
     for one in prepared:
         one.conclude()
-    for one in prepared:
-        one.engine.raise_pending()
+    errors = [(<Prepared>one).engine.take_pending() for one in prepared]
+    for error in errors:
+        if error is not None:
+            raise error
 
 
 cdef double _loss_gradient(
@@ -1720,10 +1811,10 @@ cdef double _loss_gradient(
     return loss
 
 
-cdef object _forward(Engine engine, const real[:, :] X_view, bint training):
+cdef object _forward(Engine engine, ForwardPass made, const real[:, :] X_view):
     cdef Matrix X = matrix_of(X_view)
     cdef const Plan *plan = &engine.plan
-    cdef Workspace *space = &engine.retained.space
+    cdef Workspace *space = &made.holder.space
     cdef Py_ssize_t n = plan.n_y
     cdef Layer *last = &plan.layers[plan.L - 1]
     out = np.empty((n, X.m), engine.dtype, "F")
@@ -1735,7 +1826,7 @@ cdef object _forward(Engine engine, const real[:, :] X_view, bint training):
         if not fits_blas(&X):
             plan.table.gather(space.X, X.data, X.row, X.column, NULL, plan.n_x, X.m)
             X = contiguous(space.X, plan.n_x, X.m)
-        forward_chunk(A, plan, space, &X, 0, True, training, engine.step)
+        forward_chunk(A, plan, space, &X, 0, True, made.training, made.step)
         # where the loss is matched, that has left Z[L], which the loss kernel wants
         plan.table.forward[last.activation if plan.matched else nnk.NNK_linear](
             A, n, space.A[plan.L - 1], n, NULL, last.slope, n, X.m)
@@ -1755,15 +1846,15 @@ cdef void view_columns(Workspace *part, const Plan *plan, const Workspace *space
 
 
 cdef int _backward(
-    Engine engine, gradient, const real[:, :] X_view, const real[:, :] Y_view, const int64_t[::1] labels,
-    const real[::1] w,
+    Engine engine, ForwardPass made, gradient, const real[:, :] X_view, const real[:, :] Y_view,
+    const int64_t[::1] labels, const real[::1] w,
 ) except -1:
     cdef Data data = data_of(X_view, Y_view, labels, w)
     cdef Matrix X = data.X
     cdef const Plan *plan = &engine.plan
-    cdef Workspace *space = &engine.retained.space
+    cdef Workspace *space = &made.holder.space
     # the columns of one chunk
-    cdef WorkspaceHolder holder = WorkspaceHolder(engine, 0) if data.m > CHUNK_COLUMNS else engine.retained
+    cdef WorkspaceHolder holder = WorkspaceHolder(engine, 0) if data.m > CHUNK_COLUMNS else made.holder
     cdef Workspace *part = &holder.space
     slots = aligned_zeros(slots_for(data.m) * plan.count, engine.dtype)
     cdef real *more = <real *>address(slots)
@@ -1798,8 +1889,7 @@ cdef int _backward(
             w_at = NULL if data.w is NULL else <const real *>data.w + first
             loss_chunk(sums[full], plan, part.dZ_other, part.dZ, part.A[plan.L - 1], Y_at, labels_at, w_at,
                        data.m / total, c, &team)
-            backward_chunk(sums[full], plan, part, &X_chunk, 1.0 / data.m, first, engine.retained_training, engine.step,
-                           False, NULL)
+            backward_chunk(sums[full], plan, part, &X_chunk, 1.0 / data.m, first, made.training, made.step, False, NULL)
             first += c
             done += 1
             full = add_pairs(&sums[0], full + 1, done, first == data.m, plan)

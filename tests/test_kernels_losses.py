@@ -231,6 +231,24 @@ def test_weights_of_another_shape_are_refused(name, shape):
         kernel(name)(Z, Y, np.ones(shape))
 
 
+# z, y, L: the limits of the equations
+INFINITE = {
+    "binary_cross_entropy": [(np.inf, 1, 0), (np.inf, 0, np.inf), (-np.inf, 0, 0), (-np.inf, 1, np.inf)],
+    "poisson": [(np.inf, 0, np.inf), (np.inf, 3, np.inf), (-np.inf, 0, 0), (-np.inf, 3, np.inf)],
+}
+
+
+@pytest.mark.parametrize(("name", "z", "y", "L"), [(name, *row) for name, rows in INFINITE.items() for row in rows])
+def test_infinite_z(dtype, name, z, y, L):
+    for m in (1, 40):
+        Z, Y = np.full((1, m), z, dtype), np.full((1, m), y, dtype)
+        cost, A, dZ = kernel(name)(Z, Y)
+        prediction = {np.inf: {"poisson": np.inf}.get(name, 1), -np.inf: 0}[z]
+        assert cost == L
+        assert (A == prediction).all()
+        assert (dZ == prediction - y).all()
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("bad", [[0, 0, 0], [1, -1, 1], [1, np.nan, 1], [1, np.inf, 1]], ids=str)
 def test_weights_that_are_none_are_refused(name, bad):

@@ -1,5 +1,8 @@
 """fit_many: many networks at once, each to the bits of `fit`."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -61,6 +64,44 @@ def test_one_that_diverges_leaves_the_others_alone():
     with pytest.raises(nk.DivergenceError) as of_fit:
         nets[1].fit(X, Y[None, :].astype(float), epochs=5, optimizer=optimizers[1])
     assert str(of_fit.value) == str(histories[1]["diverged"])
+
+
+def test_python_losses_run_on_the_callers_thread():
+    """Workers' stacks are too small for them."""
+    X, Y = data()
+    threads = set()
+
+    def loss(A, Y):
+        threads.add(threading.get_ident())
+        time.sleep(0.005)  # long enough for a worker to come
+        return ((A - Y) ** 2).sum(axis=0) / 2, A - Y
+
+    losses = ["squared_error", loss, loss, "squared_error"]
+    together, alone = ([nk.Network([nk.Dense(3, "tanh"), nk.Dense(1)], one, seed=0) for one in losses] for _ in "ab")
+    nk.fit_many(together, X, Y[None, :], epochs=3, threads=4)
+    for net, other in zip(together, alone, strict=True):
+        other.fit(X, Y[None, :], epochs=3)
+        assert all((net.parameters[name] == a).all() for name, a in other.parameters.items())
+    assert threads == {threading.get_ident()}
+
+
+def test_errors_of_losses_are_left_in_no_network():
+    X, Y = data()
+    bad = True
+
+    def loss(A, Y):
+        if bad:
+            raise OverflowError
+        return ((A - Y) ** 2).sum(axis=0) / 2, A - Y
+
+    nets = [nk.Network([nk.Dense(1)], loss, n_x=7, seed=seed) for seed in range(3)]
+    before = [{name: a.copy() for name, a in net.parameters.items()} for net in nets]
+    with pytest.raises(OverflowError):
+        nk.fit_many(nets, X, Y[None, :], epochs=2)
+    bad = False
+    for net, parameters in zip(nets, before, strict=True):
+        assert np.isfinite(net.evaluate(X, Y[None, :]).cost)
+        assert all((net.parameters[name] == a).all() for name, a in parameters.items())
 
 
 def test_no_networks_and_no_epochs():

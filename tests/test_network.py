@@ -848,6 +848,44 @@ def test_forward_belongs_to_the_user():
     assert (A == 7).all()
 
 
+def test_backward_is_of_the_mask_that_forward_drew():
+    """A step in between draws no other."""
+    X, Y = data()
+    net = classifier(dropout=0.5)
+    net.forward(X, training=True)
+    expected = net.backward(Y)
+    net.step({name: 0 * g for name, g in expected.items()}, nk.SGD(0.1))
+    for name, g in net.backward(Y).items():
+        assert np.array_equal(g, expected[name]), name
+
+
+def test_a_loss_that_goes_forward_itself_leaves_backward_its_activations():
+    X, _ = data(m=10_000)
+    Y = X[:2] + 1
+    plain = nk.Network([nk.Dense(50, "tanh"), nk.Dense(2)], "squared_error", n_x=N_X, dtype="float64", seed=0)
+
+    def loss(A, Y):
+        net.forward(X[:, :5])
+        return ((A - Y) ** 2).sum(axis=0) / 2, A - Y
+
+    net = nk.Network(plain.layers, loss, n_x=N_X, dtype="float64", seed=0)
+    expected = [each.forward(X).tobytes() for each in (plain, net)]
+    assert expected[0] == expected[1]
+    for (name, g), other in zip(net.backward(Y).items(), plain.backward(Y).values(), strict=True):
+        assert np.array_equal(g, other), name
+
+
+def test_a_backward_within_a_backward_is_refused():
+    X, _ = data()
+    net = nk.Network([nk.Dense(1)], lambda A, Y: net.backward(Y), n_x=N_X)
+    net.forward(X)
+    with pytest.raises(RuntimeError, match="going on already"):
+        net.backward(X[:1])
+    net._loss = nk.losses.get("squared_error")
+    with pytest.raises(RuntimeError, match="going on already"):
+        net.backward(X[:1])  # the engine's function is the old one: refused again, not left taken
+
+
 # ---- iterables of batches, memory-mapped data ----
 
 
@@ -875,6 +913,29 @@ def test_iterables_of_batches_equal_arrays(weighted, as_list):
     assert_same_network(a, b)
     np.testing.assert_allclose(history["cost"], expected["cost"], rtol=1e-14)
     assert as_list or batches.passes == 3
+
+
+@pytest.mark.parametrize("optimizer", GOES_ON.values(), ids=list(GOES_ON))
+@pytest.mark.parametrize("by", ["sample_weight", "class_weight"])
+def test_batches_may_weigh_nothing_but_not_all_of_them(tmp_path, by, optimizer):
+    X, _ = data(m=20)
+    Y = np.arange(20) // 5 % N_Y
+    np.save(tmp_path / "X.npy", X)
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    weights = {0: 0.0, 3: 0.0}
+    w = np.where(np.isin(Y, list(weights)), 0.0, 1.5)
+    options = {"sample_weight": w} if by == "sample_weight" else {"class_weight": weights}
+    a, b = classifier(), classifier()
+    how = {"epochs": 3, "batch_size": 5, "shuffle": False, "optimizer": optimizer}
+    history = a.fit(X, Y, **options, **how)
+    other = b.fit(mapped, Y, **options, **how)
+    assert_same_network(a, b)
+    np.testing.assert_allclose(other["cost"], history["cost"], rtol=1e-14)
+    nothing = {"sample_weight": 0 * w} if by == "sample_weight" else {"class_weight": dict.fromkeys(range(N_Y), 0.0)}
+    for each in (X, mapped):
+        with pytest.raises(ValueError, match=r"weight.* 0"):
+            a.fit(each, Y, **nothing, **how)
+        assert_same_network(a, b)
 
 
 def test_iterables_of_batches_of_different_sizes():
@@ -1262,6 +1323,58 @@ def test_networks_are_equal_by_configuration_and_parameters():
     assert net != classifier()
 
 
+def test_pickles_that_lie_in_others_memory_are_only_read():
+    """Buffers handed out of band, as by joblib with mmap_mode: training goes on from copies."""
+    X, Y = data()
+    net = classifier()
+    net.fit(X, Y, epochs=1, optimizer=nk.Adam())
+    buffers = []
+    pickled = pickle.dumps(net, protocol=5, buffer_callback=buffers.append)
+    buffers = [bytes(buffer.raw()) for buffer in buffers]
+    assert sum(map(len, buffers)) >= 3 * 44 * 8, "θ and Adam's two vectors of 44 parameters"
+    kept = [bytearray(buffer) for buffer in buffers]
+    other = pickle.loads(pickled, buffers=buffers)
+    for each in (net, other):
+        each.fit(X, Y, epochs=2, resume=True)
+    assert_same_network(net, other)
+    assert kept == buffers
+
+
+class Hidden(nk.Network):
+    def __init__(self, units):
+        super().__init__([nk.Dense(units, "tanh"), nk.Dense(N_Y, "softmax")], "cross_entropy", l2=0.1, seed=3)
+        self.units = units
+
+
+@pytest.mark.parametrize("how", COPIES.values(), ids=list(COPIES))
+@pytest.mark.parametrize("fitted", [False, True])
+def test_subclasses_and_attributes_are_copied(how, fitted):
+    X, Y = data()
+    net = Hidden(6)
+    net.note = {"from": "the cellar"}
+    if fitted:
+        net.fit(X, Y, epochs=2)
+    other = how(net)
+    assert type(other) is Hidden
+    assert other == net
+    assert (other.units, other.note) == (6, net.note)
+    if fitted:
+        assert str(net.compile_predict().report(net, X, Y)) == str(other.compile_predict().report(other, X, Y))
+
+
+def test_what_a_network_is_cannot_be_changed():
+    net = classifier()
+    for name in ("layers", "l2", "l1", "dtype", "seed", "loss", "n_x", "n_y", "parameters"):
+        with pytest.raises(AttributeError):
+            setattr(net, name, getattr(net, name))
+
+
+def test_numpy_numbers_as_settings_can_be_saved(tmp_path):
+    net = classifier(seed=np.int64(5), l2=np.float32(0.5), hidden=np.int32(4))
+    net.save(tmp_path / "net.npz")
+    assert nk.load(tmp_path / "net.npz") == net == classifier(seed=5, l2=0.5, hidden=4)
+
+
 def test_repr_and_summary():
     net = classifier(dropout=0.1)
     assert "Network" in repr(net)
@@ -1582,6 +1695,7 @@ CALLS = {
     "predict_labels": lambda net, X, Y, path: net.predict_labels(X),
     "evaluate": lambda net, X, Y, path: net.evaluate(X, Y),
     "forward": lambda net, X, Y, path: net.forward(X),
+    "backward": lambda net, X, Y, path: net.backward(Y),
     "fit": lambda net, X, Y, path: net.fit(X, Y),
     "partial_fit": lambda net, X, Y, path: net.partial_fit(X, Y),
     "initialize": lambda net, X, Y, path: net.initialize(N_X),
@@ -1597,6 +1711,7 @@ def test_a_call_from_another_thread_during_fit_raises(call, tmp_path):
     """What would see or save weights in the middle of a step, or change them, raises."""
     X, Y = data()
     net = classifier()
+    net.forward(X)
     raised = []
     path = tmp_path / "net.npz"
     net.fit(X, Y, epochs=2, callbacks=lambda *_: raised.append(in_thread(lambda: call(net, X, Y, path))))
@@ -1668,6 +1783,59 @@ def test_eight_threads_that_predict_at_once_get_the_right_answers(m):
         thread.join(60)
     assert not any(thread.is_alive() for thread in threads)
     assert wrong == []
+
+
+def test_threads_that_go_forward_at_once_get_the_right_answers():
+    net = classifier(hidden=100)
+    inputs = [data(seed=seed, m=5000 + seed)[0] for seed in range(4)]
+    expected = [net.predict(X) for X in inputs]
+    right = []
+
+    def work(X, A):
+        right.extend(np.array_equal(net.forward(X), A) for _ in range(20))
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(inputs, expected, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert right == [True] * 80
+
+
+def test_an_error_of_a_loss_reaches_the_thread_that_called_for_it():
+    """Of two threads that evaluate at once one's loss raises, while the other's goes on."""
+    X, Y = data(m=40_000)[0], np.zeros((1, 40_000))
+    raised, over = threading.Event(), threading.Event()
+    seen = {}
+
+    def loss(A, Y):
+        me = threading.current_thread().name
+        if me == "raises":
+            assert not raised.is_set(), "a loss that has raised isn't called on"
+            raised.set()
+            raise OverflowError("mine")
+        assert raised.wait(30)
+        return ((A - Y) ** 2).sum(axis=0), 2 * (A - Y)
+
+    net = nk.Network([nk.Dense(1)], loss, n_x=N_X, seed=0)
+
+    def work():
+        me = threading.current_thread().name
+        try:
+            seen[me] = net.evaluate(X, Y).cost
+        except OverflowError as error:
+            seen[me] = error
+        if me == "good":
+            over.set()
+
+    threads = [threading.Thread(target=work, name=name) for name in ("good", "raises")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert isinstance(seen["raises"], OverflowError)
+    assert np.isfinite(seen["good"])
+    assert net.evaluate(X, Y).cost == seen["good"]
 
 
 def test_different_networks_fit_at_once():
@@ -1749,7 +1917,7 @@ def test_divergence_of_weights_at_the_end_of_an_epoch():
 
 def test_divergence_of_partial_fit_leaves_the_weights():
     net = neuron(w=1e200)
-    with pytest.raises(nk.DivergenceError):
+    with pytest.raises(nk.DivergenceError, match="as it was before that batch"):
         net.partial_fit([[1e3]], [[0.0]])
     assert (net.parameters["W1"], net.parameters["b1"]) == (1e200, 0.0)
 
@@ -1763,8 +1931,35 @@ def test_divergence_from_weights_that_were_not_finite_before():
 
 
 def test_divergence_error_pickles():
-    error = pickle.loads(pickle.dumps(nk.DivergenceError(3, 4, 0.5)))
-    assert (error.epoch, error.batch, error.last_cost) == (3, 4, 0.5)
+    error = pickle.loads(pickle.dumps(nk.DivergenceError(3, 4, 0.5, "batch")))
+    assert (error.epoch, error.batch, error.last_cost, error.undone) == (3, 4, 0.5, "batch")
+
+
+@pytest.mark.parametrize("road", ROADS.values(), ids=list(ROADS))
+@pytest.mark.parametrize("optimizer", GOES_ON.values(), ids=list(GOES_ON))
+def test_a_failed_epoch_is_undone_for_whoever_goes_on(road, optimizer):
+    """Weights, the optimizer's state and all counts: resumed, the training has the bits of one that never failed."""
+    X, _ = data()
+    options = road(X, X[:2] + 1) | {"optimizer": optimizer}
+    batches = 1 if options.get("batch_size", 4) is None else 3
+    calls = itertools.count()
+    fails_at = 3 * batches + batches // 2
+
+    def loss(A, Y):
+        if next(calls) == fails_at:
+            raise InterruptedError
+        return ((A - Y) ** 2).sum(axis=0) / 2, A - Y
+
+    layers = [nk.Dense(4, "tanh", dropout=0.3), nk.Dense(2)]
+    net, whole = (nk.Network(layers, loss, dtype="float64", seed=0) for _ in range(2))
+    with pytest.raises(InterruptedError):
+        net.fit(**options, epochs=5)
+    net.fit(**options, epochs=2, resume=True)
+    whole.fit(**options, epochs=5)
+    assert_same_network(net, whole)
+    assert net._progress() == whole._progress()
+    for vector, other in zip(net._engine.state()[1:], whole._engine.state()[1:], strict=True):
+        assert np.array_equal(vector, other)
 
 
 # ---- Ctrl-C ----

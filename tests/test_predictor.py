@@ -209,6 +209,18 @@ def test_weights_that_a_type_cannot_hold(value, weights):
         net.compile_predict(weights=weights)
 
 
+def test_the_largest_bfloat16():
+    """255 · 2¹²⁰; what lies nearer to 256 · 2¹²⁰ can't be held."""
+    net = network((1, 1))
+    net.parameters["b1"][...] = np.finfo("float32").max
+    largest = np.float32(255 * 2.0**120)
+    net.parameters["W1"][...] = np.nextafter(np.float32(255.5 * 2.0**120), np.float32(0))
+    assert net.compile_predict(weights="bfloat16").parameters["W1"] == largest
+    net.parameters["W1"][...] = -255.5 * 2.0**120
+    with pytest.raises(ValueError, match=r"W1 in bfloat16 holds -?inf"):
+        net.compile_predict(weights="bfloat16")
+
+
 # ---- frozen ----
 
 
