@@ -41,11 +41,6 @@ class Dense:
     __hash__: ClassVar[None]  # type: ignore[assignment]
 
 class Network:
-    layers: tuple[Dense, ...]
-    l2: float
-    l1: float
-    dtype: np.dtype[np.floating[Any]]
-    seed: int | None
     metadata: dict[str, Any]
     optimizer: Optimizer | None
 
@@ -60,6 +55,16 @@ class Network:
         dtype: npt.DTypeLike = ...,
         seed: int | None = ...,
     ) -> None: ...
+    @property
+    def layers(self) -> tuple[Dense, ...]: ...
+    @property
+    def l2(self) -> float: ...
+    @property
+    def l1(self) -> float: ...
+    @property
+    def dtype(self) -> np.dtype[np.floating[Any]]: ...
+    @property
+    def seed(self) -> int | None: ...
     @property
     def loss(self) -> str: ...
     @property
