@@ -8,6 +8,7 @@ used. This module knows nothing of networks, and `import nnkern` doesn't load it
 """
 
 import csv
+import numbers
 import os
 import sys
 import warnings
@@ -161,7 +162,7 @@ def _parse_csv(file, name):
             raise DataError(f"{name}: column {i + 1} has no name in the header")
         if text in header[:i]:
             raise DataError(f"{name}: the header names column {text!r} twice")
-    rows, numbers = [], []
+    rows, ends = [], []
     for row in reader:
         if not row or (len(row) == 1 and not row[0].strip() and len(header) > 1):
             continue
@@ -170,13 +171,13 @@ def _parse_csv(file, name):
                 f"{name}, line {reader.line_num}: {len(row)} fields, expected {len(header)} as in the header"
             )
         rows.append(row)
-        numbers.append(reader.line_num)
+        ends.append(reader.line_num)
     if not rows:
         raise DataError(f"{name} has a header and no rows")
     columns = {
         column: [text.strip() for text in texts] for column, texts in zip(header, zip(*rows, strict=True), strict=True)
     }
-    return Table(columns, numbers, name)
+    return Table(columns, ends, name)
 
 
 def read_npz(path):
@@ -847,7 +848,7 @@ def split(strata, share, seed=0):
     `strata`: labels (m,), each class giving its part and keeping at least one example to train on;
     or a number m of examples, to draw from all of them alike. Same seed, same split.
     """
-    labels = np.zeros(strata, np.int64) if isinstance(strata, int) else np.asarray(strata)
+    labels = np.zeros(strata, np.int64) if isinstance(strata, numbers.Integral) else np.asarray(strata)
     m = len(labels)
     if not 0 <= share < 1:
         raise DataError(f"the held-out share is {share}, expected 0 <= share < 1")
@@ -879,9 +880,9 @@ def folds(strata, count, seed=0):
     `strata` as for `split`: of every class, each fold holds out as many examples as any other, or one more. Same seed,
     same folds.
     """
-    labels = np.zeros(strata, np.int64) if isinstance(strata, int) else np.asarray(strata)
+    labels = np.zeros(strata, np.int64) if isinstance(strata, numbers.Integral) else np.asarray(strata)
     m = len(labels)
-    if not isinstance(count, int) or not 2 <= count <= m:
+    if not isinstance(count, numbers.Integral) or not 2 <= count <= m:
         raise DataError(f"the number of folds is {count}, expected 2 to {m}, the number of examples")
     _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if counts.min() < 2:

@@ -748,6 +748,13 @@ def test_folds_that_cannot_be(strata, k, message):
         nkdata.folds(strata, k)
 
 
+def test_counts_may_be_of_numpy():
+    for own, numpys in zip(nkdata.split(10, 0.2), nkdata.split(np.int64(10), 0.2), strict=True):
+        np.testing.assert_array_equal(own, numpys)
+    for own, numpys in zip(nkdata.folds(10, 2), nkdata.folds(np.uint8(10), np.int64(2)), strict=True):
+        np.testing.assert_array_equal(own, numpys)
+
+
 def test_take_gives_contiguous_examples():
     X = np.arange(12.0).reshape(3, 4)
     part = nkdata.take(X, [2, 0])
