@@ -140,11 +140,11 @@ def read_csv(path):
 
 
 def _parse_csv(file, name):
-    first = ""
-    while not first.strip():
-        first = file.readline()
-        if not first:
-            raise DataError(f"{name} is empty: expected a header and rows of data")
+    first, blank = file.readline(), 0  # blank lines before the header
+    while first and not first.strip():
+        first, blank = file.readline(), blank + 1
+    if not first:
+        raise DataError(f"{name} is empty: expected a header and rows of data")
     if "\0" in first:
         raise DataError(f"{name} is not a CSV file: it holds NUL bytes")
     delimiter = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark))))
@@ -166,12 +166,11 @@ def _parse_csv(file, name):
     for row in reader:
         if not row or (len(row) == 1 and not row[0].strip() and len(header) > 1):
             continue
+        line = blank + reader.line_num
         if len(row) != len(header):
-            raise DataError(
-                f"{name}, line {reader.line_num}: {len(row)} fields, expected {len(header)} as in the header"
-            )
+            raise DataError(f"{name}, line {line}: {len(row)} fields, expected {len(header)} as in the header")
         rows.append(row)
-        ends.append(reader.line_num)
+        ends.append(line)
     if not rows:
         raise DataError(f"{name} has a header and no rows")
     columns = {

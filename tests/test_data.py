@@ -59,6 +59,17 @@ def test_csv_line_numbers_count_quoted_line_ends(tmp_path):
         nkdata.read_csv(path)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_csv_line_numbers_count_blank_lines(tmp_path, end):
+    lines = ["", "  ", 'x,"y', 'z"', "", '"a', "", 'b",1', "", "c,2", "d"]
+    path = tmp_path / "a.csv"
+    path.write_bytes(end.join(lines[:-1]).encode())
+    assert nkdata.read_csv(path).lines == [8, 10]
+    path.write_bytes(end.join(lines).encode())
+    with pytest.raises(nkdata.DataError, match="line 11: 1 fields, expected 2"):
+        nkdata.read_csv(path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
