@@ -594,6 +594,8 @@ def _made(options, registry, name, choice, numbers):
 
 def _weights_of_codes(options, target):
     """--class-weight as fit takes it: labels are integers there."""
+    from nnkern.data import _codes
+
     weights = options.class_weight
     if weights is None:
         return None
@@ -601,13 +603,14 @@ def _weights_of_codes(options, target):
         raise CommandError("--class-weight is for classification, not for regression")
     if isinstance(weights, str):
         return weights
-    for label, weight in weights.items():
-        if label not in target.labels:
+    codes = _codes(weights, target.labels).tolist()
+    for code, (label, weight) in zip(codes, weights.items(), strict=True):
+        if code < 0:
             known = ", ".join(map(repr, target.labels[:20]))
             raise CommandError(f"--class-weight: {label!r} is none of the classes {known}")
         if not (math.isfinite(weight) and weight >= 0):
             raise CommandError(f"--class-weight {label}={weight:g}: expected a finite weight >= 0")
-    return {target.labels.index(label): weight for label, weight in weights.items()}
+    return dict(zip(codes, weights.values(), strict=True))
 
 
 def _task(nk, loss):

@@ -350,6 +350,9 @@ def choose_target(data, name=None, task=None):
     The column of a table is its last one unless `name` says otherwise. Without `task`, text means
     classification, and so do numbers of only two different values and, in an archive, a Y of
     integers 0..k−1 or 1..k or one-hot; other numbers mean regression.
+
+    The classes of a table have the names that stand in the file, leading zeros too. What is the same number
+    otherwise (1, 1.0) is one class, under the shortest of its names.
     """
     if task is not None and task not in TASKS:
         raise DataError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
@@ -388,8 +391,10 @@ def _table_target(table, name, task):
         raise DataError(f"{table.source}, line {line}: the target {name!r} is infinite")
     different = np.unique(values)
     if task == "classification" or (task is None and len(different) == 2):
-        names = [_label(value) for value in values]
-        return _classes(names, [_label(value) for value in different], name, "two values")
+        labels = {}
+        for text in sorted(set(texts), key=lambda text: (_number(text), len(text), text)):
+            labels.setdefault(_sense(text), text)
+        return _classes(texts, list(labels.values()), name, "two values" if len(labels) == 2 else "numbers")
     reason = "numbers"
     if task is None and len(different) <= FEW and (different % 1 == 0).all():
         reason = f"numbers; --task classification takes its {len(different)} values for classes"
@@ -438,9 +443,7 @@ def _classes(names, labels, column, reason):
     if len(labels) < 2:
         what = f"the target {column!r}" if column else "Y"
         raise DataError(f"{what} is {labels[0]!r} in every example, expected two classes or more")
-    codes = {label: i for i, label in enumerate(labels)}
-    Y = np.fromiter((codes[name] for name in names), np.int64, len(names))
-    return Target("classification", Y, column, labels, reason)
+    return Target("classification", _codes(names, labels), column, labels, reason)
 
 
 def _label(value):
@@ -453,9 +456,21 @@ def _label(value):
 def _codes(texts, labels):
     """The index of each text in `labels`, or −1; numbers may be written otherwise (1.0 for 1)."""
     index = {label: i for i, label in enumerate(labels)}
+    senses = {_sense(label): i for label, i in index.items()}
     for text in set(texts) - index.keys():
-        index[text] = index.get(_label(float(text)), -1) if _is_number(text) else -1
+        index[text] = senses.get(_sense(text), -1)
     return np.fromiter((index[text] for text in texts), np.int64, len(texts))
+
+
+def _sense(text):
+    """What is equal of two ways to write a label: its number, or the text of what is none, such as a code 0123."""
+    unsigned = text.lstrip("+-")
+    if unsigned[:1] == "0" and unsigned[1:2].isdecimal():
+        return text
+    try:
+        return int(text) if text.isdecimal() else _number(text)  # integers may be longer than a float's digits
+    except ValueError:
+        return text
 
 
 def _names(names):
@@ -467,9 +482,16 @@ def _names(names):
 # ---------------------------------------------------------------------------------------------
 
 
+def _number(text):
+    """The number that a text stands for, or a ValueError; 18_25 is one in Python's source only."""
+    if "_" in text:
+        raise ValueError(f"{text!r} holds an underscore")
+    return float(text)
+
+
 def _is_number(text):
     try:
-        float(text)
+        _number(text)
     except ValueError:
         return False
     return True
@@ -478,7 +500,7 @@ def _is_number(text):
 def _numbers(texts):
     """The texts as float64 with NaN where missing (None if some aren't numbers), and the mask."""
     try:
-        values = np.fromiter(map(float, texts), np.float64, len(texts))
+        values = np.fromiter(map(_number, texts), np.float64, len(texts))
         if not np.isnan(values).any():
             return values, np.zeros(len(texts), bool)
     except ValueError:
@@ -486,7 +508,7 @@ def _numbers(texts):
     missing = np.fromiter((text.lower() in MISSING for text in texts), bool, len(texts))
     try:
         filled = ("nan" if gone else text for text, gone in zip(texts, missing, strict=True))
-        return np.fromiter(map(float, filled), np.float64, len(texts)), missing
+        return np.fromiter(map(_number, filled), np.float64, len(texts)), missing
     except ValueError:
         return None, missing
 

@@ -441,6 +441,16 @@ def test_export_of_a_plain_network(good, tmp_path):
     assert "labels" not in source
 
 
+def test_classes_of_numbers_keep_their_names(run, good, tmp_path):
+    (tmp_path / "codes.csv").write_text("x,code\n" + "1,0123\n5,2.0\n9,0456\n" * 10)
+    options = ("--task", "classification", "--class-weight", "0456=2,2=1.5", "--epochs", 1, "--save", "m.npz")
+    status, out, err = run("train", "codes.csv", *options)
+    assert status == 0, err
+    assert "task     3 classes of 'code' (numbers);" in out
+    assert nk.load(tmp_path / "m.npz").metadata[cli.RECORD]["labels"] == ["2.0", "0123", "0456"]
+    assert rows(good("predict", "m.npz", "codes.csv"))[0] == ["label", "p(2.0)", "p(0123)", "p(0456)"]
+
+
 def test_without_held_out_examples(good, tmp_path):
     flowers = write_flowers(tmp_path / "f.csv")
     out = good("train", flowers, "--quiet", "--validation", 0, "--epochs", 2)

@@ -112,7 +112,9 @@ def test_target_is_the_last_column_unless_named(tmp_path):
     ("values", "task", "labels"),
     [
         (["0", "1", "1"], "classification", ["0", "1"]),
-        (["-1.0", "1", "1.0"], "classification", ["-1", "1"]),
+        (["-1.0", "1", "1.0"], "classification", ["-1.0", "1"]),
+        (["0123", "0456", "0123"], "classification", ["0123", "0456"]),
+        (["18_25", "26_35", "36_99"], "classification", ["18_25", "26_35", "36_99"]),
         (["0.5", "2", "2"], "classification", ["0.5", "2"]),
         (["1", "2", "3"], "regression", None),
         (["b", "10", "9"], "classification", ["10", "9", "b"]),
@@ -131,6 +133,44 @@ def test_task_can_be_said():
     np.testing.assert_array_equal(target.Y, [1, 0, 0])
     target = nkdata.choose_target(table, task="regression")
     np.testing.assert_array_equal(target.Y, [[10, 9, 9]])
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "codes"),
+    [
+        (["2.50", "0456", "0123"], ["2.50", "0123", "0456"], [0, 2, 1]),
+        (["1.00", "1", "+1", "1e0", "3.0", "3.00"], ["1", "3.0"], [0, 0, 0, 0, 1, 1]),
+        (["007", "7", "7.0", "07"], ["7", "07", "007"], [2, 0, 0, 1]),  # zeros in front make a code of it
+        (["0", "-0", "0.5", "00"], ["0", "00", "0.5"], [0, 0, 2, 1]),
+        (["9007199254740993", "9007199254740992"], ["9007199254740992", "9007199254740993"], [1, 0]),  # 2^53 + 1
+    ],
+)
+def test_classes_of_numbers_have_the_names_in_the_file(values, labels, codes):
+    table = nkdata.Table({"x": ["1"] * len(values), "y": values}, list(range(2, 2 + len(values))), "t.csv")
+    target = nkdata.choose_target(table, task="classification")
+    assert target.labels == labels
+    assert target.reason == ("two values" if len(labels) == 2 else "numbers")
+    np.testing.assert_array_equal(target.Y, codes)
+    np.testing.assert_array_equal(nkdata.Preprocessor.fit(table, target).targets(table), codes)
+
+
+def test_new_labels_may_be_written_otherwise_but_codes_not(tmp_path):
+    made = fitted(nkdata.read_csv(write(tmp_path / "a.csv", "x,y\n1,01.0\n2,2.0\n3,3\n")), task="classification")
+    assert made.labels == ["01.0", "2.0", "3"]
+    new = nkdata.Table({"x": ["1"] * 4, "y": ["01.0", "2", "+2.00", "3.0"]}, [2, 3, 4, 5], "b.csv")
+    np.testing.assert_array_equal(made.targets(new), [0, 1, 1, 2])
+    for text in ("1", "02", "3_", "0_2"):
+        new.columns["y"][1] = text
+        with pytest.raises(nkdata.DataError, match=f"line 3: the label '{text}' is none of the model's"):
+            made.targets(new)
+
+
+@pytest.mark.parametrize("text", ["1_000", "1_0.5", "1e1_0", "_1"])
+def test_underscores_make_no_numbers(text):
+    table = nkdata.Table({"x": ["1", text], "y": ["1", "2"]}, [2, 3], "t.csv")
+    assert fitted(table).columns == [["x", ["1", text]]]
+    with pytest.raises(nkdata.DataError, match=f"line 3: column 'x' holds '{text}', not a number"):
+        nkdata.choose_target(table, "x", "regression")
 
 
 @pytest.mark.parametrize(
