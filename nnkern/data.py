@@ -289,7 +289,8 @@ def picture_features(path, size=64):
     """One picture as n_x = 3·size² numbers in [0, 1], float32 (n_x,).
 
     Turned as its EXIF says, RGB, resized to size × size whatever its proportions, unrolled channel
-    by channel (all red row by row, then green, then blue), divided by 255.
+    by channel (all red row by row, then green, then blue), divided by 255. 16-bit grey is divided by
+    65535, and not rounded to 8 bits on the way; grey of other depths has no known white: `DataError`.
     """
     require("PIL", "reading pictures")
     from PIL import Image, ImageOps
@@ -302,14 +303,33 @@ def picture_features(path, size=64):
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
-                image = ImageOps.exif_transpose(image).convert("RGB")
+                white = _white(image)
+                image = ImageOps.exif_transpose(image)
+                # Pillow cuts 16-bit grey off at 255 where it converts it; in mode F it may be resized
+                image = image.convert("RGB") if white == 255 else Image.fromarray(np.asarray(image).astype(np.float32))
                 image = image.resize((size, size), Image.Resampling.LANCZOS)
-                pixels = np.asarray(image)  # (size, size, 3)
+                pixels = np.asarray(image)  # (size, size, 3), or grey (size, size)
     except (FileNotFoundError, PermissionError, IsADirectoryError, MemoryError):
         raise
     except Exception as error:
         raise DataError(f"{path} is not a readable picture: {error}") from error
-    return pixels.transpose(2, 0, 1).reshape(-1) / np.float32(255)
+    if pixels.ndim == 2:  # what the filter lets overshoot is cut off in modes of integers only
+        pixels = np.repeat(pixels.clip(0, white)[:, :, None], CHANNELS, axis=2)
+    return pixels.transpose(2, 0, 1).reshape(-1) / np.float32(white)
+
+
+def _white(image):
+    """The largest number of an opened picture's pixels, or a ValueError where its format doesn't fix it."""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return 255
+    # Pillow's mode I holds 32 bits. It gives 16 bits in it of a PGM, stretched to all of them, and up to its version 10
+    # of a PNG. A TIFF's 12 bits are in mode I;16, and its inverted grey stays inverted.
+    bits, colours = 258, 262  # tags of TIFF
+    tags = getattr(image, "tag_v2", {bits: (16,), colours: 1})
+    deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    if not deep or tags.get(bits) != (16,) or tags.get(colours) != 1:
+        raise ValueError(f"its grey, of Pillow's mode {image.mode}, is neither of 8 nor of 16 bits from black to white")
+    return 65535
 
 
 def digits():

@@ -1,6 +1,7 @@
 """nnkern.data: reading, choosing the target, preparing features, holding out."""
 
 import json
+import struct
 import subprocess
 import sys
 
@@ -331,6 +332,74 @@ def test_picture_is_resized_and_made_rgb(tmp_path, image):
     np.testing.assert_array_equal(
         nkdata.picture_features(tmp_path / "grey.png", 8), np.full(192, np.float32(102) / 255)
     )
+
+
+GREY16 = np.array([[0, 1, 300], [20000, 40000, 65535], [65534, 256, 255]], np.uint16)
+
+
+def tiff(bits, colours, strip):
+    """A TIFF of one row of grey pixels, two of them, in one strip."""
+    # (tag, value) in ascending order; each an unsigned long, and the strip behind them
+    tags = [(256, 2), (257, 1), (258, bits), (259, 1), (262, colours), (273, 0), (277, 1), (278, 1), (279, len(strip))]
+    start = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, start if tag == 273 else value) for tag, value in tags)
+    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + strip
+
+
+@pytest.mark.parametrize(("name", "order"), [("a.png", "<"), ("a.pgm", "<"), ("a.tif", "<"), ("a.tif", ">")])
+def test_grey_of_16_bits_is_divided_by_its_white(tmp_path, image, name, order):
+    mode = {"<": "I;16", ">": "I;16B"}[order]
+    image.frombytes(mode, (3, 3), GREY16.astype(f"{order}u2").tobytes()).save(tmp_path / name)
+    x = nkdata.picture_features(tmp_path / name, 3)
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x, np.tile(GREY16.reshape(-1) / np.float32(65535), 3))
+
+
+def test_grey_of_16_bits_of_a_small_maximum_is_stretched(tmp_path, image):
+    (tmp_path / "a.pgm").write_bytes(b"P5 2 2 1023\n" + np.array([0, 1, 512, 1023], ">u2").tobytes())
+    grey = nkdata.picture_features(tmp_path / "a.pgm", 2)[:4]
+    np.testing.assert_allclose(grey, np.array([0, 1, 512, 1023]) / 1023, atol=0.5 / 65535 + 2**-24)
+
+
+def test_grey_of_16_bits_as_old_versions_of_pillow_open_it(tmp_path, image, monkeypatch):
+    from PIL import PngImagePlugin
+
+    image.fromarray(GREY16).save(tmp_path / "a.png")
+    expected = nkdata.picture_features(tmp_path / "a.png", 3)
+    monkeypatch.setitem(PngImagePlugin._MODES, (16, 0), ("I", "I;16B"))
+    with image.open(tmp_path / "a.png") as opened:
+        assert opened.mode == "I"
+    np.testing.assert_array_equal(nkdata.picture_features(tmp_path / "a.png", 3), expected)
+
+
+def test_grey_of_16_bits_is_turned_and_stays_between_black_and_white(tmp_path, image):
+    pixels = np.zeros((16, 16), np.uint16)
+    pixels[:5] = 65535  # an edge, at which the filter overshoots
+    exif = image.Exif()
+    exif[0x0112] = 3
+    image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    x = nkdata.picture_features(tmp_path / "a.png", 12).reshape(3, 12, 12)
+    assert (x.min(), x.max()) == (0, 1)
+    assert x[0, 0, 0] == 0
+    assert x[0, 11, 0] > 0.99
+
+
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_grey_without_a_white_is_refused(tmp_path, image, mode):
+    image.new(mode, (4, 4), 100).save(tmp_path / "a.tif")
+    message = rf"a\.tif is not a readable picture: its grey, of Pillow's mode {mode}, is neither of 8 nor of 16 bits"
+    with pytest.raises(nkdata.DataError, match=message):
+        nkdata.picture_features(tmp_path / "a.tif")
+
+
+def test_tiff_of_12_bits_or_inverted_is_refused(tmp_path, image):
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff(16, 1, b"\x12\x34\x56\x78"))
+    assert nkdata.picture_features(path, 1)[0] == pytest.approx((0x3412 + 0x7856) / 2 / 65535, rel=2**-20)
+    for wrong in (tiff(12, 1, b"\x12\x34\x56"), tiff(16, 0, b"\x12\x34\x56\x78")):
+        path.write_bytes(wrong)
+        with pytest.raises(nkdata.DataError, match=r"mode I;16, is neither of 8 nor of 16 bits from black to white"):
+            nkdata.picture_features(path)
 
 
 def test_picture_is_turned_as_its_exif_says(tmp_path, image):
