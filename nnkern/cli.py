@@ -625,6 +625,8 @@ def _default_loss(classes):
 
 def _check_outputs(options, nkdata):
     """Refuse before the training what could only fail after it."""
+    from nnkern import io
+
     for path in filter(None, (options.save, options.plot)):
         folder = os.path.dirname(os.path.abspath(path))
         if not os.path.isdir(folder):
@@ -633,6 +635,8 @@ def _check_outputs(options, nkdata):
             raise CommandError(f"{path} is a folder or a device, expected the name of a file")
         if not os.access(folder, os.W_OK):
             raise CommandError(f"{path}: no permission to write in {folder}")
+    if options.save and io.is_safetensors(options.save):
+        nkdata.require("safetensors.numpy", f"--save {options.save}")
     if options.plot:
         if not options.plot.lower().endswith(PLOT_SUFFIXES):
             raise CommandError(f"--plot {options.plot}: expected one of {', '.join(PLOT_SUFFIXES)}")
@@ -766,7 +770,7 @@ def _export(options):
     from nnkern import io
 
     output = options.output or os.path.splitext(options.model)[0] + EXPORTS[options.to]
-    if options.to == "safetensors" and not output.lower().endswith(".safetensors"):
+    if options.to == "safetensors" and not io.is_safetensors(output):
         raise CommandError(f"--output {output}: the name must end in .safetensors")
     if os.path.realpath(output) == os.path.realpath(options.model):
         raise CommandError(f"{output} is the model itself: --output says where else to write")

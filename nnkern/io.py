@@ -72,7 +72,8 @@ def reading(path):
         raise ModelFormatError(f"{path} is no model file, or a damaged one: {error}") from error
 
 
-def _is_safetensors(path):
+def is_safetensors(path):
+    """Whether a model's file of that name is one of safetensors."""
     return os.path.splitext(path)[1].lower() == ".safetensors"
 
 
@@ -97,7 +98,7 @@ def save(net, path, *, training_state):
         }
         for moment, vector in present.items():
             arrays |= {f"{moment}.{name}": view for name, view in net._engine.views(vector).items()}
-    if _is_safetensors(path):
+    if is_safetensors(path):
         _write_safetensors(net, path, header, arrays)
     else:
         _write_npz(path, header, arrays)
@@ -174,7 +175,7 @@ def load(path: "str | os.PathLike[str]") -> "Network":
     True
     """
     with open(path, "rb") as file, reading(path):
-        return _load_safetensors(path) if _is_safetensors(path) else _load_npz(file)
+        return _load_safetensors(path) if is_safetensors(path) else _load_npz(file)
 
 
 def _load_npz(file):

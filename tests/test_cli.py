@@ -897,6 +897,7 @@ def test_evaluation_needs_known_labels(good, bad, tmp_path, text, message):
         ("onnx", ("export", "m.npz", "--to", "onnx"), "nnkern[onnx]"),
         ("torch", ("export", "m.npz", "--to", "torch"), "torch"),
         ("safetensors.numpy", ("export", "m.npz", "--to", "safetensors"), "nnkern[safetensors]"),
+        ("safetensors.numpy", ("train", "f.csv", "--quiet", "--save", "m.safetensors"), "nnkern[safetensors]"),
         ("sklearn", ("train",), "nnkern[demo]"),
         ("PIL", ("train", "pictures"), "nnkern[images]"),
         ("matplotlib", ("train", "f.csv", "--plot", "c.png"), "nnkern[plot]"),
@@ -907,6 +908,7 @@ def test_missing_package_names_its_extra(bad, tmp_path, monkeypatch, module, arg
     (tmp_path / "pictures").mkdir()
     nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0).save(tmp_path / "m.npz")
     monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setattr(nk.Network, "fit", lambda *_, **__: pytest.fail("it is missed after the training only"))
     assert f"pip install '{extra}'" in bad(*arguments)
 
 
