@@ -35,7 +35,7 @@ _MOMENTS = ("s1", "s2")  # the vectors of the optimizer's state
 def whole_file(path):
     """A binary file to write to, which takes the place of `path` when all is written, or never."""
     # a link stays a link: the file it names is replaced
-    path = os.path.realpath(path)
+    path = os.path.realpath(os.fsdecode(path))
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"{path} is no regular file: a model can't take its place")
     # the new file grows beside the old one and takes its place in one step
@@ -79,6 +79,7 @@ def is_safetensors(path):
 
 def save(net, path, *, training_state):
     """See Network.save."""
+    path = os.fsdecode(path)
     validation.fitted(net._engine).check_untrained()
     header = {
         "format": FORMAT,
@@ -125,9 +126,25 @@ def _write_safetensors(net, path, header, arrays):
 
 def _to_json(header):
     try:
-        return json.dumps(header, allow_nan=False)
+        text = json.dumps(header, allow_nan=False)
+        _check_keys(header)
+        return text
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"metadata must be what JSON can hold: {error}") from error
+
+
+def _check_keys(value):
+    """Raises a TypeError for a key that json would make a text: it wouldn't come back as it was."""
+    waiting = [value]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    raise TypeError(f"the key {key!r} is no text")
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
 
 
 def _tensor_names(layers):
@@ -174,6 +191,7 @@ def load(path: "str | os.PathLike[str]") -> "Network":
     >>> nk.load(path) == net
     True
     """
+    path = os.fsdecode(path)
     with open(path, "rb") as file, reading(path):
         return _load_safetensors(path) if is_safetensors(path) else _load_npz(file)
 

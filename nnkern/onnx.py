@@ -172,6 +172,7 @@ def save(net, path, **dressing):
 def load(path, loss):
     """See nnkern.from_onnx."""
     onnx = require("onnx", "from_onnx")
+    path = os.fsdecode(path)
     with open(path, "rb") as file:
         content = file.read()
     with io.reading(path):

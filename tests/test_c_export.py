@@ -154,6 +154,9 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "net.c"
     source = net.to_c(path)
     assert path.read_text() == source == net.to_c()
+    os.remove(path)
+    net.to_c(os.fsencode(path))
+    assert path.read_text() == source
     before = path.read_bytes()
     with pytest.raises(ValueError, match="labels"):
         net.to_c(path, labels=["a", "b"])
