@@ -192,6 +192,13 @@ class _State:
         self.where = where
         self.pair = pair  # whether it is (1 - p, p) of a chain p
 
+    def last_step(self):
+        """The last one that changes something; None where the chain is the input."""
+        state = self
+        while state.step is None and state.before is not None:
+            state = state.before
+        return state.step
+
 
 class _Reader:
     def __init__(self, onnx, model, folder, size):
@@ -238,10 +245,16 @@ class _Reader:
             state = self._state(node, where)
             if state is not None:
                 self._states[node.output[0]] = state
-        found = [value.name for value in self._graph.output if value.name in self._states]
+        found = {}  # an output of each chain: ZipMap, (1 - p, p) and others that change nothing give one again
+        for value in self._graph.output:
+            if value.name in self._states:
+                found.setdefault(id(self._states[value.name].last_step()), value.name)
         if not found:
             raise ModelFormatError(self._first_refused(onnx))
-        return self._assemble(self._states[found[0]], loss)
+        if len(found) > 1:
+            raise ModelFormatError(f"its outputs {', '.join(found.values())} are a chain of layers each; taken is one")
+        (name,) = found.values()
+        return self._assemble(self._states[name], loss)
 
     def _assemble(self, state, loss):
         steps = []

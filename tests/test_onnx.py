@@ -649,6 +649,38 @@ def test_expressions_of_many_nodes(tmp_path, count, taken):
             nk.from_onnx(tmp_path / "m.onnx")
 
 
+MATMUL, SOFTMAX = node("MatMul", ["x", "W"], ["a"]), node("Softmax", ["a"], ["p"])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "outputs"),
+    [
+        ([MATMUL, node("Relu", ["a"], ["emb"]), node("MatMul", ["emb", "V"], ["y"])], ("emb", "y")),
+        ([MATMUL, node("MatMul", ["a", "V"], ["one"]), node("MatMul", ["a", "V"], ["other"])], ("one", "other")),
+        ([MATMUL, SOFTMAX], ("a", "p")),
+        ([MATMUL, node("Identity", ["x"], ["same"])], ("a", "same")),
+    ],
+    ids=["hidden layer", "two heads", "logits", "input"],
+)
+def test_several_outputs_are_not_one_network(tmp_path, nodes, outputs):
+    for names in (outputs, outputs[::-1]):
+        written(tmp_path / "m.onnx", nodes, {"W": W, "V": V}, outputs=names)
+        with pytest.raises(nk.ModelFormatError, match=f"its outputs {', '.join(names)} are a chain of layers each"):
+            nk.from_onnx(tmp_path / "m.onnx")
+
+
+def test_outputs_that_say_the_same_are_one_network(tmp_path):
+    label = node("ArgMax", ["p"], ["label"], axis=1, keepdims=0)
+    zipmap = node("ZipMap", ["p"], ["named"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2])
+    double = node("Cast", ["p"], ["double"], to=TensorProto.DOUBLE)
+    path = tmp_path / "m.onnx"
+    written(path, [MATMUL, SOFTMAX, label, zipmap, double], {"W": W}, outputs=("label", "p", "named", "double"))
+    assert [layer.activation for layer in nk.from_onnx(os.fsencode(path)).layers] == ["softmax"]
+    constants = {"w": W[:, :1], "one": np.float32(1)}
+    written(path, two_of_one_sigmoid(), constants, outputs=("p", "y"))
+    assert nk.from_onnx(path).n_y == 1
+
+
 def test_inputs_that_a_network_does_not_have(tmp_path):
     def refuse(message, **options):
         written(tmp_path / "m.onnx", [DENSE], {"W": W}, outputs=("a",), **options)
