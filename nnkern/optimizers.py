@@ -42,22 +42,22 @@ class Optimizer:
         self.check()
 
     def check(self) -> None:
-        """Raises ValueError where a hyper-parameter is out of its range."""
-        rate = self.learning_rate
-        if not callable(rate):
-            validation.number("learning_rate", rate, 0, low_open=True)
+        """Raises ValueError where a hyper-parameter is out of its range; the others become Python's own numbers."""
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.name in ("momentum", "beta1", "beta2", "alpha"):
-                validation.number(f.name, value, 0, 1, high_open=True)
+            if f.name == "learning_rate":
+                value = value if callable(value) else validation.number(f.name, value, 0, low_open=True)
+            elif f.name in ("momentum", "beta1", "beta2", "alpha"):
+                value = validation.number(f.name, value, 0, 1, high_open=True)
             elif f.name == "eps":
-                validation.number("eps", value, 0, low_open=True)
+                value = validation.number(f.name, value, 0, low_open=True)
             elif f.name == "weight_decay":
-                validation.number("weight_decay", value, 0)
+                value = validation.number(f.name, value, 0)
             elif f.name == "nesterov":
-                validation.flag("nesterov", value)
+                value = validation.flag(f.name, value)
             elif f.kw_only and value is not None:
-                validation.number(f.name, value, 0, low_open=True)
+                value = validation.number(f.name, value, 0, low_open=True)
+            setattr(self, f.name, value)
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
@@ -211,6 +211,7 @@ def to_json(optimizer):
     """The optimizer as what JSON can hold; None where it is one of the user's own, or its rate a function of theirs."""
     if type(optimizer) not in OPTIMIZERS.values():
         return None
+    optimizer.check()  # callbacks may have changed it
     facts = {"name": type(optimizer).__name__.lower(), **vars(optimizer)}
     if callable(optimizer.learning_rate):
         facts["learning_rate"] = schedules.to_json(optimizer.learning_rate)

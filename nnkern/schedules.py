@@ -2,13 +2,30 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 from nnkern import validation
 
 
 @dataclass(frozen=True)
-class InverseTime:
+class _Schedule:
+    """Base of the schedules: their numbers are judged when they are made, and kept as Python's own."""
+
+    _least_epochs: ClassVar[int] = 1
+
+    def __post_init__(self):
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in ("every", "epochs"):
+                value = validation.integer(f.name, value, self._least_epochs)
+            elif f.name != "then" or not callable(value):
+                value = validation.number(f.name, value, 0)
+            object.__setattr__(self, f.name, value)
+
+
+@dataclass(frozen=True)
+class InverseTime(_Schedule):
     """α₀ / (1 + decay · epoch)."""
 
     initial: float
@@ -19,7 +36,7 @@ class InverseTime:
 
 
 @dataclass(frozen=True)
-class Exponential:
+class Exponential(_Schedule):
     """α₀ · factor^epoch."""
 
     initial: float
@@ -30,7 +47,7 @@ class Exponential:
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(_Schedule):
     """α₀ · factor^⌊epoch / every⌋."""
 
     initial: float
@@ -42,7 +59,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(_Schedule):
     """From α₀ down to `final` along half a cosine over `epochs`, then `final`.
 
     Source: Loshchilov and Hutter, SGDR, 2017, equation 5 (without restarts).
@@ -58,7 +75,7 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class WarmUp:
+class WarmUp(_Schedule):
     """Rises in equal steps over `epochs` epochs, then goes on as `then`, a rate or a schedule counted from there.
 
     Epoch e < epochs has the share (e + 1) / (epochs + 1) of the rate that `then` begins with.
@@ -70,6 +87,8 @@ class WarmUp:
     >>> [round(warm_up(epoch), 3) for epoch in range(6)]
     [0.2, 0.4, 0.6, 0.8, 0.4, 0.2]
     """
+
+    _least_epochs: ClassVar[int] = 0
 
     then: float | Callable[[int], float]
     epochs: int
@@ -98,9 +117,6 @@ def from_json(facts):
     """The schedule that `to_json` wrote; ValueError or TypeError for anything else."""
     facts = dict(facts)
     schedule = SCHEDULES[validation.choice("schedule", facts.pop("schedule"), SCHEDULES)]
-    for name, value in facts.items():
-        if name == "then" and isinstance(value, dict):
-            facts[name] = from_json(value)
-        else:
-            validation.number(name, value)
+    if isinstance(facts.get("then"), dict):
+        facts["then"] = from_json(facts["then"])
     return schedule(**facts)

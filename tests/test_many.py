@@ -30,7 +30,7 @@ def networks():
     return [nk.Network(layers, "binary_cross_entropy", **{"seed": 0, **options}) for layers, options in stacks]
 
 
-OPTIMIZERS = [nk.Adam(), nk.SGD(0.5, momentum=0.9), nk.RMSprop(), nk.SGD(nk.schedules.Step(0.1, 2, 0.5)), nk.AdamW()]
+OPTIMIZERS = [nk.Adam(), nk.SGD(0.5, momentum=0.9), nk.RMSprop(), nk.SGD(nk.schedules.Step(0.1, 0.5, 2)), nk.AdamW()]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])

@@ -1,5 +1,7 @@
 """Optimizers as objects, gradient clipping, schedules; the updates themselves are held in test_golden.py."""
 
+import re
+
 import numpy as np
 import pytest
 import reference as ref
@@ -108,8 +110,69 @@ def test_refused_limits(make, name, bad):
 
 def test_representation():
     assert repr(nk.SGD(0.1)) == "SGD(learning_rate=0.1, momentum=0.0, nesterov=False)"
-    assert repr(nk.RMSprop(clip_norm=1)) == "RMSprop(learning_rate=0.01, alpha=0.99, eps=1e-08, clip_norm=1)"
+    assert repr(nk.RMSprop(clip_norm=1)) == "RMSprop(learning_rate=0.01, alpha=0.99, eps=1e-08, clip_norm=1.0)"
     assert nk.Adam(clip_norm=1) != nk.Adam()
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        nk.SGD(np.float32(0.1), momentum=np.float32(0.9), nesterov=np.True_, clip_norm=np.float32(2)),
+        nk.AdamW(np.float32(0.1), np.float32(0.9), np.float32(0.99), np.float32(1e-7), np.int64(0)),
+        nk.RMSprop(nk.schedules.Step(np.float32(0.1), np.float32(0.5), np.int64(2)), alpha=np.float32(0.5)),
+        nk.SGD(nk.schedules.WarmUp(np.float32(0.1), np.int8(2))),
+        nk.SGD(nk.schedules.WarmUp(nk.schedules.Cosine(0.1, np.int64(3), np.float32(0.01)), 2)),
+    ],
+    ids=str,
+)
+def test_settings_that_are_numpy_s_are_saved(optimizer, suffix, tmp_path):
+    if suffix == "safetensors":
+        pytest.importorskip("safetensors")
+    net, X, Y = case("float64")
+    net.fit(X, Y, epochs=2, optimizer=optimizer)
+    net.save(tmp_path / f"net.{suffix}", training_state=True)
+    again = nk.load(tmp_path / f"net.{suffix}")
+    assert again.optimizer == optimizer
+    net.fit(X, Y, epochs=2, resume=True)
+    again.fit(X, Y, epochs=2, resume=True)
+    assert again == net
+
+
+def test_what_a_callback_sets_is_judged_when_saved(tmp_path):
+    net, X, Y = case("float64")
+    for rate in (np.float32(0.5), 0):
+
+        def slower(net, epoch, history, rate=rate):
+            net.optimizer.learning_rate = rate
+
+        net.fit(X, Y, epochs=2, callbacks=slower)
+        if rate:
+            net.save(tmp_path / "net.npz", training_state=True)
+    assert nk.load(tmp_path / "net.npz").optimizer == nk.SGD(0.5)
+    with pytest.raises(ValueError, match="learning_rate must be finite and > 0; got 0"):
+        net.save(tmp_path / "net.npz", training_state=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: nk.schedules.Step(0.1, 0.5, 0), "every must be an integer >= 1; got 0"),
+        (lambda: nk.schedules.Step(0.1, 0.5, 2.0), "every must be an integer >= 1; got 2.0"),
+        (lambda: nk.schedules.Step(0.1, -0.5, 2), "factor must be finite and >= 0; got -0.5"),
+        (lambda: nk.schedules.Cosine(0.1, 0), "epochs must be an integer >= 1; got 0"),
+        (lambda: nk.schedules.Cosine("0.1", 3), "initial must be a number, finite and >= 0; got '0.1'"),
+        (lambda: nk.schedules.Cosine(0.1, 3, np.nan), "final must be finite and >= 0; got nan"),
+        (lambda: nk.schedules.InverseTime(-0.1, 1), "initial must be finite and >= 0; got -0.1"),
+        (lambda: nk.schedules.InverseTime(0.1, -0.1), "decay must be finite and >= 0; got -0.1"),
+        (lambda: nk.schedules.Exponential(0.1, None), "factor must be a number, finite and >= 0; got None"),
+        (lambda: nk.schedules.WarmUp(0.1, -1), "epochs must be an integer >= 0; got -1"),
+        (lambda: nk.schedules.WarmUp("0.1", 1), "then must be a number, finite and >= 0; got '0.1'"),
+    ],
+)  # fmt: skip
+def test_refused_schedules(make, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        make()
 
 
 def test_warm_up():
