@@ -47,7 +47,9 @@ class Optimizer:
             value = getattr(self, f.name)
             if f.name == "learning_rate":
                 value = value if callable(value) else validation.number(f.name, value, 0, low_open=True)
-            elif f.name in ("momentum", "beta1", "beta2", "alpha"):
+            elif f.name == "momentum":
+                value = validation.number(f.name, value, 0, 1)
+            elif f.name in ("beta1", "beta2", "alpha"):
                 value = validation.number(f.name, value, 0, 1, high_open=True)
             elif f.name == "eps":
                 value = validation.number(f.name, value, 0, low_open=True)
@@ -93,7 +95,7 @@ class SGD(Optimizer):
     learning_rate : float or callable
         α > 0, or a schedule.
     momentum : float
-        μ in [0, 1).
+        μ in [0, 1].
     nesterov : bool
     clip_value, clip_norm : float, optional
         As in every optimizer, see `Optimizer`.

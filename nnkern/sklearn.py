@@ -547,9 +547,7 @@ class _MLP(BaseEstimator):
         if isinstance(self.solver, Optimizer):
             return copy.copy(self.solver)
         if self.solver == "sgd":
-            optimizer = SGD(self.learning_rate_init, nesterov=bool(self.nesterovs_momentum))
-            optimizer.momentum = self.momentum  # 1 is allowed here
-            return optimizer
+            return SGD(self.learning_rate_init, self.momentum, bool(self.nesterovs_momentum))
         numbers = (self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
         return Adam(*numbers) if self.solver == "adam" else AdamW(*numbers, self.weight_decay)
 

@@ -717,7 +717,8 @@ def test_layers_that_are_none(layers):
 # ---- hyper-parameters ----
 
 NAN, INF = float("nan"), float("inf")
-SHARE_BELOW_1 = [-0.1, 1.0, 1.5, NAN, INF, True, False, np.True_]
+SHARE = [-0.1, 1.5, NAN, INF, True, False, np.True_]
+SHARE_BELOW_1 = [*SHARE, 1.0]
 AT_LEAST_0 = [-1e-9, NAN, INF, -INF, True, np.True_]
 POSITIVE = [-0.1, NAN, INF, -INF, True, np.True_]
 COUNT = [0, -1, True, False, NAN, INF, np.True_]
@@ -727,7 +728,7 @@ HYPER = {
         (lambda bad, make=make: make(learning_rate=bad), POSITIVE)
         for make in (nk.SGD, nk.Adam, nk.AdamW, nk.RMSprop, nk.Adagrad)
     ],
-    "momentum": [(lambda bad: nk.SGD(0.1, momentum=bad), SHARE_BELOW_1)],
+    "momentum": [(lambda bad: nk.SGD(0.1, momentum=bad), SHARE)],
     "beta1": [(lambda bad: nk.Adam(beta1=bad), SHARE_BELOW_1), (lambda bad: nk.AdamW(beta1=bad), SHARE_BELOW_1)],
     "beta2": [(lambda bad: nk.Adam(beta2=bad), SHARE_BELOW_1), (lambda bad: nk.AdamW(beta2=bad), SHARE_BELOW_1)],
     "alpha": [(lambda bad: nk.RMSprop(alpha=bad), SHARE_BELOW_1)],

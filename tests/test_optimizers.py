@@ -118,7 +118,7 @@ def test_representation():
 @pytest.mark.parametrize(
     "optimizer",
     [
-        nk.SGD(np.float32(0.1), momentum=np.float32(0.9), nesterov=np.True_, clip_norm=np.float32(2)),
+        nk.SGD(np.float32(0.1), momentum=np.int64(1), nesterov=np.True_, clip_norm=np.float32(2)),
         nk.AdamW(np.float32(0.1), np.float32(0.9), np.float32(0.99), np.float32(1e-7), np.int64(0)),
         nk.RMSprop(nk.schedules.Step(np.float32(0.1), np.float32(0.5), np.int64(2)), alpha=np.float32(0.5)),
         nk.SGD(nk.schedules.WarmUp(np.float32(0.1), np.int8(2))),

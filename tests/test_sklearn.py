@@ -621,6 +621,27 @@ def test_callbacks(tmp_path):
         mlp.set_params(callbacks=stopping).fit(X, y)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"solver": "sgd", "momentum": 1.0},
+        {"solver": "sgd", "momentum": np.float32(0.5), "learning_rate_init": np.float32(0.1)},
+        {"solver": "sgd", "learning_rate": "invscaling", "power_t": np.float32(0.5)},
+        {"solver": "adam", "beta_1": np.float32(0.9), "beta_2": np.float32(0.99), "epsilon": np.float32(1e-7)},
+        {"solver": "adamw", "weight_decay": np.float32(0.1), "dropout": np.float32(0.25)},
+    ],
+    ids=str,
+)
+def test_checkpoints_of_any_settings_can_be_loaded(settings, tmp_path):
+    X, y, _ = load("wine")
+    how = {"hidden_layer_sizes": np.array([5]), "max_iter": 2, "random_state": np.int64(0), **settings}
+    mlp = MLPClassifier(callbacks=nk.Checkpoint(tmp_path / "net.npz"), **how).fit(X, y)
+    net = nk.load(tmp_path / "net.npz")
+    assert net == mlp.network_
+    assert net.optimizer == mlp.network_.optimizer
+    net.fit(X.T, y, epochs=1, resume=True)
+
+
 def test_progress(capsys):
     X, y, _ = load("wine")
     MLPClassifier(max_iter=3, progress=True).fit(X, y, eval_set=(X, y))
