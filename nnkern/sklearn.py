@@ -770,7 +770,7 @@ class _Epochs:
         optimizer = self.optimizer
         if callable(optimizer.learning_rate):
             return np.array([optimizer.rate(self.net._epochs_done + i) for i in range(count)])
-        rates = np.full(count, optimizer.learning_rate)
+        rates = np.full(count, optimizer.learning_rate, np.float64)
         if self._scheduled("invscaling"):
             seen = self.mlp.t_
             for i in range(1, count):

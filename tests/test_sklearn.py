@@ -569,6 +569,28 @@ def test_optimizers_of_nnkern_and_their_schedules():
     assert MLPClassifier(solver=nk.RMSprop(1e-3), max_iter=50, random_state=0).fit(X, y).score(X, y) > 0.9
 
 
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+@pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
+def test_learning_rates_of_any_type(kind, schedule):
+    X, y, _ = load("wine")
+    for rate in (1, np.int64(1), np.float32(0.1)):
+        how = {"solver": "sgd", "learning_rate": schedule, "max_iter": 3, "momentum": 0, "random_state": 0}
+        a, b = (
+            getattr(ours, kind)(learning_rate_init=one, alpha=0.1, activation="tanh", **how).fit(0.1 * X, y)
+            for one in (rate, float(rate))
+        )
+        assert a.loss_curve_ == b.loss_curve_
+
+    def set_to_one(net, epoch, history):
+        net.optimizer.learning_rate = 1
+
+    losses = [
+        MLPClassifier(solver=nk.SGD(one), callbacks=set_to_one, max_iter=3, random_state=0).fit(X, y).loss_curve_
+        for one in (1, 1.0)
+    ]
+    assert losses[0] == losses[1]
+
+
 def test_eval_set():
     X, y, _ = load("wine")
     mlp = MLPClassifier(max_iter=5, random_state=0).fit(X[::2], y[::2], eval_set=(X[1::2], y[1::2]))
