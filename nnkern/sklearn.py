@@ -430,6 +430,8 @@ class _MLP(BaseEstimator):
         super().__setstate__(state)
         if "_network" in state:
             self._expose()
+        if state.get("_best_theta") is not None:
+            self._best_theta = state["_best_theta"].copy()  # it is written to, and may be a file that is mapped
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -14,6 +14,7 @@ from conftest import assert_no_leaks, fails, measured
 
 pytest.importorskip("sklearn", minversion="1.7")
 
+import joblib
 from scipy import sparse
 from sklearn import datasets
 from sklearn import neural_network as theirs
@@ -792,6 +793,18 @@ def test_copies_are_independent():
     kept = mlp.set_params(warm_start=False).coefs_
     mlp.set_params(random_state=1).fit(X, y)
     assert all(np.array_equal(a, b) for a, b in zip(before, kept, strict=True))
+
+
+@pytest.mark.parametrize("more", [{}, {"early_stopping": True}, {"solver": "lbfgs"}], ids=str)
+def test_estimators_read_from_mapped_files_train_on(more, tmp_path):
+    X, y, _ = load("wine")
+    mlp = MLPClassifier(max_iter=3, random_state=0, warm_start=True, **more).fit(X, y)
+    joblib.dump(mlp, tmp_path / "mlp.joblib")
+    before = (tmp_path / "mlp.joblib").read_bytes()
+    mapped = joblib.load(tmp_path / "mlp.joblib", mmap_mode="r").fit(X, y)
+    mlp.fit(X, y)
+    assert all(np.array_equal(a, b) for a, b in zip(mapped.coefs_, mlp.coefs_, strict=True))
+    assert (tmp_path / "mlp.joblib").read_bytes() == before
 
 
 # ---- bad inputs, and what may happen
