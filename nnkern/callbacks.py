@@ -5,6 +5,7 @@ A callback is an object with the methods of `Callback`, or a function f(net, epo
 """
 
 import math
+import os
 
 from nnkern import validation
 
@@ -37,6 +38,8 @@ def get(callbacks):
         raise TypeError(f"callbacks must be a callback or a list of them; got {callbacks!r}")
     result = []
     for callback in callbacks:
+        if isinstance(callback, type):
+            raise TypeError(f"a callback must be an object, not its class; got {callback!r}: {callback.__name__}(…)")
         if isinstance(callback, Callback) or hasattr(callback, "on_epoch_end"):
             result.append(callback)
         elif callable(callback):
@@ -130,7 +133,7 @@ class Checkpoint(Callback):
     """
 
     def __init__(self, path, every=1, monitor=None, training_state=True):
-        self.path = path
+        self.path = os.fsdecode(path)
         self.every = validation.integer("every", every, 1)
         self.monitor = monitor
         self.training_state = validation.flag("training_state", training_state)
@@ -147,7 +150,7 @@ class Checkpoint(Callback):
             if not value < self._best:
                 return
             self._best = value
-        path = str(self.path).replace("{epoch}", str(epochs_done - 1))
+        path = self.path.replace("{epoch}", str(epochs_done - 1))
         net.save(path, training_state=self.training_state)
 
 

@@ -32,7 +32,7 @@ class LearningRateSchedule(Callback):
     def __init__(self, f: Callable[[int], float]) -> None: ...
 
 class Checkpoint(Callback):
-    path: str | PathLike[str]
+    path: str
     every: int
     monitor: str | None
     training_state: bool
