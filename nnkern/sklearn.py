@@ -184,6 +184,12 @@ class _Sparse(_Dense):
         return costs, None
 
 
+def _check_weights(name, w):
+    """Refuses weights that are all 0."""
+    if w is not None and not w.any():
+        raise ValueError(f"{name} must contain at least one non-zero number.")
+
+
 def _is_stochastic(estimator):
     """Whether partial_fit is there."""
     if estimator.solver == "lbfgs":
@@ -532,8 +538,7 @@ class _MLP(BaseEstimator):
         if sample_weight is not None:
             w = _check_sample_weight(sample_weight, X, dtype=X.dtype)
         w = self._with_class_weight(y, w)
-        if w is not None and not w.any():
-            raise ValueError("Sample weights must contain at least one non-zero number.")
+        _check_weights("Sample weights", w)
         Y, labels = self._targets(y, X.dtype)
         return (_Sparse if issparse(X) else _Dense)(X, Y, labels, w if w is None else w.astype(X.dtype, copy=False))
 
@@ -566,7 +571,10 @@ class _MLP(BaseEstimator):
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
-        return data.take(rest), data.take(held)
+        data, held_out = data.take(rest), data.take(held)
+        _check_weights("Sample weights of the training samples, those not held out,", data.w)
+        _check_weights("Sample weights of the held-out samples", held_out.w)
+        return data, held_out
 
     def _stochastic(self, data, held_out, first, incremental):
         """The training by mini-batches, ready to run."""

@@ -883,6 +883,23 @@ def test_bad_data():
         MLPClassifier(max_iter=1).fit(X, y)
 
 
+@pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_all_weights_are_zero_on_one_side_of_the_split(kind, form, monkeypatch):
+    X, y, _ = load("wine")
+    held, rest = np.arange(0, len(y), 10), np.delete(np.arange(len(y)), np.s_[::10])
+    monkeypatch.setattr(ours, "train_test_split", lambda rows, **how: (rest, held))
+    mlp = getattr(ours, kind)(early_stopping=True, max_iter=1, random_state=0)
+    for zero, said in ((held, "the held-out samples"), (rest, "the training samples, those not held out,")):
+        w = np.ones(len(y))
+        w[zero] = 0
+        with pytest.raises(ValueError, match=f"Sample weights of {said} must contain at least one non-zero number"):
+            mlp.fit(form(X), y, w)
+        assert not hasattr(mlp, "coefs_")
+        w[zero[0]] = 1
+        clone(mlp).fit(form(X), y, w)
+
+
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
 def test_divergence_leaves_the_last_good_epoch(form):
     X, y, _ = load("diabetes")
