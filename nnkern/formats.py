@@ -178,7 +178,7 @@ class Dressing:
     target_mean, target_scale : (n_y,) arrays, optional
         It gives target_mean + target_scale A: for networks that predict numbers.
     labels : list of str or of int, optional
-        It names the most probable class too: one label for each output, two for a single sigmoid output.
+        It names the most probable class too: one label for each softmax output, two for a single sigmoid output.
 
     Raises
     ------
@@ -202,8 +202,9 @@ class Dressing:
         if labels is None:
             return
         labels = [label.item() if isinstance(label, np.generic) else label for label in labels]
-        if not net._loss.classifies:
-            raise ValueError(f"labels are for networks that predict classes; this one has the loss {net.loss}")
+        output = net.layers[-1].activation
+        if output not in ("sigmoid", "softmax"):
+            raise ValueError(f"labels are for sigmoid or softmax outputs, which are probabilities; got {output}")
         if self.target_mean is not None or self.target_scale is not None:
             raise ValueError("labels and a standardised target don't go together")
         kinds = {type(label) for label in labels}
@@ -211,8 +212,8 @@ class Dressing:
             raise ValueError("labels must be all texts or all integers")
         if kinds == {int} and not all(-(2**63) <= label < 2**63 for label in labels):
             raise ValueError("labels that are integers must fit 64 bits")
-        count = 2 if net.loss == "binary_cross_entropy" and net.n_y == 1 else net.n_y
-        if net.loss == "binary_cross_entropy" and net.n_y > 1:
+        count = 2 if output == "sigmoid" and net.n_y == 1 else net.n_y
+        if output == "sigmoid" and net.n_y > 1:
             raise ValueError("a network of several sigmoid outputs has no one most probable class: leave labels out")
         if len(labels) != count:
             raise ValueError(f"{len(labels)} labels were given; the network tells {count} classes apart")

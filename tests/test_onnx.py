@@ -170,7 +170,7 @@ def test_what_cannot_be_exported_leaves_the_old_file(tmp_path):
     path = tmp_path / "net.onnx"
     net.to_onnx(path)
     before = path.read_bytes()
-    with pytest.raises(ValueError, match="labels"):
+    with pytest.raises(ValueError, match=r"labels are for sigmoid or softmax outputs, .* got linear"):
         net.to_onnx(path, labels=["a", "b"])
     with pytest.raises(nk.NotFittedError):
         nk.Network([nk.Dense(2)], "squared_error").to_onnx(path)
@@ -928,6 +928,24 @@ def test_fitted_classifiers(tmp_path, classes):
     assert P.shape == (60, len(classes))
     np.testing.assert_allclose(P, mlp.predict_proba((X - mean) / scale), atol=1e-5)
     assert labels.tolist() == mlp.predict((X - mean) / scale).tolist()
+
+
+@few_epochs
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("loss", ["huber", nk.losses.Quantile(0.25), "function"], ids=str)
+def test_fitted_classifiers_of_any_loss(tmp_path, loss, n_classes):
+    """Their outputs are probabilities whatever the loss."""
+    ours = pytest.importorskip("nnkern.sklearn")
+    if loss == "function":
+        loss = lambda A, Y: (0.5 * ((A - Y) ** 2).sum(axis=0), A - Y)  # noqa: E731
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    y = np.array(["a", "b", "c"])[X[:, :n_classes].argmax(axis=1)]
+    mlp = ours.MLPClassifier((7,), loss=loss, max_iter=20, tol=0.0, learning_rate_init=0.1, random_state=0).fit(X, y)
+    mlp.to_onnx(tmp_path / "mlp.onnx")
+    labels, P = run(onnx.load(tmp_path / "mlp.onnx"), X.T)
+    np.testing.assert_allclose(P, mlp.predict_proba(X), atol=1e-12)
+    assert labels.tolist() == mlp.predict(X).tolist()
+    assert len(set(labels)) == n_classes
 
 
 @few_epochs
