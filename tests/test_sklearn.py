@@ -15,6 +15,7 @@ from conftest import assert_no_leaks, fails, measured
 pytest.importorskip("sklearn", minversion="1.7")
 
 import joblib
+import scipy.optimize
 from scipy import sparse
 from sklearn import datasets
 from sklearn import neural_network as theirs
@@ -353,6 +354,38 @@ def test_lbfgs_gives_the_least_squares_of_several_outputs():
     # L-BFGS-B ends where the loss changes by less than 1e7 u ≈ 2e-9 of itself: the parameters are right to its root
     np.testing.assert_allclose(np.vstack([mlp.coefs_[0], mlp.intercepts_[0]]), solution, atol=5e-4)
     np.testing.assert_allclose(mlp.loss_, 0.5 * np.mean((mlp.predict(X) - y) ** 2), rtol=1e-12)
+
+
+def test_lbfgs_of_several_outputs_has_scikit_learn_s_gradient_and_the_loss_of_it(monkeypatch):
+    """Theirs goes with the mean over the outputs, whose gradient it isn't: the paths part."""
+    X, y, _ = load("linnerud")
+    minimize, handed = scipy.optimize.minimize, []
+
+    def note(J, theta, *, args=(), **how):
+        handed.append((lambda at: J(at, *args), theta.copy()))
+        return minimize(J, theta, args=args, **how)
+
+    monkeypatch.setattr(scipy.optimize, "minimize", note)
+    for module in (ours, theirs):
+        how = {"hidden_layer_sizes": (4,), "activation": "tanh", "alpha": 0.1, "random_state": 0, "max_iter": 1}
+        module.MLPRegressor(solver="lbfgs", **how).fit(X, y)
+    (J, theta), (peer_J, peer_theta) = handed
+    gradient, peer_gradient = J(theta)[1].copy(), peer_J(peer_theta)[1].copy()
+    # the parameters lie in another order
+    np.testing.assert_allclose(np.sort(gradient), np.sort(peer_gradient), rtol=0, atol=1e-14)
+    h = 1e-5 * np.random.default_rng(0).normal(size=len(theta))
+    # h is some 6e-5 long: its cube is 2e-13, the rounding of J some 1e-15
+    np.testing.assert_allclose(J(theta + h)[0] - J(theta - h)[0], 2 * gradient @ h, rtol=0, atol=1e-12)
+
+
+def test_early_stopping_keeps_the_best_of_all_warm_fits():
+    X, y, _ = load("wine")
+    mlp = MLPClassifier(early_stopping=True, warm_start=True, max_iter=20, random_state=0, learning_rate_init=0.01)
+    best = [a.copy() for a in mlp.fit(X, y).coefs_]
+    assert mlp.best_validation_score_ == 1  # which nothing beats
+    mlp.set_params(solver="sgd", learning_rate_init=1.0, max_iter=3).fit(X, y)
+    assert len(mlp.loss_curve_) > 3
+    assert all(np.array_equal(a, b) for a, b in zip(best, mlp.coefs_, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
