@@ -81,6 +81,8 @@ def save(net, path, *, training_state):
     """See Network.save."""
     path = os.fsdecode(path)
     validation.fitted(net._engine).check_untrained()
+    if not isinstance(net.metadata, dict):
+        raise ValueError(f"metadata must be a dict; got {type(net.metadata).__name__}")
     header = {
         "format": FORMAT,
         "version": VERSION,

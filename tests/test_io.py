@@ -147,6 +147,14 @@ def test_metadata_that_json_cannot_hold_keeps_the_old_file(path, value):
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_metadata_that_is_no_dict_is_refused(path):
+    net = small()
+    net.metadata = [1]
+    with pytest.raises(ValueError, match="metadata must be a dict; got list"):
+        net.save(path)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("as_what", [str, lambda path: path, os.fsencode], ids=["str", "Path", "bytes"])
 def test_paths_of_every_kind(path, as_what):
     suffix = {".npz": ".model"}.get(path.suffix, path.suffix)  # any other than the one of safetensors
