@@ -719,17 +719,31 @@ cdef double clip_gradient(real *dtheta, const Plan *plan, const Optimizer *optim
             squares += plan.table.clip(dtheta + layer.b_at, optimizer.clip_value, layer.n)
     if squares == INFINITY:
         # entries too large for their squares: in units of a power of two, of which the largest is less than one
-        for l in range(plan.count):
-            largest = max(largest, abs(<double>dtheta[l]))
+        for l in range(plan.L):
+            layer = &plan.layers[l]
+            if layer.trainable:
+                look_at(dtheta + layer.W_at, layer.n * layer.n_prev, 0, &largest, &squares)
+                look_at(dtheta + layer.b_at, layer.n if layer.use_bias else 0, 0, &largest, &squares)
         unit = ldexp(1, -ilogb(largest) - 1) if isfinite(largest) else 0
         squares = 0
-        for l in range(plan.count):
-            squares += (unit * dtheta[l]) * (unit * dtheta[l])
+        for l in range(plan.L):
+            layer = &plan.layers[l]
+            if layer.trainable:
+                look_at(dtheta + layer.W_at, layer.n * layer.n_prev, unit, &largest, &squares)
+                look_at(dtheta + layer.b_at, layer.n if layer.use_bias else 0, unit, &largest, &squares)
     if sqrt(squares) > optimizer.clip_norm * unit:
         if unit < 1:
             scale_gradient(dtheta, plan, unit)
         scale_gradient(dtheta, plan, optimizer.clip_norm / sqrt(squares))
     return penalty
+
+
+cdef void look_at(const real *x, Py_ssize_t count, double unit, double *largest, double *squares) noexcept nogil:
+    """Adds (unit x)² to squares[0], and keeps the largest |x| so far in largest[0]."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        largest[0] = max(largest[0], abs(<double>x[i]))
+        squares[0] += (unit * x[i]) * (unit * x[i])
 
 
 cdef void scale_gradient(real *dtheta, const Plan *plan, double share) noexcept nogil:
