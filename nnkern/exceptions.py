@@ -6,7 +6,9 @@ class NotFittedError(ValueError, AttributeError):
 
 
 class DivergenceError(ValueError):
-    """The cost became NaN or infinite during training; the network is back at the last good epoch.
+    """The cost became NaN or infinite during training.
+
+    `Network.fit` and the estimators then leave the network as it was after the last good epoch.
 
     Attributes
     ----------
@@ -14,11 +16,11 @@ class DivergenceError(ValueError):
         Where it happened, counted from 0.
     last_cost : float
         The last finite cost of a batch; NaN where there was none.
-    undone : str
-        What was undone: that "epoch", or in `Network.partial_fit` that "batch".
+    undone : bool
+        Whether the network is as it was before that epoch.
     """
 
-    def __init__(self, epoch: int, batch: int, last_cost: float, undone: str = "epoch") -> None:
+    def __init__(self, epoch: int, batch: int, last_cost: float, undone: bool = True) -> None:
         super().__init__(epoch, batch, last_cost, undone)
         self.epoch = epoch
         self.batch = batch
@@ -26,10 +28,10 @@ class DivergenceError(ValueError):
         self.undone = undone
 
     def __str__(self) -> str:
+        back = "; the network is back at the last good epoch" if self.undone else ""
         return (
             f"the cost became NaN or infinite in epoch {self.epoch}, batch {self.batch} (last finite cost: "
-            f"{self.last_cost:.6g}); the network is as it was before that {self.undone}. A smaller learning rate or "
-            "standardised features usually help"
+            f"{self.last_cost:.6g}){back}. A smaller learning rate or standardised features usually help"
         )
 
 

@@ -87,14 +87,22 @@ def fit_many(
             net = course.training.net
             if net._engine is None:
                 net.initialize(course.data[0].shape[0])
+            course.training.history = {"cost": [], "learning_rate": [], "seconds": []}
+            undo = net._undo()
             net._engine.enter_training()
             entered.callback(net._engine.leave_training)
+            entered.callback(_undone_unless_trained, course.training, undo)
         for training in trainings:
             training.net._forget_state()
             training.net._use_optimizer(training.optimizer)
-            training.history = {"cost": [], "learning_rate": [], "seconds": []}
         _run(courses, threads)
     return [training.history for training in trainings]
+
+
+def _undone_unless_trained(training, undo):
+    """What failed before its first epoch was over has the optimizer and the state that it had."""
+    if training.epochs and not training.history["cost"]:
+        undo()
 
 
 def _run(courses, threads):
@@ -108,6 +116,8 @@ def _run(courses, threads):
         try:
             _engine.train_together(prepared, threads)
         finally:
+            for course in courses:  # all at once, lest an interrupt comes between
+                course.count()
             divergences = [course.conclude() for course in courses]
         done += count
         for course, divergence in zip(courses, divergences, strict=True):

@@ -573,20 +573,15 @@ class Network:
         ValueError, TypeError
             Something handed in doesn't fit.
         DivergenceError
-            The cost isn't finite.
+            The cost isn't finite. Weights that earlier steps have spoilt are not brought back: no copy is kept.
         """
         optimizer = self._take_optimizer(self._last_optimizer() if optimizer is None else optimizer)
         data = self._judge(X, Y, sample_weight, validation.unbalanced(class_weight), n_x=self.n_x)
         if self._engine is None:
             self.initialize(data[0].shape[0])
-        engine = self._engine
         self._check_trainable()
-        engine.enter_training()
-        try:
-            self._use_optimizer(optimizer)
+        with self._stepping(optimizer):
             return self._train_batch(data, optimizer.rate(self._epochs_done), 0)
-        finally:
-            engine.leave_training()
 
     def forward(self, X, training=False):
         """A[L], keeping what `backward` needs: X itself where no copy was made of it, so leave it as it is until then.
@@ -752,12 +747,8 @@ class Network:
         views = {f"d{name}": view for name, view in self._trained(engine.views(dtheta)).items()}
         for name, array in validation.arrays("grads", grads, views).items():
             views[name][...] = array
-        engine.enter_training()
-        try:
-            self._use_optimizer(optimizer)
+        with self._stepping(optimizer):
             engine.update(dtheta, optimizer.update, optimizer.numbers, optimizer.rate(self._epochs_done))
-        finally:
-            engine.leave_training()
 
     def _trained(self, views):
         """Those of the views that belong to trainable layers."""
@@ -788,7 +779,27 @@ class Network:
             self._state_of = optimizer.update
         self.optimizer = optimizer
 
-    def _train_batch(self, data, rate, number, last_cost=np.nan, threads=None, *, undone="batch"):
+    @contextlib.contextmanager
+    def _stepping(self, optimizer):
+        """One step of an optimizer; the last one is still the network's where that fails before it is made."""
+        engine, undo, step = self._engine, self._undo(), self._engine.step
+        engine.enter_training()
+        try:
+            self._use_optimizer(optimizer)
+            yield
+        except BaseException:
+            if engine.step == step:
+                undo()
+            raise
+        finally:
+            engine.leave_training()
+
+    def _undo(self):
+        """What brings back the present optimizer, its state and all counts, as long as no step was made with them."""
+        progress, optimizer, (_, *moments) = self._progress(), self.optimizer, self._engine.state()
+        return lambda: self._stand_at(progress, optimizer, *moments)
+
+    def _train_batch(self, data, rate, number, last_cost=np.nan, threads=None, *, undone=False):
         """One step on one batch, in a training that has been entered; returns its cost."""
         cost, seconds = np.empty(1), np.empty(1)
         result = self._engine.train(

@@ -113,7 +113,7 @@ class _Dense:
                 by_count=True,
                 **how,
             )
-        except KeyboardInterrupt as stop:
+        except BaseException as stop:
             return costs[: np.count_nonzero(~np.isnan(costs))].tolist(), stop
         done = result["done"]
         if result["status"] == "diverged":
@@ -140,11 +140,11 @@ class _Sparse(_Dense):
             yield self._dense(picked)
 
     def train(self, engine, rates, seconds, *, source, order, batch_size, patience, **how):
-        costs = []
+        costs, last = [], np.nan  # `last`: of a batch
         engine.keep()
         try:
             for epoch in range(len(rates)):
-                begun, total, batches, last = time.perf_counter(), 0.0, 0, np.nan
+                begun, total, batches = time.perf_counter(), 0.0, 0
                 if source is not None:
                     source.shuffle(order)
                 for part in self._slices(batch_size):
@@ -164,9 +164,9 @@ class _Sparse(_Dense):
                     )
                     if result["status"] == "diverged":
                         engine.fall_back()
-                        return costs, (batches + result["batch"], last)
-                    last = cost[0]
-                    total += data[0].shape[1] * last
+                        return costs, (batches + result["batch"], last if result["batch"] == 0 else result["last_cost"])
+                    last = result["last_cost"]
+                    total += data[0].shape[1] * cost[0]
                     batches += -(-data[0].shape[1] // batch_size)
                 if _kernels.first_nonfinite(engine.theta) is not None:
                     engine.fall_back()
@@ -178,8 +178,6 @@ class _Sparse(_Dense):
                     break
         except BaseException as stop:
             engine.fall_back()
-            if not isinstance(stop, KeyboardInterrupt):
-                raise
             return costs, stop
         return costs, None
 
@@ -385,9 +383,8 @@ class _MLP(BaseEstimator):
         if old.config() != new.config():
             new._make_engine(n_x, old._engine.key)
             new.set_parameters(old.parameters)
-            new._engine.restore_state(*old._engine.state())
-            new._engine.epoch, new._engine.step = old._engine.epoch, old._engine.step
-            new._state_of, new.optimizer = old._state_of, old.optimizer
+            _, *moments = old._engine.state()
+            new._stand_at(old._progress(), old.optimizer, *moments)
             self._network = new
         self._expose()
 
@@ -751,6 +748,8 @@ class _Epochs:
                 if isinstance(failure, KeyboardInterrupt):
                     warnings.warn("Training interrupted by user.", stacklevel=5)
                     break
+                if isinstance(failure, BaseException):
+                    raise failure
                 if failure is not None:
                     raise SolverDivergenceError(mlp.n_iter_, *failure)
                 if self._is_over():

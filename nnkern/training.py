@@ -57,6 +57,7 @@ class Training:
             try:
                 _engine.train_together([prepared], self.threads)
             finally:
+                course.count()
                 divergence = course.conclude()
             if divergence is not None:
                 raise divergence
@@ -98,7 +99,7 @@ class Training:
                     X, Y, *w = _as_batch(batch, number)
                     data = net._judge(X, Y, w[0] if w else None, class_weight, n_x=net.n_x, whole=False)
                     weight = data[0].shape[1] if data[3] is None else float(data[3].sum(dtype=np.float64))
-                    cost = net._train_batch(data, rates[0], number, cost, self.threads, undone="epoch")
+                    cost = net._train_batch(data, rates[0], number, cost, self.threads, undone=True)
                     total += weight * cost
                     total_weight += weight
                     number += 1
@@ -130,6 +131,7 @@ class Training:
             net.initialize(n_x)
         engine = net._engine
         shown = progress.Progress(self.epochs, "accuracy" if net._loss.classifies else "r2") if self.show else None
+        undo = net._undo()
         engine.enter_training()
         try:
             if not self.resume:
@@ -155,6 +157,10 @@ class Training:
                     break
             for callback in self.callbacks:
                 callbacks.call(callback, "on_fit_end", net, self.history)
+        except BaseException:
+            if not self.history["cost"]:
+                undo()
+            raise
         finally:
             engine.leave_training()
             if shown is not None:
@@ -211,7 +217,7 @@ class Training:
 
 
 class Course:
-    """The epochs of a training on arrays, run some at a time: prepare, run what that gave, conclude."""
+    """The epochs of a training on arrays, run some at a time: prepare, run what that gave, count, conclude."""
 
     def __init__(self, training, data):
         self.training, self.data = training, data
@@ -245,11 +251,15 @@ class Course:
         )
         return self._prepared
 
+    def count(self):
+        """Counts the epochs that were done, however they ended."""
+        self._outcome = self._prepared.outcome()
+        self.training.net._epochs_done += self._outcome["done"]
+
     def conclude(self):
-        """Notes what the epochs gave, however they ended; the DivergenceError that they ended with, or None."""
-        training, result = self.training, self._prepared.outcome()
+        """Notes what they gave; the DivergenceError that they ended with, or None."""
+        training, result = self.training, self._outcome
         done = result["done"]
-        training.net._epochs_done += done
         training._record(self._rates[:done], self._costs[:done], self._seconds[:done])
         if training.show:
             scores = training._scores(self._right[:done], self._squares, self._spread, self._weight)

@@ -46,7 +46,7 @@ SEVERAL = nk.Network([nk.Dense(2, "sigmoid")], "binary_cross_entropy", n_x=3, se
         (NET, {"labels": [1, 2**63]}, "64 bits"),
         (NET, {"labels": [0.5, 1.5]}, "all texts or all integers"),
         (NET, {"labels": ["a", "b"], "target_mean": [0, 0]}, "don't go together"),
-        (REGRESSION, {"labels": ["a", "b"]}, "predict classes"),
+        (REGRESSION, {"labels": ["a", "b"]}, "sigmoid or softmax outputs"),
         (REGRESSION, {"target_scale": [1]}, r"target_scale must have shape \(2,\)"),
         (SEVERAL, {"labels": ["a", "b"]}, "several sigmoid outputs"),
     ],

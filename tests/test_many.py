@@ -102,6 +102,7 @@ def test_errors_of_losses_are_left_in_no_network():
     for net, parameters in zip(nets, before, strict=True):
         assert np.isfinite(net.evaluate(X, Y[None, :]).cost)
         assert all((net.parameters[name] == a).all() for name, a in parameters.items())
+        assert net.optimizer is None
 
 
 def test_no_networks_and_no_epochs():

@@ -1917,8 +1917,9 @@ def test_divergence_of_weights_at_the_end_of_an_epoch():
 
 def test_divergence_of_partial_fit_leaves_the_weights():
     net = neuron(w=1e200)
-    with pytest.raises(nk.DivergenceError, match="as it was before that batch"):
+    with pytest.raises(nk.DivergenceError) as caught:
         net.partial_fit([[1e3]], [[0.0]])
+    assert "last good" not in str(caught.value)
     assert (net.parameters["W1"], net.parameters["b1"]) == (1e200, 0.0)
 
 
@@ -1931,8 +1932,8 @@ def test_divergence_from_weights_that_were_not_finite_before():
 
 
 def test_divergence_error_pickles():
-    error = pickle.loads(pickle.dumps(nk.DivergenceError(3, 4, 0.5, "batch")))
-    assert (error.epoch, error.batch, error.last_cost, error.undone) == (3, 4, 0.5, "batch")
+    error = pickle.loads(pickle.dumps(nk.DivergenceError(3, 4, 0.5, False)))
+    assert (error.epoch, error.batch, error.last_cost, error.undone) == (3, 4, 0.5, False)
 
 
 @pytest.mark.parametrize("road", ROADS.values(), ids=list(ROADS))
@@ -1960,6 +1961,55 @@ def test_a_failed_epoch_is_undone_for_whoever_goes_on(road, optimizer):
     assert net._progress() == whole._progress()
     for vector, other in zip(net._engine.state()[1:], whole._engine.state()[1:], strict=True):
         assert np.array_equal(vector, other)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("optimizer", [nk.Adam(), nk.SGD(0.1)], ids=["the same", "another"])
+@pytest.mark.parametrize("how", ["loss", "rate", "batch", "callback", "step", "partial_fit"])
+def test_what_fails_before_its_first_epoch_leaves_the_training_before_it(how, optimizer, resume):
+    X, _ = data()
+    Y = X[:2] + 1
+    fails = False
+
+    def loss(A, Y):
+        if fails:
+            raise InterruptedError
+        return ((A - Y) ** 2).sum(axis=0) / 2, A - Y
+
+    def rate(epoch):
+        raise InterruptedError
+
+    def batches():
+        yield X, Y
+        raise InterruptedError
+
+    class Callback(nk.callbacks.Callback):
+        def on_fit_begin(self, net):
+            raise InterruptedError
+
+    net, other = (nk.Network([nk.Dense(4, "tanh", dropout=0.3), nk.Dense(2)], loss, seed=0) for _ in range(2))
+    for each in (net, other):
+        each.fit(X, Y, epochs=3, batch_size=4, optimizer=nk.Adam())
+    fails = how in ("loss", "partial_fit")
+    options = {"epochs": 1, "resume": resume, "optimizer": optimizer}
+    spoilt = type(optimizer)(rate)
+    gradients = {f"d{name}": 0 * a for name, a in net.parameters.items()}
+    calls = {
+        "loss": lambda: net.fit(X, Y, **options),
+        "rate": lambda: net.fit(X, Y, **options | {"optimizer": spoilt}),
+        "batch": lambda: net.fit(batches(), **options),
+        "callback": lambda: net.fit(X, Y, **options, callbacks=Callback()),
+        "step": lambda: net.step(gradients, spoilt),
+        "partial_fit": lambda: net.partial_fit(X, Y, optimizer=optimizer),
+    }
+    with pytest.raises(InterruptedError):
+        calls[how]()
+    fails = False
+    for each in (net, other):
+        each.fit(X, Y, epochs=2, batch_size=4, resume=True)
+    assert_same_network(net, other)
+    assert net._progress() == other._progress()
+    assert net.optimizer == other.optimizer == nk.Adam()
 
 
 # ---- Ctrl-C ----

@@ -976,6 +976,33 @@ def test_an_error_amid_sparse_training_leaves_the_last_good_epoch(monkeypatch):
             assert np.array_equal(a, b)
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_an_error_of_a_loss_counts_the_epochs_before_it(form):
+    """64 samples in batches of 16: five epochs, then two, an error in the third; the schedule says which they are."""
+    X, y, _ = load("diabetes")
+    X, y, epochs, calls = form(X[:64]), y[:64], [], []
+
+    def loss(A, Y):
+        calls.append(len(calls))
+        if len(calls) == 4 * 7 + 2:
+            raise OverflowError
+        return ((A - Y) ** 2).mean(axis=0) / 2, A - Y
+
+    def rate(epoch):
+        epochs.append(epoch)
+        return 0.01
+
+    how = {"loss": loss, "solver": nk.Adam(rate), "batch_size": 16, "max_iter": 5, "warm_start": True}
+    mlp = MLPRegressor(hidden_layer_sizes=(4,), **how, random_state=0)
+    mlp.fit(X, y)
+    with pytest.raises(OverflowError):
+        mlp.fit(X, y)
+    assert (mlp.n_iter_, mlp.t_, len(mlp.loss_curve_)) == (2, 64 * 7, 7)
+    epochs.clear()
+    mlp.set_params(alpha=0.1, activation="tanh").fit(X, y)
+    assert epochs[0] == 7
+
+
 def test_divergence_of_lbfgs():
     X, y, _ = load("diabetes")
     mlp = MLPRegressor(hidden_layer_sizes=(5,), solver="lbfgs", random_state=0)
