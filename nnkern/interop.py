@@ -159,7 +159,8 @@ def from_onnx(path: str | PathLike[str], *, loss: str | None = None) -> Network:
     Raises
     ------
     ModelFormatError
-        The file is damaged, or holds what can't be taken; the first such node is named.
+        The file is damaged, or holds what can't be taken: the first such node is named, or the outputs where
+        several are networks.
     MissingPackageError
         The package onnx isn't installed.
     OSError

@@ -88,10 +88,9 @@ def fit_many(
             if net._engine is None:
                 net.initialize(course.data[0].shape[0])
             course.training.history = {"cost": [], "learning_rate": [], "seconds": []}
-            undo = net._undo()
             net._engine.enter_training()
             entered.callback(net._engine.leave_training)
-            entered.callback(_undone_unless_trained, course.training, undo)
+            entered.callback(_undone_unless_trained, course.training, net._undo())
         for training in trainings:
             training.net._forget_state()
             training.net._use_optimizer(training.optimizer)
@@ -120,14 +119,13 @@ def _run(courses, threads):
                 course.count()
             divergences = [course.conclude() for course in courses]
         done += count
+        going_on = []
         for course, divergence in zip(courses, divergences, strict=True):
             if divergence is not None:
                 course.training.history["diverged"] = divergence
-        courses = [
-            course
-            for course, divergence in zip(courses, divergences, strict=True)
-            if divergence is None and done < course.training.epochs
-        ]
+            elif done < course.training.epochs:
+                going_on.append(course)
+        courses = going_on
         count = max(1, min(EPOCHS_AT_ONCE, int(count * _ROUND / max(time.perf_counter() - begun, 1e-9))))
 
 

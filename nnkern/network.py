@@ -782,8 +782,9 @@ class Network:
     @contextlib.contextmanager
     def _stepping(self, optimizer):
         """One step of an optimizer; the last one is still the network's where that fails before it is made."""
-        engine, undo, step = self._engine, self._undo(), self._engine.step
+        engine = self._engine
         engine.enter_training()
+        undo, step = self._undo(), engine.step
         try:
             self._use_optimizer(optimizer)
             yield

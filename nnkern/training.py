@@ -131,8 +131,8 @@ class Training:
             net.initialize(n_x)
         engine = net._engine
         shown = progress.Progress(self.epochs, "accuracy" if net._loss.classifies else "r2") if self.show else None
-        undo = net._undo()
         engine.enter_training()
+        undo = net._undo()
         try:
             if not self.resume:
                 net._forget_state()
