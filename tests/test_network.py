@@ -1804,7 +1804,7 @@ def test_threads_that_go_forward_at_once_get_the_right_answers():
 
 def test_an_error_of_a_loss_reaches_the_thread_that_called_for_it():
     """Of two threads that evaluate at once one's loss raises, while the other's goes on."""
-    X, Y = data(m=40_000)[0], np.zeros((1, 40_000))
+    X, Y = data(m=200_000)[0], np.zeros((1, 200_000))  # several blocks
     raised, over = threading.Event(), threading.Event()
     seen = {}
 
@@ -1905,11 +1905,12 @@ def test_divergence_later_gives_the_last_good_epoch_back(road, optimizer):
         assert_same_network(nets[1], nets[0])
 
 
-def test_divergence_of_weights_at_the_end_of_an_epoch():
+@pytest.mark.parametrize("given", [([[1e3]], [[0.0]]), ([([[1e3]], [[0.0]])],)], ids=["arrays", "iterable"])
+def test_divergence_of_weights_at_the_end_of_an_epoch(given):
     """The cost of the only batch is finite, the step after it is not."""
     net = neuron(w=1.0)
     with pytest.raises(nk.DivergenceError) as caught:
-        net.fit([[1e3]], [[0.0]], epochs=1, optimizer=nk.SGD(1e306))
+        net.fit(*given, epochs=1, optimizer=nk.SGD(1e306))
     assert caught.value.epoch == 0
     assert caught.value.last_cost == 5e5
     assert (net.parameters["W1"], net.parameters["b1"]) == (1.0, 0.0)
