@@ -27,8 +27,9 @@ from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSc
 from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError
 from nnkern.interop import from_onnx, from_sklearn, from_torch
 from nnkern.io import load
+from nnkern.layers import Dense
 from nnkern.many import fit_many
-from nnkern.network import Dense, Evaluation, Network, check_gradients
+from nnkern.network import Evaluation, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
 __all__ = [

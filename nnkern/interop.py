@@ -13,7 +13,8 @@ import numpy as np
 from nnkern import formats, losses, validation
 from nnkern._optional import require
 from nnkern.exceptions import ModelFormatError, NotFittedError
-from nnkern.network import Dense, Network
+from nnkern.layers import Dense
+from nnkern.network import Network
 
 # The only parameter of a torch module that is judged otherwise than by being equal: softplus is z itself from the
 # threshold on, which at 20 (torch's default) is off by 2e-9 at most.

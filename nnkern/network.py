@@ -1,4 +1,4 @@
-"""Dense and Network: what a network is, and its life from initial weights to predictions.
+"""Network: what a network is, and its life from initial weights to predictions.
 
 Here are names, defaults, histories and the order of things. What a user hands in goes through validation.py first; the
 arithmetic is one call into _engine for all layers, and for whole epochs where nothing has to happen between them.
@@ -8,12 +8,12 @@ import contextlib
 import copy
 import types
 from collections import namedtuple
-from dataclasses import dataclass
 
 import numpy as np
 
 from nnkern import _engine, _kernels, derivatives, initializers, io, losses, optimizers, validation
 from nnkern.exceptions import DivergenceError
+from nnkern.layers import Dense
 from nnkern.losses import r2, spread
 from nnkern.training import Training
 
@@ -22,79 +22,6 @@ _STREAMS = ("weights", "key", "split", "slices")
 
 Evaluation = namedtuple("Evaluation", "cost score")
 Evaluation.__doc__ = "cost: mean loss without penalty; score: accuracy for the cross-entropies, else R²."
-
-
-@dataclass(frozen=True, eq=False)
-class Dense:
-    """One dense layer: A = g(W A_prev + b).
-
-    Parameters
-    ----------
-    units : int
-        n, at least 1.
-    activation : str
-        One of `nnkern.kernels.ACTIVATIONS`.
-    init : str, array (n, n_prev) or callable (rng, n, n_prev), optional
-        Initial W, see `nnkern.initializers`. Default: he_normal for relu and its family (all but linear, sigmoid,
-        tanh, exp and softmax), else glorot_uniform. b starts at zero.
-    dropout : float
-        Share of the outputs set to 0 in training, in [0, 1); the others are divided by 1 - dropout. Not for the last
-        layer.
-    l2 : float, optional
-        This layer's l2 in place of the network's.
-    use_bias : bool
-    trainable : bool
-        False freezes W and b.
-    negative_slope : float
-        leaky_relu's slope below 0.
-
-    Raises
-    ------
-    ValueError
-        A number is out of its range, or a name unknown.
-
-    Examples
-    --------
-    >>> import nnkern as nk
-    >>> nk.Dense(128, "relu", dropout=0.1).units
-    128
-    """
-
-    units: int
-    activation: str = "linear"
-    init: object = None
-    dropout: float = 0.0
-    l2: float | None = None
-    use_bias: bool = True
-    trainable: bool = True
-    negative_slope: float = 0.01
-
-    def __post_init__(self):
-        def put(name, value):
-            object.__setattr__(self, name, value)
-
-        put("units", validation.size("units", self.units))
-        validation.choice("activation", self.activation, _kernels.ACTIVATIONS)
-        if isinstance(self.init, str):
-            validation.choice("init", self.init, initializers.INITIALIZERS)
-        elif self.init is not None and not callable(self.init):
-            put("init", np.array(self.init))
-        put("dropout", validation.number("dropout", self.dropout, 0, 1, high_open=True))
-        if self.l2 is not None:
-            put("l2", validation.number("l2", self.l2, 0))
-        put("use_bias", validation.flag("use_bias", self.use_bias))
-        put("trainable", validation.flag("trainable", self.trainable))
-        put("negative_slope", validation.number("negative_slope", self.negative_slope, 0))
-
-    def facts(self):
-        """The numbers and names as a dict, without the initializer."""
-        return {name: value for name, value in vars(self).items() if name != "init"}
-
-    def __eq__(self, other):
-        """Layers are equal when all but their initializers are."""
-        return self.facts() == other.facts() if isinstance(other, Dense) else NotImplemented
-
-    __hash__ = None
 
 
 class Network:
@@ -969,7 +896,7 @@ class Network:
     def config(self):
         """What the network is, but for its parameters: a dict that JSON can hold."""
         return {
-            "layers": [layer.facts() for layer in self.layers],
+            "layers": [layer.to_dict() for layer in self.layers],
             "loss": self._loss.config(),
             "l2": self.l2,
             "l1": self.l1,

@@ -16,8 +16,9 @@ import numpy as np
 
 from nnkern import _engine, _kernels, callbacks, losses, progress, validation
 from nnkern.exceptions import DivergenceError
+from nnkern.layers import Dense
 from nnkern.losses import LOSSES, Loss, r2, spread
-from nnkern.network import Dense, Network
+from nnkern.network import Network
 from nnkern.optimizers import SGD, Adam, AdamW, Optimizer
 from nnkern.training import EPOCHS_AT_ONCE
 

@@ -101,7 +101,7 @@ def test_round_trip_of_every_option(path, layers, options):
     net = nk.Network(layers, **{"loss": "squared_error", "n_x": 4, "seed": 1, **options})
     loaded = assert_round_trip(net, path)
     for own, other in zip(net.layers, loaded.layers, strict=True):
-        assert own.facts() == other.facts()
+        assert own.to_dict() == other.to_dict()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.0, 1e-45, 3e38])

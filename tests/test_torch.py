@@ -39,8 +39,8 @@ def test_round_trip_of_every_activation(compare, activation, dtype):
     back = nk.from_torch(net.to_torch(), loss="squared_error")
     for own, other in zip(net.layers, back.layers, strict=True):
         if activation != "leaky_relu":
-            other = nk.Dense(**{**other.facts(), "negative_slope": own.negative_slope})
-        assert own.facts() == other.facts()
+            other = nk.Dense(**{**other.to_dict(), "negative_slope": own.negative_slope})
+        assert own.to_dict() == other.to_dict()
     assert back.dtype == dtype
     assert set(back.parameters) == set(net.parameters)
     for name, array in net.parameters.items():
