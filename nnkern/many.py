@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 from nnkern import _engine, validation
 from nnkern.network import Network
+from nnkern.state import of
 from nnkern.training import EPOCHS_AT_ONCE, Course, Training
 
 # Seconds of training after which Python has its turn: Ctrl-C is noticed by then at the latest.
@@ -79,21 +80,20 @@ def fit_many(
     judged = {}
     for net in nets:
         if _kind(net) not in judged:
-            data = net._judge(X, Y, sample_weight, n_x=net.n_x)
-            judged[_kind(net)] = validation.class_weights(class_weight, net._loss, net.n_y, data)
+            data = of(net).data(X, Y, sample_weight, n_x=net.n_x)
+            judged[_kind(net)] = validation.class_weights(class_weight, of(net).loss, net.n_y, data)
     courses = [Course(training, judged[_kind(training.net)]) for training in trainings]
     with ExitStack() as entered:
         for course in courses:
-            net = course.training.net
-            if net._engine is None:
-                net.initialize(course.data[0].shape[0])
+            state = course.training.state
+            if state.engine is None:
+                state.initialize(course.data[0].shape[0])
             course.training.history = {"cost": [], "learning_rate": [], "seconds": []}
-            net._engine.enter_training()
-            entered.callback(net._engine.leave_training)
-            entered.callback(_undone_unless_trained, course.training, net._undo())
+            entered.enter_context(state.training())
+            entered.callback(_undone_unless_trained, course.training, state.undo())
         for training in trainings:
-            training.net._forget_state()
-            training.net._use_optimizer(training.optimizer)
+            training.state.fresh()
+            training.state.use_optimizer(training.optimizer)
         _run(courses, threads)
     return [training.history for training in trainings]
 
@@ -111,7 +111,7 @@ def _run(courses, threads):
     while courses:
         begun = time.perf_counter()
         count = min(count, courses[0].training.epochs - done)
-        prepared = [course.prepare(course.training.next_rates(count)) for course in courses]
+        prepared = [course.prepare(course.training.state.next_rates(count)) for course in courses]
         try:
             _engine.train_together(prepared, threads)
         finally:
@@ -131,7 +131,7 @@ def _run(courses, threads):
 
 def _kind(net):
     """What the judgement of the data depends on."""
-    return net.dtype, net._loss, net.n_y, net.n_x
+    return net.dtype, of(net).loss, net.n_y, net.n_x
 
 
 def _distinct(nets):

@@ -20,6 +20,7 @@ from nnkern.layers import Dense
 from nnkern.losses import LOSSES, Loss, r2, spread
 from nnkern.network import Network
 from nnkern.optimizers import SGD, Adam, AdamW, Optimizer
+from nnkern.state import of
 from nnkern.training import EPOCHS_AT_ONCE
 
 try:
@@ -367,7 +368,7 @@ class _MLP(BaseEstimator):
         if first:
             draws = self._draw([n_x, *hidden, n_y], activations)
             # only dropout draws more than scikit-learn does
-            new._make_engine(n_x, int(self._random_state.randint(2**31)) if any(dropouts) else 0)
+            of(new).make_engine(n_x, int(self._random_state.randint(2**31)) if any(dropouts) else 0)
             self._network = new
             self._expose()
             for views, arrays in zip(self._views, draws, strict=True):
@@ -382,10 +383,7 @@ class _MLP(BaseEstimator):
                 f"for {[layer.units for layer in layers]}: warm_start and partial_fit can't change that"
             )
         if old.config() != new.config():
-            new._make_engine(n_x, old._engine.key)
-            new.set_parameters(old.parameters)
-            _, *moments = old._engine.state()
-            new._stand_at(old._progress(), old.optimizer, *moments)
+            of(new).follow(of(old))
             self._network = new
         self._expose()
 
@@ -480,7 +478,7 @@ class _MLP(BaseEstimator):
             vars(self).clear()
             vars(self).update(before)
             raise
-        engine = self._network._engine
+        engine = of(self._network).engine
         engine.enter_training()
         try:
             solve()
@@ -589,7 +587,7 @@ class _MLP(BaseEstimator):
         if held_out is not None and self.validation_scores_ is None:
             self.validation_scores_, self.validation_loss_curve_, self.best_validation_score_ = [], [], -np.inf
         if self.early_stopping and self._best_theta is None:
-            self._best_theta = net._engine.theta.copy()
+            self._best_theta = of(net).engine.theta.copy()
         if self.best_loss_ is None and not self.early_stopping:
             self.best_loss_ = np.inf
         size = min(200, data.m) if self.batch_size == "auto" else self.batch_size
@@ -603,10 +601,10 @@ class _MLP(BaseEstimator):
 
         def solve():
             if kept is None:
-                net._engine.fresh_state()
+                of(net).engine.fresh_state()
             epochs.run(1 if incremental else self.max_iter, incremental)
             if self.early_stopping:
-                net._engine.theta[:] = self._best_theta
+                of(net).engine.theta[:] = self._best_theta
 
         return solve
 
@@ -618,9 +616,9 @@ class _MLP(BaseEstimator):
         if any(layer.dropout for layer in self._network.layers):
             raise ValueError("dropout needs a stochastic solver: 'lbfgs' must see the same loss each time")
         net = Network(self._network.layers, loss, dtype="float64")
-        net._make_engine(self._network.n_x, 0)
+        of(net).make_engine(self._network.n_x, 0)
         net.set_parameters(self._network.parameters)
-        engine, data = net._engine, data.astype(np.float64)
+        engine, data = of(net).engine, data.astype(np.float64)
         segments = [(at, n * m, kind == "W") for _, kind, (n, m), at in engine.segments()]
         entries = np.concatenate([np.arange(at, at + count) for at, count, _ in segments])
         penalised = np.concatenate([np.full(count, is_W) for _, count, is_W in segments])
@@ -682,7 +680,7 @@ class _MLP(BaseEstimator):
         return self._outputs_of((_Sparse if issparse(X) else _Dense)(X, None, None, None))
 
     def _outputs_of(self, data):
-        parts = [self._network._engine.predict(X, threads=self.threads).T for X, *_ in data.blocks()]
+        parts = [of(self._network).engine.predict(X, threads=self.threads).T for X, *_ in data.blocks()]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -691,7 +689,8 @@ class _Epochs:
 
     def __init__(self, mlp, data, held_out, batch_size, optimizer):
         self.mlp, self.data, self.held_out, self.batch_size = mlp, data, held_out, batch_size
-        self.net, self.engine, self.optimizer = mlp._network, mlp._network._engine, optimizer
+        self.net, self.state, self.optimizer = mlp._network, of(mlp._network), optimizer
+        self.engine = self.state.engine
         self.source = mlp._random_state if mlp.shuffle else None
         self.order = np.arange(data.m) if mlp.shuffle else None
         self.numbers = {
@@ -707,7 +706,7 @@ class _Epochs:
         self.history = {"cost": [], "learning_rate": [], "seconds": []}
         if held_out is not None:
             self.history |= {"val_cost": [], "val_score": []}
-            if mlp._network._loss.classifies or is_classifier(mlp):
+            if self.state.loss.classifies or is_classifier(mlp):
                 self.spread = None
             else:
                 self.spread = spread(held_out.Y, held_out.w)
@@ -716,7 +715,7 @@ class _Epochs:
 
     def run(self, max_iter, incremental):
         mlp = self.mlp
-        self.net._use_optimizer(self.optimizer)
+        self.state.use_optimizer(self.optimizer)
         shown = None
         if mlp.progress:
             shown = progress.Progress(max_iter, "accuracy" if is_classifier(mlp) else "r2")
@@ -779,7 +778,7 @@ class _Epochs:
         """The learning rates of the next epochs."""
         optimizer = self.optimizer
         if callable(optimizer.learning_rate):
-            return np.array([optimizer.rate(self.net._epochs_done + i) for i in range(count)])
+            return np.array([optimizer.rate(self.state.epochs_done + i) for i in range(count)])
         rates = np.full(count, optimizer.learning_rate, np.float64)
         if self._scheduled("invscaling"):
             seen = self.mlp.t_
@@ -806,7 +805,7 @@ class _Epochs:
         mlp.loss_curve_ += costs
         mlp.n_iter_ += len(costs)
         mlp.t_ += len(costs) * self.data.m
-        self.net._epochs_done += len(costs)
+        self.state.epochs_done += len(costs)
         if self.patience is not None:
             mlp.best_loss_, mlp._no_improvement_count = self.patience.best, self.patience.bad
         if self._scheduled("invscaling") and not callable(self.optimizer.learning_rate):
@@ -852,7 +851,7 @@ class _Epochs:
     def _evaluate(self):
         """(loss, score) of the held-out examples."""
         cost, right, squares, total = 0.0, 0.0, 0.0, 0.0
-        classifier, by_hand = is_classifier(self.mlp), not self.net._loss.classifies
+        classifier, by_hand = is_classifier(self.mlp), not self.state.loss.classifies
         for X, Y, labels, w in self.held_out.blocks():
             part, part_right, part_squares, weight = self.engine.evaluate(X, Y, labels, w, self.mlp.threads)
             cost += weight * part
@@ -1159,7 +1158,7 @@ class MLPRegressor(RegressorMixin, _MLP):
 
     def _targets(self, y, dtype):
         Y = y.reshape(1, -1) if y.ndim == 1 else y.T
-        return validation.targets(Y, self._network._loss, self._network.n_y, len(y), dtype, name="y")
+        return validation.targets(Y, of(self._network).loss, self._network.n_y, len(y), dtype, name="y")
 
     def _with_class_weight(self, y, w):
         return w

@@ -11,6 +11,8 @@ import numpy as np
 from nnkern import _engine, _kernels, callbacks, progress, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.losses import r2, spread
+from nnkern.runners import train_batch
+from nnkern.state import of, take_optimizer
 
 # most epochs in one call of the engine: the call costs little beside so many, and memory doesn't grow with `epochs`
 EPOCHS_AT_ONCE = 1024
@@ -22,19 +24,19 @@ class Training:
     def __init__(
         self, net, epochs, batch_size, shuffle, optimizer, class_weight, callbacks_, progress_, resume, threads
     ):
-        self.net = net
+        self.net, self.state = net, of(net)
         self.epochs = validation.integer("epochs", epochs, 0)
         self.batch_size = None if batch_size is None else validation.integer("batch_size", batch_size, 1)
         self.shuffle = validation.flag("shuffle", shuffle)
         self.resume = validation.flag("resume", resume)
         if optimizer is None and self.resume:
-            optimizer = net._last_optimizer()
-        self.optimizer = net._take_optimizer(optimizer)
+            optimizer = self.state.last_optimizer()
+        self.optimizer = take_optimizer(optimizer)
         self.class_weight = class_weight
         self.callbacks = callbacks.get(callbacks_)
         self.show = validation.flag("progress", progress_)
         self.threads = validation.threads(threads)
-        net._check_trainable()
+        self.state.check_trainable()
 
     def on_arrays(self, X, Y, sample_weight, validation_data, validation_split):
         """Trains on X (n_x, m) and Y in memory, or memory-mapped."""
@@ -44,12 +46,12 @@ class Training:
             raise ValueError("validation_data and validation_split were both given: use one")
         if isinstance(X, np.memmap) or isinstance(Y, np.memmap):
             return self.on_batches(_Slices(self, X, Y, sample_weight), validation_data, split)
-        data = net._judge(X, Y, sample_weight, n_x=net.n_x)
+        data = self.state.data(X, Y, sample_weight, n_x=net.n_x)
         if split:
             data, held_out = self._split(data, split)
         else:
             held_out = self._judge_validation(validation_data, data[0].shape[0])
-        data = validation.class_weights(self.class_weight, net._loss, net.n_y, data)
+        data = validation.class_weights(self.class_weight, self.state.loss, net.n_y, data)
         course = Course(self, data)
 
         def run(rates):
@@ -82,24 +84,24 @@ class Training:
             )
         class_weight = validation.unbalanced(self.class_weight)
         first = None
-        if net._engine is None:
+        if self.state.engine is None:
             batches, first = _peek(batches)
-            n_x = net._judge(*first, n_x=None, whole=False)[0].shape[0]
+            n_x = self.state.data(*first, n_x=None, whole=False)[0].shape[0]
         else:
             n_x = net.n_x
         held_out = self._judge_validation(validation_data, n_x)
 
         def run(rates):
-            engine = net._engine
+            engine = self.state.engine
             engine.keep()
             begun, total, total_weight, number = time.perf_counter(), 0.0, 0.0, 0
             cost = self.history["cost"][-1] if self.history["cost"] else np.nan
             try:
                 for batch in batches:
                     X, Y, *w = _as_batch(batch, number)
-                    data = net._judge(X, Y, w[0] if w else None, class_weight, n_x=net.n_x, whole=False)
+                    data = self.state.data(X, Y, w[0] if w else None, class_weight, n_x=net.n_x, whole=False)
                     weight = data[0].shape[1] if data[3] is None else float(data[3].sum(dtype=np.float64))
-                    cost = net._train_batch(data, rates[0], number, cost, self.threads, undone=True)
+                    cost = train_batch(self.state, data, rates[0], number, cost, self.threads, undone=True)
                     total += weight * cost
                     total_weight += weight
                     number += 1
@@ -108,11 +110,11 @@ class Training:
                 if total_weight == 0:
                     raise ValueError("sample_weight and class_weight give every example the weight 0")
                 if _kernels.first_nonfinite(engine.theta) is not None:
-                    raise DivergenceError(net._epochs_done, number - 1, cost)
+                    raise DivergenceError(self.state.epochs_done, number - 1, cost)
             except BaseException:
                 engine.fall_back()
                 raise
-            net._epochs_done += 1
+            self.state.epochs_done += 1
             self._record(rates, [total / total_weight], [time.perf_counter() - begun])
 
         return self._loop(run, held_out, n_x, True)
@@ -127,26 +129,28 @@ class Training:
             self.history["score"] = []
         for callback in self.callbacks:
             callbacks.check_monitor(callback, self.history)
-        if net._engine is None:
+        if self.state.engine is None:
             net.initialize(n_x)
-        engine = net._engine
-        shown = progress.Progress(self.epochs, "accuracy" if net._loss.classifies else "r2") if self.show else None
+        engine = self.state.engine
+        shown = (
+            progress.Progress(self.epochs, "accuracy" if self.state.loss.classifies else "r2") if self.show else None
+        )
         engine.enter_training()
-        undo = net._undo()
+        undo = self.state.undo()
         try:
             if not self.resume:
-                net._forget_state()
-            net._use_optimizer(self.optimizer)
+                self.state.fresh()
+            self.state.use_optimizer(self.optimizer)
             for callback in self.callbacks:
                 callbacks.call(callback, "on_fit_begin", net)
             at_once = 1 if one_by_one or self.callbacks or held_out is not None else EPOCHS_AT_ONCE
             done = 0
             while done < self.epochs:
                 count = min(at_once, self.epochs - done)
-                run(self.next_rates(count))
+                run(self.state.next_rates(count))
                 done += count
                 if held_out is not None:
-                    evaluation = net._evaluate(engine, *held_out, threads=self.threads)
+                    evaluation = self.state.evaluate(*held_out, threads=self.threads)
                     self.history["val_cost"].append(evaluation.cost)
                     self.history["val_score"].append(evaluation.score)
                 if shown is not None:
@@ -169,13 +173,6 @@ class Training:
             del self.history["score"]
         return self.history
 
-    def next_rates(self, count):
-        """The learning rates of the next epochs."""
-        optimizer, first = self.net.optimizer, self.net._epochs_done
-        if not callable(optimizer.learning_rate):
-            return np.full(count, optimizer.rate(first))
-        return np.array([optimizer.rate(first + i) for i in range(count)])
-
     def _record(self, rates, costs, seconds):
         self.history["learning_rate"] += [float(x) for x in rates]
         self.history["cost"] += [float(x) for x in costs]
@@ -192,7 +189,7 @@ class Training:
             return None
         if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
             raise ValueError("validation_data must be (X, Y) or (X, Y, sample_weight)")
-        return self.net._judge(*validation_data, n_x=n_x, names=("validation_data's X", "validation_data's Y"))
+        return self.state.data(*validation_data, n_x=n_x, names=("validation_data's X", "validation_data's Y"))
 
     def _split(self, data, share):
         """(training data, held-out data): `share` of the examples, drawn by the network's seed, is held out."""
@@ -202,7 +199,7 @@ class Training:
             raise ValueError(
                 f"validation_split {share:g} of {m} examples leaves {m - held} for training and {held} aside"
             )
-        order = self.net._random("split").permutation(m)
+        order = self.state.random("split").permutation(m)
 
         def take(indices):
             X, Y, labels, w = data
@@ -221,28 +218,28 @@ class Course:
 
     def __init__(self, training, data):
         self.training, self.data = training, data
-        net, m = training.net, data[0].shape[1]
+        state, m = training.state, data[0].shape[1]
         self._batch_size = m if training.batch_size is None else min(training.batch_size, m)
         self._shuffle = training.shuffle and self._batch_size < m
         self._order = np.empty(m, np.int64) if self._shuffle else None
-        self._spread = spread(data[1], data[3]) if training.show and not net._loss.classifies else None
+        self._spread = spread(data[1], data[3]) if training.show and not state.loss.classifies else None
         self._weight = m if data[3] is None else float(data[3].sum(dtype=np.float64))
 
     def prepare(self, rates):
         """What `_engine.train_together` takes: an epoch for each learning rate."""
-        net, count, show = self.training.net, len(rates), self.training.show
+        state, count, show = self.training.state, len(rates), self.training.show
         self._rates, self._costs, self._seconds = rates, np.empty(count), np.empty(count)
         self._right = np.empty(count) if show else None
-        self._squares = np.zeros((count, net.n_y)) if self._spread is not None else None
+        self._squares = np.zeros((count, state.n_y)) if self._spread is not None else None
         self._prepared = _engine.Prepared(
-            net._engine,
+            state.engine,
             *self.data,
             rates=rates,
             batch_size=self._batch_size,
             shuffle=self._shuffle,
             order=self._order,
-            update=net.optimizer.update,
-            numbers=net.optimizer.numbers,
+            update=state.optimizer.update,
+            numbers=state.optimizer.numbers,
             keep_last=True,
             costs=self._costs,
             seconds=self._seconds,
@@ -254,7 +251,7 @@ class Course:
     def count(self):
         """Counts the epochs that were done, however they ended."""
         self._outcome = self._prepared.outcome()
-        self.training.net._epochs_done += self._outcome["done"]
+        self.training.state.epochs_done += self._outcome["done"]
 
     def conclude(self):
         """Notes what they gave; the DivergenceError that they ended with, or None."""
@@ -320,8 +317,8 @@ class _Slices:
         size = m if self._training.batch_size is None else min(self._training.batch_size, m)
         order = None
         if self._training.shuffle and size < m:
-            net = self._training.net
-            order = net._random("slices", net._epochs_done).permutation(m)
+            state = self._training.state
+            order = state.random("slices", state.epochs_done).permutation(m)
         for first in range(0, m, size):
             # reading in the order of the file spares the disk; the order within a batch doesn't matter
             picked = slice(first, first + size) if order is None else np.sort(order[first : first + size])

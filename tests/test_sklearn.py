@@ -34,6 +34,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import nnkern as nk
 from nnkern import sklearn as ours
 from nnkern.sklearn import MLPClassifier, MLPRegressor
+from nnkern.state import of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -149,7 +150,7 @@ def test_shuffles_as_scikit_learn(m):
     source, peer = np.random.RandomState(3), np.random.RandomState(3)
     order = expected = np.arange(m)
     order = order.copy()
-    net._engine.train(
+    of(net).engine.train(
         X, X, None, None, rates=np.full(3, 0.1), batch_size=5, shuffle=True, order=order, update="sgd", numbers={},
         keep_last=True, costs=np.empty(3), seconds=np.empty(3), source=source,
     )  # fmt: skip
