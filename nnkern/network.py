@@ -9,7 +9,7 @@ import types
 
 import numpy as np
 
-from nnkern import _engine, _kernels, losses, predictor, runners, validation
+from nnkern import _engine, _kernels, losses, runners, validation
 from nnkern import layers as kinds
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
@@ -274,6 +274,8 @@ class Network(Stateful, Derivatives, Exports):
         >>> predictor(np.ones((5, 1), np.float32)).shape
         (3, 1)
         """
+        from nnkern import predictor
+
         return predictor.compile(self, weights=weights, threads=threads)
 
     def evaluate(self, X, Y, *, sample_weight=None, threads=None):
