@@ -15,7 +15,7 @@ from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
 from nnkern.state import Evaluation, State, Stateful, take_optimizer
 from nnkern.summary import Summary
-from nnkern.training import Training
+from nnkern.training import Options, fit_arrays, fit_batches
 
 __all__ = ["Evaluation", "Network", "Summary", "check_gradients"]
 
@@ -328,7 +328,8 @@ class Network(Stateful, Derivatives, Exports):
         Parameters
         ----------
         X : (n_x, m) array, or an iterable of batches
-            One example a column. A memory-mapped array is read batch by batch. An iterable gives (X, Y) or
+            One example a column. A memory-mapped array trains to the same bits as one in memory; a large one is read
+            once before, for numbers that aren't finite, and then batch by batch. An iterable gives (X, Y) or
             (X, Y, sample_weight) batches, anew each epoch; Y is None then.
         Y : (n_y, m) array, or labels
         epochs : int
@@ -372,17 +373,15 @@ class Network(Stateful, Derivatives, Exports):
         DivergenceError
             The cost became NaN or infinite; the parameters are those of the last whole epoch.
         """
-        training = Training(
-            self, epochs, batch_size, shuffle, optimizer, class_weight, callbacks, progress, resume, threads
-        )
+        options = Options(epochs, batch_size, shuffle, optimizer, class_weight, callbacks, progress, resume, threads)
         if Y is not None:
-            return training.on_arrays(X, Y, sample_weight, validation_data, validation_split)
+            return fit_arrays(self, options, (X, Y, sample_weight), validation_data, validation_split)
         if sample_weight is not None or validation_split:
             raise ValueError(
                 "with an iterable of batches the sample_weight comes inside them, as (X, Y, w), and there is nothing "
                 "for validation_split to split: use validation_data"
             )
-        return training.on_batches(X, validation_data)
+        return fit_batches(self, options, X, validation_data)
 
     def partial_fit(self, X, Y, *, optimizer=None, sample_weight=None, class_weight=None):
         """One step on one batch of a stream; the optimizer's state is kept from call to call.
@@ -416,7 +415,7 @@ class Network(Stateful, Derivatives, Exports):
             self.initialize(data[0].shape[0])
         state.check_trainable()
         with state.stepping(optimizer):
-            return runners.train_batch(state, data, optimizer.rate(state.epochs_done), 0)
+            return runners.step(state, data, optimizer.rate(state.epochs_done))
 
     def forward(self, X, training=False):
         """A[L], keeping what `backward` needs: X itself where no copy was made of it, so leave it as it is until then.
@@ -519,7 +518,7 @@ class Network(Stateful, Derivatives, Exports):
         config = dict(config)
         return cls([kinds.from_dict(layer) for layer in config.pop("layers")], config.pop("loss"), **config)
 
-    def to_model(self, *, training_state=False):
+    def to_model(self, training_state=False):
         """The network as plain data, for files and other formats.
 
         Parameters

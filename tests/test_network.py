@@ -951,6 +951,25 @@ def test_iterables_of_batches_of_different_sizes():
     assert history["val_cost"] == [b.evaluate(X, Y).cost]
 
 
+@pytest.mark.parametrize("way", ["arrays", "batches", "callback", "many"])
+def test_divergence_names_the_last_finite_cost_of_an_epoch_before(way):
+    """In the first batch of an epoch, after one that went well."""
+    X, Y = np.ones((1, 4)), np.full((1, 4), 2.0)
+    net = nk.Network([nk.Dense(1, init="zeros")], "squared_error", dtype="float64")
+    optimizer = nk.SGD(lambda epoch: [0.1, 1e200, 0.1][epoch])
+    how = {"epochs": 3, "optimizer": optimizer}
+    if way == "many":
+        diverged = nk.fit_many([net], X, Y, batch_size=None, **how)[0]["diverged"]
+    else:
+        if way == "callback":
+            how["callbacks"] = lambda net, epoch, history: None
+        with pytest.raises(nk.DivergenceError) as caught:
+            net.fit([(X, Y)], **how) if way == "batches" else net.fit(X, Y, batch_size=None, **how)
+        diverged = caught.value
+    assert (diverged.epoch, diverged.batch) == (2, 0)
+    assert 0 < diverged.last_cost < 2  # that of the second epoch, before its step
+
+
 @pytest.mark.parametrize("order", "CF")
 @pytest.mark.parametrize("came", ["float32", "float64", "int16"])
 def test_memory_mapped_data_equal_arrays(tmp_path, order, came, dtype):
