@@ -93,7 +93,7 @@ class Fit:
     def begin(self):
         """Before the first epoch."""
         if self.shows:
-            self.shown = progress_.Progress(self.epochs, "accuracy" if self.state.loss.classifies else "r2")
+            self.shown = progress_.Progress(self.epochs, "accuracy" if self.classifies() else "r2")
         self.prepare()
         for callback in self.callbacks:
             callbacks_.call(callback, "on_fit_begin", self.net)
@@ -112,6 +112,10 @@ class Fit:
     def is_watched(self):
         """Whether somebody wants to know of each epoch."""
         return bool(self.callbacks) or self.held_out is not None or self.shows
+
+    def classifies(self):
+        """Whether the score is accuracy."""
+        return self.state.loss.classifies
 
     def rates(self, count):
         """The learning rates of the next epochs."""
