@@ -37,12 +37,12 @@ SANITIZE = os.environ.get("NNKERN_SANITIZE", "")
 COVERAGE = os.environ.get("NNKERN_COVERAGE", "") not in ("", "0")
 
 INSTRUMENTS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
-# threads count side by side; the seed makes both objects of common.c one to gcov
+# threads count side by side; the seed makes all objects of a source one to gcov
 INSTRUMENTS += ["--coverage", "-fprofile-update=atomic", "-frandom-seed=nnkern"] if COVERAGE else []
 # numbers of lines alone where instrumented: to follow variables through such code takes gcc minutes
 SYMBOLS = "-g1" if INSTRUMENTS else "-g"
 COMPILE_ARGS += ["-O1", SYMBOLS, *INSTRUMENTS] if DEBUG or INSTRUMENTS else ["-O3", "-g0"]
-COMPILE_ARGS += ["-UNDEBUG"] if DEBUG else []
+COMPILE_ARGS += ["-UNDEBUG"] if DEBUG else ["-DNDEBUG"]
 
 # Files of an earlier build are taken for this one's when no source is newer, whatever they were built with: each kind
 # of build has a folder of its own.
@@ -113,7 +113,7 @@ def find_blas():
 
 
 class BuildExt(build_ext):
-    """Compiles src/isa_*.c each with the flags of its instruction set, and ships the BLAS library."""
+    """Compiles src/kernels/isa_*.c each with the flags of its instruction set, and ships the BLAS library."""
 
     def build_extensions(self):
         if self.compiler.compiler_type == "msvc":
@@ -144,8 +144,9 @@ class BuildExt(build_ext):
             isas = {"baseline": []} | (X86_ISAS if is_x86() else {})
             for isa, flags in isas.items():
                 ext.extra_objects += self.compiler.compile(
-                    [str(SOURCES / f"isa_{isa}.c")],
+                    [str(SOURCES / "kernels" / f"isa_{isa}.c")],
                     output_dir=self.build_temp,
+                    include_dirs=[str(SOURCES)],
                     extra_postargs=[*COMPILE_ARGS, "-Wall", "-Wextra", "-Wno-psabi", *flags],
                     depends=ext.depends,
                 )
@@ -214,14 +215,20 @@ class BdistWheel(bdist_wheel):
 
 
 BLAS = find_blas()
-HEADERS = sorted(str(f) for pattern in ("*.h", "*.def") for f in SOURCES.glob(pattern))
+HEADERS = sorted(str(f) for pattern in ("*.h", "*.def") for f in SOURCES.rglob(pattern))
+
+
+# once for all instruction sets
+KERNELS = ["kernels/facts.c", "kernels/sums.c"]
+RUNTIME = ["runtime/blas.c", "runtime/dispatch.c", "runtime/pool.c", "runtime/system.c"]
 
 
 def extension(name, c_sources=()):
     return Extension(
         f"nnkern.{name}",
         [str(SOURCES / f"{name}.pyx"), *(str(SOURCES / source) for source in c_sources)],
-        include_dirs=[str(SOURCES), numpy.get_include(), *BLAS["include_dirs"]],
+        include_dirs=[*map(str, (SOURCES, SOURCES / "kernels", SOURCES / "runtime")), numpy.get_include()]
+        + BLAS["include_dirs"],
         define_macros=BLAS["macros"]
         + [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
         + ([("NNK_DEBUG", None)] if DEBUG else []),
@@ -236,8 +243,8 @@ def extension(name, c_sources=()):
 setup(
     ext_modules=cythonize(
         [
-            extension("_kernels", ["common.c", "dispatch.c", "pool.c"]),
-            extension("_engine", ["common.c"]),
+            extension("_kernels", [*KERNELS, *RUNTIME]),
+            extension("_engine", ["kernels/facts.c", "runtime/system.c"]),
             extension("_predictor"),
         ],
         include_path=[".", str(SOURCES)],

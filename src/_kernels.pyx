@@ -205,9 +205,9 @@ cdef void plan_product(
     cdef int lda = 0
     cdef double operations = 2.0 * n * k * m
     q.op_A, q.op_B = as_blas(A, &lda), as_blas(B, &q.ldb)
-    q.p.C, q.p.ldc, q.p.L, q.p.ldl, q.p.turned = C, ldc, A.data, lda, q.op_A == CblasTrans
-    q.p.R, q.p.r_row, q.p.r_column = B.data, B.row, B.column
-    q.p.alpha, q.p.beta, q.p.n, q.p.m, q.p.depth = alpha, beta, n, m, k
+    q.p.C, q.p.ldc, q.p.A, q.p.lda, q.p.transpose_a = C, ldc, A.data, lda, q.op_A == CblasTrans
+    q.p.B, q.p.rs_b, q.p.cs_b = B.data, B.row, B.column
+    q.p.alpha, q.p.beta, q.p.n, q.p.m, q.p.k = alpha, beta, n, m, k
     q.row_parts = q.column_parts = 1
     parts = team.threads if operations >= PARALLEL_OPERATIONS else 1
     if k == 0:
@@ -244,7 +244,7 @@ cdef inline Path gemv_path(const Product *q) noexcept nogil:
     if not own_products:
         return GEMV
     if along_sum:
-        return DOTS if q.p.depth >= GEMV_ROWS and (q.p.r_row == 1 if q.p.m == 1 else q.p.ldl == 1) else GEMV
+        return DOTS if q.p.k >= GEMV_ROWS and (q.p.rs_b == 1 if q.p.m == 1 else q.p.lda == 1) else GEMV
     return ADD_COLUMNS if along >= GEMV_ROWS and (q.p.m == 1 or q.p.ldc == 1) else GEMV
 
 
@@ -253,17 +253,17 @@ cdef void product_part(
 ) noexcept nogil:
     """Rows row … row_end - 1 of the columns first … end - 1 of C."""
     cdef const nnk.nnk_table *table = table_of(like)
-    cdef Py_ssize_t n = row_end - row, m = end - first, k = q.p.depth
+    cdef Py_ssize_t n = row_end - row, m = end - first, k = q.p.k
     cdef real *C = <real *>q.p.C + row + first * q.p.ldc
-    cdef const real *A = <const real *>q.p.L + (row * q.p.ldl if q.p.turned else row)
-    cdef const real *B = <const real *>q.p.R + first * q.p.r_column
+    cdef const real *A = <const real *>q.p.A + (row * q.p.lda if q.p.transpose_a else row)
+    cdef const real *B = <const real *>q.p.B + first * q.p.cs_b
     if n <= 0 or m <= 0:
         return
     if q.path == TILES:
         table.gemm(&q.p, row, row_end, first, end, scratch)
         return
     if q.path == GEMM:
-        gemm(C, <int>q.p.ldc, q.op_A, q.op_B, <real>q.p.alpha, A, <int>q.p.ldl, B, q.ldb, <real>q.p.beta,
+        gemm(C, <int>q.p.ldc, q.op_A, q.op_B, <real>q.p.alpha, A, <int>q.p.lda, B, q.ldb, <real>q.p.beta,
              <int>n, <int>m, <int>k)
         return
     clear_or_scale(C, q.p.ldc, <real>q.p.beta, n, m)
@@ -271,10 +271,10 @@ cdef void product_part(
         return
     if q.p.m == 1:
         # one example: C += alpha A B with B a column
-        matrix_times_vector(C, 1, q, A, q.p.ldl, q.op_A == CblasTrans, B, q.p.r_row, n)
+        matrix_times_vector(C, 1, q, A, q.p.lda, q.op_A == CblasTrans, B, q.p.rs_b, n)
     else:
         # one unit: Cᵀ += alpha Bᵀ Aᵀ with Aᵀ a column
-        matrix_times_vector(C, q.p.ldc, q, B, q.ldb, q.op_B == CblasNoTrans, A, 1 if q.p.turned else q.p.ldl, m)
+        matrix_times_vector(C, q.p.ldc, q, B, q.ldb, q.op_B == CblasNoTrans, A, 1 if q.p.transpose_a else q.p.lda, m)
 
 
 cdef inline void matrix_times_vector(
@@ -282,7 +282,7 @@ cdef inline void matrix_times_vector(
     Py_ssize_t inc_x, Py_ssize_t n,
 ) noexcept nogil:
     """y (n) += alpha op(A) x (k), A stored as op says."""
-    cdef Py_ssize_t k = q.p.depth
+    cdef Py_ssize_t k = q.p.k
     cdef int step = <int>inc_x if k > 1 else 1
     if q.path == DOTS:
         table_of(y).dots(y, inc_y, A, lda, x, q.p.alpha, k, n)
@@ -401,7 +401,7 @@ cdef inline void run_job(Job *job, const Team *team) noexcept nogil:
     if q.p.n == 0 or q.p.m == 0:
         return
     nnk_run(do_part, <void *>job, q.row_parts * q.column_parts, team.threads,
-            2.0 * q.p.n * q.p.m * q.p.depth >= WAKING_OPERATIONS, team.scratch)
+            2.0 * q.p.n * q.p.m * q.p.k >= WAKING_OPERATIONS, team.scratch)
 
 
 cdef void share_out(Task task, void *context, Py_ssize_t parts, bint wake_, const Team *team) noexcept nogil:
@@ -502,7 +502,7 @@ cdef void weight_gradient(
     if update is not NULL and (update.penalised or q.row_parts * q.column_parts > MOST_APPLIED_PARTS):
         # the sums of the penalty mustn't depend on the number of threads
         q.row_parts = q.column_parts = 1
-        if q.path == TILES and 2.0 * q.p.n * q.p.m * q.p.depth >= PARALLEL_OPERATIONS:
+        if q.path == TILES and 2.0 * q.p.n * q.p.m * q.p.k >= PARALLEL_OPERATIONS:
             if n >= APPLIED_PARTS * PART_ROWS:
                 q.row_parts = APPLIED_PARTS
             else:

@@ -1,7 +1,7 @@
-# The C below the extensions, as nnk.h declares it; the meaning of everything stands there.
+# The C below the extensions, as its headers declare it; the meaning of everything stands there.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-cdef extern from "nnk.h" nogil:
+cdef extern from "kernels/nnk.h" nogil:
     enum:
         NNK_ACTIVATIONS
         NNK_linear
@@ -31,12 +31,12 @@ cdef extern from "nnk.h" nogil:
 
     ctypedef struct nnk_product:
         void *C
-        const void *L
-        const void *R
-        Py_ssize_t ldc, ldl, r_row, r_column
-        bint turned
+        const void *A
+        const void *B
+        Py_ssize_t ldc, lda, rs_b, cs_b
+        bint transpose_a
         double alpha, beta
-        Py_ssize_t n, m, depth
+        Py_ssize_t n, m, k
 
     ctypedef struct nnk_packed:
         void *W
@@ -50,7 +50,7 @@ cdef extern from "nnk.h" nogil:
 
     ctypedef struct nnk_loss_fact:
         const char *name
-        int output
+        int output, score
 
     const nnk_loss_fact nnk_loss_facts[]
 
@@ -76,7 +76,13 @@ cdef extern from "nnk.h" nogil:
         void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, Py_ssize_t n, Py_ssize_t m,
         Py_ssize_t ld) noexcept nogil
 
+    ctypedef void (*nnk_score)(
+        double *right, double *squares, const void *A, const void *Y, const int64_t *labels, const void *w,
+        Py_ssize_t n, Py_ssize_t m) noexcept nogil
+
     ctypedef struct nnk_table:
+        int itemsize
+        double rounded(double x) noexcept nogil
         nnk_forward forward[1]
         nnk_backward backward[1]
         nnk_loss loss[1]
@@ -111,6 +117,11 @@ cdef extern from "nnk.h" nogil:
         void add(void *y, const void *x, Py_ssize_t count) noexcept nogil
         double clip(void *x, double limit, Py_ssize_t count) noexcept nogil
         Py_ssize_t first_nonfinite(const void *x, Py_ssize_t count) noexcept nogil
+        nnk_score score[1]
+        double total(const void *w, const int64_t *order, Py_ssize_t first, Py_ssize_t count) noexcept nogil
+        void magnitudes(
+            const void *x, Py_ssize_t count, double unit, double *largest, double *squares) noexcept nogil
+        double penalty(const void *W, double l2, double l1, Py_ssize_t count) noexcept nogil
         double multiply_adds(double *sum, Py_ssize_t rounds) noexcept nogil
 
     ctypedef struct nnk_tables:
@@ -119,10 +130,14 @@ cdef extern from "nnk.h" nogil:
         const nnk_table *f32
         const nnk_table *f64
 
-    const nnk_tables *nnk_choose_tables() noexcept
-    const char *const *nnk_usable_isas() noexcept
     void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch) noexcept
     void nnk_philox(uint32_t *out, const uint32_t *counter, const uint32_t *key) noexcept
+
+cdef extern from "runtime/dispatch.h" nogil:
+    const nnk_tables *nnk_choose_tables() noexcept
+    const char *const *nnk_usable_isas() noexcept
+
+cdef extern from "runtime/system.h" nogil:
     double nnk_seconds() noexcept
 
 cdef extern from "numpy/random/bitgen.h" nogil:

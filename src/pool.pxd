@@ -1,10 +1,12 @@
-# The pool of threads, as pool.h declares it.
+# The pool of threads, and the processors, as src/runtime declares them.
 
-cdef extern from "pool.h" nogil:
+cdef extern from "runtime/pool.h" nogil:
     ctypedef void (*nnk_task)(void *context, Py_ssize_t part, void *scratch) noexcept nogil
     void nnk_run(nnk_task task, void *context, Py_ssize_t parts, int threads, bint wake, void *scratch) noexcept
     void nnk_wake(int threads) noexcept
-    int nnk_processors() noexcept
     int (*nnk_prepare_worker)() noexcept
     void *nnk_take_scratch() noexcept
     void nnk_give_scratch(void *scratch) noexcept
+
+cdef extern from "runtime/system.h" nogil:
+    int nnk_processors() noexcept

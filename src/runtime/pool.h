@@ -18,9 +18,6 @@ void nnk_wake(int threads);
 /* What a worker calls before its first part where memory is limited; 0 from it, and the worker ends. NULL at first. */
 extern int (*nnk_prepare_worker)(void);
 
-/* Processors that this process may use: by its affinity and its share of them. */
-int nnk_processors(void);
-
 /* NNK_SCRATCH_BYTES aligned to 64, or NULL where there is no memory; give it back with nnk_give_scratch. */
 void *nnk_take_scratch(void);
 void nnk_give_scratch(void *scratch);

@@ -1,21 +1,13 @@
-/* What exists once for all instruction sets and precisions: facts, the order of examples, the clock, limits of memory. */
-#ifdef _WIN32
-#include <windows.h>
-#else
-#define _POSIX_C_SOURCE 200809L
-#include <stdio.h>
-#include <sys/resource.h>
-#include <time.h>
-#endif
-#include "nnk.h"
-#include "philox.h"
+/* What exists once for all instruction sets and precisions: the facts of the .def lists, and the order of examples. */
+#include "kernels/nnk.h"
+#include "kernels/philox.h"
 
 const nnk_activation_fact nnk_activation_facts[NNK_ACTIVATIONS] = {
 #define A 0
 #define Z 1
 #define ELEMENTWISE(name, reads, init, g, dg) {#name, reads, #init},
 #define COLUMNWISE(name, reads, init) {#name, reads, #init},
-#include "activations.def"
+#include "kernels/activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
 #undef A
@@ -23,16 +15,16 @@ const nnk_activation_fact nnk_activation_facts[NNK_ACTIVATIONS] = {
 };
 
 const nnk_loss_fact nnk_loss_facts[NNK_LOSSES] = {
-#define ELEMENTWISE_LOSS(name, output, ...) {#name, NNK_##output},
-#define COLUMNWISE_LOSS(name, output) {#name, NNK_##output},
-#include "losses.def"
+#define ELEMENTWISE_LOSS(name, output, score, ...) {#name, NNK_##output, NNK_score_##score},
+#define COLUMNWISE_LOSS(name, output, score) {#name, NNK_##output, NNK_score_##score},
+#include "kernels/losses.def"
 #undef ELEMENTWISE_LOSS
 #undef COLUMNWISE_LOSS
 };
 
 const nnk_update_fact nnk_update_facts[NNK_UPDATES] = {
 #define UPDATE(name, has_s1, has_s2) {#name, has_s1, has_s2},
-#include "updates.def"
+#include "kernels/updates.def"
 #undef UPDATE
 };
 
@@ -59,41 +51,4 @@ void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch)
         order[i] = order[j];
         order[j] = taken;
     }
-}
-
-double nnk_seconds(void)
-{
-#ifdef _WIN32
-    LARGE_INTEGER now, frequency;
-    QueryPerformanceCounter(&now);
-    QueryPerformanceFrequency(&frequency);
-    return (double)now.QuadPart / (double)frequency.QuadPart;
-#else
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-#endif
-}
-
-int nnk_memory_is_limited(void)
-{
-#ifdef _WIN32
-    return 0;
-#else
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
-        return 1;
-#ifdef __linux__
-    static int strict = -1; /* whether Linux promises no more than it has */
-    if (__atomic_load_n(&strict, __ATOMIC_RELAXED) < 0) {
-        FILE *const file = fopen("/proc/sys/vm/overcommit_memory", "r");
-        __atomic_store_n(&strict, file && fgetc(file) == '2', __ATOMIC_RELAXED);
-        if (file)
-            fclose(file);
-    }
-    return __atomic_load_n(&strict, __ATOMIC_RELAXED);
-#else
-    return 0;
-#endif
-#endif
 }

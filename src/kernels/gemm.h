@@ -69,7 +69,7 @@
 #define TILE_LANES LANES
 #define tile_first(from, k) v_load_first(from, k, 0)
 #define tile_put_first(to, v, k) v_store_first(to, v, k)
-#include "tile.h"
+#include "kernels/tile.h"
 
 /* `count` such tiles side by side */
 typedef void (*tile_function)(real *, ptrdiff_t, real, real, const real *, ptrdiff_t, const real *, ptrdiff_t, ptrdiff_t,
@@ -131,7 +131,7 @@ NNK_INLINE void NAME(half_put_first)(real *p, NAME(half) v, ptrdiff_t k)
 #define TILE_LANES HALF_LANES
 #define tile_first NAME(half_first)
 #define tile_put_first NAME(half_put_first)
-#include "tile.h"
+#include "kernels/tile.h"
 FOR_COLUMNS(TILE, half_tile, 1, 1)
 static const tile_function NAME(half_tiles)[TILE_COLUMNS] = {FOR_COLUMNS(TILE_NAME, half_tile, 1, 1)};
 #define NARROWEST HALF_LANES
@@ -243,13 +243,13 @@ static void NAME(gemm_of_few_rows)(const nnk_product *p, ptrdiff_t first, ptrdif
     /* no mutant of +: more tiles than need be give the same bits */
     const ptrdiff_t n = p->n, most = LANES < TILE_COLUMNS ? LANES : TILE_COLUMNS, tiles = (n + most - 1) / most;
     /* no mutant: rows of R that share a set of the cache would be fetched again for each tile, which is speed only */
-    const int pack_R = tiles > 1 && NAME(collide)(p->r_row);
+    const int pack_R = tiles > 1 && NAME(collide)(p->rs_b);
     const ptrdiff_t cut = pack_R ? TURNED_DEPTH : PANEL_DEPTH, width = pack_R ? COLUMNS_PACKED - LANES : end - first;
     for (ptrdiff_t at = first; at < end; at += width) /* no mutant of <=: a round of nothing */
-        for (ptrdiff_t k = 0; k < p->depth; k += cut) { /* no mutant of <=: adds 0 */
-            const ptrdiff_t c = p->depth - k < cut ? p->depth - k : cut, m = end - at < width ? end - at : width;
-            const real beta = k == 0 ? R(p->beta) : R(1), *r = (const real *)p->R + k * p->r_row + at;
-            ptrdiff_t r_row = p->r_row;
+        for (ptrdiff_t k = 0; k < p->k; k += cut) { /* no mutant of <=: adds 0 */
+            const ptrdiff_t c = p->k - k < cut ? p->k - k : cut, m = end - at < width ? end - at : width;
+            const real beta = k == 0 ? R(p->beta) : R(1), *r = (const real *)p->B + k * p->rs_b + at;
+            ptrdiff_t r_row = p->rs_b;
             if (pack_R) {
                 NAME(pack)(scratch, r, r_row, 1, c, m);
                 r = scratch;
@@ -261,8 +261,8 @@ static void NAME(gemm_of_few_rows)(const nnk_product *p, ptrdiff_t first, ptrdif
                 const tile_function *of_columns = NAME(tiles_of)(rows, &last);
                 for (ptrdiff_t t = 0; t < tiles; t++) {
                     const ptrdiff_t i = t * n / tiles, columns = (t + 1) * n / tiles - i;
-                    of_columns[columns - 1](tile, TILE_ROWS, 1, 0, r + j, r_row, (const real *)p->L + i + k * p->ldl,
-                                            p->ldl, 1, c, last, 1);
+                    of_columns[columns - 1](tile, TILE_ROWS, 1, 0, r + j, r_row, (const real *)p->A + i + k * p->lda,
+                                            p->lda, 1, c, last, 1);
                     NAME(store_turned)((real *)p->C + i + (at + j) * p->ldc, p->ldc, tile, R(p->alpha), beta, rows,
                                        columns);
                 }
@@ -373,24 +373,24 @@ static const NAME(dot_tile) NAME(dot_tiles)[DOT_UNITS][DOT_COLUMNS] = {
 static void NAME(gemm_by_dots)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end)
 {
     real turned[DOTS_ROWS * DOTS_STRIDE] __attribute__((aligned(64)));
-    const ptrdiff_t n = row_end - row, m = end - first, ldr = p->r_column, ldt = p->turned ? p->ldl : DOTS_STRIDE;
+    const ptrdiff_t n = row_end - row, m = end - first, ldr = p->cs_b, ldt = p->transpose_a ? p->lda : DOTS_STRIDE;
     /* no mutant of +: more groups than need be give the same bits */
     const ptrdiff_t groups = (n + DOT_UNITS - 1) / DOT_UNITS, tiles = (m + DOT_COLUMNS - 1) / DOT_COLUMNS;
-    const ptrdiff_t outer = p->turned ? groups : tiles, inner = p->turned ? tiles : groups;
-    for (ptrdiff_t k = 0; k < p->depth; k += DOTS_DEPTH) { /* no mutant of <=: adds 0 */
-        const ptrdiff_t c = p->depth - k < DOTS_DEPTH ? p->depth - k : DOTS_DEPTH;
-        const real *T = p->turned ? (const real *)p->L + row * ldt + k : turned;
-        for (ptrdiff_t q = 0; !p->turned && q < c; q++)
+    const ptrdiff_t outer = p->transpose_a ? groups : tiles, inner = p->transpose_a ? tiles : groups;
+    for (ptrdiff_t k = 0; k < p->k; k += DOTS_DEPTH) { /* no mutant of <=: adds 0 */
+        const ptrdiff_t c = p->k - k < DOTS_DEPTH ? p->k - k : DOTS_DEPTH;
+        const real *T = p->transpose_a ? (const real *)p->A + row * ldt + k : turned;
+        for (ptrdiff_t q = 0; !p->transpose_a && q < c; q++)
             for (ptrdiff_t i = 0; i < n; i++)
-                turned[i * DOTS_STRIDE + q] = ((const real *)p->L)[row + i + (k + q) * p->ldl];
+                turned[i * DOTS_STRIDE + q] = ((const real *)p->A)[row + i + (k + q) * p->lda];
         for (ptrdiff_t a = 0; a < outer; a++)
             for (ptrdiff_t b = 0; b < inner; b++) {
-                const ptrdiff_t tile = p->turned ? b : a, group = p->turned ? a : b;
+                const ptrdiff_t tile = p->transpose_a ? b : a, group = p->transpose_a ? a : b;
                 const ptrdiff_t j = tile * m / tiles, columns = (tile + 1) * m / tiles - j;
                 const ptrdiff_t i = group * n / groups, units = (group + 1) * n / groups - i;
-                const real *r = (const real *)p->R + k + (first + j) * ldr;
+                const real *r = (const real *)p->B + k + (first + j) * ldr;
                 /* no mutant: prefetches */
-                const real *ahead = !p->turned && group == 0 && tile + 1 < tiles ? r + columns * ldr : NULL;
+                const real *ahead = !p->transpose_a && group == 0 && tile + 1 < tiles ? r + columns * ldr : NULL;
                 NAME(dot_tiles)[units - 1][columns - 1]((real *)p->C + row + i + (first + j) * p->ldc, p->ldc,
                                                         R(p->alpha), k == 0 ? R(p->beta) : R(1), T + i * ldt, ldt, r, ldr,
                                                         ahead, c);
@@ -402,42 +402,42 @@ static void NAME(gemm_by_dots)(const nnk_product *p, ptrdiff_t row, ptrdiff_t ro
 /* no mutants of < <= > /: either way is right */
 NNK_INLINE int NAME(by_few_rows)(const nnk_product *p)
 {
-    return !p->turned && p->r_column == 1 && p->depth >= FEW_ROWS_DEPTH && p->n <= NNK_FEW_ROWS &&
+    return !p->transpose_a && p->cs_b == 1 && p->k >= FEW_ROWS_DEPTH && p->n <= NNK_FEW_ROWS &&
            NAME(filled)(p->n) < 0.93 * NAME(filled)(p->m);
 }
 /* Columns of R that share a set of the cache are best read along their length.
  * (no mutants of < <= > /: either way is right) */
 NNK_INLINE int NAME(by_dots)(const nnk_product *p)
 {
-    if (p->turned)
-        return p->r_row == 1 && p->depth >= DOTS_TURNED_DEPTH && p->depth >= DOTS_TURNED_RATIO * p->m;
-    return p->r_row == 1 && p->depth >= DOTS_LEAST_DEPTH && p->n <= DOTS_ROWS &&
-           (NAME(filled)(p->n) <= 0.5 || NAME(collide)(p->r_column));
+    if (p->transpose_a)
+        return p->rs_b == 1 && p->k >= DOTS_TURNED_DEPTH && p->k >= DOTS_TURNED_RATIO * p->m;
+    return p->rs_b == 1 && p->k >= DOTS_LEAST_DEPTH && p->n <= DOTS_ROWS &&
+           (NAME(filled)(p->n) <= 0.5 || NAME(collide)(p->cs_b));
 }
 /* no mutants: packed or not, the bits are the same but for how a sum is cut */
 NNK_INLINE int NAME(packs_R)(const nnk_product *p)
 {
-    return p->n >= PACKING_ROWS && ((p->r_row != 1 && p->r_column != 1) ||
-                                    NAME(collide)(p->r_row == 1 ? p->r_column : p->r_row));
+    return p->n >= PACKING_ROWS && ((p->rs_b != 1 && p->cs_b != 1) ||
+                                    NAME(collide)(p->rs_b == 1 ? p->cs_b : p->rs_b));
 }
 /* no mutants: likewise; what is turned round is never packed */
 NNK_INLINE int NAME(packs_L)(const nnk_product *p)
 {
-    return !p->turned && p->m >= PACKING_COLUMNS && (size_t)p->ldl * sizeof(real) >= 4096;
+    return !p->transpose_a && p->m >= PACKING_COLUMNS && (size_t)p->lda * sizeof(real) >= 4096;
 }
 
 /* whether what is made of L is made anew for each block of columns */
 /* no mutants: speed only */
 NNK_INLINE int NAME(prepares_L)(const nnk_product *p)
 {
-    return p->turned || NAME(packs_L)(p) || NAME(by_dots)(p) || NAME(by_few_rows)(p);
+    return p->transpose_a || NAME(packs_L)(p) || NAME(by_dots)(p) || NAME(by_few_rows)(p);
 }
 
 /* Columns whose part of R stays in the second-level cache while the panels of L pass: all, or whole tiles */
 NNK_INLINE ptrdiff_t NAME(streamed)(const nnk_product *p)
 {
     /* no mutant: how many columns at a time */
-    const ptrdiff_t depth = p->depth < PANEL_DEPTH ? p->depth : PANEL_DEPTH;
+    const ptrdiff_t depth = p->k < PANEL_DEPTH ? p->k : PANEL_DEPTH;
     /* no mutant: how many columns at a time */
     if (depth * p->m * (ptrdiff_t)sizeof(real) <= STREAMED_BYTES)
         return p->m;
@@ -465,7 +465,7 @@ static ptrdiff_t NAME(gemm_block)(const nnk_product *p, ptrdiff_t rows)
 static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end,
                        void *scratch)
 {
-    const ptrdiff_t depth = p->depth, ldl = p->ldl;
+    const ptrdiff_t depth = p->k, ldl = p->lda;
     if (NAME(by_few_rows)(p)) {
         NAME(gemm_of_few_rows)(p, first, end, scratch);
         return;
@@ -476,7 +476,7 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
     }
     real panel[TURNED_DEPTH * TILE_ROWS] __attribute__((aligned(64)));
     const int pack_R = NAME(packs_R)(p), pack_L = NAME(packs_L)(p);
-    const ptrdiff_t cut = p->turned || pack_R || pack_L ? TURNED_DEPTH : PANEL_DEPTH;
+    const ptrdiff_t cut = p->transpose_a || pack_R || pack_L ? TURNED_DEPTH : PANEL_DEPTH;
     /* no mutant of +: no block is wider than what is left */
     const ptrdiff_t unpacked = NAME(prepares_L)(p) ? end - first : NAME(streamed)(p);
     /* no mutant of (LANES+1) (LANES-1): a column more or less of those there is room for */
@@ -487,8 +487,8 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
         const ptrdiff_t fewest = m / tiles, over = m - fewest * tiles;
         for (ptrdiff_t k = 0; k < depth; k += cut) { /* no mutant of <=: adds 0 */
             const ptrdiff_t c = depth - k < cut ? depth - k : cut;
-            const real *r = (const real *)p->R + k * p->r_row + at * p->r_column;
-            ptrdiff_t r_row = p->r_row, r_column = p->r_column;
+            const real *r = (const real *)p->B + k * p->rs_b + at * p->cs_b;
+            ptrdiff_t r_row = p->rs_b, r_column = p->cs_b;
             if (pack_R) {
                 NAME(pack)(scratch, r, r_row, r_column, c, m);
                 r = scratch;
@@ -499,8 +499,8 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
                 ptrdiff_t last;
                 rows = NAME(rows_of_tile)(row_end - i);
                 const tile_function *of_columns = NAME(tiles_of)(rows, &last);
-                const real *l = (const real *)p->L + (p->turned ? i * ldl + k : i + k * ldl);
-                if (p->turned)
+                const real *l = (const real *)p->A + (p->transpose_a ? i * ldl + k : i + k * ldl);
+                if (p->transpose_a)
                     turn_panel(panel, l, ldl, rows, c);
                 else if (pack_L)
                     for (ptrdiff_t q = 0; q < c; q++)
@@ -509,7 +509,7 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
                             v_put(panel + q * TILE_ROWS + v * LANES, v_first(l + q * ldl + v * LANES, rows - v * LANES),
                                   rows - v * LANES);
                         }
-                const int packed = p->turned || pack_L;
+                const int packed = p->transpose_a || pack_L;
                 /* `over` tiles have a column more than the others */
                 for (ptrdiff_t columns = fewest + 1, j = 0, count = over; columns >= fewest; columns--) {
                     if (count)

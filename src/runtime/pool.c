@@ -10,10 +10,10 @@
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
-#include <stdio.h>
 #include <stdlib.h>
-#include "nnk.h"
-#include "pool.h"
+#include "kernels/nnk.h"
+#include "runtime/pool.h"
+#include "runtime/system.h"
 #ifdef _WIN32
 #include <malloc.h>
 #include <windows.h>
@@ -295,55 +295,4 @@ void nnk_wake(int threads)
     start_workers(threads - 1);
     call_workers(1);
     SET(pool.taken, 0);
-}
-
-/* ---- how many processors ---- */
-
-/* The share of processors that a control group grants, rounded up, or 0 where it sets no bound */
-static int granted(void)
-{
-    double quota = 0, period = 0;
-#ifdef __linux__
-    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "r");
-    if (file) {
-        if (fscanf(file, "%lf %lf", &quota, &period) != 2)
-            quota = 0;
-        fclose(file);
-    }
-    else if ((file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "r"))) {
-        if (fscanf(file, "%lf", &quota) != 1)
-            quota = 0;
-        fclose(file);
-        if ((file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "r"))) {
-            if (fscanf(file, "%lf", &period) != 1)
-                period = 0;
-            fclose(file);
-        }
-    }
-#endif
-    if (quota <= 0 || period <= 0)
-        return 0;
-    return quota < period ? 1 : (int)((quota + period - 1) / period);
-}
-
-int nnk_processors(void)
-{
-    int count = 0;
-#if defined(__linux__)
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0)
-        count = CPU_COUNT(&set);
-#endif
-#ifdef _WIN32
-    DWORD_PTR process, system;
-    if (GetProcessAffinityMask(GetCurrentProcess(), &process, &system))
-        count = __builtin_popcountll(process);
-#else
-    if (count < 1)
-        count = (int)sysconf(_SC_NPROCESSORS_ONLN);
-#endif
-    const int share = granted();
-    if (share && share < count)
-        count = share;
-    return count < 1 ? 1 : count;
 }

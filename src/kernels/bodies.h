@@ -1,15 +1,16 @@
 /* The bodies of one precision, and the undoing of what they define. The order is that of their dependence. */
-#include "simd.h"
-#include "squares.h"
-#include "vmath.h"
-#include "epilogue.h"
-#include "losses.h"
-#include "update.h"
-#include "gemv.h"
-#include "gemm.h"
-#include "packed.h"
-#include "limit.h"
-#include "flat.h"
+#include "kernels/simd.h"
+#include "kernels/transpose.h"
+#include "kernels/vmath.h"
+#include "kernels/activations.h"
+#include "kernels/losses.h"
+#include "kernels/update.h"
+#include "kernels/gemv.h"
+#include "kernels/gemm.h"
+#include "kernels/packed.h"
+#include "kernels/limit.h"
+#include "kernels/flat.h"
+#include "kernels/table.h"
 
 #undef LANES
 #undef INTRINSIC

@@ -27,7 +27,7 @@ NNK_INLINE vec g_of(int activation, vec z, vec slope)
     case NNK_##name:                                                                                                   \
         return g;
 #define COLUMNWISE(name, reads, init)
-#include "activations.def"
+#include "kernels/activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
     }
@@ -42,7 +42,7 @@ NNK_INLINE vec dg_of(int activation, vec dA, vec a, vec z, vec slope)
     case NNK_##name:                                                                                                   \
         return dg;
 #define COLUMNWISE(name, reads, init)
-#include "activations.def"
+#include "kernels/activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
     }
@@ -58,7 +58,7 @@ NNK_INLINE int NAME(reads_A)(int activation)
     case NNK_##name:                                                                                                   \
         return reads;
 #define COLUMNWISE(name, reads, init)
-#include "activations.def"
+#include "kernels/activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
     }
@@ -206,7 +206,7 @@ NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db
         backward_body(NNK_##name, dZ, lddz, db, dA, ldda, A, lda, Z, ldz, R(slope), n, m);                             \
     }
 #define COLUMNWISE(name, reads, init)
-#include "activations.def"
+#include "kernels/activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
 

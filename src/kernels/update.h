@@ -95,5 +95,5 @@ NNK_INLINE double update_body(int update, int penalised, real *theta, real *s1, 
             return update_body(NNK_##name, 1, theta, s1, s2, dtheta, step, n, m, ld);                                  \
         return update_body(NNK_##name, 0, theta, s1, s2, dtheta, step, n, m, ld);                                      \
     }
-#include "updates.def"
+#include "kernels/updates.def"
 #undef UPDATE

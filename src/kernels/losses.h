@@ -13,11 +13,11 @@ NNK_INLINE vec loss_of(int loss, vec z, vec y, real parameter, vec *a, vec *dz)
     const vec zero = v_all(0);
     (void)parameter;
     switch (loss) {
-#define ELEMENTWISE_LOSS(name, output, ...)                                                                            \
+#define ELEMENTWISE_LOSS(name, output, score, ...)                                                                     \
     case NNK_##name:                                                                                                   \
         __VA_ARGS__
-#define COLUMNWISE_LOSS(name, output)
-#include "losses.def"
+#define COLUMNWISE_LOSS(name, output, score)
+#include "kernels/losses.def"
 #undef ELEMENTWISE_LOSS
 #undef COLUMNWISE_LOSS
     }
@@ -70,15 +70,15 @@ NNK_INLINE double loss_body(int loss, real *A, real *dZ, const real *Z, const re
     return cost;
 }
 
-#define ELEMENTWISE_LOSS(name, output, ...)                                                                            \
+#define ELEMENTWISE_LOSS(name, output, score, ...)                                                                     \
     static double NAME(name)(void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w,    \
                              double scale, double parameter, ptrdiff_t n, ptrdiff_t m)                                 \
     {                                                                                                                  \
         (void)labels;                                                                                                  \
         return loss_body(NNK_##name, A, dZ, Z, Y, w, R(scale), R(parameter), n, m);                                    \
     }
-#define COLUMNWISE_LOSS(name, output)
-#include "losses.def"
+#define COLUMNWISE_LOSS(name, output, score)
+#include "kernels/losses.def"
 #undef ELEMENTWISE_LOSS
 #undef COLUMNWISE_LOSS
 

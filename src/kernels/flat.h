@@ -1,5 +1,4 @@
-/* What works on matrices as heaps of numbers: moving, scaling, adding, dropout, the search for numbers that aren't finite;
- * and, last, the table of the precision.
+/* What works on matrices as heaps of numbers: moving, scaling, adding, dropout, the search for numbers that aren't finite.
  */
 
 /* ones in the lanes whose word is below the threshold, which is below 2³² */
@@ -121,51 +120,3 @@ static ptrdiff_t NAME(first_nonfinite)(const void *x_, ptrdiff_t count)
         i++;
     return i;
 }
-
-static const nnk_table NAME(table) = {
-#define ELEMENTWISE(name, reads, init, g, dg) [NNK_##name] = NAME(name##_forward),
-#define COLUMNWISE(name, reads, init) [NNK_##name] = NAME(name##_forward),
-    .forward = {
-#include "activations.def"
-    },
-#undef ELEMENTWISE
-#undef COLUMNWISE
-#define ELEMENTWISE(name, reads, init, g, dg) [NNK_##name] = NAME(name##_backward),
-#define COLUMNWISE(name, reads, init) [NNK_##name] = NAME(name##_backward),
-    .backward = {
-#include "activations.def"
-    },
-#undef ELEMENTWISE
-#undef COLUMNWISE
-#define ENTRY(name) [NNK_##name] = NAME(name)
-#define ELEMENTWISE_LOSS(name, output, ...) ENTRY(name),
-#define COLUMNWISE_LOSS(name, output) ENTRY(name),
-    .loss = {
-#include "losses.def"
-    },
-#undef ELEMENTWISE_LOSS
-#undef COLUMNWISE_LOSS
-#define UPDATE(name, has_s1, has_s2) ENTRY(name),
-    .update = {
-#include "updates.def"
-    },
-#undef UPDATE
-#undef ENTRY
-    .gemm = NAME(gemm),
-    .gemm_block = NAME(gemm_block),
-    .dots = NAME(dots),
-    .add_columns = NAME(add_columns),
-    .pack_weights = NAME(pack_weights),
-    .packed_bytes = NAME(packed_bytes),
-    .packed_parts = NAME(packed_parts),
-    .packed_times_vector = NAME(packed_times_vector),
-    .unpacked = NAME(unpacked),
-    .dropout = NAME(dropout),
-    .gather = NAME(gather),
-    .scatter = NAME(scatter),
-    .scale = NAME(scale),
-    .add = NAME(add),
-    .clip = NAME(clip),
-    .first_nonfinite = NAME(first_nonfinite),
-    .multiply_adds = NAME(multiply_adds),
-};

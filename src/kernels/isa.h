@@ -7,7 +7,8 @@
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
-#include "nnk.h"
+#include "kernels/nnk.h"
+#include "kernels/sums.h"
 
 #define NNK_INLINE static inline __attribute__((always_inline))
 /* hides from the compiler what a pointer is made of */
@@ -55,13 +56,13 @@
 #define NNK_TABLES__(isa) nnk_tables_##isa
 #define NNK_TABLES_(isa) NNK_TABLES__(isa)
 
-#include "philox.h"
-#include "philox_vectors.h"
+#include "kernels/philox.h"
+#include "kernels/philox_vectors.h"
 
 #define REAL float
 #define REAL_BITS 32
 #define NAME(x) x##_f32
-#include "bodies.h"
+#include "kernels/bodies.h"
 #undef REAL
 #undef REAL_BITS
 #undef NAME
@@ -69,7 +70,7 @@
 #define REAL double
 #define REAL_BITS 64
 #define NAME(x) x##_f64
-#include "bodies.h"
+#include "kernels/bodies.h"
 #undef REAL
 #undef REAL_BITS
 #undef NAME

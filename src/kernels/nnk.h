@@ -1,7 +1,7 @@
-/* What the Cython layer knows of the C below it: the codes, and one table of functions per precision, chosen once at
- * import by dispatch.c. Every function works on matrices whose columns (examples) are contiguous: entry (i, j) of an
- * (n, m) matrix with leading dimension ld stands at i + j ld. Outputs come first, inputs are const, sizes last.
- * Nothing here allocates, locks, prints or fails.
+/* What everything above the kernels knows of them: the codes, and one table of functions per precision, chosen once at
+ * import by runtime/dispatch.c. Every function works on matrices whose columns (examples) are contiguous: entry (i, j) of
+ * an (n, m) matrix with leading dimension ld is at i + j ld. Outputs come first, inputs are const, sizes last.
+ * Nothing here allocates, locks, prints or fails; the kernels know no threads, no networks and no Python.
  */
 #ifndef NNK_H
 #define NNK_H
@@ -12,7 +12,7 @@
 enum nnk_activation {
 #define ELEMENTWISE(name, reads, init, g, dg) NNK_##name,
 #define COLUMNWISE(name, reads, init) NNK_##name,
-#include "activations.def"
+#include "kernels/activations.def"
 #undef ELEMENTWISE
 #undef COLUMNWISE
     NNK_ACTIVATIONS
@@ -26,23 +26,28 @@ typedef struct {
 extern const nnk_activation_fact nnk_activation_facts[NNK_ACTIVATIONS];
 
 enum nnk_loss {
-#define ELEMENTWISE_LOSS(name, output, ...) NNK_##name,
-#define COLUMNWISE_LOSS(name, output) NNK_##name,
-#include "losses.def"
+#define ELEMENTWISE_LOSS(name, output, score, ...) NNK_##name,
+#define COLUMNWISE_LOSS(name, output, score) NNK_##name,
+#include "kernels/losses.def"
 #undef ELEMENTWISE_LOSS
 #undef COLUMNWISE_LOSS
     NNK_LOSSES
 };
 
+/* What counts as predicted rightly: the largest output is the label; every output is on its target's side of ½. A loss
+ * whose targets are numbers has the sums of squared differences instead. */
+enum nnk_score { NNK_score_argmax, NNK_score_sides, NNK_score_squares, NNK_SCORES };
+
 typedef struct {
     const char *name;
     int output; /* the activation that it is fused with; NNK_linear: none */
+    int score;  /* an nnk_score */
 } nnk_loss_fact;
 extern const nnk_loss_fact nnk_loss_facts[NNK_LOSSES];
 
 enum nnk_update {
 #define UPDATE(name, has_s1, has_s2) NNK_##name,
-#include "updates.def"
+#include "kernels/updates.def"
 #undef UPDATE
     NNK_UPDATES
 };
@@ -60,14 +65,15 @@ typedef struct {
     double rate, inertia, beta1, beta2, eps, root, shrink, l2, l1;
 } nnk_step;
 
-/* C (n, m) := alpha op(L) R + beta C, where op(L) (n, depth) is L or, turned, its transpose; R of any strides. */
+/* C (n, m) := alpha op(A) B + beta C, where op(A) (n, k) is A or its transpose; B (k, m) of any row stride rs_b and column
+ * stride cs_b, in entries. */
 typedef struct {
     void *C;
-    const void *L, *R;
-    ptrdiff_t ldc, ldl, r_row, r_column;
-    int turned;
+    const void *A, *B;
+    ptrdiff_t ldc, lda, rs_b, cs_b;
+    int transpose_a;
     double alpha, beta;
-    ptrdiff_t n, m, depth;
+    ptrdiff_t n, m, k;
 } nnk_product;
 
 /* How a frozen network keeps its weights (packed.h): as they are or, in float32, reduced. */
@@ -95,6 +101,9 @@ enum {
 
 /* The functions of one precision: every void * is to float or to double, as the table's. */
 typedef struct {
+    int itemsize; /* 4 or 8 */
+    /* x, rounded to this precision */
+    double (*rounded)(double x);
     /* A = g(Z + b); b (n) or NULL; A may be Z */
     void (*forward[NNK_ACTIVATIONS])(void *A, ptrdiff_t lda, const void *Z, ptrdiff_t ldz, const void *b, double slope,
                                      ptrdiff_t n, ptrdiff_t m);
@@ -147,6 +156,17 @@ typedef struct {
     double (*clip)(void *x, double limit, ptrdiff_t count);
     /* index of the first entry that isn't finite, or count */
     ptrdiff_t (*first_nonfinite)(const void *x, ptrdiff_t count);
+    /* Sums over what is at hand as numbers, in double and in the order of the entries, the same for every instruction set.
+     * score adds m examples' weights (w (m), or 1 where it is NULL) to *right where they are predicted rightly, or, by
+     * outputs, w (ŷ - y)² to squares (n); A (n, m) and Y (n, m) contiguous, and Y NULL where argmax has labels (m). */
+    void (*score[NNK_SCORES])(double *right, double *squares, const void *A, const void *Y, const int64_t *labels,
+                              const void *w, ptrdiff_t n, ptrdiff_t m);
+    /* Σ w at order[first … first + count - 1], or at these themselves where order is NULL; count where w is */
+    double (*total)(const void *w, const int64_t *order, ptrdiff_t first, ptrdiff_t count);
+    /* adds Σ (unit x)² to *squares, and keeps the largest |x| so far in *largest */
+    void (*magnitudes)(const void *x, ptrdiff_t count, double unit, double *largest, double *squares);
+    /* l2/2 Σ w² + l1 Σ |w| */
+    double (*penalty)(const void *W, double l2, double l1, ptrdiff_t count);
     /* rounds of multiply-adds in registers; the sum of their results is added to *sum; returns the flops done */
     double (*multiply_adds)(double *sum, ptrdiff_t rounds);
 } nnk_table;
@@ -157,19 +177,9 @@ typedef struct {
     const nnk_table *f32, *f64;
 } nnk_tables;
 
-/* The tables of the best instruction set of this processor, or of the one named by NNKERN_ISA; NULL where that name is
- * unknown, or the processor or the build lacks it. */
-const nnk_tables *nnk_choose_tables(void);
-/* Names of the instruction sets that this build holds and this processor runs, best first, ended by NULL. */
-const char *const *nnk_usable_isas(void);
-
 /* A permutation of 0 … count-1 that depends on (key, epoch, count) only: Fisher and Yates over the same generator. */
 void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch);
 /* The generator, Philox4x32-10 of Salmon et al. (SC'11): out = 4 words for a 128-bit counter and a 64-bit key. */
 void nnk_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]);
-/* Monotonic time in seconds. */
-double nnk_seconds(void);
-/* Whether the system may refuse memory that nobody has written to yet. */
-int nnk_memory_is_limited(void);
 
 #endif
