@@ -1,17 +1,18 @@
-"""Mutation testing of the kernels' C: flips one comparison, bound, sign or constant at a time; does a test fail?
+"""Mutation testing: changes one thing at a time; does a test fail?
 
-    python tools/mutate.py [--sample N] [--seed S] [--isa avx512] [--list] [FILE …]
+    python tools/mutate.py [--sample N] [--seed S] [--isa avx512] [--list] [FILE …]     the kernels' C
+    python tools/mutate.py --python [--tests TEST …] [--list] [FILE …]     deletes each `raise` of nnkern/: refusals.py
+    python tools/mutate.py --cython [--tests TEST …] [--list] [FILE …]     the same of the Cython in src/
+
+In C one comparison, bound, sign or constant is flipped at a time.
 
 Every mutant is compiled for one instruction set, the best of this processor unless told. First it meets the driver in C
 (tests/c/kernels_driver.c), linked with the kernels of its file alone; what the driver lets pass is linked with the
 unchanged rest of the package and given to the tests in Python of its file's kernels. One that neither notices survives
 and is printed with its line. A mutant that crashes, or needs several times the processor time that the tests need
 without it, is noticed. One of a line that isn't compiled for this instruction set, or that changes nothing, gives the
-same object code and isn't counted. A line whose mutants can't be told from the original by their results, such as a
-choice between two ways to the same bits, may be marked, at its end or in a line of its own above it:
-    /* no mutant: reason */
-    /* no mutant of >= &&: reason */        where that is true only of those that put >= or && there
-Where `mutants` stands for `mutant`, on a line of its own, the mark is for all down to the closing brace below it.
+same object code and isn't counted. Mutants that can't be told from the original by their results, such as a choice
+between two ways to the same bits, stand in equivalent_mutants.toml, as equivalents.py says.
 Needs the build requirements, gcc, pytest and hypothesis: `make mutate`.
 """
 
@@ -29,6 +30,9 @@ from collections import Counter
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
+
+import refusals
+from equivalents import Equivalents
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = Path("src/kernels")
@@ -94,7 +98,6 @@ FLIPS = {
 }
 # speed only, or what names things
 NOT_MUTATED = re.compile(r"^\s*(#|\*)|__builtin_prefetch")
-MARK = re.compile(r"(?:/\* |\()no mutant(?P<block>s?)(?: of (?P<news>[^:]+))?: ")
 # What changes no result, wherever it stands: the smaller or larger of two, where either will do when they are alike
 EITHER = re.compile(r"(?P<b>.+?) \? (?P<a>.+?) : (?P=b)(?!\w)")
 # a whole vector left to what comes after the loop over whole ones, where v_load_first or v_store_first takes all lanes
@@ -130,24 +133,24 @@ def without_comments(text):
     return re.sub(r"/\*.*?\*/", lambda match: re.sub(r"[^\n]", " ", match[0]), text, flags=re.DOTALL)
 
 
-def mutants_of(file):
+def function_of(lines, number):
+    """The name of the function, or of the macro, that the line of that number belongs to; "" outside of any."""
+    for line in reversed(lines[: number + 1]):
+        if match := re.match(r"#\s*define (\w+)\(|\w[\w *]*?\bNAME\((\w+)\)\(|\w[\w *]*?\b(\w+)\(", line):
+            return next(filter(None, match.groups()))
+        if line.startswith("}") and line != lines[number]:
+            return ""
+    return ""
+
+
+def mutants_of(file, equivalents):
     text = (ROOT / KERNELS / file).read_text(encoding="utf-8")
-    # what isn't put into the next line, and into what comes before a closing brace of this indentation; "" for anything
-    marked, block, end = None, None, None
-    for number, (line, code) in enumerate(zip(text.splitlines(), without_comments(text).splitlines(), strict=True)):
-        mark = MARK.search(line)
-        if mark and mark["block"]:
-            block, end = mark["news"] or "", line[: mark.start()] + "}"
-        elif mark:
-            marked = mark["news"] or ""
+    lines = text.splitlines()
+    for number, code in enumerate(without_comments(text).splitlines()):
         if not code.strip() or NOT_MUTATED.search(code):
             continue
-        marks = [news.split() for news in (marked, block) if news is not None]
-        marked = None
-        if end is not None and line.startswith(end):
-            block = end = None
         for column, old, new in flips(code):
-            if not any(news == [] or new.replace(" ", "") in news for news in marks):
+            if equivalents.match(f"{KERNELS}/{file}", function_of(lines, number), code.strip(), new) is None:
                 yield Mutant(file, number, column, old, new)
 
 
@@ -331,17 +334,27 @@ class Driver:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("files", nargs="*", default=[*DEFAULT_FILES], metavar="FILE", help="headers of src/kernels/")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="headers of src/kernels/; or .py or .pyx files")
+    parser.add_argument("--python", action="store_true", help="delete the refusals of nnkern/")
+    parser.add_argument(
+        "--cython", action="store_true", help="delete the refusals of src/'s Cython, which builds it anew"
+    )
+    parser.add_argument("--tests", nargs="+", help="what is run for --python and --cython; else the whole suite")
     parser.add_argument("--sample", type=int, help="so many mutants, drawn at random; else all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--isa", help="the instruction set; the best that this processor has unless told")
-    parser.add_argument("--least", type=float, default=0.9, help="share killed below which it fails")
+    parser.add_argument("--least", type=float, help="share killed below which it fails: 0.9 of C, 0.98 of refusals")
     parser.add_argument("--list", action="store_true", help="print the mutants only")
     options = parser.parse_args()
+    if options.python or options.cython:
+        raise SystemExit(refusals.main(options) < (options.least or 0.98))
+    options.files = options.files or [*DEFAULT_FILES]
     if unknown := set(options.files) - set(FILES):
         parser.error(f"{', '.join(unknown)}: expected some of {', '.join(FILES)}")
 
-    mutants = [mutant for file in options.files for mutant in mutants_of(file)]
+    equivalents = Equivalents()
+    mutants = [mutant for file in options.files for mutant in mutants_of(file, equivalents)]
+    equivalents.check({f"{KERNELS}/{file}" for file in options.files})
     print(f"{len(mutants)} mutants of {', '.join(options.files)}")
     if options.sample is not None:
         mutants = random.Random(options.seed).sample(mutants, min(options.sample, len(mutants)))
@@ -369,7 +382,7 @@ def main():
     judged = killed + counts["survived"]
     share = killed / judged if judged else 1.0
     print(", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()), f"; {share:.0%} killed", sep="")
-    if share < options.least:
+    if share < (options.least or 0.9):
         raise SystemExit(1)
 
 

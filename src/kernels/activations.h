@@ -13,7 +13,6 @@
 #define backward_body NAME(backward_body)
 
 /* the fewest columns of n units whose entries fill vectors (any number is right) */
-/* no mutants: speed only */
 NNK_INLINE ptrdiff_t NAME(columns_in_vectors)(ptrdiff_t n)
 {
     return n % LANES ? LANES / (n & -n) : 1; /* by the highest power of two that divides n */
@@ -98,11 +97,9 @@ NNK_INLINE void forward_body(int activation, real *A, ptrdiff_t lda, const real 
         memmove(A, Z, (size_t)(n * m) * sizeof(real));
     else if (lda == n && ldz == n && !b)
         NAME(forward_columns)(activation, A, n * m, Z, n * m, NULL, v_all(slope), n * m, 1);
-    /* no mutant of >= <: either way is right */
     else if (lda == n && ldz == n && copies > 1 && n * copies <= LONGEST && copies <= m) {
         real b_copies[LONGEST] __attribute__((aligned(64)));
         const ptrdiff_t in_vectors = m - m % copies;
-        /* no mutant of (LANES+1) (LANES-1): copies in memory are as right */
         if (n * copies == LANES) /* n is a power of two. By copies in memory the load that follows would wait for them all. */
             v_store(b_copies, v_shuffle(v_load_first(b, n, 0), v_lanes() & (integer)(n - 1)));
         else
@@ -132,11 +129,10 @@ NNK_INLINE void NAME(backward_columns)(int activation, real *dZ, ptrdiff_t lddz,
     enum { columns = 64 };
     if (!db) {
         for (ptrdiff_t j = 0; j < m; j++)
-            for (ptrdiff_t i = 0; i < n; i += LANES) /* no mutant of <=: no lanes */
+            for (ptrdiff_t i = 0; i < n; i += LANES)
                 NAME(backward_vector)(activation, dZ + j * lddz + i, dA + j * ldda + i, H + j * ldh + i, slope, n - i);
         return;
     }
-    /* no mutant of >=: a round of nothing */
     for (; m > 0; m -= columns, dZ += columns * lddz, dA += columns * ldda, H += columns * ldh) {
         const ptrdiff_t some = m < columns ? m : columns;
         ptrdiff_t i = 0;
@@ -151,7 +147,7 @@ NNK_INLINE void NAME(backward_columns)(int activation, real *dZ, ptrdiff_t lddz,
             v_store(db + i, sum);
             v_store(db + i + LANES, other);
         }
-        for (; i < n; i += LANES) { /* no mutant of <=: no lanes */
+        for (; i < n; i += LANES) {
             vec sum = v_first(db + i, n - i);
             for (ptrdiff_t j = 0; j < some; j++)
                 sum += NAME(backward_vector)(activation, dZ + j * lddz + i, dA + j * ldda + i, H + j * ldh + i, slope,
@@ -178,7 +174,6 @@ NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db
         memmove(dZ, dA, (size_t)(n * m) * sizeof(real));
     else if (contiguous && !db)
         NAME(backward_columns)(activation, dZ, n * m, NULL, dA, n * m, H, n * m, v_all(slope), n * m, 1);
-    /* no mutant of >= <: either way is right */
     else if (contiguous && copies > 1 && n * copies <= LONGEST && copies <= m) {
         real db_copies[LONGEST] __attribute__((aligned(64)));
         const ptrdiff_t length = n * copies, in_vectors = m - m % copies, rest = in_vectors * n;
@@ -243,7 +238,6 @@ NNK_INLINE real NAME(exp_column)(real *a, const real *z, const real *b, real *z_
 NNK_INLINE void NAME(exp_vector)(vec *z, vec *e, vec *top, vec *sum, const real *Z, vec b, ptrdiff_t n)
 {
     const real lowest = -(real)__builtin_inf();
-    /* no mutant of <= (LANES+1): all lanes may be loaded as the first so many */
     *z = (n < LANES ? v_load_first(Z, n, lowest) : v_load(Z)) + b;
     *top = v_highest_everywhere(v_max(v_all(lowest), *z));
     *e = v_keep_first(v_exp(*z - *top), n);
@@ -290,7 +284,6 @@ static void NAME(softmax_forward)(void *A_, ptrdiff_t lda, const void *Z_, ptrdi
     vec z[SQUARE_UNITS], e[SQUARE_UNITS], top, sum;
     ptrdiff_t j = 0;
     (void)slope;
-    /* no mutant of <: a column has the same bits whichever way it goes */
     while (n <= SQUARE_UNITS && j + SQUARE_LEAST <= m) {
         const ptrdiff_t columns = m - j < LANES ? m - j : LANES;
         NAME(exp_square)(z, e, &top, &sum, Z + j * ldz, ldz, b, n, columns);
@@ -300,7 +293,6 @@ static void NAME(softmax_forward)(void *A_, ptrdiff_t lda, const void *Z_, ptrdi
         turn_out(A + j * lda, lda, e, n, columns);
         j += columns;
     }
-    /* no mutant of < (LANES-1): likewise */
     for (; n <= LANES && j < m; j++) {
         NAME(exp_vector)(z, e, &top, &sum, Z + j * ldz, b ? v_first(b, n) : v_all(0), n);
         v_put(A + j * lda, *e * (R(1) / sum), n);

@@ -65,6 +65,7 @@
 #define turn_panel NAME(turn_panel)
 
 #define tile_body NAME(tile_body)
+#define tile_prefetch NAME(tile_prefetch)
 #define tile_vec vec
 #define TILE_LANES LANES
 #define tile_first(from, k) v_load_first(from, k, 0)
@@ -127,6 +128,7 @@ NNK_INLINE void NAME(half_put_first)(real *p, NAME(half) v, ptrdiff_t k)
 #endif
 }
 #define tile_body NAME(half_tile_body)
+#define tile_prefetch NAME(half_tile_prefetch)
 #define tile_vec NAME(half)
 #define TILE_LANES HALF_LANES
 #define tile_first NAME(half_first)
@@ -146,7 +148,6 @@ static const tile_function NAME(half_tiles)[TILE_COLUMNS] = {FOR_COLUMNS(TILE_NA
 /* How many of the rows that are left make the next tile: half a vector stands by itself */
 NNK_INLINE ptrdiff_t NAME(rows_of_tile)(ptrdiff_t left)
 {
-    /* no mutant: rows may be taken in any parts */
     if (left > LANES && left <= LANES + HALF_LANES)
         return LANES;
     return left < TILE_ROWS ? left : TILE_ROWS;
@@ -155,13 +156,12 @@ NNK_INLINE ptrdiff_t NAME(rows_of_tile)(ptrdiff_t left)
 /* The tiles of so many rows, by columns - 1, and how many of their last vector's lanes there are */
 NNK_INLINE const tile_function *NAME(tiles_of)(ptrdiff_t rows, ptrdiff_t *last)
 {
-    const int vectors = rows > LANES ? 2 : 1; /* no mutant of >= (LANES-1): a second of no lanes */
+    const int vectors = rows > LANES ? 2 : 1;
     *last = rows - (vectors - 1) * LANES;
 #if HALF_LANES
-    if (rows <= HALF_LANES) /* no mutant of <: half a vector adds up the same */
+    if (rows <= HALF_LANES)
         return NAME(half_tiles);
 #endif
-    /* no mutant of <= (LANES+1): all lanes may be loaded as the first so many */
     return NAME(tiles)[vectors - 1][*last < LANES];
 }
 
@@ -170,7 +170,6 @@ NNK_INLINE const tile_function *NAME(tiles_of)(ptrdiff_t rows, ptrdiff_t *last)
 static void turn_panel(real *panel, const real *W, ptrdiff_t ldw, ptrdiff_t rows, ptrdiff_t depth)
 {
     const vec zeros = v_all(0);
-    /* no mutant of <= (LANES-1): no rows in the last round, or some turned twice */
     for (ptrdiff_t k = 0; k < depth; k += LANES)
         for (int v = 0; v * LANES < rows; v++) {
             const ptrdiff_t whole = depth - k < LANES ? depth - k : LANES;
@@ -181,7 +180,6 @@ static void turn_panel(real *panel, const real *W, ptrdiff_t ldw, ptrdiff_t rows
                 if (v * LANES + i >= rows)
                     square[i] = zeros;
                 else
-                    /* no mutant of <= (LANES+1): all lanes may be loaded as the first so many */
                     square[i] = whole < LANES ? v_load_first(from, whole, 0) : v_load(from);
             }
             turn_square(square);
@@ -191,7 +189,6 @@ static void turn_panel(real *panel, const real *W, ptrdiff_t ldw, ptrdiff_t rows
 }
 
 /* share of the lanes that x entries fill, of the narrowest vectors that hold them */
-/* no mutants: only chooses between two right ways */
 NNK_INLINE double NAME(filled)(ptrdiff_t x)
 {
     return (double)x / (double)((x + NARROWEST - 1) / NARROWEST * NARROWEST);
@@ -204,7 +201,6 @@ static void NAME(store_turned)(real *C, ptrdiff_t ldc, const real *T, real alpha
     for (ptrdiff_t p = 0; p < rows; p += LANES) {
         vec square[LANES];
         for (int i = 0; i < LANES; i++)
-            /* no mutant of <= v_all(1): of lanes that are not stored */
             square[i] = i < columns ? v_load(T + i * TILE_ROWS + p) : v_all(0);
         turn_square(square);
         for (int i = 0; i < LANES && p + i < rows; i++) {
@@ -215,7 +211,7 @@ static void NAME(store_turned)(real *C, ptrdiff_t ldc, const real *T, real alpha
     }
 }
 
-/* Whether neighbours so many entries apart share a set of the first cache (no mutant: speed only) */
+/* Whether neighbours so many entries apart share a set of the first cache */
 NNK_INLINE int NAME(collide)(ptrdiff_t stride) { return (size_t)stride * sizeof(real) % 4096 == 0; }
 
 /* packed (depth, columns) := a block of R, in columns DEPTH_PACKED apart or, where its rows are contiguous, in rows
@@ -240,13 +236,11 @@ static void NAME(pack)(real *packed, const real *R, ptrdiff_t r_row, ptrdiff_t r
 static void NAME(gemm_of_few_rows)(const nnk_product *p, ptrdiff_t first, ptrdiff_t end, void *scratch)
 {
     real tile[LANES * TILE_ROWS] __attribute__((aligned(64)));
-    /* no mutant of +: more tiles than need be give the same bits */
     const ptrdiff_t n = p->n, most = LANES < TILE_COLUMNS ? LANES : TILE_COLUMNS, tiles = (n + most - 1) / most;
-    /* no mutant: rows of R that share a set of the cache would be fetched again for each tile, which is speed only */
     const int pack_R = tiles > 1 && NAME(collide)(p->rs_b);
     const ptrdiff_t cut = pack_R ? TURNED_DEPTH : PANEL_DEPTH, width = pack_R ? COLUMNS_PACKED - LANES : end - first;
-    for (ptrdiff_t at = first; at < end; at += width) /* no mutant of <=: a round of nothing */
-        for (ptrdiff_t k = 0; k < p->k; k += cut) { /* no mutant of <=: adds 0 */
+    for (ptrdiff_t at = first; at < end; at += width)
+        for (ptrdiff_t k = 0; k < p->k; k += cut) {
             const ptrdiff_t c = p->k - k < cut ? p->k - k : cut, m = end - at < width ? end - at : width;
             const real beta = k == 0 ? R(p->beta) : R(1), *r = (const real *)p->B + k * p->rs_b + at;
             ptrdiff_t r_row = p->rs_b;
@@ -307,7 +301,6 @@ NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdi
                 sums[j][i] = v_fma(v_load_first(T + i * ldt + k, depth - k, 0), r, sums[j][i]);
         }
     }
-    /* no mutant of + (LANES+1): a larger array */
     enum { most = (DOT_COLUMNS * DOT_UNITS + LANES - 1) / LANES * LANES };
     real totals[most] __attribute__((aligned(64)));
 #pragma GCC unroll 8
@@ -315,7 +308,6 @@ NNK_INLINE void dot_tile_body(const int units, const int columns, real *C, ptrdi
         vec some[LANES];
 #pragma GCC unroll 16
         for (int s = 0; s < LANES; s++)
-            /* no mutant of <= v_all(1): of sums that are not stored */
             some[s] = first + s < units * columns ? sums[(first + s) / units][(first + s) % units] : v_all(0);
         v_store(totals + first, v_rounded(alpha * v_sums(some)));
     }
@@ -374,10 +366,9 @@ static void NAME(gemm_by_dots)(const nnk_product *p, ptrdiff_t row, ptrdiff_t ro
 {
     real turned[DOTS_ROWS * DOTS_STRIDE] __attribute__((aligned(64)));
     const ptrdiff_t n = row_end - row, m = end - first, ldr = p->cs_b, ldt = p->transpose_a ? p->lda : DOTS_STRIDE;
-    /* no mutant of +: more groups than need be give the same bits */
     const ptrdiff_t groups = (n + DOT_UNITS - 1) / DOT_UNITS, tiles = (m + DOT_COLUMNS - 1) / DOT_COLUMNS;
     const ptrdiff_t outer = p->transpose_a ? groups : tiles, inner = p->transpose_a ? tiles : groups;
-    for (ptrdiff_t k = 0; k < p->k; k += DOTS_DEPTH) { /* no mutant of <=: adds 0 */
+    for (ptrdiff_t k = 0; k < p->k; k += DOTS_DEPTH) {
         const ptrdiff_t c = p->k - k < DOTS_DEPTH ? p->k - k : DOTS_DEPTH;
         const real *T = p->transpose_a ? (const real *)p->A + row * ldt + k : turned;
         for (ptrdiff_t q = 0; !p->transpose_a && q < c; q++)
@@ -389,7 +380,6 @@ static void NAME(gemm_by_dots)(const nnk_product *p, ptrdiff_t row, ptrdiff_t ro
                 const ptrdiff_t j = tile * m / tiles, columns = (tile + 1) * m / tiles - j;
                 const ptrdiff_t i = group * n / groups, units = (group + 1) * n / groups - i;
                 const real *r = (const real *)p->B + k + (first + j) * ldr;
-                /* no mutant: prefetches */
                 const real *ahead = !p->transpose_a && group == 0 && tile + 1 < tiles ? r + columns * ldr : NULL;
                 NAME(dot_tiles)[units - 1][columns - 1]((real *)p->C + row + i + (first + j) * p->ldc, p->ldc,
                                                         R(p->alpha), k == 0 ? R(p->beta) : R(1), T + i * ldt, ldt, r, ldr,
@@ -399,14 +389,12 @@ static void NAME(gemm_by_dots)(const nnk_product *p, ptrdiff_t row, ptrdiff_t ro
 }
 
 /* How a product is computed */
-/* no mutants of < <= > /: either way is right */
 NNK_INLINE int NAME(by_few_rows)(const nnk_product *p)
 {
     return !p->transpose_a && p->cs_b == 1 && p->k >= FEW_ROWS_DEPTH && p->n <= NNK_FEW_ROWS &&
            NAME(filled)(p->n) < 0.93 * NAME(filled)(p->m);
 }
-/* Columns of R that share a set of the cache are best read along their length.
- * (no mutants of < <= > /: either way is right) */
+/* Columns of R that share a set of the cache are best read along their length. */
 NNK_INLINE int NAME(by_dots)(const nnk_product *p)
 {
     if (p->transpose_a)
@@ -414,20 +402,17 @@ NNK_INLINE int NAME(by_dots)(const nnk_product *p)
     return p->rs_b == 1 && p->k >= DOTS_LEAST_DEPTH && p->n <= DOTS_ROWS &&
            (NAME(filled)(p->n) <= 0.5 || NAME(collide)(p->cs_b));
 }
-/* no mutants: packed or not, the bits are the same but for how a sum is cut */
 NNK_INLINE int NAME(packs_R)(const nnk_product *p)
 {
     return p->n >= PACKING_ROWS && ((p->rs_b != 1 && p->cs_b != 1) ||
                                     NAME(collide)(p->rs_b == 1 ? p->cs_b : p->rs_b));
 }
-/* no mutants: likewise; what is turned round is never packed */
 NNK_INLINE int NAME(packs_L)(const nnk_product *p)
 {
     return !p->transpose_a && p->m >= PACKING_COLUMNS && (size_t)p->lda * sizeof(real) >= 4096;
 }
 
 /* whether what is made of L is made anew for each block of columns */
-/* no mutants: speed only */
 NNK_INLINE int NAME(prepares_L)(const nnk_product *p)
 {
     return p->transpose_a || NAME(packs_L)(p) || NAME(by_dots)(p) || NAME(by_few_rows)(p);
@@ -436,18 +421,14 @@ NNK_INLINE int NAME(prepares_L)(const nnk_product *p)
 /* Columns whose part of R stays in the second-level cache while the panels of L pass: all, or whole tiles */
 NNK_INLINE ptrdiff_t NAME(streamed)(const nnk_product *p)
 {
-    /* no mutant: how many columns at a time */
     const ptrdiff_t depth = p->k < PANEL_DEPTH ? p->k : PANEL_DEPTH;
-    /* no mutant: how many columns at a time */
     if (depth * p->m * (ptrdiff_t)sizeof(real) <= STREAMED_BYTES)
         return p->m;
-    /* no mutant: how many columns at a time */
     const ptrdiff_t tiles = STREAMED_BYTES / (depth * (ptrdiff_t)sizeof(real)) / TILE_COLUMNS;
     return (tiles > LEAST_TILES ? tiles : LEAST_TILES) * TILE_COLUMNS;
 }
 
 /* Columns of C that, `rows` of each, had best be finished while they are in a cache, before the next are computed */
-/* no mutants of < <= > >= + -: speed only */
 static ptrdiff_t NAME(gemm_block)(const nnk_product *p, ptrdiff_t rows)
 {
     if (rows * p->m * (ptrdiff_t)sizeof(real) <= FINISHED_BYTES)
@@ -477,15 +458,12 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
     real panel[TURNED_DEPTH * TILE_ROWS] __attribute__((aligned(64)));
     const int pack_R = NAME(packs_R)(p), pack_L = NAME(packs_L)(p);
     const ptrdiff_t cut = p->transpose_a || pack_R || pack_L ? TURNED_DEPTH : PANEL_DEPTH;
-    /* no mutant of +: no block is wider than what is left */
     const ptrdiff_t unpacked = NAME(prepares_L)(p) ? end - first : NAME(streamed)(p);
-    /* no mutant of (LANES+1) (LANES-1): a column more or less of those there is room for */
     const ptrdiff_t width = pack_R ? COLUMNS_PACKED - LANES : unpacked;
     for (ptrdiff_t at = first; at < end; at += width) {
-        /* no mutant of +: more tiles than need be give the same bits */
         const ptrdiff_t m = end - at < width ? end - at : width, tiles = (m + TILE_COLUMNS - 1) / TILE_COLUMNS;
         const ptrdiff_t fewest = m / tiles, over = m - fewest * tiles;
-        for (ptrdiff_t k = 0; k < depth; k += cut) { /* no mutant of <=: adds 0 */
+        for (ptrdiff_t k = 0; k < depth; k += cut) {
             const ptrdiff_t c = depth - k < cut ? depth - k : cut;
             const real *r = (const real *)p->B + k * p->rs_b + at * p->cs_b;
             ptrdiff_t r_row = p->rs_b, r_column = p->cs_b;
@@ -504,7 +482,7 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
                     turn_panel(panel, l, ldl, rows, c);
                 else if (pack_L)
                     for (ptrdiff_t q = 0; q < c; q++)
-                        for (int v = 0; v * LANES < rows; v++) { /* no mutant of <=: no lanes */
+                        for (int v = 0; v * LANES < rows; v++) {
                             __builtin_prefetch(l + q * ldl + TILE_ROWS + v * LANES, 0, 2);
                             v_put(panel + q * TILE_ROWS + v * LANES, v_first(l + q * ldl + v * LANES, rows - v * LANES),
                                   rows - v * LANES);
@@ -516,7 +494,7 @@ static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, p
                         of_columns[columns - 1]((real *)p->C + i + (at + j) * p->ldc, p->ldc, R(p->alpha),
                                                 k == 0 ? R(p->beta) : R(1), packed ? panel : l, packed ? TILE_ROWS : ldl,
                                                 r + j * r_column, r_row, r_column, c, last, count);
-                    j += count * columns; /* no mutant of =: 0 before, and not used again */
+                    j += count * columns;
                     count = tiles - over;
                 }
             }

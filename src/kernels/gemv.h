@@ -11,7 +11,6 @@
 NNK_INLINE ptrdiff_t NAME(unaligned_head)(const real *A, ptrdiff_t lda, ptrdiff_t rows)
 {
     const size_t past = (size_t)A % NNK_VECTOR_BYTES;
-    /* no mutant of != <= && (LANES+1) (LANES-1): any head is right that is no longer than a vector and than the rows */
     if (past == 0 || past % sizeof(real) || (size_t)lda * sizeof(real) % NNK_VECTOR_BYTES || rows < 8 * LANES)
         return 0;
     return (ptrdiff_t)((NNK_VECTOR_BYTES - past) / sizeof(real));
@@ -71,9 +70,9 @@ static void NAME(dots)(void *y_, ptrdiff_t inc_y, const void *A_, ptrdiff_t lda,
     const real *A = A_;
     const ptrdiff_t head = NAME(unaligned_head)(A, lda, rows);
     ptrdiff_t j = 0;
-    for (; j + 8 <= columns; j += 8) /* no mutant of <: 8 are 4 and 4 */
+    for (; j + 8 <= columns; j += 8)
         dots_of_group(8, y + j * inc_y, inc_y, A + j * lda, lda, x, R(alpha), head, rows);
-    for (; j + 4 <= columns; j += 4) /* no mutant of <: 4 are four times 1 */
+    for (; j + 4 <= columns; j += 4)
         dots_of_group(4, y + j * inc_y, inc_y, A + j * lda, lda, x, R(alpha), head, rows);
     for (; j < columns; j++)
         dots_of_group(1, y + j * inc_y, inc_y, A + j * lda, lda, x, R(alpha), head, rows);

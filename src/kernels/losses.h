@@ -30,9 +30,8 @@ NNK_INLINE double loss_run(int loss, real *A, real *dZ, const real *Z, const rea
 {
     double cost = 0;
     ptrdiff_t i = 0;
-    while (i + LANES <= count) { /* no mutant of < (LANES+1): the rest may be a whole vector */
+    while (i + LANES <= count) {
         vec sum = v_all(0);
-        /* no mutant of <=: runs of 65 are as good */
         for (int step = 0; step < RUN && i + LANES <= count; step++, i += LANES) {
             vec a, dz;
             const vec weights = w ? v_load(w + i) : v_all(weight);
@@ -108,7 +107,7 @@ static void NAME(cross_entropy_square)(real *A, real *dZ, const real *Z, const r
     vec z[SQUARE_UNITS], e[SQUARE_UNITS], targets[SQUARE_UNITS], top, sum;
     vec offset = v_all(0), y_sum = v_all(0);
     const vec weight = (w ? v_first(w, columns) : v_all(1)) * scale;
-    ivec label = (ivec)v_all(0); /* no mutant: lanes that are not stored, or overwritten */
+    ivec label = (ivec)v_all(0);
     NAME(exp_square)(z, e, &top, &sum, Z, n, NULL, n, columns);
     if (Y)
         turn_in(targets, Y, n, n, columns);
@@ -135,7 +134,6 @@ NNK_INLINE void NAME(cross_entropy_vector)(real *a, real *dz, const real *z_, co
                                            real kept, real shared, real *sum_, real *offset, real *y_sum, ptrdiff_t n)
 {
     vec z, e, top, sum;
-    /* no mutant of v_all(1): softmax and its loss are the same for z + 1 */
     NAME(exp_vector)(&z, &e, &top, &sum, z_, v_all(0), n);
     const vec p = e * (R(1) / sum), y = NAME(targets_at)(y_, label, kept, shared, 0, n);
     *sum_ = sum[0];
@@ -175,7 +173,7 @@ static double NAME(cross_entropy)(void *A_, void *dZ_, const void *Z_, const voi
 {
     const real kept = R(1 - smoothing), shared = R(smoothing / (double)n);
     double cost = 0;
-    for (ptrdiff_t first = 0; first < m; first += CE_COLUMNS) { /* no mutant of <=: a round of nothing */
+    for (ptrdiff_t first = 0; first < m; first += CE_COLUMNS) {
         const ptrdiff_t columns = m - first < CE_COLUMNS ? m - first : CE_COLUMNS;
         real *A = (real *)A_ + first * n, *dZ = (real *)dZ_ + first * n;
         const real *Z = (const real *)Z_ + first * n, *Y = labels ? NULL : (const real *)Y_ + first * n;
@@ -183,10 +181,9 @@ static double NAME(cross_entropy)(void *A_, void *dZ_, const void *Z_, const voi
         const int64_t *label = labels ? labels + first : NULL;
         /* per example: Σ e^(z - z_max), then its logarithm; and Σ_k y_k (z_max - z_k), Σ_k y_k */
         real sums[CE_COLUMNS], offset[CE_COLUMNS], y_sum[CE_COLUMNS];
-        for (ptrdiff_t c = 0; c < CE_COLUMNS; c++) /* no mutant of >: any logarithm may be taken in vain */
+        for (ptrdiff_t c = 0; c < CE_COLUMNS; c++)
             sums[c] = 1;
         ptrdiff_t c = 0;
-        /* no mutant of <: a column has the same bits whichever way it goes */
         while (n <= SQUARE_UNITS && c + SQUARE_LEAST <= columns) {
             const ptrdiff_t some = columns - c < LANES ? columns - c : LANES;
             NAME(cross_entropy_square)(A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL, label ? label + c : NULL,
@@ -197,7 +194,7 @@ static double NAME(cross_entropy)(void *A_, void *dZ_, const void *Z_, const voi
             const real *y = Y ? Y + c * n : NULL;
             const real weight = (w ? w[c] : R(1)) * R(scale);
             const integer is = label ? (integer)label[c] : 0;
-            if (n <= LANES) /* no mutant of < (LANES-1): likewise */
+            if (n <= LANES)
                 NAME(cross_entropy_vector)(A + c * n, dZ + c * n, Z + c * n, y, is, weight, kept, shared, sums + c,
                                            offset + c, y_sum + c, n);
             else

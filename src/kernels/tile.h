@@ -1,10 +1,23 @@
 /* One tile of registers of a product, for vectors of one width: gemm.h includes it with
- *   tile_body      the name of the function
+ *   tile_body, tile_prefetch   the names of the functions
  *   tile_vec       its vector, a whole one or half of one
  *   TILE_LANES     the entries of that
  *   tile_first, tile_put_first   the first lanes of one, from memory and back
  * and undefines them here.
  */
+
+/* C is at hand when the sum is finished */
+NNK_INLINE void tile_prefetch(const int columns, const int vectors, const real *c, ptrdiff_t ldc)
+{
+#pragma GCC unroll 14
+    for (int j = 0; j < columns; j++) {
+#pragma GCC unroll 2
+        for (int v = 0; v < vectors; v++)
+            __builtin_prefetch(c + v * TILE_LANES, 0, 2);
+        c += ldc;
+        NNK_OPAQUE(c);
+    }
+}
 
 /* C := alpha L R + beta C for `columns` columns and `vectors` vectors of rows, of which the last has `last` lanes where
  * `partial` (all constants but `last`) */
@@ -18,27 +31,17 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
     const real *r[(TILE_COLUMNS + 2) / 3];
     real *c = C;
     /* a long L may have to come from a distant cache; a short one is worth no look ahead */
-    const ptrdiff_t ahead = depth >= AHEAD_DEPTH ? AHEAD_ROWS * ldl : 0; /* no mutant: prefetches */
+    const ptrdiff_t ahead = depth >= AHEAD_DEPTH ? AHEAD_ROWS * ldl : 0;
 #pragma GCC unroll 5
-    for (int j = 0; j < columns; j += 3) /* no mutant of <=: a pointer not used */
+    for (int j = 0; j < columns; j += 3)
         r[j / 3] = R + j * r_column;
 #pragma GCC unroll 14
     for (int j = 0; j < columns; j++)
 #pragma GCC unroll 2
         for (int v = 0; v < vectors; v++)
             sums[j][v] = (tile_vec){0};
-    /* no mutants: C is at hand when the sum is finished, which is speed only */
-    if (depth >= 128 || beta != 0) {
-#pragma GCC unroll 14
-        for (int j = 0; j < columns; j++) {
-#pragma GCC unroll 2
-            for (int v = 0; v < vectors; v++)
-                __builtin_prefetch(c + v * TILE_LANES, 0, 2);
-            c += ldc;
-            NNK_OPAQUE(c);
-        }
-        c = C;
-    }
+    if (depth >= 128 || beta != 0)
+        tile_prefetch(columns, vectors, C, ldc);
     for (ptrdiff_t k = 0; k < depth; k++) {
         tile_vec l[TILE_VECTORS];
 #pragma GCC unroll 2
@@ -59,7 +62,7 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
         }
         L += ldl;
 #pragma GCC unroll 5
-        for (int j = 0; j < columns; j += 3) { /* no mutant of <=: a pointer not used */
+        for (int j = 0; j < columns; j += 3) {
             r[j / 3] += r_row;
             NNK_OPAQUE(r[j / 3]);
         }
@@ -89,6 +92,7 @@ NNK_INLINE void tile_body(const int columns, const int vectors, const int partia
 }
 
 #undef tile_body
+#undef tile_prefetch
 #undef tile_vec
 #undef TILE_LANES
 #undef tile_first

@@ -108,7 +108,6 @@ NNK_INLINE void turn_in(vec *rows, const real *Z, ptrdiff_t ldz, ptrdiff_t n, pt
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         vec square[LANES];
         for (int c = 0; c < LANES; c++)
-            /* no mutant of v_all(1): of lanes that nobody stores */
             square[c] = c < columns ? v_first(Z + c * ldz + i, n - i) : v_all(0);
         turn_square(square);
         for (int k = 0; k < LANES; k++)
