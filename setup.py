@@ -219,8 +219,8 @@ HEADERS = sorted(str(f) for pattern in ("*.h", "*.def") for f in SOURCES.rglob(p
 
 
 # once for all instruction sets
-KERNELS = ["kernels/facts.c", "kernels/sums.c"]
-RUNTIME = ["runtime/blas.c", "runtime/dispatch.c", "runtime/pool.c", "runtime/system.c"]
+KERNELS = ["kernels/dispatch.c", "kernels/facts.c", "kernels/sums.c"]
+RUNTIME = ["runtime/blas.c", "runtime/pool.c", "runtime/system.c"]
 
 
 def extension(name, c_sources=()):

@@ -19,7 +19,9 @@ from libc.string cimport memset
 
 cimport nnk
 cimport numpy as cnp
-from pool cimport nnk_give_scratch, nnk_prepare_worker, nnk_processors, nnk_run, nnk_take_scratch, nnk_wake
+from pool cimport (
+    NNK_SCRATCH_BYTES, nnk_give_scratch, nnk_prepare_worker, nnk_processors, nnk_run, nnk_take_scratch, nnk_wake,
+)
 from blas cimport (
     NNK_BLAS_NAME, CBLAS_TRANSPOSE, CblasNoTrans, CblasTrans, gemm, gemv, nnk_blas_config, nnk_blas_core,
     nnk_blas_single_thread, nnk_open_blas, nnk_prepare_thread,
@@ -545,7 +547,7 @@ cdef Team form_team(int threads) except *:
         raise MemoryError("no memory for what BLAS keeps for a thread")
     team.threads, team.scratch = threads, nnk_take_scratch()
     if team.scratch is NULL:
-        raise MemoryError(f"no {nnk.NNK_SCRATCH_BYTES} bytes for packing")
+        raise MemoryError(f"no {NNK_SCRATCH_BYTES} bytes for packing")
     return team
 
 

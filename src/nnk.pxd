@@ -20,7 +20,6 @@ cdef extern from "kernels/nnk.h" nogil:
         NNK_UNPACKED_DEPTH
         NNK_UNPACKED_BYTES
         NNK_FEW_ROWS
-        NNK_SCRATCH_BYTES
 
     ctypedef struct nnk_activation_fact:
         const char *name
@@ -82,6 +81,7 @@ cdef extern from "kernels/nnk.h" nogil:
 
     ctypedef struct nnk_table:
         int itemsize
+        size_t pack_bytes
         double rounded(double x) noexcept nogil
         nnk_forward forward[1]
         nnk_backward backward[1]
@@ -130,12 +130,10 @@ cdef extern from "kernels/nnk.h" nogil:
         const nnk_table *f32
         const nnk_table *f64
 
-    void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch) noexcept
-    void nnk_philox(uint32_t *out, const uint32_t *counter, const uint32_t *key) noexcept
-
-cdef extern from "runtime/dispatch.h" nogil:
     const nnk_tables *nnk_choose_tables() noexcept
     const char *const *nnk_usable_isas() noexcept
+    void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch) noexcept
+    void nnk_philox(uint32_t *out, const uint32_t *counter, const uint32_t *key) noexcept
 
 cdef extern from "runtime/system.h" nogil:
     double nnk_seconds() noexcept

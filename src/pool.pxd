@@ -1,6 +1,8 @@
 # The pool of threads, and the processors, as src/runtime declares them.
 
 cdef extern from "runtime/pool.h" nogil:
+    enum:
+        NNK_SCRATCH_BYTES
     ctypedef void (*nnk_task)(void *context, Py_ssize_t part, void *scratch) noexcept nogil
     void nnk_run(nnk_task task, void *context, Py_ssize_t parts, int threads, bint wake, void *scratch) noexcept
     void nnk_wake(int threads) noexcept

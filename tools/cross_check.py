@@ -23,7 +23,7 @@ TARGETS = (
 ISAS = {"baseline": [], "avx2": ["-mcpu=x86_64_v3"], "avx512": ["-mcpu=x86_64_v4"]}
 FLAGS = ["-std=c11", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # all but BLAS, whose headers a platform may lack
-COMMON = ["kernels/facts.c", "kernels/sums.c", "runtime/dispatch.c", "runtime/pool.c", "runtime/system.c"]
+COMMON = ["kernels/dispatch.c", "kernels/facts.c", "kernels/sums.c", "runtime/pool.c", "runtime/system.c"]
 # zig passes -c on even with -S
 FLAGS += [f"-I{ROOT / 'src'}", "-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument"]
 

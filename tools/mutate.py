@@ -290,7 +290,7 @@ class Driver:
         (self.folder / KERNELS / "table.h").write_text(self.others(table), encoding="utf-8")
         isa = package.isa
         (self.folder / "choice.c").write_text(
-            f'#include "runtime/dispatch.h"\nextern const nnk_tables nnk_tables_{isa};\n'
+            f'#include "kernels/nnk.h"\nextern const nnk_tables nnk_tables_{isa};\n'
             f"const nnk_tables *nnk_choose_tables(void) {{ return &nnk_tables_{isa}; }}\n",
             encoding="utf-8",
         )

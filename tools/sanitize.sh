@@ -38,8 +38,7 @@ done
 
 echo "kernels in C, -fsanitize=address,undefined"
 gcc -std=c11 -O1 -g -Wall -Wextra -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -Isrc \
-    tests/c/kernels_driver.c src/kernels/isa_baseline.c src/kernels/facts.c src/kernels/sums.c src/runtime/dispatch.c \
-    -o "$build/kernels_driver" -lm
+    tests/c/kernels_driver.c src/kernels/{isa_baseline,dispatch,facts,sums}.c -o "$build/kernels_driver" -lm
 "$build/kernels_driver"
 
 echo "threads of Python, -fsanitize=thread"

@@ -40,6 +40,7 @@
 #define PACKING_ROWS 64
 #define DEPTH_PACKED (TURNED_DEPTH + LANES)
 #define COLUMNS_PACKED ((ptrdiff_t)(1536 / sizeof(real)) + LANES)
+#define PACKED_BYTES (TURNED_DEPTH * COLUMNS_PACKED * sizeof(real))
 /* What stays of R in the second-level cache while the panels of L pass; what stays of C in the first until a caller has
  * finished it, and the fewest tiles of a block of columns; the same where L is turned round or packed for each block */
 #define STREAMED_BYTES (1 << 18)

@@ -1,5 +1,5 @@
 /* What everything above the kernels knows of them: the codes, and one table of functions per precision, chosen once at
- * import by runtime/dispatch.c. Every function works on matrices whose columns (examples) are contiguous: entry (i, j) of
+ * import by dispatch.c. Every function works on matrices whose columns (examples) are contiguous: entry (i, j) of
  * an (n, m) matrix with leading dimension ld is at i + j ld. Outputs come first, inputs are const, sizes last.
  * Nothing here allocates, locks, prints or fails; the kernels know no threads, no networks and no Python.
  */
@@ -95,13 +95,13 @@ typedef struct {
 enum {
     NNK_UNPACKED_DEPTH = 256,        /* inputs for which weights are widened in one go … */
     NNK_UNPACKED_BYTES = 128 << 10,  /* … into so much memory */
-    NNK_FEW_ROWS = 28,             /* a product of no more rows is computed in parts of columns only */
-    NNK_SCRATCH_BYTES = 440 << 10, /* what gemm packs into, aligned to 64 */
+    NNK_FEW_ROWS = 28, /* a product of no more rows is computed in parts of columns only */
 };
 
 /* The functions of one precision: every void * is to float or to double, as the table's. */
 typedef struct {
-    int itemsize; /* 4 or 8 */
+    int itemsize;      /* 4 or 8 */
+    size_t pack_bytes; /* what gemm packs into, aligned to 64 */
     /* x, rounded to this precision */
     double (*rounded)(double x);
     /* A = g(Z + b); b (n) or NULL; A may be Z */
@@ -176,6 +176,12 @@ typedef struct {
     int vector_bytes;
     const nnk_table *f32, *f64;
 } nnk_tables;
+
+/* The tables of the best instruction set of this processor, or of the one named by NNKERN_ISA; NULL where that name is
+ * unknown, or the processor or the build lacks it. */
+const nnk_tables *nnk_choose_tables(void);
+/* Names of the instruction sets that this build holds and this processor runs, best first, ended by NULL. */
+const char *const *nnk_usable_isas(void);
 
 /* A permutation of 0 … count-1 that depends on (key, epoch, count) only: Fisher and Yates over the same generator. */
 void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch);

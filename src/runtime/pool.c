@@ -10,8 +10,8 @@
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
+#include <stdint.h>
 #include <stdlib.h>
-#include "kernels/nnk.h"
 #include "runtime/pool.h"
 #include "runtime/system.h"
 #ifdef _WIN32

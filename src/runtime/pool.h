@@ -4,6 +4,9 @@
 
 #include <stddef.h>
 
+/* What each thread has for itself while it runs a part */
+enum { NNK_SCRATCH_BYTES = 440 << 10 };
+
 /* Part `part` of a task; `scratch` is NNK_SCRATCH_BYTES of memory that no other part uses meanwhile. */
 typedef void (*nnk_task)(void *context, ptrdiff_t part, void *scratch);
 

@@ -126,6 +126,7 @@ static void NAME(check_products)(const nnk_tables *tables)
     static const int few_and_many[] = {20, 67}, past_what_is_packed[] = {385, 417};
     static const int large[][3] = {{67, 300, 401}, {64, 520, 200}, {20, 300, 801}, {3, 600, 390}, {131, 1030, 90}, {24, 800, 33}};
     const nnk_table *t = tables->TABLE;
+    compare("bytes that gemm packs into", t->pack_bytes <= NNK_SCRATCH_BYTES, 1, 0);
     for (int d = 0; d < COUNT(depths); d++)
         NAME(products_of_depth)(t, depths[d], rows, COUNT(rows), columns, COUNT(columns), d, 53);
     NAME(products_of_depth)(t, 9, small_sizes, COUNT(small_sizes), small_sizes, COUNT(small_sizes), 0, 4);

@@ -19,7 +19,7 @@
 #include <unistd.h>
 #endif
 #include "kernels/nnk.h"
-#include "runtime/dispatch.h"
+#include "runtime/pool.h"
 
 #define COUNT(array) (int)(sizeof array / sizeof array[0])
 static long compared = 0, nonzero = 0;

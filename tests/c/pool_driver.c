@@ -14,7 +14,6 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "kernels/nnk.h"
 #include "runtime/arena.h"
 #include "runtime/pool.h"
 #include "runtime/system.h"

@@ -1,7 +1,7 @@
 /* Looks at the processor once and picks the tables. */
 #include <stdlib.h>
 #include <string.h>
-#include "runtime/dispatch.h"
+#include "kernels/nnk.h"
 
 extern const nnk_tables nnk_tables_baseline;
 #ifdef NNK_X86
