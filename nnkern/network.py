@@ -209,7 +209,7 @@ class Network(Stateful, Derivatives, Exports):
         engine = self._state.engine
         if engine is None:
             self._state.fitted()  # raises NotFittedError
-        A = engine.predict_as_it_lies(X, out, threads)
+        A = engine.predict_fast(X, out, threads)
         if A is not None:
             return A
         X = validation.examples(X, self.n_x, self.dtype, finite=False)

@@ -96,7 +96,7 @@ class ArrayRunner(EpochRunner):
         self._costs, self._seconds = np.empty(count), np.empty(count)
         self._right = np.empty(count) if plan.scored else None
         self._squares = np.zeros((count, self.state.n_y)) if self._spread is not None else None
-        self._job = _engine.Prepared(
+        self._job = _engine.TrainJob(
             self.state.engine,
             *self.source.whole(),
             **self._options(rates, self._costs, self._seconds),
@@ -146,10 +146,10 @@ class PartsRunner(EpochRunner):
         try:
             cost = self._epoch(rates)
         except BaseException as error:
-            engine.fall_back()
+            engine.rollback()
             return Outcome(failure=error)
         if isinstance(cost, tuple):
-            engine.fall_back()
+            engine.rollback()
             return Outcome(failure=cost)
         self.state.epochs_done += 1
         if self.plan.patience is not None:

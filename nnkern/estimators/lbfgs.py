@@ -15,7 +15,7 @@ class Objective:
         self.state.make_engine(state.n_x, 0)
         self.state.set_parameters(state.parameters())
         self.engine, self.data, self.threads = self.state.engine, data.astype(np.float64), threads
-        segments = [(at, n * m, kind == "W") for _, kind, (n, m), at in self.engine.segments()]
+        segments = [(at, n * m, kind == "W") for _, kind, (n, m), at, _ in self.engine.segments()]
         self.entries = np.concatenate([np.arange(at, at + count) for at, count, _ in segments])
         self.penalised = np.concatenate([np.full(count, is_W) for _, count, is_W in segments])
         self.weight = data.weight()
