@@ -168,7 +168,7 @@ class BaseMLP(BaseEstimator):
         self._take_back()
         return self._network
 
-    def to_onnx(self, path, **dressing):
+    def to_onnx(self, path, **options):
         """Saves the trained network as an ONNX file, as `nnkern.Network.to_onnx` does.
 
         A classifier's file gives the label, one of `classes_`, and the probabilities; for several labels at once the
@@ -188,7 +188,7 @@ class BaseMLP(BaseEstimator):
         NotFittedError, MissingPackageError, OSError, ValueError
             As there.
         """
-        self.network_.to_onnx(path, **self._names(), **dressing)
+        self.network_.to_onnx(path, **self._names(), **options)
 
     def _names(self):
         """What an exported file is told of the outputs."""
