@@ -46,7 +46,7 @@ MOST_LINES, MOST_LINES_OF_FUNCTION, MOST_PARAMETERS = 600, 60, 8
 # Tables, option parsers, and what another library's API asks for; each with its reason.
 EXCUSED = {
     "nnkern/cli.py: _parser": "an option parser",
-    "nnkern/estimators/base.py: __init__": "the estimators' parameters, each of which scikit-learn wants in this one signature",
+    "nnkern/estimators/base.py: __init__": "the estimators' parameters, which scikit-learn wants in one signature",
 }
 # Names with an underscore that other libraries give: scikit-learn's, namedtuple's.
 FOREIGN = {"_parameter_constraints", "_label_binarizer", "_asdict", "_replace", "_fields"}
