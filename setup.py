@@ -139,7 +139,7 @@ class BuildExt(build_ext):
         self.compiler.compile = compile_
 
     def build_extension(self, ext):
-        if ext.name == "nnkern._kernels":
+        if ext.name == "nnkern._products":
             macros = [("NNK_X86", None)] if is_x86() else []
             isas = {"baseline": []} | (X86_ISAS if is_x86() else {})
             for isa, flags in isas.items():
@@ -221,21 +221,23 @@ HEADERS = sorted(str(f) for pattern in ("*.h", "*.def") for f in SOURCES.rglob(p
 # once for all instruction sets
 KERNELS = ["kernels/dispatch.c", "kernels/facts.c", "kernels/sums.c"]
 RUNTIME = ["runtime/blas.c", "runtime/pool.c", "runtime/system.c"]
+# what each extension has a copy of: facts and the clock
+SHARED = ["kernels/facts.c", "runtime/system.c"]
 
 
-def extension(name, c_sources=()):
+def extension(name, source, c_sources, calls_blas=False):
+    blas = BLAS if calls_blas else {"macros": [], "include_dirs": [], "library_dirs": [], "libraries": [], "link_args": []}
     return Extension(
         f"nnkern.{name}",
-        [str(SOURCES / f"{name}.pyx"), *(str(SOURCES / source) for source in c_sources)],
-        include_dirs=[*map(str, (SOURCES, SOURCES / "kernels", SOURCES / "runtime")), numpy.get_include()]
-        + BLAS["include_dirs"],
-        define_macros=BLAS["macros"]
+        [str(SOURCES / source), *(str(SOURCES / c_source) for c_source in c_sources)],
+        include_dirs=[str(SOURCES), numpy.get_include(), *blas["include_dirs"]],
+        define_macros=blas["macros"]
         + [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
         + ([("NNK_DEBUG", None)] if DEBUG else []),
         extra_compile_args=COMPILE_ARGS,
-        library_dirs=BLAS["library_dirs"],
-        libraries=BLAS["libraries"],
-        extra_link_args=BLAS["link_args"] + INSTRUMENTS,
+        library_dirs=blas["library_dirs"],
+        libraries=blas["libraries"],
+        extra_link_args=blas["link_args"] + INSTRUMENTS,
         depends=HEADERS,
     )
 
@@ -243,9 +245,10 @@ def extension(name, c_sources=()):
 setup(
     ext_modules=cythonize(
         [
-            extension("_kernels", [*KERNELS, *RUNTIME]),
-            extension("_engine", ["kernels/facts.c", "runtime/system.c"]),
-            extension("_predictor"),
+            extension("_products", "engine/products.pyx", [*KERNELS, *RUNTIME], calls_blas=True),
+            extension("_kernels", "api/_kernels.pyx", SHARED),
+            extension("_engine", "api/_engine.pyx", SHARED),
+            extension("_predictor", "api/_predictor.pyx", []),
         ],
         include_path=[".", str(SOURCES)],
         build_dir=BUILD,

@@ -5,6 +5,7 @@
 #include "kernels/activations.h"
 #include "kernels/losses.h"
 #include "kernels/update.h"
+#include "kernels/scale.h"
 #include "kernels/gemv.h"
 #include "kernels/gemm_parameters.h"
 #include "kernels/gemm_microkernels.h"

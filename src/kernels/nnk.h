@@ -102,6 +102,7 @@ enum {
 typedef struct {
     int itemsize;      /* 4 or 8 */
     size_t pack_bytes; /* what gemm packs into, aligned to 64 */
+    const void *one;   /* 1 */
     /* x, rounded to this precision */
     double (*rounded)(double x);
     /* A = g(Z + b); b (n) or NULL; A may be Z */
@@ -156,6 +157,10 @@ typedef struct {
     double (*clip)(void *x, double limit, ptrdiff_t count);
     /* index of the first entry that isn't finite, or count */
     ptrdiff_t (*first_nonfinite)(const void *x, ptrdiff_t count);
+    /* a factor for each row, and its gradient: see scale.h */
+    void (*scale_rows)(void *out, const void *A, ptrdiff_t ld, const void *s, ptrdiff_t n, ptrdiff_t m);
+    void (*add_row_products)(void *ds, const void *dA, const void *A, ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
+                             ptrdiff_t m);
     /* Sums in double, in the order of the entries, the same bits for every instruction set.
      * score adds m examples' weights (w (m), or 1 where it is NULL) to *right where they are predicted rightly, or, by
      * outputs, w (ŷ - y)² to squares (n); A (n, m) and Y (n, m) contiguous, and Y NULL where argmax has labels (m). */

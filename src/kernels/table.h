@@ -1,10 +1,12 @@
 /* The table of one precision: the functions that the files before it define, and those of sums.c, by the names of nnk.h. */
 
+static const real NAME(one) = 1;
 static double NAME(rounded)(double x) { return R(x); }
 
 static const nnk_table NAME(table) = {
     .itemsize = sizeof(real),
     .pack_bytes = PACK_BYTES,
+    .one = &NAME(one),
     .rounded = NAME(rounded),
 #define ELEMENTWISE(name, reads, init, g, dg) [NNK_##name] = NAME(name##_forward),
 #define COLUMNWISE(name, reads, init) [NNK_##name] = NAME(name##_forward),
@@ -56,5 +58,7 @@ static const nnk_table NAME(table) = {
     .total = NAME(nnk_total),
     .magnitudes = NAME(nnk_magnitudes),
     .penalty = NAME(nnk_penalty),
+    .scale_rows = NAME(scale_rows),
+    .add_row_products = NAME(add_row_products),
     .multiply_adds = NAME(multiply_adds),
 };

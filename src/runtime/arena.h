@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #define NNK_ALIGNMENT 64
 
@@ -29,6 +30,17 @@ static inline void *nnk_arena_take(nnk_arena *arena, size_t bytes)
         return NULL;
     assert(arena->used <= arena->size);
     return arena->base + at;
+}
+
+/* Memory for all that has been counted, which the arena now hands out; to be freed. NULL where there is none. */
+static inline void *nnk_arena_provide(nnk_arena *arena)
+{
+    const size_t gap = NNK_ALIGNMENT - 1;
+    char *const memory = arena->used > SIZE_MAX - gap ? NULL : malloc(arena->used + gap);
+    arena->size = arena->used;
+    arena->used = 0;
+    arena->base = memory ? memory + (size_t)-(uintptr_t)memory % NNK_ALIGNMENT : NULL;
+    return memory;
 }
 
 #endif

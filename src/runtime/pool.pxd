@@ -1,4 +1,4 @@
-# The pool of threads, and the processors, as src/runtime declares them.
+# The pool of threads, as pool.h declares it.
 
 cdef extern from "runtime/pool.h" nogil:
     enum:
@@ -9,6 +9,3 @@ cdef extern from "runtime/pool.h" nogil:
     int (*nnk_prepare_worker)() noexcept
     void *nnk_take_scratch() noexcept
     void nnk_give_scratch(void *scratch) noexcept
-
-cdef extern from "runtime/system.h" nogil:
-    int nnk_processors() noexcept

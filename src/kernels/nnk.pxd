@@ -1,4 +1,4 @@
-# The C below the extensions, as its headers declare it; the meaning of everything stands there.
+# The kernels, as nnk.h declares them; the meaning of everything stands there.
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef extern from "kernels/nnk.h" nogil:
@@ -8,8 +8,8 @@ cdef extern from "kernels/nnk.h" nogil:
         NNK_sigmoid
         NNK_softmax
         NNK_LOSSES
-        NNK_binary_cross_entropy
-        NNK_cross_entropy
+        NNK_score_argmax
+        NNK_score_squares
         NNK_UPDATES
         NNK_penalise
         NNK_sgd
@@ -82,6 +82,7 @@ cdef extern from "kernels/nnk.h" nogil:
     ctypedef struct nnk_table:
         int itemsize
         size_t pack_bytes
+        const void *one
         double rounded(double x) noexcept nogil
         nnk_forward forward[1]
         nnk_backward backward[1]
@@ -122,6 +123,11 @@ cdef extern from "kernels/nnk.h" nogil:
         void magnitudes(
             const void *x, Py_ssize_t count, double unit, double *largest, double *squares) noexcept nogil
         double penalty(const void *W, double l2, double l1, Py_ssize_t count) noexcept nogil
+        void scale_rows(
+            void *out, const void *in_, Py_ssize_t ld, const void *s, Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        void add_row_products(
+            void *ds, const void *dA, const void *A_prev, Py_ssize_t row, Py_ssize_t column, Py_ssize_t n,
+            Py_ssize_t m) noexcept nogil
         double multiply_adds(double *sum, Py_ssize_t rounds) noexcept nogil
 
     ctypedef struct nnk_tables:
@@ -134,9 +140,6 @@ cdef extern from "kernels/nnk.h" nogil:
     const char *const *nnk_usable_isas() noexcept
     void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch) noexcept
     void nnk_philox(uint32_t *out, const uint32_t *counter, const uint32_t *key) noexcept
-
-cdef extern from "runtime/system.h" nogil:
-    double nnk_seconds() noexcept
 
 cdef extern from "numpy/random/bitgen.h" nogil:
     ctypedef struct bitgen_t:
