@@ -30,7 +30,7 @@ class Exports:
         """
         io.save(self, path, training_state=training_state)
 
-    def to_onnx(self, path, **dressing):
+    def to_onnx(self, path, **options):
         """Saves the network as an ONNX file, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.
 
         The file's numbers are of the network's dtype. Operators that onnxruntime has for float32 only are written by
@@ -58,7 +58,7 @@ class Exports:
         """
         from nnkern import onnx
 
-        onnx.save(self, path, **dressing)
+        onnx.save(self, path, **options)
 
     def to_torch(self):
         """A torch.nn.Sequential with a copy of the parameters, in evaluation mode: (m, n_x) to (m, n_y).
@@ -99,14 +99,14 @@ class Exports:
 
         return interop.to_sklearn(self)
 
-    def to_c(self, path=None, **dressing):
+    def to_c(self, path=None, **options):
         """The network as one C99 file with the weights and a function ``predict``; it needs nothing but libm.
 
         Parameters
         ----------
         path : str or path, optional
             Where to write it, whole or not at all.
-        **dressing
+        **options
             mean, scale, target_mean, target_scale and labels as for `to_onnx`; labels become an array of texts.
 
         Returns
@@ -130,4 +130,4 @@ class Exports:
         """
         from nnkern import c_source
 
-        return c_source.source(self, path, **dressing)
+        return c_source.source(self, path, **options)

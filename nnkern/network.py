@@ -13,7 +13,7 @@ from nnkern import _engine, _kernels, losses, runners, validation
 from nnkern import layers as kinds
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
-from nnkern.state import Evaluation, State, Stateful, take_optimizer
+from nnkern.state import Evaluation, State, Stateful, of, take_optimizer
 from nnkern.summary import Summary
 from nnkern.training import Options, fit_arrays, fit_batches
 
@@ -549,7 +549,7 @@ class Network(Stateful, Derivatives, Exports):
         """
         net = cls(model.layers, model.loss, l2=model.l2, l1=model.l1, dtype=model.dtype, seed=model.seed)
         net.metadata = model.metadata
-        net._state.take(model)
+        of(net).take(model)
         return net
 
     def __getstate__(self):

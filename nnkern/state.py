@@ -14,7 +14,7 @@ from nnkern import _engine, layers, model, optimizers, validation
 from nnkern.losses import r2, spread
 
 # the random streams of one seed, numbered
-_STREAMS = ("weights", "key", "split", "slices")
+_STREAMS = ("weights", "key", "split")
 # the vectors that an optimizer may have
 _MOMENTS = ("s1", "s2")
 
@@ -123,9 +123,9 @@ class State:
     def _draw_entropy(self):
         return np.random.SeedSequence(self.seed).entropy
 
-    def random(self, stream, *more):
+    def random(self, stream):
         """A generator of one of the streams that the seed gives."""
-        return np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=(_STREAMS.index(stream), *more)))
+        return np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=(_STREAMS.index(stream),)))
 
     # Where the training stands
 
