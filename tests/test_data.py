@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nnkern import data as nkdata
+from nnkern.data import preprocessor
 
 
 def write(path, text):
@@ -556,7 +557,7 @@ def test_blocks_change_nothing(monkeypatch):
     arrays = nkdata.Arrays(rng.normal(size=(48, 11)), np.arange(11.0), "a", groups=3)
     plain = nkdata.Arrays(arrays.X, arrays.Y, "a")
     whole = [(fitted(data), fitted(data).features(data)) for data in (arrays, plain)]
-    monkeypatch.setattr(nkdata, "BLOCK", 100)
+    monkeypatch.setattr(preprocessor, "BLOCK", 100)
     for data, (made, X) in zip((arrays, plain), whole, strict=True):
         assert fitted(data) == made
         np.testing.assert_array_equal(made.features(data), X)

@@ -594,7 +594,7 @@ def _made(options, registry, name, choice, numbers):
 
 def _weights_of_codes(options, target):
     """--class-weight as fit takes it: labels are integers there."""
-    from nnkern.data import _codes
+    from nnkern.data.preprocessor import _codes
 
     weights = options.class_weight
     if weights is None:
@@ -849,7 +849,9 @@ def _bench(options):
     """Run the benchmarks, a folder of scripts, in a process of their own."""
     import subprocess
 
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "_bench", "run.py")
+    import nnkern
+
+    script = os.path.join(os.path.dirname(nnkern.__file__), "_bench", "run.py")
     # A script finds its neighbours in its own folder, unless this variable is set.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     raise SystemExit(subprocess.run([sys.executable, script, *options.rest], env=environment).returncode)
