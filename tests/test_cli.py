@@ -17,6 +17,7 @@ import pytest
 import nnkern as nk
 from nnkern import cli
 from nnkern import data as nkdata
+from nnkern.cli.models import RECORD
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
 pictures = pytest.mark.skipif(not importlib.util.find_spec("PIL"), reason="pictures need Pillow")
@@ -186,7 +187,7 @@ def test_model_file_tells_all_of_the_preprocessing(good, tmp_path):
     good("train", flowers, "--quiet", "--epochs", 2, "--save", "m.npz", "--dtype", "float64")
     net = nk.load("m.npz")
     assert net.dtype == np.float64
-    preprocessor = nkdata.Preprocessor.from_dict(net.metadata[cli.RECORD])
+    preprocessor = nkdata.Preprocessor.from_dict(net.metadata[RECORD])
     table = nkdata.read_csv(flowers)
     target = nkdata.choose_target(table)
     train, _ = nkdata.split(target.Y, 0.2, 0)
@@ -394,7 +395,7 @@ def test_exported_onnx_takes_the_data_as_it_is(good, tmp_path, kind):
     assert good("export", "m.npz", "--to", "onnx") == "wrote m.onnx\n"
     table = rows(path.read_text())
     predicted = rows(good("predict", "m.npz", path))
-    record = nk.load("m.npz").metadata[cli.RECORD]
+    record = nk.load("m.npz").metadata[RECORD]
     X = []
     for row in table[1:]:
         features = []
@@ -447,7 +448,7 @@ def test_classes_of_numbers_keep_their_names(run, good, tmp_path):
     status, out, err = run("train", "codes.csv", *options)
     assert status == 0, err
     assert "task     3 classes of 'code' (numbers);" in out
-    assert nk.load(tmp_path / "m.npz").metadata[cli.RECORD]["labels"] == ["2.0", "0123", "0456"]
+    assert nk.load(tmp_path / "m.npz").metadata[RECORD]["labels"] == ["2.0", "0123", "0456"]
     assert rows(good("predict", "m.npz", "codes.csv"))[0] == ["label", "p(2.0)", "p(0123)", "p(0456)"]
 
 
@@ -870,10 +871,10 @@ def test_predictions_that_cannot_be(good, bad, tmp_path, command, arguments, mes
     (tmp_path / "holes.csv").write_text("length,colour,kind\n,red,rose\n")
     np.savez("a.npz", X=np.ones((3, 2)), Y=np.arange(2))
     net = nk.load("m.npz")
-    record = net.metadata[cli.RECORD]
-    net.metadata[cli.RECORD] = record | {"mean": "none"}
+    record = net.metadata[RECORD]
+    net.metadata[RECORD] = record | {"mean": "none"}
     net.save("odd.npz")
-    net.metadata[cli.RECORD] = record | {"labels": ["a", "b"]}
+    net.metadata[RECORD] = record | {"labels": ["a", "b"]}
     net.save("other.npz")
     assert message in bad(command, *arguments)
 
@@ -1017,5 +1018,5 @@ def test_full_disk_is_one_line(good, tmp_path):
 
 def test_record_in_a_model_file_is_json(good, tmp_path):
     good("train", write_flowers(tmp_path / "f.csv"), "--quiet", "--epochs", 1, "--save", "m.npz")
-    record = nk.load("m.npz").metadata[cli.RECORD]
+    record = nk.load("m.npz").metadata[RECORD]
     assert json.loads(json.dumps(record)) == record

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from nnkern import data as nkdata
 from nnkern.data import preprocessor
+from nnkern.data.target import MAX_CATEGORIES
 
 
 def write(path, text):
@@ -205,7 +206,7 @@ def test_bad_target_of_arrays(Y, task, message):
 
 
 def test_text_target_of_too_many_kinds():
-    names = [f"name {i}" for i in range(nkdata.MAX_CATEGORIES + 1)]
+    names = [f"name {i}" for i in range(MAX_CATEGORIES + 1)]
     table = nkdata.Table({"y": names}, list(range(2, len(names) + 2)), "t.csv")
     with pytest.raises(nkdata.DataError, match="201 different texts"):
         nkdata.choose_target(table)
@@ -637,7 +638,7 @@ def test_bad_number_columns(values, message):
 
 
 def test_too_many_categories():
-    names = [f"name {i}" for i in range(nkdata.MAX_CATEGORIES + 1)]
+    names = [f"name {i}" for i in range(MAX_CATEGORIES + 1)]
     table = nkdata.Table({"x": names, "y": list(map(str, range(201)))}, list(range(201)), "t.csv")
     with pytest.raises(nkdata.DataError, match="'x' has 201 different texts"):
         fitted(table)

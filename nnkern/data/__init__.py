@@ -1,7 +1,37 @@
-"""Reads data for the command line and the examples, and turns it into X (n_x, m) and Y."""
+"""Reads data for the command line and the examples, and turns it into X (n_x, m) and Y.
 
-from nnkern.data import preprocessor
-from nnkern.data.preprocessor import *  # noqa: F403
-from nnkern.data.preprocessor import MAX_CATEGORIES as MAX_CATEGORIES
+Sources: CSV files with a header, `.npz` archives with X and Y, folders of pictures by class, and
+scikit-learn's digits. A `Preprocessor` learns from the training part what a network needs to see
+(means, scales, categories, label names), travels as JSON in the model file, and treats new data
+the same way. numpy and the standard library; Pillow and scikit-learn are imported where they are
+used. This package knows nothing of networks, and `import nnkern` doesn't load it.
+"""
 
-__all__ = preprocessor.__all__
+from nnkern._optional import MissingPackageError, require
+from nnkern.data.containers import Arrays, DataError, Table, UnknownCategoryWarning
+from nnkern.data.pictures import picture_features, read_pictures
+from nnkern.data.preprocessor import Preprocessor
+from nnkern.data.reading import digits, read, read_csv, read_npz
+from nnkern.data.splits import folds, split, take
+from nnkern.data.target import Target, choose_target
+
+__all__ = [
+    "Arrays",
+    "DataError",
+    "MissingPackageError",
+    "Preprocessor",
+    "Table",
+    "Target",
+    "UnknownCategoryWarning",
+    "choose_target",
+    "digits",
+    "folds",
+    "picture_features",
+    "read",
+    "read_csv",
+    "read_npz",
+    "read_pictures",
+    "require",
+    "split",
+    "take",
+]

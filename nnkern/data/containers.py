@@ -1,0 +1,63 @@
+"""Data that has been read, before anything is made of it: tables of text, arrays of numbers, and their errors.
+
+Knows no file formats and no networks.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """Data that can't be used; the message says where and what to do."""
+
+
+class UnknownCategoryWarning(UserWarning):
+    """New data holds a category that the training data didn't: it counts as none of the known."""
+
+
+@dataclass
+class Table:
+    """A CSV file as it was read: every column a list of m texts, stripped of outer blanks."""
+
+    columns: dict
+    lines: list  # the file's line on which each row ends
+    source: str
+
+    @property
+    def m(self):
+        return len(self.lines)
+
+    def describe(self):
+        return f"{self.source}: {self.m} rows, {len(self.columns)} columns"
+
+
+@dataclass
+class Arrays:
+    """Examples that are numbers already: X (n_x, m), Y (m,) or (n_y, m) or None."""
+
+    X: np.ndarray
+    Y: np.ndarray | None
+    source: str
+    size: int | None = None  # side of the pictures in pixels, None for plain arrays
+    files: list = field(default_factory=list)  # pictures: the file of each example
+    groups: int | None = None  # groups of consecutive features alike, such as a picture's channels
+
+    @property
+    def m(self):
+        return self.X.shape[1]
+
+    @property
+    def kind(self):
+        return "array" if self.size is None else "pictures"
+
+    def describe(self):
+        return f"{self.source}: {self.m} examples, {self.X.shape[0]} features"
+
+
+def quoted(names):
+    return ", ".join(repr(name) for name in names)
+
+
+def first_index(mask):
+    return tuple(int(i) for i in np.argwhere(mask)[0])
