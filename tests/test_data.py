@@ -1,6 +1,7 @@
 """nnkern.data: reading, choosing the target, preparing features, holding out."""
 
 import json
+import random
 import struct
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nnkern import data as nkdata
-from nnkern.data import preprocessor
+from nnkern.data import preprocessor, texts
 from nnkern.data.target import MAX_CATEGORIES
 
 
@@ -174,6 +175,70 @@ def test_underscores_make_no_numbers(text):
     assert fitted(table).columns == [["x", ["1", text]]]
     with pytest.raises(nkdata.DataError, match=f"line 3: column 'x' holds '{text}', not a number"):
         nkdata.choose_target(table, "x", "regression")
+
+
+def number_of(text):
+    """What one cell is: a number, nan where it is missing, None for other texts."""
+    if text.lower() in ("", "na", "n/a", "nan", "null", "none", "?"):
+        return np.nan
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None
+
+
+ODD = [
+    "",
+    "NA",
+    "n/a",
+    "NaN",
+    "-nan",
+    "None",
+    "?",
+    "inf",
+    "-Infinity",
+    "1_0",
+    "0x1A",
+    "1e400",
+    "٣",
+    "1.",
+    "1 2",
+    "٣٫٥",
+    "−1",
+]
+
+
+@given(
+    st.lists(st.one_of(st.floats().map(repr), st.integers().map(str)), max_size=12),
+    st.lists(st.one_of(st.sampled_from(ODD), st.text(max_size=3)), max_size=2),
+    st.randoms(use_true_random=False),
+)
+@example(["1"] * 9, ["1_0"], random.Random(0))
+def test_columns_are_numbers_as_their_cells_are(plain, odd, shuffle):
+    column = plain + odd
+    shuffle.shuffle(column)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texts, "BLOCK", 4)  # so that cells come in several blocks
+        values, missing = nkdata.Table({"x": column}, list(range(len(column))), "t.csv").numbers("x")
+    expected = [number_of(text) for text in column]
+    assert missing.tolist() == [text.lower() in texts.MISSING for text in column]
+    if None in expected:
+        assert values is None
+    else:
+        np.testing.assert_array_equal(values, np.array(expected, float))
+
+
+def test_a_changed_cell_is_parsed_anew():
+    table = nkdata.Table({"x": ["1", "2"], "y": ["3", "4"]}, [2, 3], "t.csv")
+    made = fitted(table)
+    np.testing.assert_array_equal(made.features(table), [[-1, 1]])
+    table.columns["x"][1] = "1"
+    np.testing.assert_array_equal(made.features(table), [[-1, -1]])
+    table.columns["x"] = ["2", "2"]
+    np.testing.assert_array_equal(made.features(table), [[1, 1]])
+    target = nkdata.choose_target(table, "y", "regression")
+    target.Y[:] = 0  # the user's own
+    np.testing.assert_array_equal(nkdata.choose_target(table, "y", "regression").Y, [[3, 4]])
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nnkern.data.texts import parse_numbers
+
 
 class DataError(ValueError):
     """Data that can't be used; the message says where and what to do."""
@@ -24,9 +26,24 @@ class Table:
     lines: list  # the file's line on which each row ends
     source: str
 
+    def __post_init__(self):
+        self._parsed = {}
+
     @property
     def m(self):
         return len(self.lines)
+
+    def numbers(self, name):
+        """`parse_numbers` of a column; both arrays are read-only, and kept until one of the column's texts changes."""
+        texts = list(self.columns[name])
+        known = self._parsed.get(name)
+        if known is None or known[0] != texts:  # of the same texts, this compares their addresses alone
+            values, missing = parse_numbers(texts)
+            for array in (values, missing):
+                if array is not None:
+                    array.flags.writeable = False
+            self._parsed[name] = known = (texts, values, missing)
+        return known[1:]
 
     def describe(self):
         return f"{self.source}: {self.m} rows, {len(self.columns)} columns"

@@ -1,13 +1,14 @@
 """What a network's inputs and targets are made with: learned from the training part, kept in the model file."""
 
 import warnings
+from itertools import compress
 
 import numpy as np
 
 from nnkern.data.containers import DataError, Table, UnknownCategoryWarning, first_index, quoted
 from nnkern.data.pictures import CHANNELS
 from nnkern.data.target import MAX_CATEGORIES, TASKS, choose_target
-from nnkern.data.texts import MISSING, label_codes, label_name, not_a_number, parse_numbers
+from nnkern.data.texts import are_missing, label_codes, label_name, not_a_number
 
 FORMAT_VERSION = 1
 BLOCK = 2**22  # numbers that are standardised at a time, so that little is held in float64
@@ -169,19 +170,19 @@ class Preprocessor:
             raise DataError(f"{table.source} has columns unknown to the model: {quoted(new)}")
 
     def _column_values(self, table, name, j):
-        values, missing = parse_numbers(table.columns[name])
+        values, missing = table.numbers(name)
         if values is None:
             raise DataError(not_a_number(table, name))
         if missing.any():
             _refuse_missing(table, name, missing, self.missing)
-            values[missing] = self.mean[j]
+            values = np.where(missing, self.mean[j], values)
         _refuse_infinite(table, name, values)
         return values
 
     def _column_codes(self, table, name, categories):
         texts = table.columns[name]
         codes = label_codes(texts, categories)
-        missing = np.fromiter((text.lower() in MISSING for text in texts), bool, len(texts))
+        missing = are_missing(texts)
         if missing.any():
             _refuse_missing(table, name, missing, self.missing)
         unknown = sorted({texts[i] for i in np.flatnonzero((codes < 0) & ~missing)})
@@ -302,7 +303,7 @@ def _fit_columns(table, names, rows, categorical, missing_policy):
     columns, means, scales = [], [], []
     for name in names:
         texts = table.columns[name]
-        values, missing = parse_numbers(texts)
+        values, missing = table.numbers(name)
         if missing.any():
             _refuse_missing(table, name, missing, missing_policy)
         if missing[rows].all():
@@ -317,7 +318,9 @@ def _fit_columns(table, names, rows, categorical, missing_policy):
             means.append(mean)
             scales.append(scale)
             continue
-        categories = sorted({texts[i] for i in rows if not missing[i]})
+        learned = np.zeros(len(texts), bool)
+        learned[rows] = True
+        categories = sorted(set(compress(texts, learned & ~missing)))
         if len(categories) > MAX_CATEGORIES:
             raise DataError(
                 f"{table.source}: column {name!r} has {len(categories)} different texts, more than "

@@ -3,6 +3,7 @@
 import csv
 import os
 import sys
+from itertools import chain
 
 import numpy as np
 
@@ -55,12 +56,7 @@ def _parse_csv(file, name):
     if "\0" in first:
         raise DataError(f"{name} is not a CSV file: it holds NUL bytes")
     delimiter = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark))))
-
-    def lines():
-        yield first
-        yield from file
-
-    reader = csv.reader(lines(), delimiter=delimiter)
+    reader = csv.reader(chain([first], file), delimiter=delimiter)
     header = [text.strip() for text in next(reader)]
     if all(is_number(text) for text in header):
         raise DataError(f"{name}: the first line {first.strip()[:40]!r} holds numbers, expected column names")
@@ -69,21 +65,20 @@ def _parse_csv(file, name):
             raise DataError(f"{name}: column {i + 1} has no name in the header")
         if text in header[:i]:
             raise DataError(f"{name}: the header names column {text!r} twice")
-    rows, ends = [], []
+    n = len(header)
+    # All cells in one list: the rows' own lists are freed as they come, and never traversed by the garbage collector.
+    cells, ends = [], []
     for row in reader:
-        if not row or (len(row) == 1 and not row[0].strip() and len(header) > 1):
+        if not row or (len(row) == 1 < n and not row[0].strip()):
             continue
         line = blank + reader.line_num
-        if len(row) != len(header):
-            raise DataError(f"{name}, line {line}: {len(row)} fields, expected {len(header)} as in the header")
-        rows.append(row)
+        if len(row) != n:
+            raise DataError(f"{name}, line {line}: {len(row)} fields, expected {n} as in the header")
+        cells += map(str.strip, row)
         ends.append(line)
-    if not rows:
+    if not ends:
         raise DataError(f"{name} has a header and no rows")
-    columns = {
-        column: [text.strip() for text in texts] for column, texts in zip(header, zip(*rows, strict=True), strict=True)
-    }
-    return Table(columns, ends, name)
+    return Table({column: cells[j::n] for j, column in enumerate(header)}, ends, name)
 
 
 def read_npz(path):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnkern.data.containers import DataError, Table, quoted
-from nnkern.data.texts import label_codes, label_name, label_value, not_a_number, parse_number, parse_numbers
+from nnkern.data.texts import label_codes, label_name, label_value, not_a_number, parse_number
 
 # A text column with more different values than this is a name, an address, a date: one-hot
 # columns of it would say nothing, and there would be a great many.
@@ -60,7 +60,7 @@ def _table_target(table, name, task):
     if name not in table.columns:
         raise DataError(f"{table.source} has no column {name!r}, but {quoted(table.columns)}")
     texts = table.columns[name]
-    values, missing = parse_numbers(texts)
+    values, missing = table.numbers(name)
     if missing.any():
         raise DataError(f"{table.source}, line {table.lines[missing.argmax()]}: the target {name!r} is missing")
     if values is None:
@@ -86,7 +86,7 @@ def _table_target(table, name, task):
     reason = "numbers"
     if task is None and len(different) <= FEW and (different % 1 == 0).all():
         reason = f"numbers; --task classification takes its {len(different)} values for classes"
-    return Target("regression", values[None, :], name, None, reason)
+    return Target("regression", values[None, :].copy(), name, None, reason)
 
 
 def _array_target(data, task):

@@ -1,7 +1,15 @@
-"""What the text of a CSV cell stands for: a number, a missing value, a label."""
+"""What the text of a CSV cell stands for: a number, a missing value, a label.
+
+Columns are long lists of texts, so what is done to every cell is one call of C: `map` over a built-in function.
+"""
+
+from itertools import compress
 
 import numpy as np
 
+# Texts that are parsed at a time: two passes over a column's texts would each fetch them from memory, which takes
+# longer than parsing them, and so many of them (about 0.25 MB) still are in the L2 cache when the second pass comes.
+BLOCK = 2**12
 # Written in a CSV cell, in any case, these mean that the value isn't known.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 
@@ -23,18 +31,35 @@ def is_number(text):
 
 def parse_numbers(texts):
     """The texts as float64 with NaN where missing (None if some aren't numbers), and the mask."""
-    try:
-        values = np.fromiter(map(parse_number, texts), np.float64, len(texts))
-        if not np.isnan(values).any():
-            return values, np.zeros(len(texts), bool)
-    except ValueError:
-        pass
-    missing = np.fromiter((text.lower() in MISSING for text in texts), bool, len(texts))
-    try:
-        filled = ("nan" if gone else text for text, gone in zip(texts, missing, strict=True))
-        return np.fromiter(map(parse_number, filled), np.float64, len(texts)), missing
-    except ValueError:
+    values = _floats(texts)
+    if values is not None and not np.isnan(values).any():
+        return values, np.zeros(len(texts), bool)
+    missing = are_missing(texts)
+    present = _floats(list(compress(texts, ~missing)))
+    if present is None:
         return None, missing
+    values = np.full(len(texts), np.nan)
+    values[~missing] = present
+    return values, missing
+
+
+def are_missing(texts):
+    """The mask of the texts that mean that the value isn't known."""
+    return np.fromiter(map(MISSING.__contains__, map(str.lower, texts)), bool, len(texts))
+
+
+def _floats(texts):
+    """float64 of texts that `parse_number` takes, all of them, or None."""
+    values = np.empty(len(texts))
+    for i in range(0, len(texts), BLOCK):
+        block = texts[i : i + BLOCK]
+        if "_" in "".join(block):
+            return None
+        try:
+            values[i : i + BLOCK] = np.fromiter(map(float, block), np.float64, len(block))
+        except ValueError:
+            return None
+    return values
 
 
 def not_a_number(table, name):
@@ -58,7 +83,7 @@ def label_codes(texts, labels):
     senses = {label_value(label): i for label, i in index.items()}
     for text in set(texts) - index.keys():
         index[text] = senses.get(label_value(text), -1)
-    return np.fromiter((index[text] for text in texts), np.int64, len(texts))
+    return np.fromiter(map(index.__getitem__, texts), np.int64, len(texts))
 
 
 def label_value(text):
