@@ -513,7 +513,9 @@ def test_bad_folders_and_pictures(tmp_path, image):
     with pytest.raises(nkdata.DataError, match=r"1\.png is not a readable picture"):
         nkdata.read_pictures(tmp_path)
     image.new("RGB", (4, 4)).save(tmp_path / "1.png")
-    with pytest.raises(nkdata.DataError, match=r"1\.png lies beside the class folders"):
+    with pytest.raises(
+        nkdata.DataError, match=r"1\.png is beside the class folders, in no class: move it into one of them"
+    ):
         nkdata.read_pictures(tmp_path)
     with pytest.raises(nkdata.DataError, match="at least 1"):
         nkdata.read_pictures(tmp_path / "a", size=0)

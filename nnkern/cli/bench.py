@@ -8,13 +8,13 @@ from nnkern.cli.options import command
 
 
 def add_to(commands):
-    # The benchmarks parse their options, --help too.
+    # The benchmarks parse their own options, --help among them.
     text = "verify, then time nnkern beside the libraries that are installed"
     command(commands, "bench", run, text, add_help=False)
 
 
 def run(options):
-    """Run the benchmarks, a folder of scripts, in a process of their own."""
+    """Runs the benchmarks, a folder of scripts, in a process of their own."""
     import subprocess
 
     script = os.path.join(os.path.dirname(nnkern.__file__), "_bench", "run.py")

@@ -18,9 +18,9 @@ c            one C99 file with a function predict for one example; needs nothing
 safetensors  an nnkern model of that format, its tensors named as torch names them
 torch        a torch.nn.Sequential, for torch.load(FILE, weights_only=False)
 
-For onnx and c, what the model's file remembers of its data goes along: features enter as they are in the
-data (text columns as their 0/1 features) and are standardised inside, numbers come out in the target's
-units, classes have their names.
+onnx and c include the preprocessing that the model file holds: features enter as they are in the data
+(text columns as their 0/1 features) and are standardised inside, numbers come out in the target's units,
+classes have their names.
 """
 # format: the suffix of its files
 EXPORTS = {"onnx": ".onnx", "c": ".c", "safetensors": ".safetensors", "torch": ".pt"}
@@ -55,7 +55,7 @@ def run(options):
 
 
 def _export_options(net, preprocessor):
-    """What `to_onnx` and `to_c` need of the preprocessor: standardisation and names, one entry a feature or class."""
+    """The arguments of `to_onnx` and `to_c` that include the preprocessing in the exported file."""
     repeat = net.n_x // len(preprocessor.mean)
     around = {name: getattr(preprocessor, name).repeat(repeat) for name in ("mean", "scale")}
     if preprocessor.labels is not None:

@@ -1,4 +1,7 @@
-"""Trained models as commands see them: network and preprocessor in one file, and what is measured on data."""
+"""Trained models: network and preprocessor from one file, and the measures of a network on data.
+
+Knows no options but MODEL, DATA and --threads, and prints nothing.
+"""
 
 import nnkern as nk
 from nnkern import data as nkdata
@@ -9,14 +12,14 @@ FORMATS = {"accuracy": ".4f", "R2": ".4f", "RMSE": ".6g", "cost": ".4g"}
 
 
 def load_with_data(options):
-    """The network of the model file, its preprocessor, and the data in the form that it was trained on."""
+    """The network of the model file, its preprocessor, and the data; pictures in the size that it was trained on."""
     net = nk.load(options.model)
     preprocessor = preprocessor_of(net, options.model)
     return net, preprocessor, nkdata.read(options.data, size=preprocessor.size or 64)
 
 
 def preprocessor_of(net, path):
-    """What the model file remembers of its data, checked against the network."""
+    """The preprocessor that a model file holds, checked against the network."""
     record = net.metadata.get(RECORD)
     preprocessor = _plain_preprocessor(net, path) if record is None else nkdata.Preprocessor.from_dict(record)
     if preprocessor.labels is None:
@@ -41,11 +44,12 @@ def _plain_preprocessor(net, path):
 
 
 def task_of(loss):
+    """The task that a loss, given by its name, is for."""
     return "classification" if nk.losses.LOSSES[loss].classifies else "regression"
 
 
 def measure(net, preprocessor, X, Y, threads):
-    """{name: value} of what is printed: accuracy, or R2 and RMSE; and the cost."""
+    """{name: value}: accuracy, or R2 and RMSE; and the cost."""
     cost, score = net.evaluate(X, Y, threads=threads)
     if preprocessor.labels is not None:
         return {"accuracy": score, "cost": cost}

@@ -1,4 +1,4 @@
-"""What the commands' options have in common: how one is declared, and the values that its text may have."""
+"""How commands and options are declared, and the parsers of options' values. Knows no command."""
 
 import argparse
 import csv
@@ -7,7 +7,7 @@ import math
 import nnkern
 from nnkern.cli.errors import USAGE_ERROR
 
-# schedule: the class in nnkern.schedules, and the kinds of its numbers after the first rate
+# schedule: its class in nnkern.schedules, and the types of its arguments after the first rate
 SCHEDULES = {
     "cosine": ("Cosine", {"final": float}),
     "exponential": ("Exponential", {"factor": float}),
@@ -45,6 +45,7 @@ def option(parser, name, text, default=None, **how):
 
 
 def threads(parser):
+    """Adds --threads."""
     default = nnkern.get_num_threads()
     option(parser, "--threads", f"threads to compute with (default: {default})", type=whole(1), metavar="N")
 
@@ -59,6 +60,9 @@ def model_and_data(parser):
         help="data of the kind the model was trained on (default: all the digits)",
     )
     threads(parser)
+
+
+# Values: each function converts the text of one, and raises argparse's error for others.
 
 
 def whole(least):
@@ -115,7 +119,7 @@ def class_weight(text):
 
 
 def schedule(text):
-    """(name of the class, its numbers but for the first rate and the epochs)."""
+    """(name of the class, its arguments but the first rate and the number of epochs)."""
     name, _, numbers = text.partition(":")
     if name not in SCHEDULES:
         raise argparse.ArgumentTypeError(f"{name!r} is none of the schedules {', '.join(SCHEDULES)}")

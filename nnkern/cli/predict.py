@@ -37,7 +37,7 @@ def run(options):
 
 def _prediction_columns(preprocessor, A):
     """Header and columns of the CSV, for a network's output A (n_y, m)."""
-    digits = 9 if A.dtype == "float32" else 17  # as many as tell any two numbers apart
+    digits = 9 if A.dtype == "float32" else 17  # enough to distinguish any two numbers
 
     def texts(row):
         return [f"{value:.{digits}g}" for value in row.tolist()]

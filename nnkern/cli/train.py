@@ -20,7 +20,7 @@ def add_to(commands):
 
 
 def run(options):
-    """Trains as the options say, prints the result, and writes what was asked for."""
+    """Trains as the options say, prints the measures, and writes model and plot."""
     _fill_in_defaults(options)
     _check_outputs(options)
     optimizer = _optimizer(options)
@@ -76,7 +76,7 @@ def _read(options):
 
 def _report(options, trainings):
     print(f"{len(trainings)} folds {_summary(trainings)}" if options.folds else trainings[0].result())
-    # of training alone, without the evaluation on held-out examples
+    # history has the time of the training alone, without the evaluation on held-out examples
     seconds = sum(sum(training.history["seconds"]) for training in trainings)
     examples = sum(training.m * len(training.history["seconds"]) for training in trainings)
     print(f"trained in {seconds:.2f} s, {examples / seconds:,.0f} examples per second")
@@ -118,7 +118,7 @@ class Training:
         self.net.metadata[RECORD] = preprocessor.to_dict()
 
     def run(self, fit):
-        """Fits the network, with these options of fit among others, and measures it."""
+        """Fits the network, with `fit` as further arguments of its method, and measures it."""
         options = self.options
         stopping = nk.EarlyStopping(options.early_stopping) if options.early_stopping else None
         watched = None
@@ -187,7 +187,7 @@ def _describe(options, data, target, training):
 
 
 def _loss(options, labels):
-    """The loss, with its numbers."""
+    """The loss, with the parameters that were given."""
     name = options.loss or _default_loss(labels)
     if name == "binary_cross_entropy" and len(labels) > 2:
         raise CommandError(f"--loss {name} is for two classes, not for {len(labels)}")
@@ -202,7 +202,7 @@ def _default_loss(classes):
 
 
 def _configured(options, registry, name, choice, numbers):
-    """What a registry has of that name, made anew with the numbers {field: option} that were given."""
+    """The loss or optimizer of that name, with those of the parameters {field: option} that were given."""
     fields = {key: {f.name for f in dataclasses.fields(one)} for key, one in registry.items()}
     given = {field: getattr(options, field) for field in numbers if getattr(options, field) is not None}
     for field in given:
@@ -214,7 +214,7 @@ def _configured(options, registry, name, choice, numbers):
 
 
 def _weights_of_codes(options, target):
-    """--class-weight as fit takes it: labels are integers there."""
+    """--class-weight for fit, where labels are integers."""
     weights = options.class_weight
     if weights is None:
         return None
@@ -278,7 +278,7 @@ def _network(options, preprocessor, loss):
 
 
 def _check_outputs(options):
-    """Refuse before the training what could only fail after it."""
+    """Refuses before the training what could only fail after it."""
     for path in filter(None, (options.save, options.plot)):
         folder = os.path.dirname(os.path.abspath(path))
         if not os.path.isdir(folder):

@@ -40,9 +40,9 @@ DATA is one of
   a folder     with one subfolder of pictures for each class.
   nothing      scikit-learn's digits.
 
-Features are standardised (what that takes, and the label names, are kept in the model file), and
-so is the target of a regression. Part of the data, of every class alike, is held out to measure
-the result on; it takes no part in the training.
+Features are standardised, and so is the target of a regression; means, scales and label names are
+kept in the model file. A share of the data, stratified by class, is held out to measure the result
+on; it takes no part in the training.
 """
 
 
@@ -64,7 +64,7 @@ def add_train(commands, run):
     option(
         group,
         "--missing",
-        "empty cells of features: refuse them, or take the column's mean, and for text no category",
+        "empty cells of features: an error, or replaced by the column's mean, and in text columns by no category",
         "error",
         choices=("error", "impute"),
     )
@@ -79,8 +79,8 @@ def add_train(commands, run):
     option(
         group,
         "--folds",
-        "cross-validation: K trainings, each of which holds out another K-th of the examples; --save then trains once "
-        "more, on all of them",
+        "cross-validation: K trainings, each of which holds out another K-th of the examples; --save then trains "
+        "once more, on all of them",
         type=whole(2),
         metavar="K",
     )
@@ -116,48 +116,48 @@ def add_train(commands, run):
         "default: binary_cross_entropy for two classes, cross_entropy for more, squared_error for regression",
         choices=list(losses.LOSSES),
     )
-    option(group, "--label-smoothing", "share of each label that goes to all classes alike", type=float, metavar="X")
-    option(group, "--delta", "where huber turns from a square into a line", type=float, metavar="X")
+    option(group, "--label-smoothing", "share of each label that is spread over all classes", type=float, metavar="X")
+    option(group, "--delta", "where huber changes from quadratic to linear", type=float, metavar="X")
     option(group, "--quantile", "which quantile the loss quantile predicts", type=float, dest="q", metavar="Q")
     option(
         group,
         "--class-weight",
-        "balanced: each class counts as much as any other; or the weights of labels, 1 for those that aren't named",
+        "balanced: classes have equal total weight; or the weights of labels, 1 for those that aren't named",
         type=class_weight,
         metavar="A=X,B=X",
     )
     option(group, "--l2", "penalty on the squares of weights", 0.0, type=float, metavar="X")
-    option(group, "--l1", "penalty on their sizes", 0.0, type=float, metavar="X")
+    option(group, "--l1", "penalty on their absolute values", 0.0, type=float, metavar="X")
     group = train.add_argument_group("the training")
     option(group, "--optimizer", "the update", "adam", choices=list(optimizers.OPTIMIZERS))
     option(group, "--learning-rate", "default: the optimizer's own", type=float, metavar="X")
     option(
         group,
         "--schedule",
-        "what becomes of the learning rate: cosine, down to 0 or to cosine:FINAL; exponential:FACTOR an epoch; "
+        "of the learning rate: cosine, down to 0 or to cosine:FINAL; exponential:FACTOR an epoch; "
         "step:FACTOR,EPOCHS; inverse:DECAY, divided by 1 + DECAY epochs",
         type=schedule,
         metavar="NAME:X,X",
     )
-    option(group, "--warm-up", "epochs in which it rises first", type=whole(1), metavar="N")
+    option(group, "--warm-up", "epochs of linear warm-up, before the schedule", type=whole(1), metavar="N")
     option(group, "--momentum", "for sgd (default: 0)", type=float, metavar="X")
     option(group, "--nesterov", "Nesterov's momentum, for sgd", action="store_true")
     option(group, "--weight-decay", "for adamw (default: 0.01)", type=float, metavar="X")
-    option(group, "--clip-norm", "longest gradient; a longer one is made shorter", type=float, metavar="X")
-    option(group, "--clip-value", "largest entry of the gradient", type=float, metavar="X")
+    option(group, "--clip-norm", "largest norm of the gradient, which is scaled down to it", type=float, metavar="X")
+    option(group, "--clip-value", "largest absolute value of its entries, which are clipped", type=float, metavar="X")
     option(group, "--epochs", "passes over the data", 50, type=whole(1), metavar="N")
     option(
         group,
         "--early-stopping",
-        "stop after N epochs without improvement, and keep the best epoch's weights; it is measured by the cost of "
-        f"{STOPPING_SHARE:g} of the training examples, which are set aside",
+        "stop after N epochs without improvement, and keep the best epoch's weights; improvement is measured by the "
+        f"cost of {STOPPING_SHARE:g} of the training examples, which are set aside",
         type=whole(1),
         metavar="N",
     )
-    option(group, "--batch-size", "examples of one step, full for all of them", 32, type=batch_size, metavar="N")
+    option(group, "--batch-size", "examples of one step, or full for all of them", 32, type=batch_size, metavar="N")
     option(group, "--seed", "of splits, first weights, order and dropout", 0, type=whole(0), metavar="N")
     threads(group)
     group = train.add_argument_group("the result")
     option(group, "--save", "write the model to this file", metavar="FILE.npz")
-    option(group, "--plot", "draw learning curves, and of classes what was taken for what", metavar="FILE.png")
+    option(group, "--plot", "draw learning curves, and for classes the confusion matrix", metavar="FILE.png")
     option(group, "--quiet", "print the result only", action="store_true")

@@ -1,10 +1,10 @@
-"""Reads data for the command line and the examples, and turns it into X (n_x, m) and Y.
+"""Reads data for the command line and the examples, and converts it to X (n_x, m) and Y.
 
 Sources: CSV files with a header, `.npz` archives with X and Y, folders of pictures by class, and
-scikit-learn's digits. A `Preprocessor` learns from the training part what a network needs to see
-(means, scales, categories, label names), travels as JSON in the model file, and treats new data
-the same way. numpy and the standard library; Pillow and scikit-learn are imported where they are
-used. This package knows nothing of networks, and `import nnkern` doesn't load it.
+scikit-learn's digits. A `Preprocessor` learns means, scales, categories and label names from the
+training part, is saved as JSON in the model file, and converts new data in the same way.
+numpy and the standard library; Pillow and scikit-learn are imported where they are used.
+This package knows nothing of networks, and `import nnkern` doesn't load it.
 """
 
 from nnkern._optional import MissingPackageError, require

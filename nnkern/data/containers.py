@@ -20,7 +20,7 @@ class UnknownCategoryWarning(UserWarning):
 
 @dataclass
 class Table:
-    """A CSV file as it was read: every column a list of m texts, stripped of outer blanks."""
+    """A CSV file as it was read: every column a list of m texts, without the white space around them."""
 
     columns: dict
     lines: list  # the file's line on which each row ends
@@ -58,7 +58,7 @@ class Arrays:
     source: str
     size: int | None = None  # side of the pictures in pixels, None for plain arrays
     files: list = field(default_factory=list)  # pictures: the file of each example
-    groups: int | None = None  # groups of consecutive features alike, such as a picture's channels
+    groups: int | None = None  # groups of consecutive features that share a scale, such as the channels of pictures
 
     @property
     def m(self):
@@ -73,8 +73,10 @@ class Arrays:
 
 
 def quoted(names):
+    """A list of names for a message."""
     return ", ".join(repr(name) for name in names)
 
 
 def first_index(mask):
+    """The index of the first true entry, as a tuple of int."""
     return tuple(int(i) for i in np.argwhere(mask)[0])

@@ -1,4 +1,4 @@
-"""Pictures as features: files and folders of them, through Pillow."""
+"""Reads pictures, files or folders of them, as features. Pillow decodes them; networks aren't known here."""
 
 import os
 import warnings
@@ -17,7 +17,7 @@ def read_pictures(path, *, size=64):
 
     Returns `Arrays` with X (3·size², m) float32 as `picture_features` makes it, and Y the names of
     the class subfolders, or None without them. Classes and files come in alphabetical order;
-    hidden entries and files that aren't pictures by their suffix are passed over.
+    hidden entries, and files whose suffix isn't that of a picture, are skipped.
     """
     require("PIL", "reading pictures")
     path = os.fspath(path)
@@ -29,7 +29,7 @@ def read_pictures(path, *, size=64):
     by_class = {folder: _pictures_in(os.path.join(path, folder)) for folder in folders}
     if any(by_class.values()):
         if files:
-            raise DataError(f"{name}: {files[0]} lies beside the class folders, in no class")
+            raise DataError(f"{name}: {files[0]} is beside the class folders, in no class: move it into one of them")
         for folder, names in by_class.items():
             if not names:
                 raise DataError(f"{name}: the class folder {folder} holds no pictures")
@@ -56,7 +56,7 @@ def _pictures_in(folder):
 def picture_features(path, size=64):
     """One picture as n_x = 3·size² numbers in [0, 1], float32 (n_x,).
 
-    Turned as its EXIF says, RGB, resized to size × size whatever its proportions, unrolled channel
+    Rotated as its EXIF says, RGB, resized to size × size whatever its proportions, unrolled channel
     by channel (all red row by row, then green, then blue), divided by 255. 16-bit grey is divided by
     65535, and not rounded to 8 bits on the way; grey of other depths has no known white: `DataError`.
     """
@@ -65,15 +65,15 @@ def picture_features(path, size=64):
 
     if not isinstance(size, int) or size < 1:
         raise DataError(f"the size of pictures is {size!r}, expected a whole number of at least 1")
-    # Decoders report damage as OSError, SyntaxError, ValueError, struct.error, ..., and a picture
-    # of absurd size as a warning or an error of its own.
+    # Decoders report a damaged file as OSError, SyntaxError, ValueError, struct.error, ..., and a
+    # decompression bomb as a warning or an error.
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 white = _white(image)
                 image = ImageOps.exif_transpose(image)
-                # Pillow cuts 16-bit grey off at 255 where it converts it; in mode F it may be resized
+                # convert() would clip 16-bit grey at 255; as float32, mode F, it can be resized
                 image = image.convert("RGB") if white == 255 else Image.fromarray(np.asarray(image).astype(np.float32))
                 image = image.resize((size, size), Image.Resampling.LANCZOS)
                 pixels = np.asarray(image)  # (size, size, 3), or grey (size, size)
@@ -81,18 +81,18 @@ def picture_features(path, size=64):
         raise
     except Exception as error:
         raise DataError(f"{path} is not a readable picture: {error}") from error
-    if pixels.ndim == 2:  # what the filter lets overshoot is cut off in modes of integers only
+    if pixels.ndim == 2:  # the filter overshoots, and Pillow clips that in integer modes only
         pixels = np.repeat(pixels.clip(0, white)[:, :, None], CHANNELS, axis=2)
     return pixels.transpose(2, 0, 1).reshape(-1) / np.float32(white)
 
 
 def _white(image):
-    """The largest number of an opened picture's pixels, or a ValueError where its format doesn't fix it."""
+    """The pixel value of white in an opened picture; a ValueError where its format doesn't define one."""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return 255
-    # Pillow's mode I holds 32 bits. It gives 16 bits in it of a PGM, stretched to all of them, and up to its version 10
-    # of a PNG. A TIFF's 12 bits are in mode I;16, and its inverted grey stays inverted.
-    bits, colours = 258, 262  # tags of TIFF
+    # Mode I has 32 bits a pixel. Pillow uses it for a PGM, whose values it rescales to 16 bits, and up to version 10
+    # for a PNG of 16 bits. A TIFF of 12 bits has mode I;16 too, and one whose 0 is white isn't inverted.
+    bits, colours = 258, 262  # the TIFF tags BitsPerSample and PhotometricInterpretation
     tags = getattr(image, "tag_v2", {bits: (16,), colours: 1})
     deep = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
     if not deep or tags.get(bits) != (16,) or tags.get(colours) != 1:

@@ -1,4 +1,7 @@
-"""What a network's inputs and targets are made with: learned from the training part, kept in the model file."""
+"""Converts data to a network's inputs and targets, in the way that was learned from the training part.
+
+Knows no file formats, and no networks: they keep what `Preprocessor.to_dict` returns in their metadata.
+"""
 
 import warnings
 from itertools import compress
@@ -11,22 +14,22 @@ from nnkern.data.target import MAX_CATEGORIES, TASKS, choose_target
 from nnkern.data.texts import are_missing, label_codes, label_name, not_a_number
 
 FORMAT_VERSION = 1
-BLOCK = 2**22  # numbers that are standardised at a time, so that little is held in float64
+BLOCK = 2**22  # numbers that are standardised at a time: 32 MB in float64
 
 
 class Preprocessor:
-    """What a network's model file remembers of its data, and how new data becomes X and Y.
+    """How data becomes X and Y: what was learned from the training data, for new data of the same kind.
 
     Features: a number column (or row of X) is `(x − mean) / scale`, with mean and standard
-    deviation of the training part, and 1 for a constant's scale. The pixels of one channel (of a
-    picture, or of a digit) share one mean and scale: a pixel that is almost always blank in the
-    training part would else blow up what little another picture shows there. A text column becomes
-    one 0/1 feature for each category of the training part; an unknown category sets none of them,
-    and warns. A missing value is an error, or with `missing="impute"` the column's mean, and no
-    category.
+    deviation of the training part; a constant's scale is 1. The pixels of one channel (of a picture,
+    or of a digit) share one mean and scale: a pixel that is almost always blank in the training part
+    has a tiny standard deviation of its own, which would amplify it in other pictures. A text column
+    becomes one 0/1 feature for each category of the training part; an unknown category sets none of
+    them, and warns. A missing value is an error, or with `missing="impute"` the column's mean; in a
+    text column it sets no category.
 
     Targets: labels become their index in `labels`; regression targets are standardised too, and
-    `predictions` turns a network's output back.
+    `predictions` converts a network's output back.
 
     `to_dict` is JSON-able and exact: floats survive JSON to the last bit.
     """
@@ -55,8 +58,8 @@ class Preprocessor:
     def fit(cls, data, target, *, rows=None, ignore=(), categorical=(), missing="error", scale_target=True):
         """Learn from the examples `rows` (all by default) of `data` and its `target`.
 
-        `ignore` names columns to leave out, `categorical` number columns to take for categories. Without `scale_target`
-        a regression's target stays as it is.
+        `ignore` names columns to leave out, `categorical` number columns whose values are categories. Without
+        `scale_target` the target of a regression isn't standardised.
         """
         rows = np.arange(data.m) if rows is None else np.asarray(rows)
         rest = {"labels": target.labels}
@@ -102,8 +105,8 @@ class Preprocessor:
         if self.kind != "table":
             n_x = data.X.shape[0]
             if n_x != self.n_x:
-                turned = data.X.shape[1] == self.n_x and self.kind == "array"
-                hint = "; one example is a column: save X.T" if turned else ""
+                transposed = data.X.shape[1] == self.n_x and self.kind == "array"
+                hint = "; one example is a column: save X.T" if transposed else ""
                 raise DataError(f"{data.source}: X has {n_x} features, the model expects {self.n_x}{hint}")
             return self._scaled(data.X, data.source, dtype)
         self._check_names(data)
@@ -134,7 +137,7 @@ class Preprocessor:
         return self.standardise_target(target.Y, dtype)
 
     def standardise_target(self, Y, dtype=np.float64):
-        """Values (n_y, m) as the network is to learn them."""
+        """Values (n_y, m) in the scale that the network learns them in."""
         return ((Y - self.target_mean[:, None]) / self.target_scale[:, None]).astype(dtype)
 
     def predictions(self, A):
@@ -157,8 +160,8 @@ class Preprocessor:
     def _check_kind(self, data):
         kind = "table" if isinstance(data, Table) else data.kind
         if kind != self.kind:
-            said = {"table": "a CSV file", "array": "an .npz file with X", "pictures": "pictures"}
-            raise DataError(f"{data.source}: the model expects {said[self.kind]}, not {said[kind]}")
+            names = {"table": "a CSV file", "array": "an .npz file with X", "pictures": "pictures"}
+            raise DataError(f"{data.source}: the model expects {names[self.kind]}, not {names[kind]}")
 
     def _check_names(self, table):
         gone = [name for name, _ in self.columns if name not in table.columns]
@@ -216,7 +219,7 @@ class Preprocessor:
         return codes
 
     def to_dict(self):
-        """All of it as JSON-able values."""
+        """All that was learned, as values that JSON can hold."""
         values = {"version": FORMAT_VERSION}
         for name, value in vars(self).items():
             if value is not None:
@@ -242,7 +245,7 @@ class Preprocessor:
         return made
 
     def _check(self):
-        """Raise a ValueError unless the parts fit together."""
+        """Raise a ValueError unless the fields agree with each other."""
 
         def must(condition, what):
             if not condition:
@@ -284,11 +287,11 @@ class Preprocessor:
 
 
 def _mean_and_scale(values, axis):
-    """Mean and standard deviation along `axis` in float64; of a constant, itself and 1."""
+    """Mean and standard deviation along `axis` in float64; for a constant, the constant and 1."""
     values = np.asarray(values, np.float64)
     low, high = values.min(axis=axis), values.max(axis=axis)
     constant = low == high
-    # Deviations are divided by the largest one, so that their squares neither over- nor underflow.
+    # Deviations are divided by the largest one, so that their squares neither overflow nor underflow.
     with np.errstate(over="ignore", invalid="ignore"):
         mean = np.where(constant, low, values.mean(axis=axis))
         deviation = values - np.expand_dims(mean, axis)
@@ -299,7 +302,7 @@ def _mean_and_scale(values, axis):
 
 
 def _fit_columns(table, names, rows, categorical, missing_policy):
-    """Kinds of the columns, and mean and scale of every feature, from the given rows."""
+    """[[name, categories or None], ...], and mean and scale of every feature, from the given rows."""
     columns, means, scales = [], [], []
     for name in names:
         texts = table.columns[name]

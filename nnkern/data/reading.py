@@ -1,4 +1,4 @@
-"""Reads CSV files, `.npz` archives and scikit-learn's digits, and decides by a path's name how it is read."""
+"""Reads CSV files, `.npz` archives and scikit-learn's digits, and finds out from a path which of these it is."""
 
 import csv
 import os
@@ -14,7 +14,7 @@ from nnkern.data.texts import is_number
 
 
 def read(path=None, *, size=64):
-    """Read whatever `path` is: digits for None, a folder or file of pictures, .npz, else CSV.
+    """Read `path` by its kind: digits for None, a folder or file of pictures, .npz, else CSV.
 
     `"-"` is a CSV on standard input. `size` is the side that pictures are resized to.
     """
@@ -88,7 +88,7 @@ def read_npz(path):
     """
     path = os.fspath(path)
     name = os.path.basename(path)
-    # A damaged archive shows as one of many errors of zipfile, zlib and numpy's header parser.
+    # zipfile, zlib and numpy's header parser each raise errors of their own for a damaged archive.
     try:
         with np.load(path, allow_pickle=False) as archive:
             keys = list(archive.files)
@@ -128,13 +128,13 @@ def _check_target_array(Y, X, name):
         raise DataError(f"{name}: Y has shape {Y.shape}, expected (m,) or (n_y, m)")
     if Y.shape[-1] != m:
         message = f"{name}: X has shape {X.shape}, so m = {m} examples, but Y has shape {Y.shape}"
-        X_turned = X.shape[0] == Y.shape[-1]
-        Y_turned = Y.ndim == 2 and Y.shape[0] in (m, X.shape[0])
+        X_transposed = X.shape[0] == Y.shape[-1]
+        Y_transposed = Y.ndim == 2 and Y.shape[0] in (m, X.shape[0])
         if Y.ndim == 2 and Y.shape[0] == X.shape[0]:
             raise DataError(f"{message}; one example is a column: save X.T and Y.T")
-        if X_turned:
+        if X_transposed:
             raise DataError(f"{message}; one example is a column of X, (n_x, m): save X.T")
-        if Y_turned:
+        if Y_transposed:
             raise DataError(f"{message}; one example is a column of Y, (n_y, m): save Y.T")
         raise DataError(message)
     if Y.dtype.kind == "f" and not np.isfinite(Y).all():

@@ -1,4 +1,4 @@
-"""Which examples are held out: one share, or folds, of every class alike."""
+"""Which examples are held out: one share, or folds, stratified by class."""
 
 import numbers
 
@@ -10,8 +10,8 @@ from nnkern.data.containers import DataError
 def split(strata, share, seed=0):
     """Indices (train, held_out), both ascending, with about `share` of the examples held out.
 
-    `strata`: labels (m,), each class giving its part and keeping at least one example to train on;
-    or a number m of examples, to draw from all of them alike. Same seed, same split.
+    `strata`: labels (m,), of each of which that share is held out, and at least one example is kept to train on;
+    or a number m of examples, for a split that isn't stratified. Same seed, same split.
     """
     labels = np.zeros(strata, np.int64) if isinstance(strata, numbers.Integral) else np.asarray(strata)
     m = len(labels)
@@ -23,8 +23,8 @@ def split(strata, share, seed=0):
     wanted = min(max(round(share * m), 1), m - 1)
     quota = counts * (wanted / m)
     taken = np.minimum(np.floor(quota), counts - 1).astype(np.int64)
-    # What rounding left over goes to the largest remainders, ties to the first class,
-    # and on to others where a small class can't give it.
+    # The examples that rounding down left out are taken from the classes with the largest remainders, the
+    # first of equal ones; a class that has one example left is skipped.
     while taken.sum() < min(wanted, m - len(counts)):
         for c in np.argsort(taken - quota, kind="stable"):
             if taken.sum() < wanted and taken[c] < counts[c] - 1:
@@ -42,7 +42,7 @@ def split(strata, share, seed=0):
 def folds(strata, count, seed=0):
     """`count` pairs of indices (train, held_out), both ascending: every example is held out once.
 
-    `strata` as for `split`: of every class, each fold holds out as many examples as any other, or one more. Same seed,
+    `strata` as for `split`: of each class, the folds hold out equally many examples, or one more. Same seed,
     same folds.
     """
     labels = np.zeros(strata, np.int64) if isinstance(strata, numbers.Integral) else np.asarray(strata)

@@ -7,13 +7,12 @@ import numpy as np
 from nnkern.data.containers import DataError, Table, quoted
 from nnkern.data.texts import label_codes, label_name, label_value, not_a_number, parse_number
 
-# A text column with more different values than this is a name, an address, a date: one-hot
-# columns of it would say nothing, and there would be a great many.
+# A text column with more different values than this holds names, addresses or dates: its one-hot
+# columns would be very many, and carry no information.
 MAX_CATEGORIES = 200
-# So few whole numbers in a target may have been meant as classes: the user is told how to say so.
+# A regression target with at most this many different whole numbers may have been meant as classes:
+# the reason that is printed says how to choose that.
 FEW = 20
-
-
 TASKS = ("classification", "regression")
 
 
@@ -39,8 +38,8 @@ def choose_target(data, name=None, task=None):
     classification, and so do numbers of only two different values and, in an archive, a Y of
     integers 0..k−1 or 1..k or one-hot; other numbers mean regression.
 
-    The classes of a table have the names that stand in the file, leading zeros too. What is the same number
-    otherwise (1, 1.0) is one class, under the shortest of its names.
+    The classes of a table are named as in the file, leading zeros included. Other texts that are the same number
+    (1, 1.0) are one class, which has the shortest of these names.
     """
     if task is not None and task not in TASKS:
         raise DataError(f"task is {task!r}, expected one of {', '.join(TASKS)}")

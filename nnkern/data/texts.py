@@ -1,21 +1,21 @@
 """What the text of a CSV cell stands for: a number, a missing value, a label.
 
-Columns are long lists of texts, so what is done to every cell is one call of C: `map` over a built-in function.
+Columns are long: what is done to every cell is a `map` of a built-in function, whose loop is in C.
 """
 
 from itertools import compress
 
 import numpy as np
 
-# Texts that are parsed at a time: two passes over a column's texts would each fetch them from memory, which takes
-# longer than parsing them, and so many of them (about 0.25 MB) still are in the L2 cache when the second pass comes.
+# Cells that are parsed at a time. Cells of one column are far apart in memory, since a file is read row by row:
+# fetching them takes longer than parsing. A block (about 0.25 MB) is still in L2 when the second pass over it begins.
 BLOCK = 2**12
 # Written in a CSV cell, in any case, these mean that the value isn't known.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 
 
 def parse_number(text):
-    """The number that a text stands for, or a ValueError; 18_25 is one in Python's source only."""
+    """The number that a text stands for, or a ValueError; unlike `float`, it refuses underscores: 18_25 is a range."""
     if "_" in text:
         raise ValueError(f"{text!r} holds an underscore")
     return float(text)
@@ -30,7 +30,7 @@ def is_number(text):
 
 
 def parse_numbers(texts):
-    """The texts as float64 with NaN where missing (None if some aren't numbers), and the mask."""
+    """The texts as float64, NaN where missing (None if some aren't numbers), and the mask of the missing ones."""
     values = _floats(texts)
     if values is not None and not np.isnan(values).any():
         return values, np.zeros(len(texts), bool)
@@ -63,7 +63,7 @@ def _floats(texts):
 
 
 def not_a_number(table, name):
-    """Where a column that should be numbers holds a text first."""
+    """The message about the first text in a column that should hold numbers only."""
     for line, text in zip(table.lines, table.columns[name], strict=True):
         if text.lower() not in MISSING and not is_number(text):
             return f"{table.source}, line {line}: column {name!r} holds {text!r}, not a number"
@@ -80,18 +80,18 @@ def label_name(value):
 def label_codes(texts, labels):
     """The index of each text in `labels`, or −1; numbers may be written otherwise (1.0 for 1)."""
     index = {label: i for i, label in enumerate(labels)}
-    senses = {label_value(label): i for label, i in index.items()}
+    values = {label_value(label): i for label, i in index.items()}
     for text in set(texts) - index.keys():
-        index[text] = senses.get(label_value(text), -1)
+        index[text] = values.get(label_value(text), -1)
     return np.fromiter(map(index.__getitem__, texts), np.int64, len(texts))
 
 
 def label_value(text):
-    """What is equal of two ways to write a label: its number, or the text of what is none, such as a code 0123."""
+    """What two spellings of one label have in common: its number, or the text if it is none, such as the code 0123."""
     unsigned = text.lstrip("+-")
     if unsigned[:1] == "0" and unsigned[1:2].isdecimal():
         return text
     try:
-        return int(text) if text.isdecimal() else parse_number(text)  # integers may be longer than a float's digits
+        return int(text) if text.isdecimal() else parse_number(text)  # as floats, integers above 2^53 would coincide
     except ValueError:
         return text
