@@ -64,10 +64,9 @@ def _floats(texts):
 
 def not_a_number(table, name):
     """The message about the first text in a column that should hold numbers only."""
-    for line, text in zip(table.lines, table.columns[name], strict=True):
-        if text.lower() not in MISSING and not is_number(text):
-            return f"{table.source}, line {line}: column {name!r} holds {text!r}, not a number"
-    raise AssertionError(name)
+    cells = zip(table.lines, table.columns[name], strict=True)
+    line, text = next((line, text) for line, text in cells if text.lower() not in MISSING and not is_number(text))
+    return f"{table.source}, line {line}: column {name!r} holds {text!r}, not a number"
 
 
 def label_name(value):
