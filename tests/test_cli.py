@@ -682,11 +682,30 @@ def test_output_file_is_the_old_or_the_new_one(good, bad, tmp_path):
     assert good("predict", "m.npz", flowers, "--output", "out.csv") == ""
     text = (tmp_path / "out.csv").read_text()
     assert text == good("predict", "m.npz", flowers)
-    assert "No such file" in bad("predict", "m.npz", flowers, "--output", "no/out.csv")
     flowers.write_text(flowers.read_text().replace("1.", "many "))
     bad("predict", "m.npz", flowers, "--output", "out.csv")
     assert (tmp_path / "out.csv").read_text() == text
     assert sorted(os.listdir()) == ["f.csv", "m.npz", "out.csv"]
+
+
+def commands_that_write(to):
+    return [
+        ("train", "f.csv", "--quiet", "--save", to),
+        ("train", "f.csv", "--quiet", "--plot", f"{to}.png"),
+        ("predict", "m.npz", "f.csv", "--output", to),
+        ("export", "m.npz", "--to", "c", "--output", to),
+    ]
+
+
+@pytest.mark.parametrize("command", commands_that_write("no/file"))
+def test_a_folder_that_is_missing_is_noticed_before_anything_is_read(bad, tmp_path, command):
+    assert f": there is no folder {tmp_path / 'no'}" in bad(*command)
+
+
+@pytest.mark.parametrize("command", commands_that_write("file"))
+def test_a_folder_that_cannot_be_written_is_noticed_before_anything_is_read(bad, tmp_path, monkeypatch, command):
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (str(tmp_path), os.W_OK))
+    assert f": no permission to write in {tmp_path}" in bad(*command)
 
 
 @posix

@@ -6,7 +6,7 @@ import nnkern as nk
 from nnkern.cli.errors import CommandError
 from nnkern.cli.models import RECORD, preprocessor_of
 from nnkern.cli.options import command, option
-from nnkern.cli.output import is_safetensors, whole_file
+from nnkern.cli.output import check_folder, is_safetensors, whole_file
 
 EXAMPLES = """\
 examples:
@@ -39,6 +39,7 @@ def run(options):
         raise CommandError(f"--output {output}: the name must end in .safetensors")
     if os.path.realpath(output) == os.path.realpath(options.model):
         raise CommandError(f"{output} is the model itself: --output says where else to write")
+    check_folder(output)
     net = nk.load(options.model)
     if options.to == "safetensors":
         net.save(output)

@@ -4,7 +4,7 @@ import csv
 
 from nnkern.cli.models import load_with_data
 from nnkern.cli.options import command, model_and_data, option
-from nnkern.cli.output import text_file
+from nnkern.cli.output import check_folder, is_special, text_file
 
 EXAMPLES = """\
 examples:
@@ -24,6 +24,8 @@ def add_to(commands):
 
 
 def run(options):
+    if options.output and not is_special(options.output):
+        check_folder(options.output)
     net, preprocessor, data = load_with_data(options)
     A = net.predict(preprocessor.features(data, net.dtype), threads=options.threads)
     header, columns = _prediction_columns(preprocessor, A)

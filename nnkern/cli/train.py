@@ -2,13 +2,12 @@
 
 import dataclasses
 import math
-import os
 
 import nnkern as nk
 from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
 from nnkern.cli.models import FORMATS, RECORD, measure, measures_line, task_of
-from nnkern.cli.output import is_safetensors
+from nnkern.cli.output import check_folder, is_safetensors, is_special
 from nnkern.cli.train_options import DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train
 from nnkern.data.texts import label_codes
 
@@ -280,13 +279,9 @@ def _network(options, preprocessor, loss):
 def _check_outputs(options):
     """Refuses before the training what could only fail after it."""
     for path in filter(None, (options.save, options.plot)):
-        folder = os.path.dirname(os.path.abspath(path))
-        if not os.path.isdir(folder):
-            raise CommandError(f"{path}: there is no folder {folder}")
-        if os.path.exists(path) and not os.path.isfile(path):
+        if is_special(path):
             raise CommandError(f"{path} is a folder or a device, expected the name of a file")
-        if not os.access(folder, os.W_OK):
-            raise CommandError(f"{path}: no permission to write in {folder}")
+        check_folder(path)
     if options.save and is_safetensors(options.save):
         nkdata.require("safetensors.numpy", f"--save {options.save}")
     if options.plot:
