@@ -34,7 +34,10 @@ class Table:
         return len(self.lines)
 
     def numbers(self, name):
-        """`parse_numbers` of a column; both arrays are read-only, and kept until one of the column's texts changes."""
+        """The column as float64, NaN where missing (None if a text isn't a number), and the mask of the missing ones.
+
+        Both arrays are read-only, and kept until one of the column's texts changes.
+        """
         texts = list(self.columns[name])
         known = self._parsed.get(name)
         if known is None or known[0] != texts:  # of the same texts, this compares their addresses alone
