@@ -6,7 +6,8 @@ takes no memory but the stack. How an activation looks is formats.py's affair.
 
 import numpy as np
 
-from nnkern import formats, io, validation
+from nnkern import formats, validation
+from nnkern.files.atomic import whole_file
 
 _NUMBERS_IN_A_LINE = 8
 _LINES_AT_ONCE = 4096  # texts of numbers take many times the memory of the numbers
@@ -133,7 +134,7 @@ def source(net, path=None, **dressing):
         ]
     )
     if path is not None:
-        with io.whole_file(path) as file:
+        with whole_file(path) as file:
             file.write(text.encode())
     return text
 

@@ -625,7 +625,7 @@ def _default_loss(classes):
 
 def _check_outputs(options, nkdata):
     """Refuse before the training what could only fail after it."""
-    from nnkern import io
+    from nnkern.files import is_safetensors
 
     for path in filter(None, (options.save, options.plot)):
         folder = os.path.dirname(os.path.abspath(path))
@@ -635,7 +635,7 @@ def _check_outputs(options, nkdata):
             raise CommandError(f"{path} is a folder or a device, expected the name of a file")
         if not os.access(folder, os.W_OK):
             raise CommandError(f"{path}: no permission to write in {folder}")
-    if options.save and io.is_safetensors(options.save):
+    if options.save and is_safetensors(options.save):
         nkdata.require("safetensors.numpy", f"--save {options.save}")
     if options.plot:
         if not options.plot.lower().endswith(PLOT_SUFFIXES):
@@ -767,10 +767,11 @@ def _said(what, measures, m):
 
 def _export(options):
     import nnkern as nk
-    from nnkern import io
+    from nnkern.files import is_safetensors
+    from nnkern.files.atomic import whole_file
 
     output = options.output or os.path.splitext(options.model)[0] + EXPORTS[options.to]
-    if options.to == "safetensors" and not io.is_safetensors(output):
+    if options.to == "safetensors" and not is_safetensors(output):
         raise CommandError(f"--output {output}: the name must end in .safetensors")
     if os.path.realpath(output) == os.path.realpath(options.model):
         raise CommandError(f"{output} is the model itself: --output says where else to write")
@@ -781,7 +782,7 @@ def _export(options):
         model = net.to_torch()
         import torch
 
-        with io.whole_file(output) as file:
+        with whole_file(output) as file:
             torch.save(model, file)
     else:
         dressing = _dressing(net, _preprocessor(net, options.model)) if RECORD in net.metadata else {}

@@ -11,10 +11,11 @@ from collections import namedtuple
 
 import numpy as np
 
-from nnkern import _engine, _kernels, derivatives, initializers, io, losses, optimizers, validation
+from nnkern import _engine, _kernels, derivatives, files, initializers, model, optimizers, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.layers import Dense
 from nnkern.losses import r2, spread
+from nnkern.model import MOMENTS, Model
 from nnkern.training import Training
 
 # the random streams of one seed, numbered
@@ -61,25 +62,9 @@ class Network:
     """
 
     def __init__(self, layers, loss, *, n_x=None, l2=0.0, l1=0.0, dtype="float32", seed=None):
-        if isinstance(layers, Dense) or not hasattr(layers, "__iter__"):
-            raise TypeError(f"layers must be a list of Dense layers; got {layers!r}")
-        self._layers = tuple(layers)
-        if not self.layers or not all(isinstance(layer, Dense) for layer in self.layers):
-            raise ValueError(f"layers must be a list of at least one Dense; got {layers!r}")
-        self._loss = losses.get(loss)
-        last = self.layers[-1]
-        if self._loss.output is not None and last.activation != self._loss.output:
-            raise ValueError(
-                f"the loss {self.loss} needs {self._loss.output} units at the output, "
-                f"the last layer has {last.activation}: "
-                f'use Dense({last.units}, "{self._loss.output}")'
-            )
-        if last.dropout:
-            raise ValueError(f"the last layer has dropout {last.dropout}: outputs are never dropped")
-        self._l2 = validation.number("l2", l2, 0)
-        self._l1 = validation.number("l1", l1, 0)
-        self._dtype = validation.dtype(dtype)
-        self._seed = None if seed is None else validation.integer("seed", seed, 0)
+        plain = Model(layers, loss, dtype=dtype, l2=l2, l1=l1, seed=seed)
+        self._layers, self._loss = plain.layers, plain.loss
+        self._l2, self._l1, self._dtype, self._seed = plain.l2, plain.l1, plain.dtype, plain.seed
         self._entropy = self._draw_entropy()
         self.metadata = {}
         self.optimizer = None
@@ -768,7 +753,48 @@ class Network:
         ValueError
             JSON can't hold the metadata.
         """
-        io.save(self, path, training_state=training_state)
+        files.write(self.to_model(training_state=training_state), path)
+
+    def to_model(self, training_state=False):
+        """The network as plain data, for files and other formats; its arrays are views of the parameters.
+
+        Parameters
+        ----------
+        training_state : bool
+            With where its training stands.
+
+        Returns
+        -------
+        nnkern.model.Model
+        """
+        engine = validation.fitted(self._engine)
+        engine.check_untrained()
+        training = None
+        if validation.flag("training_state", training_state):
+            vectors = zip(MOMENTS, engine.state()[1:], strict=True)
+            moments = {name: engine.views(vector) for name, vector in vectors if vector is not None}
+            training = model.Training(self._progress(), self.optimizer, moments)
+        fields = self.l2, self.l1, self.seed, self.metadata, training
+        return Model(self.layers, self._loss, self.n_x, dict(self.parameters), self.dtype, *fields)
+
+    @classmethod
+    def from_model(cls, model):
+        """The network of plain data: the inverse of `to_model`. The arrays are copied."""
+        net = cls(model.layers, model.loss, l2=model.l2, l1=model.l1, dtype=model.dtype, seed=model.seed)
+        net.metadata = model.metadata
+        if model.n_x is None:
+            return net
+        training = model.training
+        net._make_engine(model.n_x, None if training is None else training.progress["key"])
+        net.set_parameters(model.parameters)
+        if training is not None:
+            vectors = dict.fromkeys(MOMENTS)
+            for name, moment in training.moments.items():
+                vectors[name] = _engine.aligned_zeros(len(net._engine.theta), net.dtype)
+                for key, view in net._engine.views(vectors[name]).items():
+                    view[...] = moment[key]
+            net._stand_at(training.progress, training.optimizer, *vectors.values())
+        return net
 
     def to_onnx(self, path, **dressing):
         """Saves the network as an ONNX file, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.
@@ -936,6 +962,39 @@ class Network:
             self._make_engine(state["n_x"], state["progress"]["key"])
             self.set_parameters(state["parameters"])
             self._stand_at(state["progress"], state["optimizer"], *state["moments"])
+
+
+def load(path):
+    """The network in a file that `Network.save` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive.
+
+    Returns
+    -------
+    Network
+        With its training state, where the file has that: ``fit(…, resume=True)`` goes on from there.
+
+    Raises
+    ------
+    ModelFormatError
+        The file is damaged, no model file, or of a newer format.
+    OSError
+        It can't be read.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import nnkern as nk
+    >>> net = nk.Network([nk.Dense(1, "sigmoid")], "binary_cross_entropy", n_x=3, seed=0)
+    >>> path = os.path.join(tempfile.mkdtemp(), "net.npz")
+    >>> net.save(path)
+    >>> nk.load(path) == net
+    True
+    """
+    return Network.from_model(files.read(path))
 
 
 class Summary:
