@@ -9,6 +9,7 @@ import pickle
 import random
 import re
 import signal
+import socket
 import stat
 import struct
 import subprocess
@@ -17,6 +18,7 @@ import tempfile
 import textwrap
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -432,6 +434,18 @@ def test_places_that_cannot_be_written(tmp_path, where):
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("length", [200, 255])
+def test_names_as_long_as_the_disk_takes(form, length):
+    """In folders whose own path is short: the file beside it that grows meanwhile has a name that fits, too."""
+    suffix = Path(form.name).suffix
+    with tempfile.TemporaryDirectory() as folder:
+        name = "x" * (length - len(suffix)) + suffix
+        for net in (small(seed=1), small(seed=2)):
+            form.save(net, Path(folder) / name)
+            assert values(form.load(Path(folder) / name)) == values(net)
+        assert os.listdir(folder) == [name]
+
+
 @contextlib.contextmanager
 def without_rights():
     """Root, who writes everywhere, becomes a user who doesn't."""
@@ -741,6 +755,35 @@ def test_files_that_cannot_be_read(tmp_path):
         nk.load(tmp_path)
 
 
+@linux
+@pytest.mark.parametrize("name", ["net.npz", "net.safetensors"])
+@pytest.mark.parametrize("kind", ["a FIFO", "a link to a FIFO", "a link to a device", "a socket"])
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, name, kind):
+    path = tmp_path / name
+    if kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind == "a link to a FIFO":
+        os.mkfifo(tmp_path / "fifo")
+        path.symlink_to(tmp_path / "fifo")
+    elif kind == "a link to a device":
+        path.symlink_to("/dev/zero")
+    else:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(os.path.relpath(path))
+        sock.close()
+    code = """
+        import signal, sys
+        import nnkern as nk
+        signal.alarm(20)
+        try:
+            nk.load(sys.argv[1])
+        except nk.ModelFormatError as error:
+            print(error)
+    """
+    done = run(code, path)
+    assert f"{path} is no regular file" in done.stdout, done
+
+
 class Bomb:
     """Pickled, it writes a file when it is unpickled."""
 
@@ -837,6 +880,21 @@ def test_headers_that_are_no_json(good, tmp_path, text):
     assert_refused(write_members(tmp_path / "net.npz", {**members(good), "header.npy": header}))
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+@pytest.mark.parametrize("more", ['"metadata": {"a": [0.5, NUMBER]}', '"more": NUMBER'], ids=["metadata", "elsewhere"])
+def test_numbers_that_are_not_finite_in_a_header(good, tmp_path, number, more):
+    """Saving refuses them, so no file has them."""
+    contents = members(good)
+    header = np.load(io.BytesIO(contents["header.npy"])).tobytes()
+
+    def path(number):
+        text = header[:-1] + f", {more.replace('NUMBER', number)}}}".encode()
+        return write_members(tmp_path / "net.npz", contents | {"header.npy": npy(np.frombuffer(text, np.uint8))})
+
+    assert_refused(path(number), number)
+    assert nk.load(path("1e99")).n_x == 3
+
+
 ARRAYS = {
     "missing": None,
     "transposed": np.zeros((3, 5), "f4"),
@@ -922,6 +980,54 @@ def test_members_that_claim_other_sizes(good, tmp_path):
         assert_refused(tmp_path / "net.npz", "claims")
 
 
+def shared(path, count):
+    """A file of `count` layers whose weights are one block of bytes: a member's data starts after those of the others.
+
+    Everything between a member's own header and the block is, to it, an extra field, which has 64 kB at most.
+    """
+    block = npy(np.zeros((512, 512), "f4"))
+    layers = [{"units": 512, "activation": "linear", "use_bias": False}] * count
+    config = nk.Network([nk.Dense(1)], "squared_error").config() | {"layers": layers}
+    header = {"format": "nnkern network", "version": 1, "config": config, "n_x": 512, "metadata": {}}
+    header = npy(np.frombuffer(json.dumps(header).encode(), np.uint8))
+    names = [f"W{l}.npy".encode() for l in range(1, count + 1)]
+    before = sum(30 + len(name) for name in names)
+    content, directory = b"", b""
+    for name, data in [*((name, block) for name in names), (b"header.npy", header)]:
+        before = before - 30 - len(name) if data is block else 0
+        facts = struct.pack("<HHHHHIII", 20, 0, 0, 0, 33, zlib.crc32(data), len(data), len(data))
+        directory += b"PK\1\2\x14\0" + facts + struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, len(content)) + name
+        content += b"PK\3\4" + facts + struct.pack("<HH", len(name), before) + name
+        content += data if before == 0 else b""
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count + 1, count + 1, len(directory), len(content), 0)
+    path.write_bytes(content + directory + end)
+    return path
+
+
+def test_a_member_after_the_other_loads(tmp_path):
+    """What the next test has two hundred of is good where there is one."""
+    assert nk.load(shared(tmp_path / "net.npz", 1)).layers[0].units == 512
+
+
+@linux
+@pytest.mark.no_sanitizer
+def test_members_that_share_their_bytes_take_no_memory(tmp_path):
+    path = shared(tmp_path / "net.npz", 200)
+    assert_refused(path, "overlaps")
+    assert memory_of_a_refusal(path, "import zipfile, json") < 2 * path.stat().st_size + 2**23
+
+
+def test_a_directory_amid_the_members(good, tmp_path):
+    """A member that reaches into the directory after it shares its bytes, too (PK 5 6: its place, 4 bytes at 16)."""
+    content = bytearray(good)
+    end = good.index(b"PK\x05\x06")
+    place = int.from_bytes(content[end + 16 : end + 20], "little")
+    content[end + 16 : end + 20] = (place - 100).to_bytes(4, "little")
+    content[end + 12 : end + 16] = (end - place + 100).to_bytes(4, "little")
+    (tmp_path / "net.npz").write_bytes(content)
+    assert_refused(tmp_path / "net.npz")
+
+
 def test_an_error_of_the_disk_is_no_error_of_the_file(good, tmp_path, monkeypatch):
     """OSError, not ModelFormatError: another try may succeed."""
     path = tmp_path / "net.npz"
@@ -933,6 +1039,21 @@ def test_an_error_of_the_disk_is_no_error_of_the_file(good, tmp_path, monkeypatc
     monkeypatch.setattr(zipfile.ZipFile, "read", broken)
     with pytest.raises(OSError, match=re.escape(os.strerror(errno.EIO))):
         nk.load(path)
+
+
+def crowd(path):
+    """A directory of a million members, and nothing else."""
+    entry = b"PK\1\2\x14\0" + struct.pack("<HHHHHIII", 20, 0, 0, 0, 33, 0, 0, 0)
+    directory = b"".join(
+        entry + struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, 0) + name
+        for name in (f"{i:x}.npy".encode() for i in range(10**6))
+    )
+    size = struct.pack("<QQQQ", 10**6, 10**6, len(directory), 0)
+    end = b"PK\6\6" + struct.pack("<QHHII", 44, 45, 45, 0, 0) + size
+    locator = b"PK\6\7" + struct.pack("<IQI", 0, len(directory), 1)
+    last = struct.pack("<IHHHHIIH", 0x06054B50, *[2**16 - 1] * 4, *[2**32 - 1] * 2, 0)
+    path.write_bytes(directory + end + locator + last)
+    return path
 
 
 HOSTILE = {
@@ -970,6 +1091,14 @@ def test_hostile_sizes_take_no_memory(good, tmp_path, make):
     assert memory_of_a_refusal(path, "import zipfile, json") < 8 * size + 2**23
 
 
+@linux
+@pytest.mark.no_sanitizer
+def test_a_directory_of_many_members_takes_a_multiple_of_its_size(tmp_path):
+    path = crowd(tmp_path / "net.npz")
+    assert_refused(path, "directory")
+    assert memory_of_a_refusal(path, "import zipfile, json") < 20 * path.stat().st_size + 2**23
+
+
 def safetensors_of(path, header, data=b""):
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
@@ -991,7 +1120,19 @@ def claims(n, count=1):
     return make
 
 
+def crowded(path):
+    """A file whose own JSON has a million entries that nobody asks for."""
+    return safetensors_of(path, {"__metadata__": {f"{i:x}": "" for i in range(10**6)}})
+
+
+def empty_tensors(path):
+    tensors = {f"{i:x}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(200_000)}
+    return safetensors_of(path, {"__metadata__": {"nnkern": "{}"}} | tensors)
+
+
 HOSTILE_TENSORS = {
+    "a million texts": crowded,
+    "200,000 tensors of nothing": empty_tensors,
     "more than there is": claims(2**14),
     "more than there can be": claims(2**30),
     "a header of 1 GB": lambda path: path.write_bytes(struct.pack("<Q", 2**30) + b"{}" + bytes(100)) and path,
@@ -1008,6 +1149,70 @@ def test_hostile_sizes_in_safetensors_take_no_memory(tmp_path, make):
     small = tmp_path / "small.safetensors"
     nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0).save(small)
     assert memory_of_a_refusal(path, f"nk.load({str(small)!r})") < 20 * path.stat().st_size + 2**23
+
+
+PARTS = {
+    "empty lists": lambda n: "[" + ",".join(["[]"] * n) + "]",
+    "lists of one": lambda n: "[" + ",".join(["[[]]"] * n) + "]",
+    "empty dicts": lambda n: "[" + ",".join(["{}"] * n) + "]",
+    "small dicts": lambda n: "[" + ",".join(['{"a":{}}'] * n) + "]",
+    "dicts of other keys": lambda n: "[" + ",".join(f'{{"{i:x}":{{}}}}' for i in range(n)) + "]",
+    "many keys": lambda n: "{" + ",".join(f'"{i:x}":[]' for i in range(n)) + "}",
+    "short texts": lambda n: "[" + ",".join(['"ab"'] * n) + "]",
+    "a wide text": lambda n: '"\U00010000' + "x" * 5 * n + '"',
+    "numbers": lambda n: "[" + ",".join(["999"] * n) + "]",
+    "floats": lambda n: "[" + ",".join(["0.5"] * n) + "]",
+    "text that looks like lists": lambda n: '"' + "[]," * n + '"',
+    "a text without an end": lambda n: '"' + '\\"' * n,
+}
+
+
+def of_parts(path, text):
+    """A file whose metadata is {"a": text}, by its own header where it is an .npz, else in both of its headers."""
+    header = f'{{"format": "nnkern network", "version": 1, "metadata": {{"a": {text}}}}}'
+    if path.suffix == ".npz":
+        return write_members(path, {"header.npy": npy(np.frombuffer(header.encode(), np.uint8))})
+    return safetensors_of(path, {"__metadata__": {"nnkern": header}})
+
+
+@linux
+@pytest.mark.no_sanitizer
+@pytest.mark.parametrize("make", PARTS.values(), ids=list(PARTS))
+def test_headers_of_many_parts_take_a_multiple_of_their_size(path, make):
+    """A million of them; refused for their number, or for what is missing beside them."""
+    of_parts(path, make(1000 if make is PARTS["a text without an end"] else 10**6))
+    small().save(path.with_name(f"small{path.suffix}"))
+    assert (
+        memory_of_a_refusal(path, f"nk.load({str(path.with_name(f'small{path.suffix}'))!r})")
+        < 20 * path.stat().st_size + 2**23
+    )
+
+
+def test_metadata_that_could_not_be_loaded_is_not_saved(path):
+    net = small()
+    before = saved(net, path)
+    net.metadata["parts"] = [{}] * 200_000
+    with pytest.raises(ValueError, match="metadata must take at most 16 times the file's size"):
+        net.save(path)
+    assert path.read_bytes() == before
+
+
+METADATA = {
+    "class names": lambda: [f"class {i}" for i in range(200_000)],
+    "short names": lambda: ["ab"] * 200_000,
+    "column names and numbers": lambda: {f"column_{i}": [i / 3, i / 7] for i in range(50_000)},
+    "a history": lambda: [{"epoch": i, "cost": 1 / (i + 1), "val_cost": 2 / (i + 1)} for i in range(50_000)],
+    "numbers": lambda: list(range(1000)) * 300,
+    "a text of commas": lambda: ",[{" * 500_000,
+    "JSON in a text": lambda: json.dumps({str(i): [i] for i in range(100_000)}),
+}
+
+
+@pytest.mark.parametrize("make", METADATA.values(), ids=list(METADATA))
+def test_metadata_as_users_have_it_comes_back(path, make):
+    net = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0)
+    net.metadata["all"] = make()
+    assert_round_trip(net, path)
 
 
 @linux

@@ -10,7 +10,7 @@ import os
 
 from nnkern.exceptions import ModelFormatError
 from nnkern.files import header, npz, safetensors
-from nnkern.files.opening import reading
+from nnkern.files.opening import open_regular, reading
 
 
 def is_safetensors(path):
@@ -35,8 +35,8 @@ def write(model, path):
 def read(path):
     """The model in a file, see nnkern.load."""
     path = os.fsdecode(path)
-    with open(path, "rb") as file, reading(path), _format(path).opened(file, path) as stored:
-        facts = header.from_json(stored.text)
+    with open_regular(path) as file, reading(path), _format(path).opened(file, path) as stored:
+        facts = header.from_json(stored.text, os.fstat(file.fileno()).st_size)
         model = header.to_model(facts, stored.count)
         _fill(model, stored, stored.names(facts, model.layers))
         return model

@@ -12,9 +12,8 @@ def whole_file(path):
     path = os.path.realpath(os.fsdecode(path))
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"{path} is no regular file: a model can't take its place")
-    # the new file grows beside the old one and takes its place in one step
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.urandom(8).hex()}.tmp")
+    # the new file grows beside the old one and takes its place in one step; its name is short, as `path` may be long
+    temporary = os.path.join(os.path.dirname(path), f".{os.urandom(8).hex()}.tmp")
     try:
         with open(temporary, "xb") as file:
             yield file

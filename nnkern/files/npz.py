@@ -14,10 +14,13 @@ from nnkern.exceptions import ModelFormatError
 from nnkern.files.atomic import whole_file
 from nnkern.files.header import to_json
 
+_LOCAL_HEADER = 30
+"""Bytes before a member's name and data, at least."""
+
 
 def write(path, model, header, arrays):
     """Writes a header and {name: array}."""
-    text = to_json(header)
+    text = to_json(header, arrays)
     with whole_file(path) as file:
         np.savez(file, header=np.frombuffer(text.encode(), np.uint8), **arrays)
 
@@ -38,7 +41,7 @@ class Reader:
         self._archive, self._members = archive, members
         if "header" not in members:
             raise ModelFormatError("it has no header: not written by nnkern")
-        self.text = self._read("header").tobytes().decode()
+        self.text = str(np.ascontiguousarray(self._read("header")).view(np.uint8).data, "utf-8")
         self.count = len(members) - 1
 
     def names(self, header, layers):
@@ -54,14 +57,20 @@ class Reader:
 
 
 def _members(archive, size, stored):
-    """{name: entry of the archive}; nothing may claim to be larger than the file, or not be `stored`."""
-    members = {}
-    for info in archive.infolist():
+    """{name: entry of the archive}, for entries that are `stored` as they are, each in bytes of its own."""
+    members, end = {}, 0
+    for info in sorted(archive.infolist(), key=lambda info: info.header_offset):
         name = info.filename.removesuffix(".npy")
         if name == info.filename or name in members or info.compress_type != stored:
             raise ModelFormatError(f"unexpected member {info.filename!r}")
         if info.file_size != info.compress_size or info.file_size > size:
             raise ModelFormatError(f"member {info.filename!r} claims {info.file_size} bytes, the file has {size}")
+        # what two claimed would be read into memory twice
+        if info.header_offset < end:
+            raise ModelFormatError(f"member {info.filename!r} overlaps the one before it")
+        end = info.header_offset + _LOCAL_HEADER + len(name) + info.file_size
+        if end > archive.start_dir:
+            raise ModelFormatError(f"member {info.filename!r} ends at {end}, its directory is at {archive.start_dir}")
         members[name] = info
     return members
 

@@ -2,8 +2,24 @@
 
 import contextlib
 import errno
+import os
+import stat
 
 from nnkern.exceptions import ModelFormatError
+
+
+@contextlib.contextmanager
+def open_regular(path):
+    """The file of that name, open for reading; a FIFO, a device or a socket is refused without waiting for it."""
+    _check_regular(path, os.stat(path))  # some devices do something when they are opened
+    with open(path, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        _check_regular(path, os.fstat(file.fileno()))
+        yield file
+
+
+def _check_regular(path, status):
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # `open` refuses folders in its own words
+        raise ModelFormatError(f"{path} is no regular file but a pipe, a device or a socket: no model is read from it")
 
 
 @contextlib.contextmanager

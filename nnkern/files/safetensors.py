@@ -4,6 +4,7 @@ The header is the entry "nnkern" of the metadata. The format has no checksums, s
 """
 
 import contextlib
+import os
 import zlib
 
 import numpy as np
@@ -12,8 +13,11 @@ from nnkern import formats
 from nnkern._optional import require
 from nnkern.exceptions import ModelFormatError
 from nnkern.files.atomic import whole_file
-from nnkern.files.header import to_json
+from nnkern.files.header import fits, to_json
 from nnkern.model import MOMENTS
+
+_LENGTH = 8
+"""Bytes at the start of a file, the length of the JSON that follows."""
 
 
 def write(path, model, header, arrays):
@@ -25,7 +29,7 @@ def write(path, model, header, arrays):
         for name, array in arrays.items()
     }
     header["crc32"] = {tensor: zlib.crc32(array) for tensor, array in arrays.items()}
-    content = save_bytes(arrays, metadata={"nnkern": to_json(header)})
+    content = save_bytes(arrays, metadata={"nnkern": to_json(header, arrays)})
     with whole_file(path) as file:
         file.write(content)
 
@@ -33,7 +37,12 @@ def write(path, model, header, arrays):
 @contextlib.contextmanager
 def opened(file, path):
     """The `Reader` of a file."""
-    with require("safetensors", f"reading {path}").safe_open(path, framework="np") as content:
+    safe_open = require("safetensors", f"reading {path}").safe_open
+    size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(file.read(_LENGTH), "little")
+    if length <= size and not fits(file.read(length).decode(), size):
+        raise ModelFormatError(f"it describes more parts than a file of {size} bytes may have")
+    with safe_open(path, framework="np") as content:
         yield Reader(content)
 
 
