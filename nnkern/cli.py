@@ -625,7 +625,7 @@ def _default_loss(classes):
 
 def _check_outputs(options, nkdata):
     """Refuse before the training what could only fail after it."""
-    from nnkern.files import is_safetensors
+    from nnkern.files.endings import is_safetensors
 
     for path in filter(None, (options.save, options.plot)):
         folder = os.path.dirname(os.path.abspath(path))
@@ -767,8 +767,8 @@ def _said(what, measures, m):
 
 def _export(options):
     import nnkern as nk
-    from nnkern.files import is_safetensors
     from nnkern.files.atomic import whole_file
+    from nnkern.files.endings import is_safetensors
 
     output = options.output or os.path.splitext(options.model)[0] + EXPORTS[options.to]
     if options.to == "safetensors" and not is_safetensors(output):

@@ -11,7 +11,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from nnkern import _engine, _kernels, derivatives, files, initializers, model, optimizers, validation
+from nnkern import _engine, _kernels, _optional, derivatives, files, initializers, model, optimizers, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.layers import Dense
 from nnkern.losses import r2, spread
@@ -290,7 +290,7 @@ class Network:
         Raises
         ------
         ValueError
-            As `predict`; or the network predicts numbers, not classes.
+            As `predict`; or the network predicts numbers, not classes; or an output is NaN.
         """
         if not self._loss.classifies:
             raise ValueError(f"a network with the loss {self.loss} predicts numbers, not labels: use predict")
@@ -298,10 +298,7 @@ class Network:
 
     def _labels_of(self, A):
         """The labels that outputs stand for."""
-        if self.loss == "cross_entropy":
-            return A.argmax(axis=0)
-        labels = (A > 0.5).astype(np.int64)
-        return labels[0] if self.n_y == 1 else labels
+        return self._loss.labels_of(A)
 
     def compile_predict(self, *, weights=None, threads=None):
         """A frozen predictor: a copy of the present weights, packed for prediction, for one example above all.
@@ -751,7 +748,7 @@ class Network:
         OSError
             It can't be written; a file that was there is as it was.
         ValueError
-            JSON can't hold the metadata.
+            JSON can't hold the metadata, or the name ends as another format's do: see `to_onnx`, `to_torch`, `to_c`.
         """
         files.write(self.to_model(training_state=training_state), path)
 
@@ -983,6 +980,8 @@ def load(path):
         The file is damaged, no model file, or of a newer format.
     OSError
         It can't be read.
+    ValueError
+        The name ends as another format's do.
 
     Examples
     --------
@@ -994,7 +993,8 @@ def load(path):
     >>> nk.load(path) == net
     True
     """
-    return Network.from_model(files.read(path))
+    with _optional.loading():  # of zipfile, or of numpy's random numbers, which numpy imports when they are asked for
+        return Network.from_model(files.read(path))
 
 
 class Summary:

@@ -65,7 +65,7 @@ class Optimizer:
         """The learning rate of an epoch, counted from 0."""
         if callable(self.learning_rate):
             return validation.number(f"the schedule's rate of epoch {epoch}", self.learning_rate(epoch), 0)
-        return float(self.learning_rate)
+        return validation.number("learning_rate", self.learning_rate, 0)  # a callback may have set it
 
     @property
     def update(self) -> str:

@@ -10,7 +10,7 @@ from nnkern import validation
 
 @dataclass(frozen=True)
 class _Schedule:
-    """Base of the schedules: their numbers are judged when they are made, and kept as Python's own."""
+    """Base of the schedules: their numbers are checked when they are made, and kept as Python's own."""
 
     _least_epochs: ClassVar[int] = 1
 

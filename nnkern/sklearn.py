@@ -1052,7 +1052,7 @@ class MLPClassifier(ClassifierMixin, _MLP):
         -------
         y : array of shape (n_samples,), or (n_samples, n_outputs) of 0 and 1 for several labels
         """
-        labels = self._labels_of(self._outputs(X))
+        labels = self._labels_of(validation.no_nan(self._outputs(X).T).T)
         if self._multilabel:
             return csr_matrix(labels) if self._sparse_labels else labels
         return self.classes_.take(labels, mode="clip")  # there may be but one class

@@ -426,6 +426,39 @@ def test_permissions_are_those_of_any_new_file_and_of_the_old_one(tmp_path):
         os.umask(previous)
 
 
+OTHER_ENDINGS = {
+    ".onnx": ("to_onnx", "from_onnx"),
+    ".pt": ("to_torch", "from_torch"),
+    ".pth": ("to_torch", "from_torch"),
+    ".h5": ("to_onnx", "from_onnx"),
+    ".hdf5": ("to_onnx", "from_onnx"),
+    ".keras": ("to_onnx", "from_onnx"),
+    ".pb": ("to_onnx", "from_onnx"),
+    ".tflite": ("to_onnx", "from_onnx"),
+    ".pkl": ("pickle.dump", "pickle.load"),
+    ".pickle": ("pickle.dump", "pickle.load"),
+    ".joblib": ("joblib.dump", "joblib.load"),
+    ".c": ("to_c", "nothing"),
+    ".h": ("to_c", "nothing"),
+}
+
+
+@pytest.mark.parametrize(("ending", "words"), OTHER_ENDINGS.items(), ids=list(OTHER_ENDINGS))
+@pytest.mark.parametrize("case", [str.lower, str.upper], ids=["lower", "upper"])
+def test_names_of_other_formats_are_refused(tmp_path, ending, words, case):
+    """An .npz under such a name would be taken for what it isn't; what is there stays."""
+    path = tmp_path / f"net{case(ending)}"
+    path.write_bytes(b"what was there")
+    for_writing, for_reading = words
+    with pytest.raises(ValueError, match=rf"save writes .*{re.escape(str(path))}.*{for_writing}"):
+        small().save(path)
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))}.*{for_writing}"):
+        nk.Checkpoint(os.fsencode(path))
+    with pytest.raises(ValueError, match=rf"load reads .*{re.escape(str(path))}.*{for_reading}"):
+        nk.load(path)
+    assert path.read_bytes() == b"what was there"
+
+
 @pytest.mark.parametrize("where", ["missing/net.npz", ".", "file/net.npz"])
 def test_places_that_cannot_be_written(tmp_path, where):
     (tmp_path / "file").write_bytes(b"")
@@ -1303,6 +1336,36 @@ def test_out_of_memory_is_a_memory_error_and_leaves_the_network():
     first, *others = done.stdout.splitlines()
     assert first.startswith("initialize ")  # where numpy draws the weights
     assert others == [f"{call} _engine.pyx" for call in ("predict", "forward", "fit")]
+
+
+@linux
+@pytest.mark.no_sanitizer
+@pytest.mark.own_kernels
+def test_out_of_memory_while_loading_is_a_memory_error(path):
+    """Also where a module that is imported then finds no room, by numpy too; in a process for each limit."""
+    small().save(path)
+    code = """
+        import logging, os, sys
+        logging.disable()
+        for more in range(0, 12 * 2**20, 3 * 2**16):
+            child = os.fork()
+            if child == 0:
+                limit_memory(more)
+                try:
+                    nk.load(sys.argv[1])
+                except MemoryError:
+                    os._exit(1)
+                except BaseException as error:
+                    os.write(1, repr(error).encode())
+                    os._exit(2)
+                os._exit(0)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    """
+    done = run(measured(LIMITED + textwrap.dedent(code)), path)
+    assert done.returncode == 0, done.stderr
+    outcomes = done.stdout.splitlines()
+    assert set(outcomes) == {"0", "1"}, outcomes
+    assert outcomes[-1] == "0"
 
 
 @linux

@@ -9,13 +9,9 @@ size is checked before memory is taken.
 import os
 
 from nnkern.exceptions import ModelFormatError
-from nnkern.files import header, npz, safetensors
+from nnkern.files import endings, header, npz, safetensors
+from nnkern.files.endings import is_safetensors
 from nnkern.files.opening import open_regular, reading
-
-
-def is_safetensors(path):
-    """Whether a model's file of that name is one of safetensors."""
-    return os.path.splitext(path)[1].lower() == ".safetensors"
 
 
 def _format(path):
@@ -25,6 +21,7 @@ def _format(path):
 def write(model, path):
     """Writes a model that has parameters to a file, see Network.save."""
     path = os.fsdecode(path)
+    endings.check_written(path)
     arrays = dict(model.parameters)
     if model.training is not None:
         for moment, vectors in model.training.moments.items():
@@ -35,6 +32,7 @@ def write(model, path):
 def read(path):
     """The model in a file, see nnkern.load."""
     path = os.fsdecode(path)
+    endings.check_read(path)
     with open_regular(path) as file, reading(path), _format(path).opened(file, path) as stored:
         facts = header.from_json(stored.text, os.fstat(file.fileno()).st_size)
         model = header.to_model(facts, stored.count)
