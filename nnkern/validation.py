@@ -1,4 +1,6 @@
-"""The only place where what a user hands in is validated, and where users' errors get their words.
+"""Validates the numbers, names, flags and arrays that users hand in, for every module above, and words their errors.
+
+What only one class can know, such as which layers a loss goes with, is refused by that class.
 
 Every function returns the thing in the form that the engine takes, without a copy where none is needed, or raises:
 the message names the argument, what came and what was expected. Nothing here knows how a network computes.
@@ -87,22 +89,25 @@ def _numbers(name, array, to):
     if array.dtype == to and array.dtype.isnative and array.flags.aligned:
         return array
     try:
-        with np.errstate(over="raise"):
+        with np.errstate(over="raise"):  # as cheap as the conversion
             return array.astype(to, order="K")
     except FloatingPointError:
-        raise ValueError(_too_large(name, array, np.dtype(to))) from None
+        return _in_range(name, array, np.dtype(to))
 
 
-def _too_large(name, array, to):
-    """What is wrong with an array that has a number which is finite, and infinite as `to`."""
+def _in_range(name, array, to):
+    """The array as `to`; a number that is finite, and infinite as `to`, is refused."""
     with np.errstate(over="ignore"):
-        at = tuple(map(int, np.argwhere(np.isfinite(array) & ~np.isfinite(array.astype(to)))[0]))
-    place = at if len(at) != 1 else at[0]
-    mend = ', or make the network with dtype="float64"' if to == np.float32 else ""
-    return (
-        f"{name} holds {array[at]!s} at position {place}, which is finite in {array.dtype.name} and not in {to.name}, "
-        f"the network's dtype: scale {name}{mend}"
-    )
+        result = array.astype(to, order="K")
+    bad = np.argwhere(np.isfinite(array) & ~np.isfinite(result))
+    if len(bad):
+        at = tuple(bad[0].tolist())
+        mend = ', or make the network with dtype="float64"' if to == np.float32 else ""
+        raise ValueError(
+            f"{name} holds {array[at]!s} at position {at if len(at) != 1 else at[0]}, which is finite in "
+            f"{array.dtype.name} and not in {to.name}, the network's dtype: scale {name}{mend}"
+        )
+    return result
 
 
 def _finite(name, array):

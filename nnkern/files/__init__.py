@@ -34,9 +34,9 @@ def read(path):
     path = os.fsdecode(path)
     endings.check_read(path)
     with open_regular(path) as file, reading(path), _format(path).opened(file, path) as stored:
-        facts = header.from_json(stored.text, os.fstat(file.fileno()).st_size)
-        model = header.to_model(facts, stored.count)
-        _fill(model, stored, stored.names(facts, model.layers))
+        entries = header.from_json(stored.text, os.fstat(file.fileno()).st_size)
+        model = header.to_model(entries, stored.count)
+        _fill(model, stored, stored.names(entries, model.layers))
         return model
 
 

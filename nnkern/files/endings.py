@@ -21,7 +21,7 @@ _OTHERS = {
         "nothing makes a network of C again",
     ),
 }
-_OTHER = {ending: facts for endings, facts in _OTHERS.items() for ending in endings}
+_OTHER = {ending: row for endings, row in _OTHERS.items() for ending in endings}
 
 
 def _ending(path):
