@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nnkern import layers as kinds
 from nnkern import losses, validation
-from nnkern.layers import Dense
 
 MOMENTS = ("s1", "s2")
 """The vectors of an optimizer's state, by the engine's names."""
@@ -48,17 +48,17 @@ class Model:
 
     def __post_init__(self):
         layers = self.layers
-        if isinstance(layers, Dense) or not hasattr(layers, "__iter__"):
-            raise TypeError(f"layers must be a list of Dense layers; got {layers!r}")
+        if isinstance(layers, kinds.Layer) or not hasattr(layers, "__iter__"):
+            raise TypeError(f"layers must be a list of layers; got {layers!r}")
         self.layers = tuple(layers)
-        if not self.layers or not all(isinstance(layer, Dense) for layer in self.layers):
-            raise ValueError(f"layers must be a list of at least one Dense; got {layers!r}")
+        if not self.layers or not all(isinstance(layer, kinds.Layer) for layer in self.layers):
+            raise ValueError(f"layers must be a list of at least one layer such as Dense(8, 'relu'); got {layers!r}")
         self.loss = losses.get(self.loss)
         last, needed = self.layers[-1], self.loss.output
         if needed is not None and last.activation != needed:
             raise ValueError(
                 f"the loss {self.loss.name} needs {needed} units at the output, the last layer has {last.activation}: "
-                f'use Dense({last.units}, "{needed}")'
+                f'use Dense({last.outputs(None) or "n_y"}, "{needed}")'
             )
         if last.dropout:
             raise ValueError(f"the last layer has dropout {last.dropout}: outputs are never dropped")
@@ -70,17 +70,7 @@ class Model:
     @property
     def n_y(self):
         """Number of outputs."""
-        return self.layers[-1].units
-
-    def shapes(self):
-        """{"W1": (n[1], n_x), "b1": (n[1], 1), …}: the shapes that the parameters must have."""
-        shapes, n_prev = {}, self.n_x
-        for l, layer in enumerate(self.layers, start=1):
-            shapes[f"W{l}"] = (layer.units, n_prev)
-            if layer.use_bias:
-                shapes[f"b{l}"] = (layer.units, 1)
-            n_prev = layer.units
-        return shapes
+        return kinds.outputs(self.layers, self.n_x)[-1]
 
     def config(self):
         """What the network is, but for its parameters: a dict that JSON can hold."""
@@ -97,7 +87,7 @@ class Model:
     def from_config(cls, config, **more):
         """The model of what `config` returned; `more`: the other fields."""
         config = dict(config)
-        layers = [Dense(**one) for one in config.pop("layers")]
+        layers = [kinds.from_dict(one) for one in config.pop("layers")]
         unknown = set(config) - {"loss", "l2", "l1", "dtype", "seed"}
         if unknown:
             raise ValueError(f"a network has no {', '.join(sorted(unknown))}")

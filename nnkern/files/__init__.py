@@ -12,6 +12,7 @@ from nnkern.exceptions import ModelFormatError
 from nnkern.files import endings, header, npz, safetensors
 from nnkern.files.endings import is_safetensors
 from nnkern.files.opening import open_regular, reading
+from nnkern.layers import parameter_shapes
 
 
 def _format(path):
@@ -42,7 +43,7 @@ def read(path):
 
 def _fill(model, stored, names):
     """Reads the arrays of the model from what is stored, which has those names."""
-    shapes = model.shapes()
+    shapes = parameter_shapes(model.layers, model.n_x)
     moments = model.training.moments if model.training is not None else {}
     expected = shapes | {f"{moment}.{name}": shape for moment in moments for name, shape in shapes.items()}
     if names != set(expected):
