@@ -6,7 +6,8 @@ takes no memory but the stack. How an activation looks is formats.py's affair.
 
 import numpy as np
 
-from nnkern import formats, io
+from nnkern import formats
+from nnkern.files.atomic import whole_file
 from nnkern.state import of
 
 _NUMBERS_IN_A_LINE = 8
@@ -134,7 +135,7 @@ def source(net, path=None, **dressing):
         ]
     )
     if path is not None:
-        with io.whole_file(path) as file:
+        with whole_file(path) as file:
             file.write(text.encode())
     return text
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nnkern import formats, io
+from nnkern import formats
 from nnkern._optional import require
 from nnkern.exceptions import ModelFormatError
+from nnkern.files.atomic import whole_file
+from nnkern.files.opening import reading
 from nnkern.interop import Chain, normalisation
 from nnkern.state import of
 
@@ -163,7 +165,7 @@ def to_model(net, **dressing):
 def save(net, path, **dressing):
     """See Network.to_onnx."""
     content = to_model(net, **dressing).SerializeToString()
-    with io.whole_file(path) as file:
+    with whole_file(path) as file:
         file.write(content)
 
 
@@ -177,7 +179,7 @@ def load(path, loss):
     path = os.fsdecode(path)
     with open(path, "rb") as file:
         content = file.read()
-    with io.reading(path):
+    with reading(path):
         model = onnx.ModelProto()
         model.ParseFromString(content)
         return _Reader(onnx, model, Path(path).parent, len(content)).network(loss)
