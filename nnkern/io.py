@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nnkern import _engine, formats, optimizers, validation
+from nnkern import _engine, optimizers, validation
 from nnkern._optional import require
+from nnkern.convert import torch
 from nnkern.exceptions import ModelFormatError
 
 if TYPE_CHECKING:
@@ -152,9 +153,8 @@ def _check_keys(value):
 def _tensor_names(layers):
     """{"W1": "0.weight", "s1.W1": "s1.0.weight", …}: every parameter and moment's name in a .safetensors file."""
     names = {}
-    for l, number in enumerate(formats.torch_linears(layers), start=1):
-        for name, tensor in ((f"W{l}", f"{number}.weight"), (f"b{l}", f"{number}.bias")):
-            names |= {prefix + name: prefix + tensor for prefix in ("", *(f"{moment}." for moment in _MOMENTS))}
+    for name, tensor in torch.tensor_names(layers).items():
+        names |= {prefix + name: prefix + tensor for prefix in ("", *(f"{moment}." for moment in _MOMENTS))}
     return names
 
 

@@ -1,6 +1,11 @@
-"""The kinds of layers: what each is made of, as a user describes it. A layer holds no parameters; a network does."""
+"""The kinds of layers: what each is made of, as a user describes it. A layer holds no parameters; a network does.
+
+All kinds have `kind`, `activation`, `dropout`, `trainable`, `outputs`, `parameter_shapes`, `initial` and `to_dict`: the
+rest of the package asks for these, never for a class.
+"""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -52,6 +57,8 @@ class Dense:
     trainable: bool = True
     negative_slope: float = 0.01
 
+    kind: ClassVar[str] = "dense"
+
     def __post_init__(self):
         def put(name, value):
             object.__setattr__(self, name, value)
@@ -69,6 +76,21 @@ class Dense:
         put("trainable", validation.flag("trainable", self.trainable))
         put("negative_slope", validation.number("negative_slope", self.negative_slope, 0))
 
+    def outputs(self, n_prev):
+        """Number of outputs for n_prev inputs."""
+        return self.units
+
+    def parameter_shapes(self, n_prev):
+        """{"W": (n, n_prev), "b": (n, 1)}, b only where there is a bias."""
+        shapes = {"W": (self.units, n_prev), "b": (self.units, 1)}
+        return shapes if self.use_bias else {"W": shapes["W"]}
+
+    def initial(self, rng, n_prev, dtype, l):
+        """{"W": array, "b": zeros} with the initial values of layer l."""
+        init = _kernels.INITIALIZERS[self.activation] if self.init is None else self.init
+        values = {name: np.zeros(shape, dtype) for name, shape in self.parameter_shapes(n_prev).items()}
+        return values | {"W": initializers.draw(init, rng, self.units, n_prev, dtype, l)}
+
     def to_dict(self):
         """The numbers and names as a dict, without the initializer."""
         return {name: value for name, value in vars(self).items() if name != "init"}
@@ -78,3 +100,55 @@ class Dense:
         return self.to_dict() == other.to_dict() if isinstance(other, Dense) else NotImplemented
 
     __hash__ = None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """One learnable factor per feature: A = s ⊙ A_prev, with s (n, 1), n = n_prev, starting at 1.
+
+    Parameters
+    ----------
+    trainable : bool
+        False freezes s.
+
+    Examples
+    --------
+    >>> import nnkern as nk
+    >>> nk.layers.Scale().parameter_shapes(3)
+    {'s': (3, 1)}
+    """
+
+    trainable: bool = True
+
+    kind: ClassVar[str] = "scale"
+    activation: ClassVar[str] = "linear"
+    dropout: ClassVar[float] = 0.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "trainable", validation.flag("trainable", self.trainable))
+
+    def outputs(self, n_prev):
+        """Number of outputs for n_prev inputs."""
+        return n_prev
+
+    def parameter_shapes(self, n_prev):
+        """{"s": (n_prev, 1)}"""
+        return {"s": (n_prev, 1)}
+
+    def initial(self, rng, n_prev, dtype, l):
+        """{"s": ones}"""
+        return {"s": np.ones((n_prev, 1), dtype)}
+
+    def to_dict(self):
+        """The numbers and names as a dict."""
+        return {"kind": self.kind, **vars(self)}
+
+
+KINDS = {cls.kind: cls for cls in (Dense, Scale)}
+
+
+def from_dict(config):
+    """The layer of what its `to_dict` returned. A Dense's says no kind, as in files from before there were others."""
+    config = dict(config)
+    kind = validation.choice("kind", config.pop("kind", Dense.kind), KINDS)
+    return KINDS[kind](**config)

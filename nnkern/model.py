@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nnkern import losses
-from nnkern.layers import Dense
+from nnkern.layers import from_dict
 
 
 @dataclass
@@ -40,9 +40,22 @@ class Model:
     training: Training | None = None
 
     @property
+    def sizes(self):
+        """[n_x, n[1], …, n_y]"""
+        sizes = [self.n_x]
+        for layer in self.layers:
+            sizes.append(layer.outputs(sizes[-1]))
+        return sizes
+
+    @property
     def n_y(self):
         """Number of outputs."""
-        return self.layers[-1].units
+        return self.sizes[-1]
+
+    def numbered_layers(self):
+        """(l, layer, {"W": array, …}) from l = 1 on: each layer with its parameters by the names that its kind has."""
+        for l, (layer, n_prev) in enumerate(zip(self.layers, self.sizes[:-1], strict=True), start=1):
+            yield l, layer, {name: self.parameters[f"{name}{l}"] for name in layer.parameter_shapes(n_prev)}
 
     def config(self):
         """What the network is, but for its parameters: a dict that JSON can hold."""
@@ -59,6 +72,6 @@ class Model:
     def from_config(cls, config, **more):
         """The model of what `config` returned; `more`: the other fields."""
         config = dict(config)
-        layers = tuple(Dense(**one) for one in config.pop("layers"))
+        layers = tuple(map(from_dict, config.pop("layers")))
         loss, dtype = losses.get(config.pop("loss")), np.dtype(config.pop("dtype"))
         return cls(layers=layers, loss=loss, dtype=dtype, **config, **more)

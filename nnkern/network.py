@@ -11,7 +11,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from nnkern import _engine, _kernels, derivatives, initializers, io, losses, optimizers, validation
+from nnkern import _engine, _kernels, derivatives, initializers, io, losses, model, optimizers, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.layers import Dense
 from nnkern.losses import r2, spread
@@ -355,8 +355,8 @@ class Network:
         """
         from nnkern import predictor
 
-        validation.fitted(self._engine)
-        return predictor.compile(self, weights=weights, threads=threads)
+        with self._reading():
+            return predictor.compile(self.to_model(), weights=weights, threads=threads)
 
     def evaluate(self, X, Y, *, sample_weight=None, threads=None):
         """Cost without penalty, and score.
@@ -770,7 +770,7 @@ class Network:
         """
         io.save(self, path, training_state=training_state)
 
-    def to_onnx(self, path, **dressing):
+    def to_onnx(self, path, **options):
         """Saves the network as an ONNX file, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.
 
         The file's numbers are of the network's dtype. Operators that onnxruntime has for float32 only are written by
@@ -796,9 +796,9 @@ class Network:
         ValueError
             Labels, means or scales don't fit the network; or it is larger than the 2 GB that ONNX takes.
         """
-        from nnkern import onnx
+        from nnkern.convert import onnx_out
 
-        onnx.save(self, path, **dressing)
+        onnx_out.write(self.to_model(), path, **options)
 
     def to_torch(self):
         """A torch.nn.Sequential with a copy of the parameters, in evaluation mode: (m, n_x) to (m, n_y).
@@ -815,9 +815,9 @@ class Network:
         ValueError
             torch has no module for an activation.
         """
-        from nnkern import interop
+        from nnkern.convert import torch
 
-        return interop.to_torch(self)
+        return torch.write(self.to_model())
 
     def to_sklearn(self):
         """A fitted scikit-learn MLPClassifier or MLPRegressor with a copy of the parameters.
@@ -835,18 +835,18 @@ class Network:
         ValueError
             Its MLPs have no such activation, or the hidden layers differ in theirs.
         """
-        from nnkern import interop
+        from nnkern.convert import sklearn
 
-        return interop.to_sklearn(self)
+        return sklearn.write(self.to_model(training_state=True))
 
-    def to_c(self, path=None, **dressing):
+    def to_c(self, path=None, **options):
         """The network as one C99 file with the weights and a function ``predict``; it needs nothing but libm.
 
         Parameters
         ----------
         path : str or path, optional
             Where to write it, whole or not at all.
-        **dressing
+        **options
             mean, scale, target_mean, target_scale and labels as for `to_onnx`; labels become an array of texts.
 
         Returns
@@ -868,9 +868,9 @@ class Network:
         >>> "void predict(const float *x, float *y)" in net.to_c()
         True
         """
-        from nnkern import c_source
+        from nnkern.convert import c
 
-        return c_source.source(self, path, **dressing)
+        return c.write(self.to_model(), path, **options)
 
     def summary(self):
         """Layers, shapes and numbers of parameters, as an object that prints well."""
@@ -909,6 +909,52 @@ class Network:
         """A network without parameters, from what `config` returned."""
         config = dict(config)
         return cls([Dense(**facts) for facts in config.pop("layers")], config.pop("loss"), **config)
+
+    def to_model(self, training_state=False):
+        """The network as plain data: its arrays are views of the parameters, and of the optimizer's state."""
+        engine = validation.fitted(self._engine)
+        engine.check_untrained()
+        training = None
+        if training_state:
+            moments = zip(("s1", "s2"), engine.state()[1:], strict=True)
+            training = model.Training(
+                self._progress(),
+                self.optimizer,
+                {name: engine.views(vector) for name, vector in moments if vector is not None},
+            )
+        return model.Model(
+            layers=self.layers,
+            loss=self._loss,
+            n_x=self.n_x,
+            parameters=dict(self.parameters),
+            dtype=self.dtype,
+            l2=self.l2,
+            l1=self.l1,
+            seed=self.seed,
+            metadata=self.metadata,
+            training=training,
+        )
+
+    @classmethod
+    def from_model(cls, plain):
+        """The network of a `Model`, with copies of its arrays; without parameters where the model has no n_x."""
+        net = cls.__new__(cls)  # a subclass may have other arguments
+        Network.__init__(net, plain.layers, plain.loss, l2=plain.l2, l1=plain.l1, dtype=plain.dtype, seed=plain.seed)
+        net.metadata = plain.metadata
+        if plain.n_x is None:
+            return net
+        training = plain.training
+        net._make_engine(plain.n_x, training and training.progress["key"])
+        for name, view in net.parameters.items():
+            view[...] = plain.parameters[name]
+        if training:
+            vectors = dict.fromkeys(("s1", "s2"))
+            for moment, arrays in training.moments.items():
+                vectors[moment] = _engine.aligned_zeros(len(net._engine.theta), net.dtype)
+                for name, view in net._engine.views(vectors[moment]).items():
+                    view[...] = arrays[name]
+            net._stand_at(training.progress, training.optimizer, *vectors.values())
+        return net
 
     def __getstate__(self):
         config = {**self.config(), "loss": self._loss}

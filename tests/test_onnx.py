@@ -181,10 +181,10 @@ def test_what_cannot_be_exported_leaves_the_old_file(tmp_path):
 
 
 def test_more_parameters_than_a_file_may_hold(tmp_path, monkeypatch):
-    from nnkern import onnx as module
+    from nnkern.convert import onnx_out
 
     (tmp_path / "net.onnx").write_bytes(b"old")
-    monkeypatch.setattr(module, "_LARGEST_MESSAGE", 2**20 + 100)
+    monkeypatch.setattr(onnx_out, "LARGEST_MESSAGE", 2**20 + 100)
     net = nk.Network([nk.Dense(9)], "squared_error", n_x=9, seed=0)
     with pytest.raises(ValueError, match=f"holds at most {2**20 + 100} bytes; the parameters have"):
         net.to_onnx(tmp_path / "net.onnx")
@@ -458,13 +458,13 @@ def test_chains(tmp_path, name):
 
 def test_every_form_of_an_activation_is_told_apart():
     """No two activations share a form, and each form is found again however its products are put together."""
-    from nnkern import onnx as module
+    from nnkern.convert import onnx_activations
 
     keys = {}
-    for key, forms in module._templates().items():
+    for key, forms in onnx_activations._templates().items():
         for numbers, name in forms:
             for other, other_name in keys.get(key, []):
-                fits, _ = module._compare(numbers, other)
+                fits, _ = onnx_activations._compare(numbers, other)
                 assert not fits or name == other_name
             keys.setdefault(key, []).append((numbers, name))
 
