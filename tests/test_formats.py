@@ -1,13 +1,16 @@
-"""The table of activations in other formats is whole: every activation of the library has its form in each of them."""
+"""The tables of the formats are whole: each has a row for every activation and for every kind of layer."""
 
+import json
 from dataclasses import fields
 
 import numpy as np
 import pytest
 
 import nnkern as nk
-from nnkern.convert import forms, torch
+from nnkern import layers, losses, predictor
+from nnkern.convert import c, forms, onnx_out, sklearn, torch
 from nnkern.convert.options import ExportOptions
+from nnkern.model import Model
 
 NOT_IN_TORCH = {"exp"}
 
@@ -66,3 +69,53 @@ def test_options_that_does_not_fit(net, options, message):
 def test_options_take_numpy_labels():
     assert ExportOptions(NET, labels=np.array([3, 5])).labels == [3, 5]
     assert ExportOptions(NET, labels=np.array(["x", "y"])).labels == ["x", "y"]
+
+
+# ---- kinds of layers ----
+
+
+@pytest.mark.parametrize("format", [c, onnx_out, predictor, sklearn, torch], ids=lambda format: format.__name__)
+def test_every_kind_of_layer_has_an_entry_in_every_format(format):
+    assert set(format.LAYERS) == set(layers.KINDS)
+
+
+def scaled(*after, dtype="float32"):
+    """A Model whose first layer is a Scale of three factors, and its parameters."""
+    rng = np.random.default_rng(0)
+    kinds, sizes, parameters = (layers.Scale(), *after), 3, {}
+    for l, layer in enumerate(kinds, start=1):
+        shapes = layer.parameter_shapes(sizes)
+        parameters |= {f"{name}{l}": rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+        sizes = layer.outputs(sizes)
+    return Model(kinds, losses.get("squared_error"), 3, parameters, np.dtype(dtype))
+
+
+def test_the_sizes_of_a_model_with_factors():
+    model = scaled(nk.Dense(4), layers.Scale(), nk.Dense(2), layers.Scale())
+    assert model.sizes == [3, 3, 4, 4, 2, 2]
+    assert model.n_y == 2
+    assert {name: array.shape for name, array in model.parameters.items()} == {
+        "s1": (3, 1), "W2": (4, 3), "b2": (4, 1), "s3": (4, 1), "W4": (2, 4), "b4": (2, 1), "s5": (2, 1),
+    }  # fmt: skip
+
+
+def test_what_has_no_factors_says_which_layer():
+    model = scaled(nk.Dense(2))
+    with pytest.raises(ValueError, match=r"layer 1 is a Scale, which predictors don't have"):
+        predictor.compile(model)
+    pytest.importorskip("sklearn")
+    with pytest.raises(ValueError, match=r"scikit-learn's MLPs have dense layers only; layer 1 is a Scale"):
+        sklearn.write(model)
+
+
+def test_factors_have_a_name_among_the_tensors_of_torch():
+    names = torch.tensor_names(scaled(nk.Dense(4, "relu"), layers.Scale()).layers)
+    assert names == {"s1": "0.scale", "W2": "1.weight", "b2": "1.bias", "s3": "3.scale"}
+
+
+@pytest.mark.parametrize("config", [{"trainable": False}, {}])
+def test_layers_to_and_from_dictionaries(config):
+    for layer in (layers.Scale(**config), nk.Dense(3, "leaky_relu", negative_slope=0.3, **config)):
+        assert layers.from_dict(json.loads(json.dumps(layer.to_dict()))) == layer
+    with pytest.raises(ValueError, match="kind must be one of dense, scale; got 'conv'"):
+        layers.from_dict({"kind": "conv"})

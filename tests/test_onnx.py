@@ -19,6 +19,10 @@ import nnkern as nk
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from nnkern import layers, losses  # noqa: E402
+from nnkern.convert import onnx_activations, onnx_in, onnx_out  # noqa: E402
+from nnkern.model import Model  # noqa: E402
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory as Linux counts it")
 # onnxruntime has no double kernel for Erf
 NOT_IN_DOUBLE = {"gelu"}
@@ -181,8 +185,6 @@ def test_what_cannot_be_exported_leaves_the_old_file(tmp_path):
 
 
 def test_more_parameters_than_a_file_may_hold(tmp_path, monkeypatch):
-    from nnkern.convert import onnx_out
-
     (tmp_path / "net.onnx").write_bytes(b"old")
     monkeypatch.setattr(onnx_out, "LARGEST_MESSAGE", 2**20 + 100)
     net = nk.Network([nk.Dense(9)], "squared_error", n_x=9, seed=0)
@@ -458,8 +460,6 @@ def test_chains(tmp_path, name):
 
 def test_every_form_of_an_activation_is_told_apart():
     """No two activations share a form, and each form is found again however its products are put together."""
-    from nnkern.convert import onnx_activations
-
     keys = {}
     for key, forms in onnx_activations._templates().items():
         for numbers, name in forms:
@@ -548,8 +548,44 @@ def test_a_loss_that_is_named_gives_logits_their_activation(tmp_path):
     assert nk.from_onnx(tmp_path / "m.onnx").layers[-1].activation == "linear"
     net = nk.from_onnx(tmp_path / "m.onnx", loss="cross_entropy")
     assert net.layers[-1].activation == "softmax"
-    with pytest.raises(ValueError, match="loss"):
+    with pytest.raises(ValueError, match=r"^loss must be one of"):
         nk.from_onnx(tmp_path / "m.onnx", loss="hinge")
+
+
+@pytest.mark.parametrize("program", [evaluate, run])
+def test_a_factor_per_feature(tmp_path, program, dtype):
+    """Factors before a dense layer are folded into it; those that no layer can take up come back as written."""
+    rng = np.random.default_rng(0)
+    scale, dense = layers.Scale(), nk.Dense(4, "tanh")
+    shapes = {"s1": (3, 1), "W2": (4, 3), "b2": (4, 1), "s3": (4, 1)}
+    p = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    X = rng.standard_normal((3, 20)).astype(dtype)
+    model = Model((scale, dense, scale), losses.get("squared_error"), 3, p, dtype)
+    onnx_out.write(model, tmp_path / "net.onnx")
+    written = onnx.load(tmp_path / "net.onnx")
+    onnx.checker.check_model(written, full_check=True)
+    assert [node.op_type for node in written.graph.node] == ["Mul", "Gemm", "Tanh", "Mul"]
+    (A,) = program(written, X)
+    assert A.dtype == dtype
+    # numbers of order 1, a dozen roundings each
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(A.T, p["s3"] * np.tanh(p["W2"] @ (p["s1"] * X) + p["b2"]), atol=32 * eps)
+    back = onnx_in.read(tmp_path / "net.onnx")
+    assert back.layers == (dense, scale)
+    assert (back.loss.name, back.n_x, back.dtype) == ("squared_error", 3, dtype)
+    assert list(back.parameters) == ["W1", "b1", "s2"]
+    np.testing.assert_allclose(back.parameters["W1"], p["W2"] * p["s1"].T, rtol=eps)
+    assert np.array_equal(back.parameters["b1"], p["b2"])
+    assert np.array_equal(back.parameters["s2"], p["s3"])
+
+
+def test_factors_after_an_activation_are_no_output_of_its_loss(tmp_path):
+    nodes = [node("MatMul", ["x", "W"], ["a"]), node("Softmax", ["a"], ["p"]), node("Mul", ["p", "s"], ["y"], name="m")]
+    written(tmp_path / "m.onnx", nodes, {"W": W, "s": POSITIVE})
+    assert onnx_in.read(tmp_path / "m.onnx").loss.name == "squared_error"
+    written(tmp_path / "m.onnx", [*nodes[:2], node("Sub", ["p", "s"], ["y"], name="m")], {"W": W, "s": POSITIVE})
+    with pytest.raises(nk.ModelFormatError, match=r"m \(Sub\): it has no dense layer after it"):
+        onnx_in.read(tmp_path / "m.onnx")
 
 
 # ---- import: refused, and the first node named ----
