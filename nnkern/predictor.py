@@ -94,10 +94,11 @@ class Predictor(_predictor.Packed):
         NotFittedError, ValueError, TypeError
             The network has no parameters yet, or other layers; X or Y doesn't fit or isn't finite.
         """
-        model, parameters = net.to_model(), self.parameters
+        parameters, theirs = self.parameters, net.parameters
         shapes = {name: array.shape for name, array in parameters.items()}
-        if shapes != {name: array.shape for name, array in model.parameters.items()}:
+        if shapes != {name: array.shape for name, array in theirs.items()}:
             raise ValueError(f"the network {net!r} has other layers than the predictor, {self!r}")
+        model = net.to_model()
         X = validation.examples(X, self.n_x, model.dtype, finite=True)
         A, mine = net.predict(X), self.predict(X)
         difference = np.abs(mine.astype(np.float64) - A)
@@ -116,7 +117,7 @@ class Predictor(_predictor.Packed):
         return PredictorReport(
             weights=self.weights,
             nbytes=self.nbytes,
-            network_nbytes=sum(array.nbytes for array in model.parameters.values()),
+            network_nbytes=sum(array.nbytes for array in theirs.values()),
             examples=X.shape[1],
             largest_difference=float(difference.max()),
             mean_difference=float(difference.mean()),
