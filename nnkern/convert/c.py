@@ -177,7 +177,7 @@ def _head(model, real, stack, labels):
 
     layers = [f"{n} {layer.activation}" for n, layer in zip(model.sizes[1:], model.layers, strict=True)]
     head = _HEAD.format(
-        description=f"A dense network: {' -> '.join([str(model.n_x), *layers])}.",
+        description=f"A network: {' -> '.join([str(model.n_x), *layers])}.",
         stack=stack,
         version=importlib.metadata.version("nnkern"),
         n_x=model.n_x,

@@ -161,7 +161,7 @@ class Chain:
 
 def _broadcast(vector, n, where):
     if vector.size not in (1, n):
-        raise ModelFormatError(f"{where}: {vector.size} numbers meet {n}")
+        raise ModelFormatError(f"{where}: {vector.size} factors or terms for {n} numbers")
     return np.broadcast_to(vector.reshape(-1), (n,))
 
 
