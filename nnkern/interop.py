@@ -13,9 +13,10 @@ def from_onnx(path: str | PathLike[str], *, loss: str | None = None) -> Network:
     """The network in an ONNX file: any chain of dense layers and activations.
 
     Taken are Gemm, MatMul with Add, Sub, Mul, Div by constants, the activations in every form that this package or
-    torch's and scikit-learn's exporters give them, BatchNormalization (folded into the weights), and Identity, Dropout,
-    Flatten, Reshape and Cast where they change nothing. Of a classifier that gives labels too, the probabilities are
-    taken; where these are (1 - p, p), the network gives p.
+    torch's and scikit-learn's exporters give them, BatchNormalization, and Identity, Dropout, Flatten, Reshape and Cast
+    where they change nothing. What is entry by entry is folded into the weights before or after it; factors with no
+    weights beside them become a Scale. Of a classifier that gives labels too, the probabilities are taken; where these
+    are (1 - p, p), the network gives p.
 
     Parameters
     ----------

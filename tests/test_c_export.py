@@ -138,6 +138,7 @@ def test_a_factor_per_feature(tmp_path, dtype):
     np.testing.assert_allclose(A, p["s3"] * np.maximum(Z, 0), atol=32 * np.finfo(dtype).eps)
     alone = Model((scale,), losses.get("squared_error"), 3, {"s1": p["s1"]}, dtype)
     (tmp_path / "alone").mkdir()
+    assert "activation" not in c.write(alone) + nk.Network([nk.Dense(2)], "squared_error", n_x=3).to_c()
     assert np.array_equal(Compiled(c.write(alone), tmp_path / "alone", dtype)(X, 3), p["s1"] * X)
 
 

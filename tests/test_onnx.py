@@ -894,7 +894,7 @@ def test_long_chains(tmp_path):
 @linux
 @pytest.mark.no_sanitizer
 def test_hostile_files_take_little_memory(tmp_path):
-    """Weights of 1 MB that 2000 nodes use, an outer product of two vectors, expressions that double at each node."""
+    """A constant of 1 MB that many nodes use, an outer product of two vectors, expressions that double at each node."""
     n = 512
     square = np.zeros((n, n), "f4")
     nodes = [node("MatMul", [f"v{i}" if i else "x", "W"], [f"v{i + 1}"]) for i in range(2000)]
@@ -907,6 +907,15 @@ def test_hostile_files_take_little_memory(tmp_path):
     nodes += [node("Mul", [f"v{i}", f"v{i}"], [f"v{i + 1}"]) for i in range(200)]
     nodes += [node("Pow", [f"v{i}", "three"], [f"v{i + 1}"]) for i in range(200, 400)]
     written(tmp_path / "powers.onnx", nodes, {"W": W, "three": np.float32(3)}, outputs=("v400",))
+    n = 2**18
+    column, row = np.ones((n, 1), "f4"), np.ones(n, "f4")
+    last = node("MatMul", ["v200", "u"], ["y"])
+    nodes = [node("Mul", [f"v{i}" if i else "x", "c"], [f"v{i + 1}"]) for i in range(200)]
+    written(tmp_path / "factors.onnx", [*nodes, last], {"u": column, "c": row}, n_x=n)
+    nodes = [node("BatchNormalization", [f"v{i}" if i else "x", *"cccc"], [f"v{i + 1}"]) for i in range(200)]
+    written(tmp_path / "normalised.onnx", [*nodes, last], {"u": column, "c": row}, n_x=n)
+    nodes = [node("Gemm", ["x", "u"], [f"v{i}"], alpha=0.5) for i in range(200)]
+    written(tmp_path / "halves.onnx", nodes, {"u": column}, n_x=n, outputs=("v7",))
     code = """
         import sys
         import onnx
@@ -922,6 +931,7 @@ def test_hostile_files_take_little_memory(tmp_path):
     """
     written(tmp_path / "small.onnx", [DENSE], {"W": W}, outputs=("a",))
     paths = [tmp_path / f"{name}.onnx" for name in ("small", "shared", "outer", "powers")]
+    paths += [tmp_path / f"{name}.onnx" for name in ("factors", "normalised", "halves")]
     done = subprocess.run(
         [sys.executable, "-P", "-c", measured(code), *map(str, paths)],
         capture_output=True,
@@ -935,6 +945,7 @@ def test_hostile_files_take_little_memory(tmp_path):
     assert "used again and again" in lines[0]
     assert "20000 tanh" in lines[1]
     assert "node 1 (Mul)" in lines[2]
+    assert all("262144 → 1 linear" in line for line in lines[3:])
 
 
 # ---- estimators ----

@@ -106,19 +106,20 @@ class _Graph:
 
     def _chain(self, state, size):
         """The Chain that ends in that state."""
-        steps = []
+        states = []
         while state is not None:
             if state.step is not None:
-                steps.append((state.step, state.where))
+                states.append(state)
             state = state.before
-        chain, bytes_ = Chain(), 0
+        chain, weights = Chain(), 0
         largest = 4 * (size + sum(path.stat().st_size for path in self.constants.external))
-        for (method, *arguments), where in reversed(steps):
-            if method == "dense":
-                bytes_ += arguments[0].nbytes
-                if bytes_ > largest:
-                    raise ModelFormatError(f"{where}: the same weights are used again and again: {bytes_} bytes by now")
-            getattr(chain, method)(*arguments, where)
+        for state in reversed(states):
+            weights += state.weights
+            if weights > largest:
+                raise ModelFormatError(
+                    f"{state.where}: the same weights are used again and again: {weights} bytes by now"
+                )
+            state.step(chain)
         return chain
 
     def _first_refused(self):

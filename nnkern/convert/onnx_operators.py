@@ -1,9 +1,11 @@
 """The operators of ONNX that are read: each takes the value that its node is fed with one map further along its chain.
 
-Knows maps and shapes; the graph and the order of its nodes are onnx_in's.
+Knows maps and shapes; the graph and the order of its nodes are onnx_in's. Nothing is computed of a constant before the
+chain is known that needs it: thousands of nodes may share one.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,10 +21,11 @@ class State:
     """A value of the graph that is a chain of maps from its input."""
 
     before: Any  # the State that the last map takes; None at the input
-    step: tuple | None  # (method of Chain, *arguments), or None where the last map changes nothing
+    step: Callable | None  # step(chain) adds the last map to a Chain; None where the map changes nothing
     inner: list | None  # its shape without the batch, entries None where unknown; None where nothing is known
     elem_type: int
     where: str = ""
+    weights: int = 0  # bytes of the weights that the step adds
     pair: bool = False  # whether it is (1 - p, p) of a chain p
 
     @property
@@ -121,10 +124,18 @@ def _concat(graph, node, where):
 # Dense layers, and what is folded into them
 
 
-def _dense(state, W, b, where):
-    if W.ndim != 2 or (state.inner and state.inner[0] not in (None, W.shape[1])):
+def _dense(state, W, b, where, alpha=1, beta=1):
+    """A = alpha W A_prev + beta b; W (n, n_prev), b (n,), one number or None."""
+    n, n_prev = W.shape
+    if state.inner and state.inner[0] not in (None, n_prev):
         return None
-    return State(state, ("dense", W, b), [W.shape[0]], state.elem_type, where)
+
+    def step(chain):
+        scaled = W if alpha == 1 else (W * alpha).astype(W.dtype)
+        bias = None if b is None else np.broadcast_to((b * beta).astype(b.dtype).reshape(-1), (n,))
+        chain.dense(scaled, bias, where)
+
+    return State(state, step, [n], state.elem_type, where, W.nbytes)
 
 
 def _matmul(graph, node, where):
@@ -140,15 +151,12 @@ def _gemm(graph, node, where):
         return None
     if not attributes.get("transB", 0):
         W = W.T
-    alpha, beta, b = attributes.get("alpha", 1.0), attributes.get("beta", 1.0), None
-    if alpha != 1:
-        W = (W * alpha).astype(W.dtype)
+    b = None
     if len(node.input) > 2 and node.input[2]:
         b = graph.constants.get(node.input[2])
         if b is None or b.size not in (1, len(W)) or (b.ndim and b.shape[-1] != b.size):
             return None
-        b = np.broadcast_to((b * beta).astype(b.dtype).reshape(-1), (len(W),))
-    return _dense(state, W, b, where)
+    return _dense(state, W, b, where, attributes.get("alpha", 1.0), attributes.get("beta", 1.0))
 
 
 def _affine(graph, node, where):
@@ -165,21 +173,19 @@ def _affine(graph, node, where):
     # (n,) as it is, or with ones in front of it
     if constant.size != 1 and (constant.shape[-1] != constant.size or n not in (None, constant.size)):
         return None
-    if constant.size == 1 and constant.ndim > 2:
+    if (constant.size == 1 and constant.ndim > 2) or (swapped and node.op_type == "Div"):
         return None
-    c = constant.reshape(-1).astype(np.float64)
-    if node.op_type == "Add":
-        scale, shift = None, c
-    elif node.op_type == "Mul":
-        scale, shift = c, None
-    elif node.op_type == "Sub":
-        scale, shift = (-np.ones(1), c) if swapped else (None, -c)
-    elif swapped:
-        return None
-    else:
-        scale, shift = 1 / c, None
-    width = [constant.size] if constant.size > 1 else state.inner
-    return State(state, ("affine", scale, shift), width, state.elem_type, where)
+    scale_and_shift = {
+        "Add": lambda c: (None, c),
+        "Mul": lambda c: (c, None),
+        "Sub": (lambda c: (-np.ones(1), c)) if swapped else (lambda c: (None, -c)),
+        "Div": lambda c: (1 / c, None),
+    }[node.op_type]
+
+    def step(chain):
+        chain.affine(*scale_and_shift(constant.reshape(-1).astype(np.float64)), where)
+
+    return State(state, step, [constant.size] if constant.size > 1 else state.inner, state.elem_type, where)
 
 
 def _batch_normalization(graph, node, where):
@@ -189,8 +195,11 @@ def _batch_normalization(graph, node, where):
         return None
     if any(constant is None or constant.ndim != 1 or len(constant) != len(constants[0]) for constant in constants):
         return None
-    scale, shift = normalisation(*constants, attributes.get("epsilon", 1e-5))
-    return State(state, ("affine", scale, shift), [len(scale)], state.elem_type, where)
+
+    def step(chain):
+        chain.affine(*normalisation(*constants, attributes.get("epsilon", 1e-5)), where)
+
+    return State(state, step, [len(constants[0])], state.elem_type, where)
 
 
 OPERATORS = {
@@ -209,7 +218,7 @@ OPERATORS = {
     "Sub": _affine,
 }
 """For each operator: a function (graph, node, where) -> State, or None for a node that can't be read. A kind of layer
-is read by the operators that it is written as: their States name the method of Chain that takes it."""
+is read by the operators that it is written as, whose steps add it to the Chain."""
 
 
 def activation(graph, node, where):
@@ -222,5 +231,9 @@ def activation(graph, node, where):
         if found is not None:
             activation, slope, values = found
             graph.parts.update(values)
-            return State(state, ("activate", activation, slope), state.inner, state.elem_type, where)
+
+            def step(chain, activation=activation, slope=slope):
+                chain.activate(activation, slope, where)
+
+            return State(state, step, state.inner, state.elem_type, where)
     return None
