@@ -1,7 +1,9 @@
 """The tables of the formats are whole: each has a row for every activation and for every kind of layer."""
 
 import json
+import sys
 from dataclasses import fields
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,6 +105,10 @@ def test_what_has_no_factors_says_which_layer():
     model = scaled(nk.Dense(2))
     with pytest.raises(ValueError, match=r"layer 1 is a Scale, which predictors don't have"):
         predictor.compile(model)
+    with pytest.raises(ValueError, match="torch has no module for the factors of layer 1"):
+        torch.write(model)
+    with pytest.raises(ValueError, match="torch has no module for the activation exp of layer 2"):
+        nk.Network([nk.Dense(2), nk.Dense(2, "exp")], "squared_error", n_x=3).to_torch()
     pytest.importorskip("sklearn")
     with pytest.raises(ValueError, match=r"scikit-learn's MLPs have dense layers only; layer 1 is a Scale"):
         sklearn.write(model)
@@ -119,3 +125,95 @@ def test_layers_to_and_from_dictionaries(config):
         assert layers.from_dict(json.loads(json.dumps(layer.to_dict()))) == layer
     with pytest.raises(ValueError, match="must be one of dense, scale; got 'conv'"):
         layers.from_dict({"kind": "conv"})
+
+
+# ---- torch's modules, as far as reading them needs torch ----
+
+
+class Tensor(np.ndarray):
+    """An array that is asked as torch's tensors are."""
+
+    detach = cpu = lambda self: self
+    is_floating_point = lambda self: self.dtype.kind == "f"  # noqa: E731
+    element_size = lambda self: self.itemsize  # noqa: E731
+    numpy = lambda self: np.array(self)  # noqa: E731
+
+
+class Module:
+    def __init__(self, *children, **attributes):
+        self.children = children
+        vars(self).update(attributes)
+
+    def named_children(self):
+        return [(str(position), child) for position, child in enumerate(self.children)]
+
+    def __repr__(self):
+        return f"{type(self).__name__}()"
+
+
+CLASSES = ("Sequential", "Linear", "Dropout", "BatchNorm1d", "Flatten", "Softplus", "Softmax", "LeakyReLU", "GLU")
+NN = SimpleNamespace(**{name: type(name, (Module,), {}) for name in CLASSES})
+
+
+def tensor(*shape, dtype="f4"):
+    return np.random.default_rng(0).random(shape).astype(dtype).view(Tensor)
+
+
+def linear(n=3, n_prev=3, **options):
+    return NN.Linear(weight=tensor(n, n_prev, **options), bias=tensor(n, **options))
+
+
+def norm(track_running_stats=True):
+    array = tensor(3)
+    return NN.BatchNorm1d(
+        weight=array,
+        bias=array,
+        running_mean=array,
+        running_var=array,
+        eps=0.1,
+        track_running_stats=track_running_stats,
+    )
+
+
+@pytest.fixture
+def nn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(nn=NN))
+    return NN
+
+
+def test_a_sequential_is_read(nn):
+    leaky, soft = NN.LeakyReLU(negative_slope=0.3), NN.Softplus(beta=1.0, threshold=20.0)
+    block = NN.Sequential(linear(), norm(), NN.Dropout(p=0.25), leaky)
+    sequence = NN.Sequential(
+        NN.Flatten(start_dim=1, end_dim=-1), block, linear(2), soft, linear(1, 2), NN.Softmax(dim=1)
+    )
+    model = torch.read(sequence)
+    kinds = [
+        nk.Dense(3, "leaky_relu", negative_slope=0.3, dropout=0.25),
+        nk.Dense(2, "softplus"),
+        nk.Dense(1, "softmax"),
+    ]
+    assert list(model.layers) == kinds
+    W, b, factor = tensor(3, 3), tensor(3), tensor(3) / np.sqrt(tensor(3) + 0.1)
+    np.testing.assert_allclose(model.parameters["W1"], factor[:, None] * W, rtol=1e-6)
+    np.testing.assert_allclose(model.parameters["b1"][:, 0], b, rtol=1e-6)
+    assert np.array_equal(model.parameters["W2"], tensor(2, 3))
+
+
+def test_modules_that_are_no_chain_are_named(nn):
+    for modules, message in [
+        ([linear(), NN.GLU()], r"module 1 \(GLU\) can't be taken: GLU\(\)"),
+        ([linear(), NN.Softplus(beta=1.0, threshold=19.0)], r"module 1 \(Softplus\)"),
+        ([linear(), NN.Softplus(beta=2.0, threshold=40.0)], r"module 1 \(Softplus\)"),
+        ([linear(), NN.Softmax(dim=0)], r"module 1 \(Softmax\)"),
+        ([linear(), NN.Sequential(norm(False))], r"module 1.0 \(BatchNorm1d\)"),
+        ([linear(), NN.Flatten(start_dim=0, end_dim=-1)], r"module 1 \(Flatten\)"),
+        ([linear(dtype="f2")], r"module 0 \(Linear\): the parameters are float16; they must be float32 or float64"),
+        ([linear(dtype="i4")], r"module 0 \(Linear\): the parameters are int32"),
+    ]:
+        with pytest.raises(nk.ModelFormatError, match=message):
+            torch.read(NN.Sequential(*modules))
+    with pytest.raises(TypeError, match=r"must be a torch\.nn\.Sequential; got Linear"):
+        torch.read(linear())
+    without_bias = NN.Sequential(NN.Linear(weight=tensor(2, 3), bias=None))
+    assert torch.read(without_bias).layers == (nk.Dense(2, use_bias=False),)

@@ -7,10 +7,7 @@ import pytest
 import reference
 
 import nnkern as nk
-from nnkern import layers, losses
 from nnkern.convert import forms
-from nnkern.convert.torch import write
-from nnkern.model import Model
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -56,12 +53,6 @@ def test_an_activation_that_torch_lacks_is_named():
         pytest.skip("no activation that torch lacks")
     with pytest.raises(ValueError, match="activation exp of layer 2"):
         nk.Network([nk.Dense(2), nk.Dense(2, "exp")], "squared_error", n_x=3).to_torch()
-
-
-def test_factors_are_what_torch_has_no_module_for():
-    model = Model((layers.Scale(),), losses.get("squared_error"), 3, {"s1": np.ones((3, 1))}, np.dtype("f8"))
-    with pytest.raises(ValueError, match="torch has no module for the factors of layer 1"):
-        write(model)
 
 
 def test_parameters_are_copies():

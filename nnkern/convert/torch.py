@@ -48,20 +48,21 @@ def tensor_names(layers):
 
 def write(model):
     """A torch.nn.Sequential with a copy of the parameters. See Network.to_torch."""
-    torch = require("torch", "to_torch")
-    dtype, sequence, sizes = getattr(torch, model.dtype.name), torch.nn.Sequential(), model.sizes
-    for l, layer, parameters in model.numbered_layers():
-        modules, tensors = LAYERS[layer.kind]
-        first = len(sequence)
-        for name, arguments in modules(layer, sizes[l - 1]):
+    modules = [LAYERS[layer.kind][0](layer, n) for layer, n in zip(model.layers, model.sizes, strict=False)]
+    for l, those in enumerate(modules, start=1):
+        for name, arguments in those:
             if name is None:
                 raise ValueError(f"torch has no module for {arguments} of layer {l}")
-            sequence.append(getattr(torch.nn, name)(**arguments))
-        sequence[first].to(dtype)
+    torch = require("torch", "to_torch")
+    dtype, sequence = getattr(torch, model.dtype.name), torch.nn.Sequential()
+    for (_, layer, parameters), those in zip(model.numbered_layers(), modules, strict=True):
+        first, *others = [getattr(torch.nn, name)(**arguments) for name, arguments in those]
+        first.to(dtype)
         with torch.no_grad():
             for name, array in parameters.items():
-                tensor = getattr(sequence[first], tensors[name])
+                tensor = getattr(first, LAYERS[layer.kind][1][name])
                 tensor.copy_(torch.from_numpy(np.array(array, order="C")).reshape(tensor.shape))
+        sequence.extend([first, *others])
     return sequence.eval()
 
 
