@@ -26,13 +26,12 @@ _IN_DOUBLE = {
 
 
 class Builder:
-    """f.Op(inputs…, attributes…) is a node of that operator; in float64, of operators that onnxruntime has for it."""
+    """f.Op(inputs…, attributes…) is what `node(op, inputs, attributes)` of the derived class makes of that operator.
+
+    In float64, it is made of operators that onnxruntime has for it.
+    """
 
     double = False
-
-    def node(self, op, inputs, attributes):
-        """What stands for the node's output."""
-        raise NotImplementedError
 
     def __getattr__(self, op):
         if self.double and op in _IN_DOUBLE:
