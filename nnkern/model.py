@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nnkern import layers as kinds
 from nnkern import losses
-from nnkern.layers import from_dict
 
 
 @dataclass
@@ -42,10 +42,7 @@ class Model:
     @property
     def sizes(self):
         """[n_x, n[1], …, n_y]"""
-        sizes = [self.n_x]
-        for layer in self.layers:
-            sizes.append(layer.outputs(sizes[-1]))
-        return sizes
+        return kinds.outputs(self.layers, self.n_x)
 
     @property
     def n_y(self):
@@ -72,6 +69,6 @@ class Model:
     def from_config(cls, config, **more):
         """The model of what `config` returned; `more`: the other fields."""
         config = dict(config)
-        layers = tuple(map(from_dict, config.pop("layers")))
+        layers = tuple(kinds.from_dict(one) for one in config.pop("layers"))
         loss, dtype = losses.get(config.pop("loss")), np.dtype(config.pop("dtype"))
         return cls(layers=layers, loss=loss, dtype=dtype, **config, **more)

@@ -7,11 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nnkern._kernels import _Floats
-from nnkern.network import Evaluation, Network
+from nnkern.model import Model
+from nnkern.network import Network
+from nnkern.state import Evaluation
 
 _Weights: TypeAlias = Literal["float32", "float64", "bfloat16", "int8"]
 
-def compile(net: Network, *, weights: _Weights | None = ..., threads: int | None = ...) -> Predictor: ...
+def compile(model: Model, *, weights: _Weights | None = ..., threads: int | None = ...) -> Predictor: ...
 
 class Predictor:
     @property
