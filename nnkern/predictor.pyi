@@ -1,5 +1,6 @@
 # Types of predictor.py, whose code and docstrings say the rest.
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -12,6 +13,8 @@ from nnkern.network import Network
 from nnkern.state import Evaluation
 
 _Weights: TypeAlias = Literal["float32", "float64", "bfloat16", "int8"]
+
+LAYERS: dict[str, Callable[..., tuple[_Floats, _Floats | None, int, float]]]
 
 def compile(model: Model, *, weights: _Weights | None = ..., threads: int | None = ...) -> Predictor: ...
 
@@ -32,6 +35,7 @@ class Predictor:
     def parameters(self) -> dict[str, _Floats]: ...
     def predict(self, X: npt.ArrayLike, out: _Floats | None = ...) -> _Floats: ...
     def __call__(self, X: npt.ArrayLike, out: _Floats | None = ...) -> _Floats: ...
+    def validated(self, X: npt.ArrayLike, out: _Floats | None) -> tuple[_Floats, _Floats]: ...
     def report(self, net: Network, X: npt.ArrayLike, Y: npt.ArrayLike | None = ...) -> PredictorReport: ...
 
 @dataclass(frozen=True)

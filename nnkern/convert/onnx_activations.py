@@ -3,7 +3,6 @@
 The comparison is of a canonical form in which the order of factors and terms doesn't matter. Knows no layers.
 """
 
-import functools
 import math
 
 from nnkern.convert import forms
@@ -53,7 +52,7 @@ def recognise(graph, node, leaf):
         key, numbers = _text(_canonical(_expression(graph, node.output[0], leaf, seen)))
     except _Unknown:
         return None
-    for expected, activation in _templates().get(key, ()):
+    for expected, activation in _TEMPLATES.get(key, ()):
         fits, slope = _compare(numbers, expected)
         if fits:
             return activation, slope, seen
@@ -100,7 +99,6 @@ class _Expressions(Builder):
         return op, list(inputs), attributes
 
 
-@functools.cache
 def _templates():
     """{key: [(numbers, activation)]} of every form."""
     written = [(name, row.onnx, double) for name, row in forms.FORMS.items() for double in (False, True)]
@@ -192,3 +190,6 @@ def _compare(numbers, expected):
         elif not abs(found - wanted) <= _TOLERANCE * abs(wanted):
             return False, None
     return True, slope
+
+
+_TEMPLATES = _templates()
