@@ -644,6 +644,18 @@ REFUSED = {
     "a batch of five": ([DENSE, node("Reshape", ["a", "of five"], ["y"], name="r")], "r (Reshape)"),
     "one number of rank 3": ([DENSE, node("Mul", ["a", "cube"], ["y"], name="times")], "times (Mul)"),
     "a sum of one": ([DENSE, node("Add", ["a"], ["y"], name="plus")], "plus (Add)"),
+    "a dense layer of another domain": (
+        [node("MatMul", ["x", "W"], ["y"], name="m", domain="their.own")],
+        "m (MatMul of their.own)",
+    ),
+    "a constant of another domain": (
+        [
+            node("Constant", [], ["K"], name="k", domain="their.own", value=numpy_helper.from_array(W)),
+            node("MatMul", ["x", "K"], ["y"], name="m"),
+        ],
+        "k (Constant of their.own)",
+    ),
+    "nothing to take": ([DENSE, node("Identity", [], ["y"], name="of nothing")], "of nothing (Identity)"),
     "no dense layer": ([node("Identity", ["x"], ["y"], name="same")], "there is no dense layer in it"),
     "no node that makes it": ([node("MatMul", ["nothing", "W"], ["y"], name="m")], "m (MatMul)"),
 }
@@ -778,8 +790,13 @@ def test_bytes_changed_anywhere(good, tmp_path, data):
 @pytest.mark.parametrize("content", [b"", b"hello, world\n", bytes(1000), b"\x0a\xff\xff\xff\xff\x0f", b"PK\x03\x04"])
 def test_foreign_files(tmp_path, content):
     (tmp_path / "m.onnx").write_bytes(content)
-    with pytest.raises(nk.ModelFormatError):
+    with pytest.raises(nk.ModelFormatError, match=None if content else "it holds no ONNX graph"):
         nk.from_onnx(tmp_path / "m.onnx")
+
+
+def test_nodes_without_outputs_are_nobodys(tmp_path):
+    written(tmp_path / "m.onnx", [DENSE, node("Relu", ["a"], [])], {"W": W}, outputs=("a",))
+    assert nk.from_onnx(tmp_path / "m.onnx").layers == (nk.Dense(3, use_bias=False),)
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -811,7 +828,7 @@ def with_tensor(path, **facts):
 @pytest.mark.parametrize("dims", [[4, 2**40], [2**40, 2**40], [-4, -3], [0, 3], [4, 0], [12], [], [2**62, 4]])
 def test_shapes_that_lie(tmp_path, dims):
     with_tensor(tmp_path / "m.onnx", dims=dims)
-    with pytest.raises(nk.ModelFormatError):
+    with pytest.raises(nk.ModelFormatError, match="the constant W has shape" if min(dims, default=1) < 0 else None):
         nk.from_onnx(tmp_path / "m.onnx")
 
 
