@@ -229,11 +229,11 @@ def activation(graph, node, where):
             continue
         found = onnx_activations.recognise(graph, node, name)
         if found is not None:
-            activation, slope, values = found
+            g, slope, values = found
             graph.parts.update(values)
 
-            def step(chain, activation=activation, slope=slope):
-                chain.activate(activation, slope, where)
+            def step(chain, g=g, slope=slope):
+                chain.activate(g, slope, where)
 
             return State(state, step, state.inner, state.elem_type, where)
     return None

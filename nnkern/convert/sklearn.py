@@ -58,8 +58,7 @@ def _classifier(model, options):
         raise ValueError(f'net.metadata["classes"] has shape {classes.shape}; the network tells {count} apart')
     mlp = MLPClassifier(**options)
     several = sigmoid and model.n_y > 1  # labels at once, each of which an example has or not
-    binarizer = LabelBinarizer().fit(np.eye(count, dtype=int) if several else classes)
-    vars(mlp)["_label_binarizer"] = binarizer  # which `fit` sets, and scikit-learn has no public name for
+    mlp._label_binarizer = LabelBinarizer().fit(np.eye(count, dtype=int) if several else classes)
     mlp.classes_ = classes
     return mlp
 
