@@ -4,7 +4,7 @@ Layers of the package, each knowing only those below it:
 
     cli           the command `nnkern`, over data, which reads files
     plotting      learning curves, decision boundaries, first-layer weights, confusion matrices
-    onnx, c_source, interop (torch, scikit-learn)      networks to and from what other programs take
+    interop       networks from ONNX, torch and scikit-learn
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention
     many          many networks trained at once
     network       Dense and Network: configuration, fit, predict, evaluate, forward, backward
@@ -15,7 +15,7 @@ Layers of the package, each knowing only those below it:
     files         the model file, whole or not at all
     model         a network as plain data
     layers        what a network is made of
-    formats       how each activation looks to other programs
+    convert       plain networks to and from ONNX, torch, scikit-learn and C
     validation    the only place where what a user hands in is validated
     _engine       the whole network in native code
     _predictor    a frozen network in native code

@@ -4,6 +4,13 @@ Each hands the network as plain data to the module of its format, which knows no
 """
 
 from nnkern import files
+from nnkern.state import of
+
+
+def _plain(net, **which):
+    """The Model of a network that has parameters."""
+    of(net).fitted()
+    return net.to_model(**which)
 
 
 class Exports:
@@ -57,9 +64,9 @@ class Exports:
         ValueError
             Labels, means or scales don't fit the network; or it is larger than the 2 GB that ONNX takes.
         """
-        from nnkern import onnx
+        from nnkern.convert import onnx_out
 
-        onnx.save(self, path, **options)
+        onnx_out.write(_plain(self), path, **options)
 
     def to_torch(self):
         """A torch.nn.Sequential with a copy of the parameters, in evaluation mode: (m, n_x) to (m, n_y).
@@ -76,9 +83,9 @@ class Exports:
         ValueError
             torch has no module for an activation.
         """
-        from nnkern import interop
+        from nnkern.convert import torch
 
-        return interop.to_torch(self)
+        return torch.write(_plain(self))
 
     def to_sklearn(self):
         """A fitted scikit-learn MLPClassifier or MLPRegressor with a copy of the parameters.
@@ -96,9 +103,9 @@ class Exports:
         ValueError
             Its MLPs have no such activation, or the hidden layers differ in theirs.
         """
-        from nnkern import interop
+        from nnkern.convert import sklearn
 
-        return interop.to_sklearn(self)
+        return sklearn.write(_plain(self, training_state=True))
 
     def to_c(self, path=None, **options):
         """The network as one C99 file with the weights and a function ``predict``; it needs nothing but libm.
@@ -129,6 +136,6 @@ class Exports:
         >>> "void predict(const float *x, float *y)" in net.to_c()
         True
         """
-        from nnkern import c_source
+        from nnkern.convert import c
 
-        return c_source.source(self, path, **options)
+        return c.write(_plain(self), path, **options)

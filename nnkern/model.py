@@ -68,9 +68,19 @@ class Model:
         self.seed = None if self.seed is None else validation.integer("seed", self.seed, 0)
 
     @property
+    def sizes(self):
+        """[n_x, n[1], …, n_y]"""
+        return kinds.outputs(self.layers, self.n_x)
+
+    @property
     def n_y(self):
         """Number of outputs."""
-        return kinds.outputs(self.layers, self.n_x)[-1]
+        return self.sizes[-1]
+
+    def numbered_layers(self):
+        """(l, layer, {"W": array, …}) from l = 1 on: each layer with its parameters by the names that its kind has."""
+        for l, (layer, n_prev) in enumerate(zip(self.layers, self.sizes[:-1], strict=True), start=1):
+            yield l, layer, {name: self.parameters[f"{name}{l}"] for name in layer.parameter_shapes(n_prev)}
 
     def config(self):
         """What the network is, but for its parameters: a dict that JSON can hold."""

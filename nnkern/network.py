@@ -256,7 +256,8 @@ class Network(Stateful, Derivatives, Exports):
         """
         from nnkern import predictor
 
-        return predictor.compile(self, weights=weights, threads=threads)
+        with self._state.reading():
+            return predictor.compile(self.to_model(), weights=weights, threads=threads)
 
     def evaluate(self, X, Y, *, sample_weight=None, threads=None):
         """Cost without penalty, and score.
@@ -527,7 +528,8 @@ class Network(Stateful, Derivatives, Exports):
         ValueError, TypeError
             An array has another name or shape than the layers say, or holds no numbers.
         """
-        net = cls(model.layers, model.loss, l2=model.l2, l1=model.l1, dtype=model.dtype, seed=model.seed)
+        net = cls.__new__(cls)  # the constructor of a subclass may have other parameters
+        Network.__init__(net, model.layers, model.loss, l2=model.l2, l1=model.l1, dtype=model.dtype, seed=model.seed)
         net.metadata = model.metadata
         of(net).take(model)
         return net
