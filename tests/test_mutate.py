@@ -83,6 +83,44 @@ def test_refusals_are_found_and_can_be_deleted(tools, tmp_path, monkeypatch):
     assert scope["Net"]().fit(None) is None
 
 
+CHECKS = """
+class Net:
+    def __init__(self, l2, m):
+        self.l2, self.m = validation.number("é", l2, 0), validation.size(
+            "m", m
+        )
+        self.check(m)
+    def check(self, m):
+        validation.threads(m)
+"""
+
+
+def test_checks_are_found_and_can_be_left_out(tools, tmp_path, monkeypatch):
+    _, refusals, _ = tools
+    monkeypatch.setattr(refusals, "ROOT", tmp_path)
+    (tmp_path / "a.py").write_text(CHECKS, encoding="utf-8")
+    (tmp_path / "nnkern").mkdir()
+    (tmp_path / "nnkern" / "validation.py").write_text(
+        "def number(name, value): ...\ndef size(name, value): ...\ndef threads(value): ...\n", encoding="utf-8"
+    )
+    found = refusals.checks_of_python(tmp_path / "a.py")
+    assert [one.replacement for one in found] == ["l2", "m", "None", "None"]
+
+    class Validation:
+        def __getattr__(self, name):
+            return lambda *arguments: calls.append(name) or name
+
+    calls, left_out = [], set()
+    monkeypatch.setitem(sys.modules, "nnk_refusals", type("", (), {"kept": staticmethod(lambda n: n not in left_out)}))
+    scope = {"validation": Validation()}
+    exec(refusals.with_switches("a.py", found), scope)
+    assert vars(scope["Net"](1, 2)) == {"l2": "number", "m": "size"}
+    assert calls == ["number", "size", "threads"]
+    left_out |= {one.name for one in found[:3]}
+    assert vars(scope["Net"](1, 2)) == {"l2": 1, "m": 2}
+    assert calls == ["number", "size", "threads"]
+
+
 ENTRY = """
 [[mutant]]
 file = "src/a.h"
@@ -142,9 +180,10 @@ def test_every_entry_of_the_table_matches(tools):
     equivalents, refusals, mutate = tools
     table = equivalents.Equivalents()
     found = [one for file in (HERE.parent / "nnkern").rglob("*.py") for one in refusals.refusals_of_python(file)]
+    found += [one for file in (HERE.parent / "nnkern").rglob("*.py") for one in refusals.checks_of_python(file)]
     found += [one for file in (HERE.parent / "src").rglob("*.pyx") for one in refusals.refusals_of_cython(file)]
     for one in found:
-        table.match(one.file, one.function, one.text, "pass")
+        table.match(one.file, one.function, one.text, one.replacement)
     for file in mutate.FILES:
         list(mutate.mutants_of(file, table))
     table.check({entry["file"] for entry in table.entries})

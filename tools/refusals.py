@@ -2,6 +2,7 @@
 
 Called by mutate.py. A copy of the package has `if kept(…):` before every raise. One run of the tests shows which test
 gets to which of them; then each is left out in turn, in a run of the tests that get there, since no other could notice.
+The same for calls that check: of `x = validation.number("x", x, 0)` is left the value, of `check_idle()` nothing.
 """
 
 import ast
@@ -41,13 +42,22 @@ def kept(refusal):
 class Refusal(NamedTuple):
     file: str  # from the root
     line: int  # from 1
-    column: int
+    column: int  # in bytes
     function: str
     text: str
+    replacement: str = "pass"
+    end: tuple = ()  # of a call that checks: its last line, and the column after it
 
     @property
     def name(self):
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" + (f":{self.column}-{self.end[1]}" if self.end else "")
+
+    def edits(self):
+        """(line, column, what is put in there)."""
+        kept = f'__import__("nnk_refusals").kept("{self.name}")'
+        if not self.end:
+            return [(self.line, self.column, f"if {kept}: ")]
+        return [(self.line, self.column, "("), (*self.end, f" if {kept} else {self.replacement})")]
 
 
 def refusals_of_python(file):
@@ -88,15 +98,40 @@ def label(file):
     return file.relative_to(ROOT).as_posix()
 
 
+def checks_of_python(file):
+    """Calls of validation's functions, and statements that only check."""
+    text = file.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    # those whose first argument is the name of the second
+    named = re.findall(r"^def (\w+)\(name,", (ROOT / "nnkern" / "validation.py").read_text(encoding="utf-8"), re.M)
+
+    def replacement(call, alone):
+        of_validation = isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "validation"
+        if alone and re.search(r"(^|\.)_?check|^validation\.", ast.unparse(call.func)):
+            return "None"
+        if of_validation and call.args:
+            return ast.unparse(call.args[call.func.attr in named])
+        return None
+
+    def walk(node, function):
+        for child in ast.iter_child_nodes(node):
+            inner = function
+            if isinstance(child, ast.FunctionDef | ast.ClassDef):
+                inner = f"{function}.{child.name}".lstrip(".")
+            if isinstance(child, ast.Call) and (instead := replacement(child, isinstance(node, ast.Expr))):
+                line, end = lines[child.lineno - 1].strip(), (child.end_lineno, child.end_col_offset)
+                yield Refusal(label(file), child.lineno, child.col_offset, function, line, instead, end)
+            yield from walk(child, inner)
+
+    return list(walk(ast.parse(text), ""))
+
+
 def with_switches(file, refusals):
-    """The text of a file with `if kept(…):` before each of its refusals."""
-    lines = (ROOT / file).read_text(encoding="utf-8").splitlines(keepends=True)
-    for refusal in refusals:
-        if refusal.file == file:
-            line = lines[refusal.line - 1]
-            switch = f'if __import__("nnk_refusals").kept("{refusal.name}"): '
-            lines[refusal.line - 1] = line[: refusal.column] + switch + line[refusal.column :]
-    return "".join(lines)
+    """The text of a file with each of its refusals behind a switch."""
+    lines = [line.encode() for line in (ROOT / file).read_text(encoding="utf-8").splitlines(keepends=True)]
+    for line, column, text in sorted((e for r in refusals if r.file == file for e in r.edits()), reverse=True):
+        lines[line - 1] = lines[line - 1][:column] + text.encode() + lines[line - 1][column:]
+    return b"".join(lines).decode()
 
 
 class Copy:
@@ -197,13 +232,20 @@ def main(options):
     equivalents, everything = Equivalents(), []
     for file in files:
         everything += refusals_of_cython(file) if options.cython else refusals_of_python(file)
-    refusals = [r for r in everything if equivalents.match(r.file, r.function, r.text, "pass") is None]
+        everything += checks_of_python(file) if options.python else []
+    refusals = [r for r in everything if equivalents.match(r.file, r.function, r.text, r.replacement) is None]
     equivalents.check({label(file) for file in files})
-    print(f"{len(refusals)} refusals in {len(files)} files, {len(everything) - len(refusals)} equivalent ones aside")
+    if not options.checks:
+        refusals = [refusal for refusal in refusals if not refusal.end]
+    print(f"{len(refusals)} refusals in {len(files)} files and in no entry of {equivalents.path.name}")
     if options.sample is not None:
         refusals = random.Random(options.seed).sample(refusals, min(options.sample, len(refusals)))
     if options.list:
-        print("\n".join(f"{refusal.name}: {refusal.function}: {refusal.text}" for refusal in refusals))
+        print(
+            "\n".join(
+                f"{refusal.name}: {refusal.function}: {refusal.text} -> {refusal.replacement}" for refusal in refusals
+            )
+        )
         return 1.0
     killed = 0
     with tempfile.TemporaryDirectory() as temporary:
@@ -213,6 +255,9 @@ def main(options):
             verdict = copy.verdict(refusal, reached.get(refusal.name, []))
             killed += verdict == "killed"
             if verdict != "killed":
-                print(f"{verdict:14} {refusal.name}: {refusal.function}: {refusal.text}", flush=True)
+                print(
+                    f"{verdict:14} {refusal.name}: {refusal.function}: {refusal.text} -> {refusal.replacement}",
+                    flush=True,
+                )
     print(f"{len(refusals) - killed} of {len(refusals)} survive; {killed / max(1, len(refusals)):.1%} killed")
     return killed / max(1, len(refusals))
