@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import HERE
@@ -168,6 +169,7 @@ def test_mutants_in_C_are_told_by_their_function(tools, tmp_path, monkeypatch):
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "a.h").write_text(C, encoding="utf-8")
     monkeypatch.setattr(mutate, "ROOT", tmp_path)
+    monkeypatch.setattr(mutate, "KERNELS", Path("src"))
     lines = C.splitlines()
     assert [mutate.function_of(lines, n) for n in range(9)] == ["f"] * 4 + [""] + ["g"] * 4
     (tmp_path / "a.toml").write_text(ENTRY, encoding="utf-8")
