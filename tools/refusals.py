@@ -1,7 +1,7 @@
 """Mutation testing of refusals: deletes one `raise` of nnkern/ (or of src/'s Cython) at a time; does a test fail?
 
-Called by mutate.py. A copy of the package has `if kept(…):` before every raise. One run of the tests shows which test
-gets to which of them; then each is left out in turn, in a run of the tests that get there, since no other could notice.
+Called by mutate.py. A copy of the package has `if kept(…):` before every raise. The tests run on it once; a test that
+gets to a raise runs again without it, in a fork of its process (nnk_refusals.py). No other test could notice.
 The same for calls that check: of `x = validation.number("x", x, 0)` is left the value, of `check_idle()` nothing.
 """
 
@@ -21,22 +21,6 @@ from equivalents import Equivalents
 ROOT = Path(__file__).resolve().parents[1]
 # not what runs other kernels in other processes, what repeats calls only, and what compares numbers
 NOT_RUN = "not other_kernels and not no_leaks and not recorded_bits"
-FIRST = 8  # tests that are run before all the others that get to a raise
-SECONDS = 900
-
-KEPT = '''
-"""Says of each refusal whether it is kept, and writes down which test got there."""
-import os
-
-def kept(refusal):
-    line = refusal + "\\t" + os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] + "\\n"
-    log = os.environ.get("REFUSALS_LOG")
-    if log:
-        file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(file, line.encode())
-        os.close(file)
-    return refusal != os.environ.get("REFUSAL_DELETED")
-'''
 
 
 class Refusal(NamedTuple):
@@ -138,11 +122,11 @@ class Copy:
     """A copy of the installed package whose refusals can be switched off, and the tests beside it."""
 
     def __init__(self, folder, refusals, cython):
-        self.folder, self.log = folder, folder / "reached"
+        self.folder, self.log = folder, folder / "log"
         ask = [sys.executable, "-P", "-c", "import nnkern; print(nnkern.__path__[0])"]
         installed = Path(subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip())
         shutil.copytree(installed, folder / "lib" / "nnkern", ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "lib" / "nnk_refusals.py").write_text(KEPT, encoding="utf-8")
+        shutil.copy(Path(__file__).with_name("nnk_refusals.py"), folder / "lib")
         for file in {refusal.file for refusal in refusals if refusal.file.startswith("nnkern/")}:
             if (installed.parent / file).read_bytes() != (ROOT / file).read_bytes():
                 raise SystemExit(f"{file} isn't what is installed: install it first")
@@ -153,7 +137,7 @@ class Copy:
             **os.environ,
             "PYTHONPATH": str(folder / "lib"),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "NNKERN_TEST_PROFILE": "quick",
+            "REFUSALS_LOG": str(self.log),
         }
 
     def build(self, refusals):
@@ -173,54 +157,21 @@ class Copy:
         if done.returncode:
             raise SystemExit(done.stderr[-5000:])
 
-    def test(self, tests, *, seconds=None, only_first_failure=True, **environment):
-        """What pytest says of some tests: its status, None where it took too long, and what it printed."""
-        command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", NOT_RUN]
-        command += ["-x"] if only_first_failure else []
-        try:
-            done = subprocess.run(
-                [*command, *tests],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-                env={**self.environment, **environment},
-            )
-        except subprocess.TimeoutExpired:
-            return None, ""
-        return done.returncode, done.stdout + done.stderr
-
-    def reached(self, tests):
-        """{refusal: the tests that get there}, from a run of all these tests, of those that pass."""
-        status, printed = self.test(tests, only_first_failure=False, REFUSALS_LOG=str(self.log))
-        if status not in (0, 1):
-            raise SystemExit(f"the tests can't be run\n{printed}")
-        failed = set(re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", printed, re.MULTILINE))
-        for test in sorted(failed):
+    def run(self, tests):
+        """What is said of each refusal that a test gets to: "reached", "noticed" by which test."""
+        command = [sys.executable, "-P", "-m", "pytest", "-q", "-k", NOT_RUN, "-p", "nnk_refusals"]
+        command += ["-p", "no:cacheprovider", "-p", "no:faulthandler"]
+        done = subprocess.run([*command, *tests], cwd=ROOT, capture_output=True, text=True, env=self.environment)
+        if done.returncode not in (0, 1):
+            raise SystemExit(done.stdout[-5000:] + done.stderr[-5000:])
+        for test in re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE):
             print(f"fails with every refusal in its place, and is left out: {test}")
-        found = {}
+        said = {}
         for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else ():
-            refusal, _, test = line.partition("\t")
-            # an address in a name is another one each time: then it is all of that function's tests
-            test = re.sub(r"\[.*\b0x[0-9a-f]+.*", "", test)
-            if test and test not in failed:
-                found.setdefault(refusal, {})[test] = None
-        return {refusal: list(names) for refusal, names in found.items()}
-
-    def verdict(self, refusal, tests):
-        """What becomes of the package without a refusal."""
-        if not tests:
-            return "never reached"
-        spread = [tests[k * len(tests) // FIRST] for k in range(FIRST)] if len(tests) > FIRST else tests
-        for some in (list(dict.fromkeys(spread)), tests if len(tests) > FIRST else ()):
-            if not some:
-                continue
-            status, printed = self.test(some, seconds=SECONDS, REFUSAL_DELETED=refusal.name)
-            if status in (4, 5):  # pytest was called wrongly, or found no test
-                return f"can't tell: {printed[-300:]}"
-            if status != 0:
-                return "killed"
-        return "survived"
+            what, refusal, *test = line.split("\t")
+            if what == "noticed" or refusal not in said:
+                said[refusal] = " by ".join([what, *test])
+        return said
 
 
 def main(options):
@@ -249,17 +200,12 @@ def main(options):
             )
         )
         return 1.0
-    killed = 0
     with tempfile.TemporaryDirectory() as temporary:
-        copy = Copy(Path(temporary), refusals, options.cython)
-        reached = copy.reached(options.tests or [str(ROOT / "tests")])
-        for refusal in refusals:
-            verdict = copy.verdict(refusal, reached.get(refusal.name, []))
-            killed += verdict == "killed"
-            if verdict != "killed":
-                print(
-                    f"{verdict:14} {refusal.name}: {refusal.function}: {refusal.text} -> {refusal.replacement}",
-                    flush=True,
-                )
-    print(f"{len(refusals) - killed} of {len(refusals)} survive; {killed / max(1, len(refusals)):.1%} killed")
-    return killed / max(1, len(refusals))
+        said = Copy(Path(temporary), refusals, options.cython).run(options.tests or [str(ROOT / "tests")])
+    survivors = [refusal for refusal in refusals if not said.get(refusal.name, "").startswith("noticed")]
+    for refusal in survivors:
+        verdict = "survived" if refusal.name in said else "never reached"
+        print(f"{verdict:14} {refusal.name}: {refusal.function}: {refusal.text} -> {refusal.replacement}")
+    share = 1 - len(survivors) / max(1, len(refusals))
+    print(f"{len(survivors)} of {len(refusals)} survive; {share:.1%} killed")
+    return share
