@@ -78,7 +78,7 @@ coverage:
 	NNKERN_COVERAGE=1 $(VENV)-coverage/bin/python -m pip --quiet install ".[test]" "pytest-cov>=6"
 	tools/coverage.sh $(abspath $(VENV))-coverage/bin/python $(PYTEST_ARGS)
 
-# MUTATE_ARGS="--sample 20": a few of them, drawn at random; all take hours
+# MUTATE_ARGS="--sample 20": a few of them, drawn at random; all take hours. "--python", "--cython": refusals
 mutate: $(VENV)/test.stamp
 	$(PIP) install $$(sed -n 's/.*"\(scipy-openblas32==[^;]*\);.*/\1/p' pyproject.toml)
 	$(BIN)/python tools/mutate.py $(MUTATE_ARGS)

@@ -336,6 +336,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", nargs="*", metavar="FILE", help="headers of src/kernels/; or .py or .pyx files")
     parser.add_argument("--python", action="store_true", help="delete the refusals of nnkern/")
+    parser.add_argument("--checks", action="store_true", help="with --python: its calls that check, too")
     parser.add_argument(
         "--cython", action="store_true", help="delete the refusals of src/'s Cython, which builds it anew"
     )
