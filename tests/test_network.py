@@ -1950,6 +1950,8 @@ def test_divergence_from_weights_that_were_not_finite_before():
         net.fit([[1.0]], [[0.0]], epochs=2)
     assert (caught.value.epoch, caught.value.batch) == (0, 0)
     assert np.isnan(caught.value.last_cost)
+    assert "no cost was finite before" in str(caught.value)
+    assert "nan" not in str(caught.value)
 
 
 def test_divergence_error_pickles():

@@ -459,6 +459,15 @@ print(peak_bytes() - before)
     assert int(done.stdout) < 60 * 2**20
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_classes_of_outputs_that_are_NaN(classes):
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    mlp = MLPClassifier((5,), max_iter=3, random_state=0).fit(X, np.arange(30) % classes)
+    mlp.coefs_[0][1, 2] = np.nan
+    with pytest.raises(ValueError, match="the outputs for example 0 hold NaN"):
+        mlp.predict(X)
+
+
 def test_labels_of_any_kind():
     X, y, _ = load("wine")
     names = np.array(["Barolo", "Grignolino", "Barbera"], dtype=object)[y]

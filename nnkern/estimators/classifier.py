@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nnkern import losses
+from nnkern import losses, validation
 from nnkern.estimators.base import BaseMLP, in_full, is_stochastic
 from nnkern.estimators.needed import (
     ClassifierMixin,
@@ -170,7 +170,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         y : array of shape (n_samples,), or (n_samples, n_outputs) of 0 and 1 for several labels
         """
-        labels = self._labels_of(self._outputs(X))
+        labels = self._labels_of(validation.no_nan(self._outputs(X).T).T)
         if self._multilabel:
             return csr_matrix(labels) if self._sparse_labels else labels
         return self.classes_.take(labels, mode="clip")  # there may be but one class
