@@ -58,9 +58,7 @@ class Network(Stateful, Derivatives, Exports):
     """
 
     def __init__(self, layers, loss, *, n_x=None, l2=0.0, l1=0.0, dtype="float32", seed=None):
-        plain = Model(layers, loss, dtype=dtype, l2=l2, l1=l1, seed=seed)
-        config = {name: getattr(plain, name) for name in ("l2", "l1", "dtype", "seed")}
-        super().__init__(State(plain.layers, plain.loss, **config))
+        super().__init__(State(Model(layers, loss, dtype=dtype, l2=l2, l1=l1, seed=seed)))
         self.metadata = {}
         if n_x is not None:
             self.initialize(n_x)
@@ -543,11 +541,7 @@ class Network(Stateful, Derivatives, Exports):
         return {"model": model, "attributes": more}
 
     def __setstate__(self, state):
-        model = state["model"]
-        Network.__init__(self, model.layers, model.loss, l2=model.l2, l1=model.l1, dtype=model.dtype, seed=model.seed)
-        self.metadata = model.metadata
-        self._state.take(model)
-        vars(self).update(state["attributes"])
+        vars(self).update(vars(Network.from_model(state["model"])) | state["attributes"])
 
 
 def load(path):
