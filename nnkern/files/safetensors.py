@@ -9,8 +9,8 @@ import zlib
 
 import numpy as np
 
-from nnkern import formats
 from nnkern._optional import require
+from nnkern.convert.torch import tensor_names
 from nnkern.exceptions import ModelFormatError
 from nnkern.files.atomic import whole_file
 from nnkern.files.header import fits, to_json
@@ -84,13 +84,10 @@ class Reader:
 
 def _tensors(layers):
     """{"W1": "0.weight", "s1.W1": "s1.0.weight", …}: the tensor of every parameter and of the optimizer's vectors."""
-    tensors = {}
-    for l, number in enumerate(formats.torch_linears(layers), start=1):
-        for name, tensor in ((f"W{l}", f"{number}.weight"), (f"b{l}", f"{number}.bias")):
-            tensors |= {prefix + name: prefix + tensor for prefix in ("", *(f"{moment}." for moment in MOMENTS))}
-    return tensors
+    prefixes = ("", *(f"{moment}." for moment in MOMENTS))
+    return {prefix + name: prefix + tensor for name, tensor in tensor_names(layers).items() for prefix in prefixes}
 
 
 def _shape_of(tensor, shape):
-    """The tensor's shape for a parameter of that shape: b is (n,) there."""
-    return shape[:1] if tensor.endswith("bias") else shape
+    """The tensor's shape for a parameter of that shape: a column (n, 1) is (n,) there."""
+    return shape if tensor.endswith("weight") else shape[:1]
