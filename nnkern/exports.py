@@ -3,7 +3,7 @@
 Each hands the network as plain data to the module of its format, which knows nothing of networks.
 """
 
-from nnkern import io
+from nnkern import files
 from nnkern.state import of
 
 
@@ -33,9 +33,10 @@ class Exports:
         OSError
             It can't be written; a file that was there is as it was.
         ValueError
-            JSON can't hold the metadata.
+            JSON can't hold the metadata, or the name ends as another format's do: see `to_onnx`, `to_torch`, `to_c`.
         """
-        io.save(self, path, training_state=training_state)
+        self._state.fitted()
+        files.write(self.to_model(training_state=training_state), path)
 
     def to_onnx(self, path, **options):
         """Saves the network as an ONNX file, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.

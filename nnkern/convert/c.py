@@ -8,7 +8,7 @@ import numpy as np
 
 from nnkern.convert import forms
 from nnkern.convert.options import ExportOptions
-from nnkern.io import whole_file
+from nnkern.files.atomic import whole_file
 
 _NUMBERS_IN_A_LINE = 8
 _LINES_AT_ONCE = 4096  # texts of numbers take many times the memory of the numbers

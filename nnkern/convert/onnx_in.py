@@ -13,7 +13,7 @@ from nnkern.convert.chain import Chain
 from nnkern.convert.onnx_constants import STANDARD, Constants
 from nnkern.convert.onnx_operators import OPERATORS, State, activation
 from nnkern.exceptions import ModelFormatError
-from nnkern.io import reading
+from nnkern.files.opening import reading
 
 _OLDEST_OPSET = 9
 

@@ -9,7 +9,7 @@ import numpy as np
 from nnkern._optional import require
 from nnkern.convert import forms
 from nnkern.convert.options import ExportOptions
-from nnkern.io import whole_file
+from nnkern.files.atomic import whole_file
 
 OPSET = 17
 LARGEST_MESSAGE = 2**31 - 1
