@@ -550,6 +550,9 @@ def test_a_loss_that_is_named_gives_logits_their_activation(tmp_path):
     assert net.layers[-1].activation == "softmax"
     with pytest.raises(ValueError, match=r"^loss must be one of"):
         nk.from_onnx(tmp_path / "m.onnx", loss="hinge")
+    written(tmp_path / "m.onnx", [MATMUL, SOFTMAX], {"W": W}, outputs=("p",))
+    with pytest.raises(nk.ModelFormatError, match=r"m\.onnx: the loss poisson needs exp units at the output"):
+        nk.from_onnx(tmp_path / "m.onnx", loss="poisson")
 
 
 @pytest.mark.parametrize("program", [evaluate, run])
