@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
-SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/* src/*/*) $(wildcard nnkern/*.py nnkern/*.pxd nnkern/*.pyi) \
+SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/* src/*/*) \
+          $(wildcard nnkern/*.py nnkern/*/*.py nnkern/*.pxd nnkern/*.pyi nnkern/*/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
 .PHONY: demo test test-peers house lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check

@@ -1,4 +1,4 @@
-# Types of data.py, whose code and docstrings say the rest. Defaults are written there, not here.
+# The types of nnkern.data. Docstrings and defaults are in its code.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -46,8 +46,10 @@ class Table:
     lines: list[int]
     source: str
 
+    def __post_init__(self) -> None: ...
     @property
     def m(self) -> int: ...
+    def numbers(self, name: str) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.bool_]]: ...
     def describe(self) -> str: ...
 
 @dataclass
