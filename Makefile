@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
-SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/*) $(wildcard nnkern/*.py nnkern/*.pxd nnkern/*.pyi) \
+SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/* src/*/*) \
+          $(wildcard nnkern/*.py nnkern/*/*.py nnkern/*.pxd nnkern/*.pyi nnkern/*/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
-.PHONY: demo test test-peers lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
+.PHONY: demo test test-peers house lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
 .DEFAULT_GOAL := build
 
 $(BIN)/python:
@@ -35,6 +36,11 @@ test: $(VENV)/test.stamp
 # what is compared with large libraries: torch, pandas, skl2onnx
 test-peers: $(VENV)/test.stamp $(VENV)/test-peers.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(shell grep -lE 'importorskip..(torch|pandas|skl2onnx|onnxscript)' tests/*.py)
+
+# who may import whom, sizes, private names: measured on the sources, which needn't be built
+house: | $(BIN)/python
+	$(PIP) install "pytest>=8"
+	$(BIN)/python -m pytest --noconftest -q tests/test_house.py
 
 lint: | $(BIN)/python
 	$(PIP) install "ruff>=0.8" "cython-lint>=0.16"
@@ -72,7 +78,7 @@ coverage:
 	NNKERN_COVERAGE=1 $(VENV)-coverage/bin/python -m pip --quiet install ".[test]" "pytest-cov>=6"
 	tools/coverage.sh $(abspath $(VENV))-coverage/bin/python $(PYTEST_ARGS)
 
-# MUTATE_ARGS="--sample 20": a few of them, drawn at random; all take hours
+# MUTATE_ARGS="--sample 20": a few of them, drawn at random; all take hours. "--python", "--cython": refusals
 mutate: $(VENV)/test.stamp
 	$(PIP) install $$(sed -n 's/.*"\(scipy-openblas32==[^;]*\);.*/\1/p' pyproject.toml)
 	$(BIN)/python tools/mutate.py $(MUTATE_ARGS)

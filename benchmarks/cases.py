@@ -78,9 +78,9 @@ class TrainingCase:
 class InferenceCase:
     """Prediction of one batch by a relu network with a softmax output.
 
-    `frozen` is empty for a network as it is; else nnkern's side takes a frozen predictor, with "whole" weights (those
-    of the network's dtype) or with "bfloat16" or "int8" ones. The weights are then such that they need no rounding, so
-    that all sides compute the same function; the others do it with whole weights.
+    `frozen` is empty for a network as it is; else nnkern's side takes a frozen predictor, with "whole" weights (of
+    the network's dtype) or with "bfloat16" or "int8" ones. The weights are then such that they need no rounding, so
+    that all sides compute the same function; the peers use weights of the network's dtype.
     """
 
     name: str
@@ -132,7 +132,7 @@ INFERENCE = (
     InferenceCase("mnist512", (784, 512, 512, 10)),
 )
 
-# Frozen predictors; the weights of the last three don't fit a second-level cache.
+# Frozen predictors; the weights of the last three don't fit into L2.
 SERVING = (
     *(replace(case, name=f"{case.name}-frozen", frozen="whole", batches=(1, 32)) for case in INFERENCE),
     *(
@@ -155,10 +155,10 @@ class ElementwiseCase:
         return f"{self.n} x {self.m}"
 
 
-# float32: 8 KiB, in the first cache; 512 KiB
+# in float32 an array has 8 KiB, which fits into L1, and 512 KiB
 ELEMENTWISE = (ElementwiseCase("small", 64, 32), ElementwiseCase("large", 512, 256))
 
-# For the tests of the benchmarks: every mechanism, no work.
+# For the tests of the benchmarks: all code paths, little work.
 TINY_TRAINING = (
     TrainingCase("tiny-relu", (7, 6, 5, 3), "relu", 8, 40),
     TrainingCase("tiny-tanh", (3, 5, 1), "tanh", 20, 20),
@@ -211,7 +211,7 @@ def data(case: TrainingCase) -> tuple[np.ndarray, np.ndarray]:
 
 
 def initial(case: TrainingCase | InferenceCase) -> dict[str, np.ndarray]:
-    """W1 (n1, n0), b1 (n1, 1), ... float32. Biases aren't zero: one that is lost must show."""
+    """W1 (n1, n0), b1 (n1, 1), ... float32. Biases aren't zero, so that a missing one is noticed."""
     rng = np.random.default_rng(3)
     parameters = {}
     for layer, (n_prev, n) in enumerate(zip(case.n, case.n[1:], strict=False), 1):

@@ -1,4 +1,4 @@
-"""The clock of every measurement: the wall's, and beside it the processor time of this process."""
+"""The clock of every measurement: wall time, and the processor time of this process."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Every activation, every loss and the clipping of gradients against the same in numpy: is any slower?
 
 As in kernels.py both sides run in one child process, which is this file run as a script, pinned to one processor, one
-thread each, in alternation. numpy writes in place into buffers made beforehand, in the faster of the two memory orders;
-numpy has no erf, so gelu needs scipy. nnkern's activations are tried with `out=` and without; its losses make their
-arrays anew in each call. Clipping is a whole step of SGD on both sides, from a gradient that is copied first, as the
+thread each, in alternation. numpy writes in place into preallocated buffers, in the faster of the two memory orders;
+numpy has no erf, so gelu needs scipy. nnkern's activations are tried with `out=` and without; its losses allocate their
+arrays in each call. Clipping is a whole step of SGD on both sides, from a gradient that is copied first, since the
 step changes it.
 
 A result must lie within ROUNDINGS u (1 + |z|)² (1 + |value|) (1 + |dA|) of float64's, u the unit roundoff: three
@@ -44,7 +44,7 @@ class Operands:
         self.Z, self.dA = array(rng.standard_normal(shape)), array(rng.standard_normal(shape))
         self.labels = rng.integers(0, case.n, case.m)
         self.one_hot = array(cases.one_hot(self.labels, case.n, dtype))
-        self.targets = array(rng.integers(0, 2, shape))  # suits every loss but cross_entropy
+        self.targets = array(rng.integers(0, 2, shape))  # valid for every loss but cross_entropy
         self.A = np.empty_like(self.Z)  # what the backward pass reads
         self.out, self.dZ, self.T, self.U, self.V = (np.empty_like(self.Z) for _ in range(5))
         self.M = np.empty(shape, bool, order=order)
@@ -303,7 +303,7 @@ def loss(name: str, Z, Y, out, dZ, w: Operands) -> float:
     if name == "quantile":
         np.copyto(T, dZ)
         np.sign(dZ, dZ)
-        np.add(dZ, 1 - 2 * Q, dZ)  # right but where d = 0, which is met by nobody here
+        np.add(dZ, 1 - 2 * Q, dZ)  # wrong only where d = 0, which doesn't occur here
         np.multiply(dZ, 0.5, dZ)
         np.multiply(T, dZ, T)
         return float(T.sum()) / m
@@ -328,7 +328,7 @@ def step(kind: str, theta, g, T) -> None:
 
 
 class Row:
-    """Something to compare: its name, the calls of both sides, and what is right."""
+    """One comparison: its name, the calls of both sides, and the expected results with their bounds."""
 
     def __init__(self, case, dtype: str, name: str, direction: str, arrays: int):
         self.case, self.dtype, self.name, self.direction = case, dtype, name, direction
@@ -336,7 +336,7 @@ class Row:
         self.unit = ROUNDINGS * reference.roundoff(dtype)
 
     def candidates(self, who: str):
-        """((form, call), call) of each form of a side, each verified; made one by one."""
+        """((form, call), call) of each variant of a side, verified, one at a time."""
         for form, call, results in getattr(self, who)():
             self.verify(f"{who}, {self.name} {self.direction}, {form}", call, results)
             yield (form, call), call
@@ -443,10 +443,11 @@ class Clipping(Row):
 
     def nnkern(self):
         import nnkern as nk
+        from nnkern.state import of
 
         layer = nk.Dense(self.case.n, init="zeros")
         net = nk.Network([layer], "squared_error", n_x=self.case.m, dtype=self.dtype, seed=0)
-        engine = net._engine
+        engine = of(net).engine
         optimizer = nk.SGD(RATE, **{self.name: LIMIT})
         values, given = self.drawn()
         places = np.concatenate([np.arange(at, at + n * k) for _, _, (n, k), at in engine.segments()])

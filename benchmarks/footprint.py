@@ -1,4 +1,4 @@
-"""What the library costs beside time: its import, its size on disk, the memory of a training run.
+"""Time of the import, size on disk, and memory of a training run.
 
 Run as a script, this file is the child process whose memory is measured.
 """
@@ -28,8 +28,8 @@ print(between - start, perf_counter() - between)
 
 
 def child(*command: str) -> str:
-    """What a fresh process of this interpreter prints."""
-    # -P: an uncompiled nnkern in the present folder must not be taken for the installed one.
+    """The output of a fresh process of this interpreter."""
+    # Callers pass -P, so that a folder nnkern in the current one isn't imported instead of the installed package.
     done = subprocess.run([sys.executable, *command], env=environment(1), capture_output=True, text=True)
     if done.returncode:
         raise SideError(f"footprint: {done.stderr.strip().splitlines()[-1]}")
@@ -62,7 +62,7 @@ def peak_bytes() -> int:
     """The largest resident size of this process so far."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not ru_maxrss, which begins with the parent's.
+        # Not ru_maxrss, which starts with that of the parent process.
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     import resource
@@ -71,7 +71,7 @@ def peak_bytes() -> int:
 
 
 def memory(dtype: str, examples: int | None) -> dict:
-    """One epoch of the case, its X in numpy made before: bytes of X, of θ, and the growth of the process."""
+    """One epoch of the case: bytes of X, which exists before it, and of θ, and the growth of the peak memory."""
     from dataclasses import replace
 
     import numpy as np

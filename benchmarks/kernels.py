@@ -4,10 +4,10 @@ Both sides run in one child process, pinned to one processor, one thread each, i
 The child is this file run as a script; the runner reads its JSON lines.
 
 numpy's side is g(W @ A_prev + b), then dZ = dA g', dW = dZ @ A_prev.T / m, db, dA_prev = W.T @ dZ,
-in buffers made beforehand and in place, in whichever memory order is fastest for that layer. nnkern
-has its examples contiguous, takes W in either order, and `out=` or not, whichever is fastest. The
+in preallocated buffers and in place, in whichever memory order is fastest for that layer. nnkern
+has its examples contiguous, and W in either order, with `out=` or without, whichever is fastest. The
 first layer has no dA_prev on either side. The output layer's backward pass starts from the loss's
-dZ, so numpy has nothing to do for it where dense_backward is called with "linear".
+dZ: numpy applies no derivative there, and dense_backward is called with "linear".
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def numpy_backward(layer: Layer, o: Operands, form: Form) -> Callable[[], object
         else:
             dZ = o.dZ
             differentiate(o.dA, o.A, activation, dZ, mask, mask_filled=False)
-        # 1/m goes into the smaller of dZ and dW; dZ itself is wanted without it.
+        # 1/m is multiplied into the smaller of dZ and dW; dZ is also needed without it.
         if scale_dZ:
             np.multiply(dZ, over_m, scaled)
             to_W(scaled, o.A_prev.T, o.dW)
@@ -169,7 +169,7 @@ def nnkern_call(layer: Layer, o: Operands, direction: str, out: bool) -> Callabl
 
 
 class Expected:
-    """What float64 says about both passes of a layer."""
+    """Both passes of a layer in float64, with bounds."""
 
     def __init__(self, layer: Layer, dtype: str):
         self.layer = layer
@@ -191,7 +191,7 @@ class Expected:
             self.backward["dA_prev"] = reference.product(W.T, dZ, more=2)
 
     def verify(self, who: str, direction: str, call: Callable[[], object], o: Operands) -> None:
-        """Call once; what it doesn't return it has left in the operands."""
+        """Call once, and compare the results, which are returned or in the operands' buffers."""
         results = {"A": o.out_A, "dZ": o.dZ, "dW": o.dW, "db": o.db, "dA_prev": o.dA_prev}
         for array in results.values():
             if array is not None:
@@ -206,7 +206,7 @@ class Expected:
 
 
 def time_calls(call: Callable[[], object], calls: int) -> Times:
-    """Times of so many calls."""
+    """Times of that many calls."""
     clock = Clock()
     for _ in itertools.repeat(None, calls):
         call()
@@ -214,7 +214,7 @@ def time_calls(call: Callable[[], object], calls: int) -> Times:
 
 
 def numpy_forms(layer: Layer, dtype: str, direction: str, expected: Expected):
-    """((form, call), call) of every form numpy may take, each verified; made one by one."""
+    """((form, call), call) of every variant in numpy, verified, one at a time."""
     relu = layer.activation == "relu" and direction == "forward"
     make = numpy_forward if direction == "forward" else numpy_backward
     for form in forms(relu):
@@ -225,7 +225,7 @@ def numpy_forms(layer: Layer, dtype: str, direction: str, expected: Expected):
 
 
 def nnkern_forms(layer: Layer, dtype: str, direction: str, expected: Expected):
-    """The same of nnkern: examples contiguous, as it wants them, W in either order."""
+    """The same for nnkern: examples contiguous, W in either order."""
     for weights, out in itertools.product("FC", (True, False)):
         o = Operands(layer, dtype, "F", weights)
         call = nnkern_call(layer, o, direction, out)
@@ -255,7 +255,7 @@ def measure(layer: Layer, dtype: str, rounds: int, budget: float):
 
 
 def time_sides(row: dict, what: str, candidates: dict, rounds: int, budget: float) -> None:
-    """Fill the row's sides: of each the fastest of its candidates, pairs as `fastest` takes them, in alternation."""
+    """Times the fastest candidate of each side (pairs, see `fastest`) in alternation, and writes that into the row."""
     timed = {}
     for name, forms_of_side in candidates.items():
         entry = row["sides"][name]
@@ -279,14 +279,14 @@ def chosen_layers(names: list[str]) -> list[Layer]:
     found: dict[tuple, Layer] = {}
     for case in map(cases.training_case, names):
         for layer in layers(case):
-            # Two cases may hold the same layer.
+            # Two cases may have the same layer.
             key = (layer.n, layer.n_prev, layer.m, layer.activation, layer.number > 1)
             found.setdefault(key, layer)
     return list(found.values())
 
 
 def begin(options: dict) -> bool:
-    """Keep the child on its processors; whether it has nnkern, which the runner is told otherwise."""
+    """Pins the child; whether nnkern can be imported, otherwise tells the runner."""
     stay_on(options["cores"])
     try:
         import nnkern  # noqa: F401
@@ -322,7 +322,7 @@ def run(session: Session, chosen: list[str] | None) -> list[dict]:
 
 
 def rows_of_child(session: Session, group: str, options: dict) -> list[dict]:
-    """What the group's script prints: a row, or what was left out, a line."""
+    """The rows that the group's script prints, one JSON line each, which may also name a case that was left out."""
     process = subprocess.Popen(
         [sys.executable, str(FOLDER / f"{group}.py"), json.dumps(options)],
         env=environment(1),

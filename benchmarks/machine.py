@@ -1,4 +1,4 @@
-"""What the figures were taken on; it goes into the JSON beside them."""
+"""Describes the machine, for the JSON."""
 
 from __future__ import annotations
 

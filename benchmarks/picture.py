@@ -1,6 +1,6 @@
 """The ratios of a run as an SVG: one line for each case, one dot for each library.
 
-It draws its own background, light or dark as the reader's system says, so that it reads well on any page.
+It draws its own background, light or dark by the reader's system, so that it is readable on any page.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from html import escape
 
 from report import microseconds
 
-# Told apart by people with any kind of colour vision: Okabe and Ito's palette, its yellow and black left out.
+# Okabe and Ito's palette, which suits every kind of colour vision, without its yellow and black.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c6d31", "#888888")
 STYLE = """
 .page { fill: #ffffff } text { fill: #1f2328; font: 13px system-ui, sans-serif } .bold { font-weight: 600 }
@@ -91,8 +91,8 @@ def svg(result: dict, ours: str) -> str:
         parts.append(text(end - 84, y - 8, microseconds(seconds), text_anchor="end"))
         parts.append(text(end, y - 8, f"{min(ratios.values()):.2f}×", text_anchor="end"))
         for name, ratio in sorted(ratios.items(), key=lambda pair: -pair[1]):
-            told = element("title", escape(f"{label}: {name} takes {ratio:.2f} times as long as {ours}"))
-            parts.append(element("circle", told, cx=f"{x(ratio):.1f}", cy=f"{y - 12:.1f}", r=5, fill=colour[name]))
+            hint = element("title", escape(f"{label}: {name} takes {ratio:.2f} times as long as {ours}"))
+            parts.append(element("circle", hint, cx=f"{x(ratio):.1f}", cy=f"{y - 12:.1f}", r=5, fill=colour[name]))
     legend = f"a dot right of 1× is slower than {ours}, left of it faster; a logarithmic scale"
     parts.append(text(LEFT, bottom + 40, legend, class_="faint"))
     height = bottom + 54

@@ -1,21 +1,21 @@
-"""The equations in float64 numpy, each with an estimate of the rounding error a side may make.
+"""The equations in float64 numpy, each with an estimate of the rounding error that a side may have.
 
 Every quantity is a pair: its value in float64 and V, the variance of its rounding error in units
 of u^2 (u the unit roundoff of the precision that is checked; float64's own is added to it).
 
-Worst-case bounds say nothing after two layers: they grow with the norm of |W|. So the model is the
+Worst-case bounds are useless after two layers: they grow with the norm of |W|. So the model is the
 probabilistic one of Higham and Mary (A new approach to probabilistic rounding error analysis, SIAM
 J. Sci. Comput. 41, 2019): roundings are independent with mean zero, and then a sum of K products,
 in whatever order, has the standard deviation
 
     sqrt(K) u |x| . |y|  <=  K u sqrt(sum x_k^2 y_k^2)          (Cauchy-Schwarz)
 
-which `product` adds to the variances it is handed on. exp, log, tanh and sigmoid count 4 ULP = 8 u.
-relu's derivative may come out on or off with a probability of at most 2 exp(-Z^2 / 2 V u^2).
+which `product` adds to the variances of its operands. exp, log, tanh and sigmoid count 4 ULP = 8 u.
+relu's derivative is the wrong one of 0 and 1 with a probability of at most 2 exp(-Z^2 / 2 V u^2).
 Within one step each example has its own roundings, so their errors are independent. From step to
-step, to first order in the learning rate, an error of the parameters is passed on unchanged: the
-bounds of the steps add up, linearly. A result must lie within LAMBDA standard deviations; the
-model's probability for one entry to lie outside is 2 exp(-LAMBDA^2 / 2) = 3e-14.
+step, to first order in the learning rate, an error of the parameters is propagated unchanged: the
+bounds of the steps add up linearly. A result must lie within LAMBDA standard deviations; the
+model's probability that one entry is outside is 2 exp(-LAMBDA^2 / 2) = 3e-14.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def exact(array) -> Inexact:
 def product(P: Inexact, Q: Inexact, more: int = 0) -> Inexact:
     """P Q; `more` counts the roundings beside the K of the products (a bias, a factor).
 
-    The variances need two digits: they are multiplied in float32.
+    The variances need two digits only: they are multiplied in float32.
     """
     K = P.value.shape[1] + more
     P2 = np.square(P.value, dtype=np.float32, casting="unsafe")
@@ -187,7 +187,7 @@ def train(case, X, labels, initial, epochs: int, dtype):
         for start in range(0, case.examples, case.batch):
             part = slice(start, min(start + case.batch, case.examples))
             (cost, bound), gradients, parameters, step_bounds = step(case, X[:, part], Y[:, part], parameters, u)
-            # What the parameters' own error does to this cost, to first order.
+            # The error of the parameters changes this cost, to first order, by that much.
             drift = sum(float(np.vdot(np.abs(gradients[name].value), bounds[name])) for name in bounds)
             total += cost * (part.stop - start)
             total_bound += (bound + drift) * (part.stop - start)
@@ -205,7 +205,7 @@ def predict(case, X, initial, dtype) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Disagreement(Exception):
-    """A result lies outside its bound."""
+    """A result is outside its bound."""
 
 
 def compare(what: str, came, value, bound) -> None:

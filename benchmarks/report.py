@@ -1,4 +1,4 @@
-"""Rows to tables: best times, the ratio to the best peer, GF/s, the share of the limit."""
+"""Tables of the rows: best times, ratio to the best peer, GF/s, share of the limit."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def label(row: dict) -> str:
 
 
 def verdict(rows: list[dict], ours: str) -> str:
-    """One sentence: where a peer is ahead, where it's level."""
+    """One sentence: in which rows a peer is ahead, or level."""
     compared = [row for row in rows if "ratio" in row]
     if not compared:
         return ""

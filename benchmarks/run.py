@@ -1,6 +1,6 @@
 """Verify, then time nnkern beside its peers.
 
-`nnkern bench` runs this file from where the package lies; python benchmarks/run.py runs it from the sources.
+`nnkern bench` runs the copy of this file in the installed package; python benchmarks/run.py runs it from the sources.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ GROUPS = {
     "kernels": (kernels.run, "One layer, one thread, µs per call"),
     "elementwise": (elementwise.run, "One array, one thread, µs per call"),
 }
-# beside the same in numpy alone, in a process of their own
+# groups that compare with numpy alone, both in one child process
 ON_ONE_THREAD = ("kernels", "elementwise")
-# only where it is asked for
+# run only if named
 FOR_DEVELOPERS = ("elementwise",)
 FOOTPRINT = "footprint"
 
@@ -59,7 +59,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--cpu-time",
         action="store_true",
-        help="quote processor time: on a machine that isn't idle, for one thread",
+        help="report processor time: for a machine that isn't idle, on one thread",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="all that was measured")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="a picture of the ratios")
@@ -74,16 +74,16 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     if options.threads < 0:
         parser.error("--threads takes a number from 0")
     if options.cpu_time and options.threads != 1:
-        parser.error("--cpu-time tells nothing about several threads")
+        parser.error("--cpu-time is for one thread: the processor time of several says nothing about their speed")
     for file in filter(None, (options.json, options.svg)):
         if not file.resolve().parent.is_dir():
             parser.error(f"there is no folder {file.parent} to write {file.name} in")
-    # The footprint is of no case.
+    # The footprint belongs to no case.
     usual = [group for group in groups if group not in FOR_DEVELOPERS]
     options.groups = options.groups or [group for group in usual if group in GROUPS or not options.case]
     options.threads = options.threads or cores()
     if options.threads != 1:
-        # Those comparisons are of one thread by definition.
+        # These groups compare single threads.
         options.groups = [group for group in options.groups if group not in ON_ONE_THREAD]
     return options
 

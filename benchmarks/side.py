@@ -20,7 +20,7 @@ from itertools import repeat
 
 from sides import stay_on
 
-# Before the library is loaded: it may size its pool from the processors it is given.
+# Before the library is loaded: it may size its thread pool by the processors that it is pinned to.
 stay_on(json.loads(sys.argv[2]))
 
 import numpy as np  # noqa: E402
@@ -32,14 +32,14 @@ from peers import Unsupported  # noqa: E402
 def load_side(path: str):
     spec = importlib.util.spec_from_file_location("peers.this_side", path)
     module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up there.
+    # dataclasses look up their module in sys.modules
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module.Side()
 
 
 class Commands:
-    """What the runner may ask for; each method takes the JSON object's other members."""
+    """The commands of the runner; each method takes the JSON object's other members."""
 
     def __init__(self, side):
         self.side = side
@@ -52,7 +52,7 @@ class Commands:
         }
 
     def form(self):
-        """Which of several ways the side chose for the case in hand, if it has a choice."""
+        """Which of its variants the side chose for the present case, if it has several."""
         form = getattr(self.side, "form", None)
         return form and str(form)
 
@@ -79,7 +79,7 @@ class Commands:
         return self.round(1)
 
     def round(self, epochs):
-        """Times of so many epochs from the initial parameters."""
+        """Times of `epochs` epochs from the initial parameters."""
         self.side.load(self.initial)
         clock = Clock()
         self.side.train(epochs)
@@ -94,7 +94,7 @@ class Commands:
         return self.calls(1)
 
     def calls(self, calls):
-        """Times of so many predictions, after some more: another side had the caches before."""
+        """Times of that many predictions, after a warm-up: another side used the caches before."""
         call = self.call
         for _ in repeat(None, calls // 10):
             call()
@@ -104,7 +104,7 @@ class Commands:
         return clock.read()
 
     def limit(self, dtype, threads):
-        """What was measured, and the flops per second of it."""
+        """What was measured, and its flops per second."""
         if not hasattr(self.side, "limit"):
             raise Unsupported("measures no limit")
         return self.side.limit, self.side.measure_limit(dtype, threads)

@@ -1,4 +1,4 @@
-"""The runner's end: child processes, the processors they stay on, and alternation."""
+"""The runner's side of the child processes: starting and pinning them, asking them, and timing them in alternation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 
-# Settings of OpenBLAS that halve the speed of every product where they don't fit the machine.
+# Settings of OpenBLAS that halve the speed of every product if they don't suit the machine.
 UNSET = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 THREADS = (
     "OPENBLAS_NUM_THREADS",
@@ -33,19 +33,19 @@ class Missing(Exception):
     """A side's library isn't installed, or can't do what was asked."""
 
 
-# Seconds after a turn on several threads: OpenBLAS's workers spin for 2^26 cycles or more, others' for less, and
-# would take the processors from the next side.
+# Seconds to wait after a round on several threads: OpenBLAS's workers spin for 2^26 cycles or more, others' for less,
+# and would compete with the next side for the processors.
 SETTLE = 0.12
 
-# With --quick a group begins no case later than so many seconds after the start: with numpy alone all are done by
-# then, with all peers some; the whole ends within a minute.
+# With --quick a group starts no case later than this many seconds after the start. With numpy alone all cases are done
+# by then, with all peers some of them; the run ends within a minute.
 QUICK_UNTIL = {"training": 22, "inference": 34, "serving": 41, "kernels": 47}
-# Seconds of compiling for each case: not for --quick.
+# sides that compile for seconds in each case: not for --quick
 SLOW_TO_START = ("torch_compile",)
 
 
 def environment(threads: int) -> dict[str, str]:
-    """Of the child processes; the variables of THREADS are also how a side learns the number before it loads."""
+    """The environment of the child processes; a side reads the number of threads from the variables of THREADS."""
     # The children are scripts that find their neighbours in their own folder.
     unset = (*UNSET, "PYTHONSAFEPATH")
     kept = {name: value for name, value in os.environ.items() if name not in unset}
@@ -53,7 +53,7 @@ def environment(threads: int) -> dict[str, str]:
 
 
 def idlest_cores(count: int) -> list[int]:
-    """The processors that did least over the last fifth of a second; none where they can't be told or chosen."""
+    """The least busy processors over a fifth of a second; none where the system doesn't say, or can't pin."""
     if not hasattr(os, "sched_setaffinity"):
         return []
 
@@ -75,7 +75,7 @@ def idlest_cores(count: int) -> list[int]:
 
 
 def stay_on(cores: list[int]) -> None:
-    """Keep this process, and the threads it starts, on these processors."""
+    """Pins this process, and the threads that it starts, to these processors."""
     if cores:
         os.sched_setaffinity(0, cores)
 
@@ -87,7 +87,7 @@ def cores() -> int:
 
 
 def installed_sides() -> list[str]:
-    """The names there are files for, nnkern first."""
+    """The names of the files in peers/, nnkern first."""
     names = sorted(path.stem.removeprefix("with_") for path in FOLDER.glob("peers/with_*.py"))
     return sorted(names, key=lambda name: name != "nnkern")
 
@@ -131,13 +131,13 @@ class Side:
             self.process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # answer() tells with which status the process ended
+            pass  # answer() reports the status with which the process ended
         return self.answer()
 
     def close(self, at_once: bool = False) -> None:
         if at_once:
             self.process.kill()
-        # A process that is gone leaves a request behind in the pipe.
+        # A process that has ended leaves a request in the pipe.
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         try:
@@ -158,16 +158,16 @@ def alternate(
     budget: float,
     settle: float = 0.0,
 ) -> dict[str, dict]:
-    """Time A B A B. Each call takes a number of repetitions and gives the times of all of them.
+    """Time the calls in alternation. Each takes a number of repetitions, and returns the time of all of them.
 
-    `once` has each one's times for a single repetition, warm or not. A turn lasts `budget` seconds,
-    or one repetition: turns of one length find the caches equally warm. After each turn `settle`
-    seconds pass. Returns for each {"seconds": [...], "cpu_seconds": [...]} per repetition, one entry
-    for each round, and the "repetitions" of a round; or {"failed": why}.
+    `once` has the times of a single repetition of each, warm or cold. A round of a call lasts `budget` seconds, or one
+    repetition: after equally long rounds of the others the caches are equally cold. After each, `settle` seconds pass.
+    Returns for each {"seconds": [...], "cpu_seconds": [...]} per repetition, one entry a round, and the
+    "repetitions" of a round; or {"failed": why}.
     """
     times = {}
 
-    def turn(name: str, repetitions: int) -> Times | None:
+    def time_one(name: str, repetitions: int) -> Times | None:
         try:
             return calls[name](repetitions)
         except SideError as error:
@@ -177,15 +177,15 @@ def alternate(
             time.sleep(settle)
 
     for name in calls:
-        # The first repetition paid for page faults and cold caches; some more tell the pace.
+        # The first repetition includes page faults and cold caches; some more give the speed.
         few = max(1, math.ceil(budget / 20 / once[name][0]))
-        if took := turn(name, few):
+        if took := time_one(name, few):
             repetitions = max(1, math.ceil(budget * few / took[0]))
             times[name] = {"seconds": [], "cpu_seconds": [], "repetitions": repetitions}
     for _ in range(rounds):
         for name, measured in times.items():
             repetitions = measured.get("repetitions")
-            if repetitions and (took := turn(name, repetitions)):
+            if repetitions and (took := time_one(name, repetitions)):
                 measured["seconds"].append(took[0] / repetitions)
                 measured["cpu_seconds"].append(took[1] / repetitions)
     return times
@@ -201,7 +201,7 @@ class Session:
         self.cores = idlest_cores(threads)
         self.settle = SETTLE if threads > 1 else 0.0
         # Rounds of an epoch or more for training. A call of a kernel or of predict is timed in
-        # many short rounds: some of them fall between the other programs' turns.
+        # many short rounds, so that some of them aren't interrupted by other programs.
         self.rounds, self.budget = (3, 0.05) if quick else (9, 0.2)
         self.short_rounds, self.short_budget = (10, 0.002) if quick else (50, 0.003)
         self.limits: dict[str, float] = {}
@@ -238,7 +238,7 @@ class Session:
         return QUICK_UNTIL[group] - (time.perf_counter() - self.start)
 
     def measure_limit(self) -> None:
-        """Between cases, so that the limit has seen the clock that the cases saw."""
+        """Called between cases, so that the limit is measured at the clock frequency of the cases."""
         for side in self.sides.values():
             with contextlib.suppress(Missing, SideError):
                 what, rate = side.ask("limit", dtype=self.dtype, threads=self.threads)
@@ -246,7 +246,7 @@ class Session:
 
     @property
     def limit(self) -> float:
-        """Flops per second, the best that any way of measuring it has shown in this run."""
+        """Flops per second: the best of all measurements of this run."""
         return max(self.limits.values(), default=0.0)
 
 

@@ -12,23 +12,23 @@ import reference
 from reference import Disagreement, compare
 from sides import Missing, Session, Side, SideError, alternate, progress
 
-# Small enough that no float32 parameter moves by it, as long as gradients stay below 10^20.
+# Too small to change any float32 parameter, as long as gradients stay below 10^20.
 NO_STEP = 1e-30
 
 
 class Expected:
-    """What float64 numpy says about a case; computed once, compared with each side."""
+    """A case in float64 numpy, with bounds; computed once, compared with each side."""
 
     def __init__(self, case: cases.TrainingCase, dtype: str):
         self.case, self.dtype = case, dtype
-        # Of a slow case one step is as much work as 1000 of another.
+        # One step of a slow case is as much work as 1000 of another.
         self.steps = 1 if case.full_batch else min(case.steps, 2 if case.slow else 3)
         self.epochs = 3 if case.full_batch else 1
         self.initial = cases.initial(case)
         self.X, self.labels = cases.data(case)
         if case.shuffle:
-            # Batches in another order give other parameters. But while no parameter moves, an
-            # epoch's cost is the same in any order, if each example comes once, with its label.
+            # Another order of the batches gives other parameters. But while no parameter changes, an
+            # epoch's cost is the same in any order, if each example occurs once, with its label.
             self.steps = min(case.steps, 100)
             part = case.first(self.steps)
             Y = cases.one_hot(self.labels[: part.examples], case.n[-1], np.float64)
@@ -50,14 +50,13 @@ class Expected:
             self.check_sharpness()
 
     def check_sharpness(self) -> None:
-        """A bound as large as the way the parameters went would let a lost update pass."""
+        """A bound as large as the change of the parameters would accept a missing update."""
         for name, (value, bound) in self.parameters.items():
-            way = np.linalg.norm(value - self.initial[name])
-            if np.linalg.norm(bound) >= way:
-                raise AssertionError(f"{self.case.name}: the bound of {name} is blunt")
+            if np.linalg.norm(bound) >= np.linalg.norm(value - self.initial[name]):
+                raise AssertionError(f"{self.case.name}: the bound of {name} is larger than its change")
 
     def verify(self, side: Side) -> None:
-        """Raise Disagreement if the side's first steps lead elsewhere."""
+        """Raise Disagreement if the side's first steps give other parameters or costs."""
         what = f"{side.name}, {self.case.name}"
         rate = {"learning_rate": NO_STEP} if self.case.shuffle else {}
         with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +77,7 @@ class Expected:
 
 @contextmanager
 def noting(entry: dict):
-    """Writes down why a side gave no time, in place of ending the run."""
+    """Records why a side can't be timed, instead of ending the run."""
     try:
         yield
     except Disagreement as error:

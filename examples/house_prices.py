@@ -73,7 +73,7 @@ def network(hidden, output, l2=0.0, seed=0):
     return nk.Network([*layers, nk.Dense(1, output)], loss="squared_error", l2=l2, dtype="float64", seed=seed)
 
 
-def fit_and_judge(net, X_train, Y_train, X_test, Y_test, epochs=200):
+def fit_and_evaluate(net, X_train, Y_train, X_test, Y_test, epochs=200):
     """Held-out R² and root of the mean squared error, in the target's unit, and predictions."""
     unit = Y_train.mean()  # the network learns Y / unit, numbers of about 1
     net.fit(X_train, Y_train / unit, epochs=epochs, batch_size=32, optimizer=nk.Adam(3e-3))
@@ -113,7 +113,7 @@ def main(arguments=None):
         ("diabetes, one linear neuron", patients, 0, "linear", 0.0),
         ("diabetes, 16 relu, linear output", patients, 16, "linear", 0.1),
     ):
-        score, error, Y_hat = fit_and_judge(network(hidden, output, l2), *data)
+        score, error, Y_hat = fit_and_evaluate(network(hidden, output, l2), *data)
         print(f"{title:34} {score:.3f} {error:12.1f}")
         results.append((title, data[3], Y_hat))
     if options.plot:

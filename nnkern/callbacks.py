@@ -7,7 +7,8 @@ A callback is an object with the methods of `Callback`, or a function f(net, epo
 import math
 import os
 
-from nnkern import validation
+from nnkern import state, validation
+from nnkern.files import endings
 
 
 class Callback:
@@ -134,6 +135,7 @@ class Checkpoint(Callback):
 
     def __init__(self, path, every=1, monitor=None, training_state=True):
         self.path = os.fsdecode(path)
+        endings.check_written(self.path)
         self.every = validation.integer("every", every, 1)
         self.monitor = monitor
         self.training_state = validation.flag("training_state", training_state)
@@ -142,7 +144,7 @@ class Checkpoint(Callback):
         self._best = math.inf
 
     def on_epoch_end(self, net, epoch, history):
-        epochs_done = net._epochs_done
+        epochs_done = state.of(net).epochs_done
         if epochs_done % self.every:
             return
         if self.monitor is not None:

@@ -1,8 +1,8 @@
-"""Pictures: learning curves, decision boundaries, first-layer weights, confusion matrices; they need matplotlib.
+"""Plots of learning curves, decision boundaries, first-layer weights and confusion matrices, with matplotlib.
 
-Each function draws into one matplotlib Axes, `ax`, or where none is given into that of a new pyplot figure, and returns
-it: titles, limits and saving are the caller's. Nothing is shown or printed; the figures of `panels` need no display.
-This module knows what a network gives, not how, and `import nnkern` doesn't load it.
+Each function draws into one matplotlib Axes, `ax`, or by default into that of a new pyplot figure, and returns it:
+titles, limits and saving are left to the caller. Nothing is shown or printed; the figures of `panels` need no display.
+This module uses the public methods of networks, and `import nnkern` doesn't load it.
 """
 
 from collections.abc import Mapping
@@ -11,12 +11,13 @@ import numpy as np
 
 from nnkern._optional import require
 from nnkern.network import Network
+from nnkern.state import of
 
 __all__ = ["confusion", "confusion_matrix", "decision_boundary", "learning_curve", "panels", "weight_images"]
 
-# more classes than this, and the numbers of a confusion matrix aren't readable
+# with more classes than this, the numbers in a confusion matrix would be too small to read
 _MOST_NUMBERED = 25
-_SIDES = "RdBu_r"  # where the colours of two classes, and what is between them, come from
+_SIDES = "RdBu_r"  # the colour map of the probability of the second of two classes
 
 
 def panels(rows=1, columns=1, *, width=5.0, height=4.0):
@@ -37,7 +38,7 @@ def panels(rows=1, columns=1, *, width=5.0, height=4.0):
     Raises
     ------
     MissingPackageError
-        matplotlib isn't installed: as all functions here.
+        matplotlib isn't installed; all functions that draw raise it.
 
     Examples
     --------
@@ -61,16 +62,16 @@ def _axes(ax):
 
 
 def learning_curve(history, quantity="cost", *, labels=None, ax=None):
-    """What became of a quantity from epoch to epoch, in training and on held-out data.
+    """A quantity against the epochs, in training and on held-out data.
 
     Parameters
     ----------
     history : dict, fitted estimator, or list of them
-        What `Network.fit` returned, or an estimator with ``loss_curve_``; several, such as `fit_many`'s, are drawn in
-        one picture.
+        What `Network.fit` returned, or an estimator with ``loss_curve_``; several, such as `fit_many`'s, are drawn
+        into the same axes.
     quantity : str
-        A key of the history: "cost", "score", "learning_rate", "seconds". ``"val_" + quantity``, where it is there, is
-        drawn beside it.
+        A key of the history: "cost", "score", "learning_rate", "seconds". ``"val_" + quantity`` is drawn too if the
+        history has it.
     labels : list of str, optional
         Names of several histories; default 1, 2, ….
     ax : matplotlib.axes.Axes, optional
@@ -82,7 +83,7 @@ def learning_curve(history, quantity="cost", *, labels=None, ax=None):
     Raises
     ------
     TypeError, ValueError
-        It is no history; no history has the quantity; the labels are too few or too many.
+        It isn't a history; no history has the quantity; the labels are too few or too many.
 
     Examples
     --------
@@ -119,7 +120,7 @@ def learning_curve(history, quantity="cost", *, labels=None, ax=None):
 
 
 def _as_history(given):
-    """A dict of lists, from one or from an estimator of nnkern's or scikit-learn's."""
+    """The history as a dict of lists, from such a dict or from an estimator of nnkern's or scikit-learn's."""
     if isinstance(given, Mapping):
         return given
     curves = {"cost": "loss_curve_", "val_cost": "validation_loss_curve_", "val_score": "validation_scores_"}
@@ -131,20 +132,20 @@ def _as_history(given):
 
 
 def decision_boundary(model, X, Y=None, *, points=200, labels=None, ax=None):
-    """Where in the plane of its two inputs a classifier changes its mind.
+    """The decision boundary of a classifier of two features.
 
-    For two classes the colours are the probability of the second one; for more, each class has its own.
+    For two classes the colours show the probability of the second one; of more classes, each has its own colour.
 
     Parameters
     ----------
     model : Network, or estimator with predict
-        With two features. Estimators take and are drawn in scikit-learn's convention: examples are rows.
+        With two features. Estimators follow scikit-learn's convention: examples are rows.
     X : (2, m) array for a Network, (n_samples, 2) for an estimator
-        Examples, whose range with a tenth on each side is drawn.
+        Examples; the plot covers their range, and a tenth of it on each side.
     Y : labels of the examples, optional
-        With them the examples are drawn as points.
+        If given, the examples are drawn as points.
     points : int
-        The model is evaluated on points² places.
+        The model is evaluated on a grid of points².
     labels : list of str, optional
         Names of the classes, for the legend of the points.
     ax : matplotlib.axes.Axes, optional
@@ -156,7 +157,8 @@ def decision_boundary(model, X, Y=None, *, points=200, labels=None, ax=None):
     Raises
     ------
     ValueError, TypeError
-        The model doesn't tell classes apart, each example being of one; it hasn't two features; Y doesn't fit.
+        The model isn't a classifier with one class an example; it hasn't two features; Y has another number of
+        examples, or labels that aren't classes.
     """
     by_columns = isinstance(model, Network)
     x = np.asarray(X) if by_columns else np.asarray(X).T  # (2, m)
@@ -193,7 +195,7 @@ def decision_boundary(model, X, Y=None, *, points=200, labels=None, ax=None):
             interpolation="nearest",
         )
     for k in range(1 if len(classes) == 2 else 0, len(classes)):
-        lead = P[k] - np.delete(P, k, axis=0).max(axis=0)  # over the best of the others
+        lead = P[k] - np.delete(P, k, axis=0).max(axis=0)  # over the most probable of the others
         if lead.min() < 0 < lead.max():
             ax.contour(across, up, lead, levels=[0.0], colors="k", linewidths=1)
     if Y is not None:
@@ -206,7 +208,7 @@ def decision_boundary(model, X, Y=None, *, points=200, labels=None, ax=None):
 
 def _probabilities_of_network(net, X):
     """(classes, m) probabilities, and the classes 0, 1, …."""
-    if not net._loss.classifies or (net.loss == "binary_cross_entropy" and net.n_y > 1):
+    if not of(net).loss.classifies or (net.loss == "binary_cross_entropy" and net.n_y > 1):
         raise ValueError(
             "a decision boundary needs one class an example: softmax outputs, or one sigmoid output; "
             f"the loss is {net.loss}, of {net.n_y} outputs"
@@ -217,7 +219,7 @@ def _probabilities_of_network(net, X):
 
 
 def _probabilities_of_estimator(model, X):
-    """(classes, m) probabilities, or ones and zeros where it predicts classes only; and the classes."""
+    """(classes, m) probabilities, ones and zeros for an estimator without them; and the classes."""
     classes = getattr(model, "classes_", None)
     if classes is None:
         raise TypeError(f"model must be a Network or a fitted classifier, with classes_; got {model!r}")
@@ -237,7 +239,7 @@ def _labels(name, given):
 
 
 def _codes(name, labels, classes):
-    """(m,) places of the labels in `classes`."""
+    """(m,) indices of the labels in `classes`."""
     same = labels == np.asarray(classes).reshape(-1, 1)
     unknown = ~same.any(axis=0)
     if unknown.any():
@@ -248,7 +250,7 @@ def _codes(name, labels, classes):
 
 
 def _names(labels, classes):
-    """Texts for the classes: the given ones, or the classes themselves."""
+    """The names of the classes: the given ones, or the classes themselves."""
     names = [str(label) for label in (classes if labels is None else labels)]
     if len(names) != len(classes):
         raise ValueError(f"labels has {len(names)} names for {len(classes)} classes")
@@ -256,20 +258,20 @@ def _names(labels, classes):
 
 
 def weight_images(model, *, shape=None, units=None, ax=None):
-    """What each unit of the first layer looks for: its weights as a picture, one beside the other.
+    """The weights of each unit of the first layer as a picture: the input that it responds to most.
 
-    Each picture has its own scale: weights of 0 are grey, the largest in size black or white; in colour likewise,
-    channel by channel.
+    Each picture has its own scale: weights of 0 are grey, the largest absolute one is black or white; in colour
+    likewise, channel by channel.
 
     Parameters
     ----------
     model : Network, or estimator with ``coefs_``
-        Whose features are the pixels of pictures, row by row, and in colour channel by channel: all red, then green,
+        Its features are the pixels of pictures, row by row, and in colour channel by channel: all red, then green,
         then blue, as `nnkern.data` makes them.
     shape : (height, width) or (channels, height, width), optional
         Of a picture; channels 1 or 3. Default: a square, grey or else of three channels.
     units : iterable of int, optional
-        Which units, counted from 0; default all.
+        Indices of the units to draw, from 0; default all.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -279,7 +281,7 @@ def weight_images(model, *, shape=None, units=None, ax=None):
     Raises
     ------
     ValueError, TypeError
-        The features aren't pictures of that shape; there is no such unit; the model has no weights.
+        The number of features isn't that of a picture of this shape; there is no such unit; the model has no weights.
 
     Examples
     --------
@@ -319,7 +321,7 @@ def weight_images(model, *, shape=None, units=None, ax=None):
 
 
 def _picture_shape(shape, n_x):
-    """(channels, height, width) of pictures of n_x numbers."""
+    """(channels, height, width) of pictures with n_x values."""
     if shape is None:
         for channels in (1, 3):
             side = round((n_x / channels) ** 0.5)
@@ -336,14 +338,14 @@ def _picture_shape(shape, n_x):
 
 
 def confusion(Y, Y_hat, classes=None):
-    """How often each class was taken for each.
+    """The confusion matrix: how many examples of each class were predicted as which.
 
     Parameters
     ----------
     Y, Y_hat : (m,) or (1, m) labels
-        The true ones and the predicted ones: integers or texts.
+        The true and the predicted ones: integers or texts.
     classes : sequence, optional
-        All labels there are, in the order of rows and columns; default those in Y and Y_hat, sorted.
+        All labels, in the order of rows and columns; default those in Y and Y_hat, sorted.
 
     Returns
     -------
@@ -378,7 +380,7 @@ def _count(Y, Y_hat, classes):
 
 
 def confusion_matrix(Y, Y_hat, *, classes=None, labels=None, normalise=False, ax=None):
-    """How often each class was taken for each, as a picture: rows are the true classes, columns the predicted ones.
+    """Draws the confusion matrix: rows are the true classes, columns the predicted ones.
 
     Parameters
     ----------
@@ -387,7 +389,7 @@ def confusion_matrix(Y, Y_hat, *, classes=None, labels=None, normalise=False, ax
     labels : list of str, optional
         Names of the classes, in their order.
     normalise : bool
-        Shares of each row in place of counts.
+        Write each row's shares instead of counts.
     ax : matplotlib.axes.Axes, optional
 
     Returns
@@ -403,7 +405,7 @@ def confusion_matrix(Y, Y_hat, *, classes=None, labels=None, normalise=False, ax
     names = _names(labels, classes)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax = _axes(ax)
-    # coloured by share, so that a rare class is as readable as a frequent one
+    # coloured by the share of the row, so that a rare class is as readable as a frequent one
     ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = np.arange(len(counts))
     ax.set_xticks(places, names, rotation=45 if max(map(len, names)) > 3 else 0)

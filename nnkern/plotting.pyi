@@ -1,4 +1,4 @@
-# Types of plotting.py, whose code and docstrings say the rest. Defaults are written there, not here.
+# The types of nnkern.plotting. Docstrings and defaults are in its code.
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias

@@ -160,18 +160,125 @@ def test_not_finite_position_counts_in_the_array_handed_in(layout):
         net.evaluate(X, Y)
 
 
-@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-def test_not_finite_after_conversion_to_float32():
-    """1e300 is finite as it comes, and Inf for a float32 network."""
+# ---- finite in float64, not in the network's dtype ----
+
+TOO_LARGE = (r"which is finite in float64 and not in float32", r"scale", re.escape('dtype="float64"'))
+
+
+@pytest.mark.parametrize("bad", [1e39, -1e300, 3.4028236e38])
+@every({name: way for name, way in WAYS_OF_X.items() if name != "check_gradients"})  # which computes in float64
+def test_X_that_float32_cannot_hold(way, bad):
+    X, Y, net = make_X(), make_Y("classes"), make_net()
+    X[1, 2] = X[2, 5] = bad
+    with refused(net, r"\bX holds", re.escape(str(bad)), r"\(1, 2\)", *TOO_LARGE, inputs=(X, Y)):
+        way(net, X, Y)
+
+
+@every({name: way for name, way in WAYS_OF_Y.items() if name != "check_gradients"})
+def test_Y_that_float32_cannot_hold(way):
     X, Y, net = make_X(), make_Y("regression"), make_net("regression")
-    X[1, 2] = 1e300
-    with refused(net, r"\bX\b", r"\b1, 2\b", inputs=(X, Y)):
+    Y[1, 3] = 1e39
+    with refused(net, r"\bY holds 1e\+39", r"\(1, 3\)", *TOO_LARGE, inputs=(X, Y)):
+        way(net, X, Y)
+
+
+def test_numbers_that_float32_cannot_hold_elsewhere():
+    net = make_net()
+    with refused(net, r"parameters\['W1'\] holds 1e\+39", *TOO_LARGE):
+        net.set_parameters({**net.parameters, "W1": np.full((5, N_X), 1e39)})
+    net.forward(make_X())
+    gradients = net.backward(make_Y("classes"))
+    with refused(net, r"grads\['db2'\] holds -1e\+39 at position \(0, 0\)", *TOO_LARGE):
+        net.step({**gradients, "db2": np.full((4, 1), -1e39)}, "sgd")
+    with pytest.raises(ValueError, match="init of layer 1 holds 1e"):
+        nk.Network([nk.Dense(2, init=np.full((2, 3), 1e39))], "squared_error", n_x=3)
+    with pytest.raises(ValueError, match="X holds"):
+        net.compile_predict()(np.full((N_X, 1), 1e39))
+
+
+def test_numbers_that_float32_cannot_hold_in_a_memory_map(tmp_path):
+    X = np.asfortranarray(np.ones((N_X, 40)))
+    X[1, 33] = 1e39
+    np.save(tmp_path / "X.npy", X)
+    X, net = np.load(tmp_path / "X.npy", mmap_mode="r"), make_net("regression")
+    with refused(net, r"\bX holds 1e\+39", *TOO_LARGE, inputs=(X,)):
+        fit(net, X, np.ones((2, 40)), batch_size=10)
+
+
+@pytest.mark.skipif(np.finfo("g").max == np.finfo("d").max, reason="a processor whose long double is double")
+def test_numbers_that_float64_cannot_hold():
+    X, Y, net = make_X(), np.full((2, M), np.longdouble("1e4000")), make_net("regression", dtype="float64")
+    with refused(net, r"Y holds 1e\+4000 at position \(0, 0\), which is finite in .* and not in float64"):
         fit(net, X, Y)
+
+
+def test_numbers_that_some_dtypes_hold():
+    X, Y = make_X(), make_Y("regression")
+    X[1, 2] = 1e39
+    assert np.isfinite(make_net("regression", dtype="float64").predict(X)).all()
+    with pytest.raises(ValueError, match="X holds a number that is too large for float64"):
+        fit(make_net("regression"), [[10**400] * M] * N_X, Y)
+    with pytest.raises(ValueError, match=r"X holds 1e\+39"):
+        fit(make_net("regression"), [[10**39] * M] * N_X, Y)
+
+
+@pytest.mark.parametrize(
+    ("came", "scale"),
+    [("float32", scale) for scale in (1e-43, 2.0**-140, 2.0**-70, 2.0**70, 3e38)]
+    + [("float64", scale) for scale in (1e-320, 1e-300, 1e-44, 3e38, 1e300, 1.7e308)],
+)
+def test_sample_weights_of_any_size(came, scale, dtype):
+    """Only their ratios count: a power of two changes no bit, whichever sums it would make too large or too small."""
+    w = (np.array([0.25, 0.5, 0.125, 0, 0.25, 1]) * scale).astype(came)
+    X, Y = make_X(), make_Y("classes")
+    net, plain = make_net(dtype=str(dtype)), make_net(dtype=str(dtype))
+    top = np.frexp(w.astype(float).max())[1]
+    expected = np.ldexp(w.astype(float), -top)
+    for way in (
+        lambda net, w: fit(net, X, Y, sample_weight=w)["cost"],
+        lambda net, w: net.partial_fit(X, Y, sample_weight=w),
+        lambda net, w: net.evaluate(X, Y, sample_weight=w),
+        lambda net, w: net.forward(X) is None or net.backward(Y, sample_weight=w)["dW1"].tobytes(),
+    ):
+        with unmodified(w):
+            assert way(net, w) == way(plain, expected)
+    assert net == plain
+
+
+@pytest.mark.parametrize("least", [1e-44, 1e-300, 1e-30])
+def test_sample_weights_of_sizes_far_apart(least):
+    """What is too small for a batch's mean to be computed beside the largest counts as 0."""
+    w = np.full(M, least)
+    w[0] = 1
+    history = fit(make_net(), make_X(), make_Y("classes"), batch_size=2, sample_weight=w)
+    assert np.isfinite(history["cost"]).all()
+
+
+def test_class_weights_of_any_size(dtype):
+    X, Y = make_X(), make_Y("classes")
+    net, plain = make_net(dtype=str(dtype)), make_net(dtype=str(dtype))
+    fit(net, X, Y, class_weight={0: 2.0**-1040, 1: 2.0**-1041, 2: 0, 3: 2.0**-1040})
+    fit(plain, X, Y, class_weight={0: 1, 1: 0.5, 2: 0, 3: 1})
+    assert net == plain
+
+
+# ---- outputs that are NaN, where labels are asked for ----
+
+
+@pytest.mark.parametrize("kind", ["classes", "two classes", "several labels"])
+def test_labels_of_outputs_that_are_NaN(kind):
+    X, net = make_X(), make_net(kind)
+    X[1, 2] = X[2, 4] = np.nan
+    with refused(net, r"the outputs for example 2 hold NaN"):
+        net.predict_labels(X)
+    net.parameters["W1"][0, 0] = np.nan
+    with refused(net, r"the outputs for example 0 hold NaN"):
+        net.predict_labels(make_X())
 
 
 @pytest.mark.parametrize("name", ["X", "Y"])
 def test_not_finite_in_memory_mapped_data(tmp_path, name):
-    """Found batch by batch: in the fourth of the first epoch here, when weights have moved already."""
+    """Found before the training, as in arrays."""
     m = 40
     files = {}
     for which, array in {"X": np.ones((N_X, m)), "Y": np.ones((2, m))}.items():
@@ -475,19 +582,17 @@ def test_options_that_batches_cannot_have(option):
 
 
 def test_mapped_data_that_do_not_fit(tmp_path):
-    """Judged before the first batch is read."""
+    """Checked before the first batch is read."""
     net, X, Y = make_net(), make_X(), make_Y("classes")
     np.save(tmp_path / "X.npy", X)
     np.save(tmp_path / "row.npy", X[0])
     X, row = (np.load(tmp_path / name, mmap_mode="r") for name in ("X.npy", "row.npy"))
     with refused(net, r"X must have shape \(n_x, m\)", re.escape(str(row.shape))):
         net.fit(row, Y)
-    with refused(net, rf"X has {M} examples, Y has shape \({M - 1},\)"):
+    with refused(net, rf"Y has shape \({M - 1},\).* X has {M} examples, Y has {M - 1}"):
         net.fit(X, Y[1:])
     with refused(net, rf"sample_weight must have shape \({M},\)", rf"\({M - 1},\)"):
         net.fit(X, Y, sample_weight=np.ones(M - 1))
-    with refused(net, "validation_split needs arrays in memory"):
-        net.fit(X, Y, validation_split=0.5)
 
 
 def test_last_batch_of_an_iterable_that_overflows():
@@ -660,6 +765,20 @@ def test_columns_that_sum_to_1_within_the_tolerance(error):
     Y = make_Y("shares of classes")
     Y[:, 2] += error / 4
     fit(make_net(), make_X(), Y)
+
+
+@pytest.mark.parametrize("Y", [np.ones((1, M)), np.ones((1, M), int), np.zeros((1, M)), np.zeros(M, int)], ids=str)
+@every({name: way for name, way in WAYS_OF_Y.items() if way is not validation})
+def test_one_class_as_columns_or_labels(way, Y):
+    """(1, m) of ones are columns that sum to 1, of zeros labels."""
+    way(nk.Network([nk.Dense(5), nk.Dense(1, "softmax")], "cross_entropy", n_x=N_X, seed=0), make_X(), Y)
+
+
+def test_one_class_as_neither():
+    net = nk.Network([nk.Dense(1, "softmax")], "cross_entropy", n_x=N_X, seed=0)
+    for Y in (np.ones(M), np.arange(M).reshape(1, M) % 2, np.full((1, M), 0.5)):
+        with refused(net, r"\bY holds the label"):
+            fit(net, make_X(), Y)
 
 
 # ---- unknown names ----

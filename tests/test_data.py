@@ -1,6 +1,7 @@
 """nnkern.data: reading, choosing the target, preparing features, holding out."""
 
 import json
+import random
 import struct
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nnkern import data as nkdata
+from nnkern.data import preprocessor, texts
+from nnkern.data.target import MAX_CATEGORIES
 
 
 def write(path, text):
@@ -174,6 +177,70 @@ def test_underscores_make_no_numbers(text):
         nkdata.choose_target(table, "x", "regression")
 
 
+def number_of(text):
+    """What one cell is: a number, nan where it is missing, None for other texts."""
+    if text.lower() in ("", "na", "n/a", "nan", "null", "none", "?"):
+        return np.nan
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None
+
+
+ODD = [
+    "",
+    "NA",
+    "n/a",
+    "NaN",
+    "-nan",
+    "None",
+    "?",
+    "inf",
+    "-Infinity",
+    "1_0",
+    "0x1A",
+    "1e400",
+    "٣",
+    "1.",
+    "1 2",
+    "٣٫٥",
+    "−1",
+]
+
+
+@given(
+    st.lists(st.one_of(st.floats().map(repr), st.integers().map(str)), max_size=12),
+    st.lists(st.one_of(st.sampled_from(ODD), st.text(max_size=3)), max_size=2),
+    st.randoms(use_true_random=False),
+)
+@example(["1"] * 9, ["1_0"], random.Random(0))
+def test_columns_are_numbers_as_their_cells_are(plain, odd, shuffle):
+    column = plain + odd
+    shuffle.shuffle(column)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(texts, "BLOCK", 4)  # so that cells come in several blocks
+        values, missing = nkdata.Table({"x": column}, list(range(len(column))), "t.csv").numbers("x")
+    expected = [number_of(text) for text in column]
+    assert missing.tolist() == [text.lower() in texts.MISSING for text in column]
+    if None in expected:
+        assert values is None
+    else:
+        np.testing.assert_array_equal(values, np.array(expected, float))
+
+
+def test_a_changed_cell_is_parsed_anew():
+    table = nkdata.Table({"x": ["1", "2"], "y": ["3", "4"]}, [2, 3], "t.csv")
+    made = fitted(table)
+    np.testing.assert_array_equal(made.features(table), [[-1, 1]])
+    table.columns["x"][1] = "1"
+    np.testing.assert_array_equal(made.features(table), [[-1, -1]])
+    table.columns["x"] = ["2", "2"]
+    np.testing.assert_array_equal(made.features(table), [[1, 1]])
+    target = nkdata.choose_target(table, "y", "regression")
+    target.Y[:] = 0  # the user's own
+    np.testing.assert_array_equal(nkdata.choose_target(table, "y", "regression").Y, [[3, 4]])
+
+
 @pytest.mark.parametrize(
     ("values", "options", "message"),
     [
@@ -204,7 +271,7 @@ def test_bad_target_of_arrays(Y, task, message):
 
 
 def test_text_target_of_too_many_kinds():
-    names = [f"name {i}" for i in range(nkdata.MAX_CATEGORIES + 1)]
+    names = [f"name {i}" for i in range(MAX_CATEGORIES + 1)]
     table = nkdata.Table({"y": names}, list(range(2, len(names) + 2)), "t.csv")
     with pytest.raises(nkdata.DataError, match="201 different texts"):
         nkdata.choose_target(table)
@@ -446,7 +513,9 @@ def test_bad_folders_and_pictures(tmp_path, image):
     with pytest.raises(nkdata.DataError, match=r"1\.png is not a readable picture"):
         nkdata.read_pictures(tmp_path)
     image.new("RGB", (4, 4)).save(tmp_path / "1.png")
-    with pytest.raises(nkdata.DataError, match=r"1\.png lies beside the class folders"):
+    with pytest.raises(
+        nkdata.DataError, match=r"1\.png is beside the class folders, in no class: move it into one of them"
+    ):
         nkdata.read_pictures(tmp_path)
     with pytest.raises(nkdata.DataError, match="at least 1"):
         nkdata.read_pictures(tmp_path / "a", size=0)
@@ -556,7 +625,7 @@ def test_blocks_change_nothing(monkeypatch):
     arrays = nkdata.Arrays(rng.normal(size=(48, 11)), np.arange(11.0), "a", groups=3)
     plain = nkdata.Arrays(arrays.X, arrays.Y, "a")
     whole = [(fitted(data), fitted(data).features(data)) for data in (arrays, plain)]
-    monkeypatch.setattr(nkdata, "BLOCK", 100)
+    monkeypatch.setattr(preprocessor, "BLOCK", 100)
     for data, (made, X) in zip((arrays, plain), whole, strict=True):
         assert fitted(data) == made
         np.testing.assert_array_equal(made.features(data), X)
@@ -636,7 +705,7 @@ def test_bad_number_columns(values, message):
 
 
 def test_too_many_categories():
-    names = [f"name {i}" for i in range(nkdata.MAX_CATEGORIES + 1)]
+    names = [f"name {i}" for i in range(MAX_CATEGORIES + 1)]
     table = nkdata.Table({"x": names, "y": list(map(str, range(201)))}, list(range(201)), "t.csv")
     with pytest.raises(nkdata.DataError, match="'x' has 201 different texts"):
         fitted(table)

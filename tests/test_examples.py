@@ -271,19 +271,19 @@ class TestHousePrices:
         example.write_houses(tmp_path / "houses.csv")
         data = example.prepare(read_csv(tmp_path / "houses.csv"), "price")
         assert data[0].shape == (3 + len(example.DISTRICTS), 600)
-        score, error, Y_hat = example.fit_and_judge(example.network(16, "relu"), *data)
+        score, error, Y_hat = example.fit_and_evaluate(example.network(16, "relu"), *data)
         assert score >= 0.98
         assert 0.8 * example.NOISE < error < 1.5 * example.NOISE
         assert (Y_hat >= 0).all()
         assert (Y_hat == 0).any()
-        _, error_of_line, Y_hat = example.fit_and_judge(example.network(0, "linear"), *data)
+        _, error_of_line, Y_hat = example.fit_and_evaluate(example.network(0, "linear"), *data)
         assert error_of_line > 3 * error
         assert (Y_hat < 0).any()
 
     def test_diabetes(self):
         example = load("house_prices")
         data = example.prepare(example.diabetes())
-        score, error, _ = example.fit_and_judge(example.network(16, "linear", l2=0.1), *data)
+        score, error, _ = example.fit_and_evaluate(example.network(16, "linear", l2=0.1), *data)
         assert score >= 0.4
         assert error == pytest.approx(np.sqrt(1 - score) * data[3].std(), rel=1e-9)
 

@@ -108,7 +108,7 @@ def test_optional_parts_are_not_imported():
     loaded = set(run(code).split())
     optional = {"sklearn", "scipy", "matplotlib", "PIL", "tqdm", "onnx", "safetensors", "pandas", "torch", "argparse"}
     assert optional & loaded == set()
-    unasked = ("cli", "data", "plotting", "sklearn", "onnx", "c_source", "predictor")
+    unasked = ("cli", "data", "plotting", "sklearn", "convert.onnx_in", "convert.c", "predictor")
     assert {f"nnkern.{name}" for name in unasked} & loaded == set()
 
 

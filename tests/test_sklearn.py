@@ -34,7 +34,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nnkern as nk
 from nnkern import sklearn as ours
+from nnkern.estimators import base, examples
 from nnkern.sklearn import MLPClassifier, MLPRegressor
+from nnkern.state import of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -150,7 +152,7 @@ def test_shuffles_as_scikit_learn(m):
     source, peer = np.random.RandomState(3), np.random.RandomState(3)
     order = expected = np.arange(m)
     order = order.copy()
-    net._engine.train(
+    of(net).engine.train(
         X, X, None, None, rates=np.full(3, 0.1), batch_size=5, shuffle=True, order=order, update="sgd", numbers={},
         keep_last=True, costs=np.empty(3), seconds=np.empty(3), source=source,
     )  # fmt: skip
@@ -422,7 +424,7 @@ def test_float32_is_kept():
 @pytest.mark.parametrize("form", ["csr_matrix", "csc_matrix", "csr_array", "csc_array"])
 @pytest.mark.parametrize("more", [{}, {"early_stopping": True}, {"shuffle": False}])
 def test_sparse_is_as_dense(form, more, monkeypatch):
-    monkeypatch.setattr(ours, "_DENSE_ENTRIES", 64 * 90)  # several pieces, of two batches each
+    monkeypatch.setattr(examples, "DENSE_ENTRIES", 64 * 90)  # several pieces, of two batches each
     X, y = datasets.load_digits(return_X_y=True)
     X, y = X[:500], y[:500]
     how = {"max_iter": 3, "random_state": 1, "batch_size": 40, "dropout": 0.0, **more}
@@ -456,6 +458,15 @@ print(peak_bytes() - before)
     assert done.returncode == 0, done.stderr
     # a batch is 4 MB; it is there twice, in rows and gathered, and the allocator keeps some
     assert int(done.stdout) < 60 * 2**20
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_classes_of_outputs_that_are_NaN(classes):
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    mlp = MLPClassifier((5,), max_iter=3, random_state=0).fit(X, np.arange(30) % classes)
+    mlp.coefs_[0][1, 2] = np.nan
+    with pytest.raises(ValueError, match="the outputs for example 0 hold NaN"):
+        mlp.predict(X)
 
 
 def test_labels_of_any_kind():
@@ -911,10 +922,11 @@ def test_bad_data():
         MLPClassifier(max_iter=1).fit(X, several, eval_set=(X, several[:, :2]))
     with pytest.raises(ValueError, match="at least one non-zero"):
         MLPClassifier(max_iter=1, class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, y)
-    with pytest.warns(UserWarning, match="going to be clipped"):
+    with pytest.warns(UserWarning, match="going to be clipped") as told:
         MLPClassifier(max_iter=1, batch_size=1000).fit(X, y)
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(1\) reached"):
         MLPClassifier(max_iter=1).fit(X, y)
+    assert {one.filename for one in told} == {__file__}  # they point to who called
 
 
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
@@ -922,7 +934,7 @@ def test_bad_data():
 def test_all_weights_are_zero_on_one_side_of_the_split(kind, form, monkeypatch):
     X, y, _ = load("wine")
     held, rest = np.arange(0, len(y), 10), np.delete(np.arange(len(y)), np.s_[::10])
-    monkeypatch.setattr(ours, "train_test_split", lambda rows, **how: (rest, held))
+    monkeypatch.setattr(base, "train_test_split", lambda rows, **how: (rest, held))
     mlp = getattr(ours, kind)(early_stopping=True, max_iter=1, random_state=0)
     for zero, said in ((held, "the held-out samples"), (rest, "the training samples, those not held out,")):
         w = np.ones(len(y))
@@ -960,8 +972,8 @@ def test_an_error_amid_sparse_training_leaves_the_last_good_epoch(monkeypatch):
     X, y, _ = load("wine")
     how = {"max_iter": 2, "random_state": 0, "warm_start": True}
     mlp, expected = (MLPClassifier(**how).fit(sparse.csr_matrix(X), y) for _ in range(2))
-    monkeypatch.setattr(ours, "_DENSE_ENTRIES", 1)  # each batch is made dense by itself
-    whole, calls = ours._Sparse._dense, []
+    monkeypatch.setattr(examples, "DENSE_ENTRIES", 1)  # each batch is made dense by itself
+    whole, calls = examples.SparseRows.dense, []
 
     def failing(self, picked):
         calls.append(picked)
@@ -969,7 +981,7 @@ def test_an_error_amid_sparse_training_leaves_the_last_good_epoch(monkeypatch):
             raise MemoryError("no memory")
         return whole(self, picked)
 
-    monkeypatch.setattr(ours._Sparse, "_dense", failing)
+    monkeypatch.setattr(examples.SparseRows, "dense", failing)
     with pytest.raises(MemoryError, match="no memory"):
         mlp.set_params(batch_size=50).fit(sparse.csr_matrix(X), y)
     for name in ("coefs_", "intercepts_"):

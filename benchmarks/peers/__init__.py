@@ -14,17 +14,17 @@ from cases import InferenceCase, TrainingCase
 
 
 class Unsupported(Exception):
-    """The library can't do this case; the table shows a dash."""
+    """The library can't compute this case; the table shows a dash."""
 
 
 class SideProtocol(Protocol):
     library: ClassVar[str]
 
     def describe(self) -> dict:
-        """Version, kernel set and threads really in use: {"version": ..., "kernels": ...}."""
+        """Version, kernels and threads in use: {"version": ..., "kernels": ..., "threads": ...}."""
 
     def prepare_training(self, case: TrainingCase, dtype: str, threads: int, X: np.ndarray, labels: np.ndarray) -> None:
-        """Convert X (n_x, m) and labels (m,) to what the library likes best; build the network."""
+        """Convert X (n_x, m) and labels (m,) to the library's preferred layout; build the network."""
 
     def load(self, parameters: dict[str, np.ndarray]) -> None:
         """Set {"W1": (n1, n0), "b1": (n1, 1), ...}, float32, before each round; not timed."""
@@ -47,6 +47,6 @@ class SideProtocol(Protocol):
     ) -> tuple[Callable[[], object], Callable[[], np.ndarray]]:
         """A call that predicts X (n_x, batch), timed; one that predicts and gives (n_y, batch)."""
 
-    # Where the library can tell something of the processor's limit: what it measures, and
-    # measure_limit(dtype, threads) -> flops per second of that.
+    # Optional, for a library that can measure the processor's limit: what it measures, and
+    # measure_limit(dtype, threads) -> flops per second.
     limit: ClassVar[str]

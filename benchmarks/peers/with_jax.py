@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# Read while XLA's client is made. Its pool has as many threads as this process may use processors.
+# Read when XLA's client is created, whose pool has one thread for each processor of this process.
 THREADS = int(os.environ["OMP_NUM_THREADS"])
 os.environ["NPROC"] = str(THREADS)
 os.environ["JAX_PLATFORMS"] = "cpu"

@@ -65,6 +65,6 @@ class Side:
     limit = "multiply-adds in registers"
 
     def measure_limit(self, dtype, threads) -> float:
-        """Of so many threads at once."""
+        """Flops per second of that many threads at once."""
         with ThreadPoolExecutor(threads) as pool:
             return sum(pool.map(_kernels.fma_rate, [dtype] * threads))

@@ -1,8 +1,8 @@
-"""Plain numpy: the course's loop over mini-batches, at its best within that style.
+"""Plain numpy: the textbook loop over mini-batches, optimised within that style.
 
-The equations are written once, on (units, examples) arrays; buffers are made beforehand and
-everything goes in place. What suits BLAS and the element loops best differs from case to case, so
-each case first times all the forms below and keeps the fastest.
+The equations are written once, on (units, examples) arrays; buffers are preallocated and all
+operations are in place. Which variant is fastest differs from case to case, so each case first
+times all the forms below and keeps the fastest.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def best_seconds(call: Callable[[], object], budget: float, threads: int) -> flo
 
 
 def fastest(candidates, budget: float, threads: int):
-    """Of pairs (what it is, call), what the call with the shortest time is."""
+    """Of pairs (what, call), the first entry of the pair with the fastest call."""
     best, kept = math.inf, None
     for what, call in candidates:
         seconds = best_seconds(call, budget, threads)
@@ -76,7 +76,7 @@ def fastest(candidates, budget: float, threads: int):
 def activate(A, activation: str, relu: str, mask):
     """A = g(Z) in place. relu by "mask" fills the mask.
 
-    softmax gives Z's maximum and the sum of the exponentials, both (m,).
+    softmax returns Z's maximum and the sum of the exponentials, both (m,).
     """
     if activation == "tanh":
         np.tanh(A, A)
@@ -124,7 +124,7 @@ class Workspace:
 
         self.A = [empty(n) for n in case.n]
         self.dA = [empty(n) for n in case.n]
-        # tanh needs room for 1 - A^2; relu's dZ goes over its dA.
+        # tanh needs an array for 1 - A^2; relu's dZ overwrites its dA.
         self.dZ = [empty(n) for n in case.n] if case.activation == "tanh" else self.dA
         self.mask = [empty(n, bool) for n in case.n]
         self.ones = np.ones((m, 1), dtype)
@@ -177,7 +177,7 @@ class Loop(Network):
             self.Y_rows = np.ascontiguousarray(Y.T)
             self.rng = np.random.default_rng(0)
         else:
-            # These batches don't change: they are cut once, in the order of the form.
+            # These batches don't change: they are made once, in the memory order of the form.
             self.batches = [
                 tuple(np.asarray(data[:, part], dtype, order=form.examples) for data in (X, Y)) for part in self.parts
             ]
@@ -227,7 +227,7 @@ class Loop(Network):
             activate(Z, "sigmoid", relu, None)
             loss = linear - np.add.reduce(np.log(Z), axis=None)
 
-        # The rate and 1/m go into the smallest array; all that follows is linear in it.
+        # The learning rate and 1/m are multiplied into the smallest array: the rest is linear in it.
         np.subtract(A[L], Y, dZ[L])
         np.multiply(dZ[L], self.rate_over[m], dZ[L])
         for k in range(L, 0, -1):
@@ -298,7 +298,7 @@ class Side:
     limit = "numpy's product of 1024^3"
 
     def measure_limit(self, dtype, threads) -> float:
-        """Flops per second of the best of some: a blocked product works on tiles in the first cache."""
+        """Flops per second of the best of several products."""
         n = 1024
         rng = np.random.default_rng(0)
         P, Q = (rng.standard_normal((n, n)).astype(dtype) for _ in range(2))
@@ -315,7 +315,7 @@ def blas_in_use() -> dict:
         asked = os.environ.get("OPENBLAS_NUM_THREADS")
         name = f"{blas.get('name')} {blas.get('version')}"
         return {"kernels": {"blas": name, "simd": simd()}, "threads": f"{asked} asked for"}
-    # numpy's own BLAS; another library of the process may have brought one as well.
+    # numpy's own BLAS; another library in the process may have one too.
     pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
     pool = next((pool for pool in pools if "numpy" in pool["filepath"]), pools[0])
     return {

@@ -13,7 +13,7 @@ class Side:
     library = "scikit-learn"
 
     def __init__(self):
-        # As a service that knows its data: no search for NaN, no check of the settings at each call.
+        # As a service with validated data would: no search for NaN, no validation of parameters in each call.
         sklearn.set_config(assume_finite=True, skip_parameter_validation=True)
 
     def describe(self) -> dict:
@@ -21,7 +21,7 @@ class Side:
         return {"version": sklearn.__version__, **with_numpy.blas_in_use()}
 
     def network(self, case, batch: int, shuffle: bool, rate: float, X, labels) -> MLPClassifier:
-        """With parameters to be replaced: they exist from the first partial_fit."""
+        """A network whose parameters exist, from a first partial_fit, and are to be replaced."""
         net = MLPClassifier(
             case.n[1:-1],
             case.activation,

@@ -1,4 +1,4 @@
-"""torch, eager: modules, the fused SGD, inference mode; batches are views cut before the clock starts."""
+"""torch, eager: modules, the fused SGD, inference mode; batches are views made before the clock starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Side:
         self.mode = contextlib.ExitStack()
 
     def compiled(self, function: Callable) -> Callable:
-        """What runs in place of the function."""
+        """The function that is run instead; a compiled one in another side."""
         return function
 
     def describe(self) -> dict:
@@ -91,7 +91,7 @@ class Side:
         return given
 
     def predictor(self, case, dtype, threads, parameters, X):
-        # A service enters the mode once, not for each call.
+        # A service enters inference mode once, not for each call.
         self.mode.close()
         self.mode.enter_context(torch.inference_mode())
         self.net = self.network(case, dtype, threads, output=(nn.Softmax(dim=1),)).eval()

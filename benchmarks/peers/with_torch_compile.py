@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
-# No pool of compiling processes beside what is timed.
+# No pool of compiler processes during the measurement.
 os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 
 import torch
@@ -20,6 +20,6 @@ class Side(with_torch.Side):
     library = "torch.compile"
 
     def compiled(self, function):
-        # Code for each shape on its own, and none left from the cases before.
+        # Code for each shape, and none that is left from previous cases.
         torch.compiler.reset()
         return torch.compile(function, dynamic=False)

@@ -1,0 +1,63 @@
+"""Trained models: network and preprocessor from one file, and the measures of a network on data.
+
+Knows no options but MODEL, DATA and --threads, and prints nothing.
+"""
+
+import nnkern as nk
+from nnkern import data as nkdata
+from nnkern.cli.errors import CommandError
+
+RECORD = "nnkern.data"  # the preprocessor's key in a model's metadata
+FORMATS = {"accuracy": ".4f", "R2": ".4f", "RMSE": ".6g", "cost": ".4g"}
+
+
+def load_with_data(options):
+    """The network of the model file, its preprocessor, and the data; pictures in the size that it was trained on."""
+    net = nk.load(options.model)
+    preprocessor = preprocessor_of(net, options.model)
+    return net, preprocessor, nkdata.read(options.data, size=preprocessor.size or 64)
+
+
+def preprocessor_of(net, path):
+    """The preprocessor that a model file holds, checked against the network."""
+    record = net.metadata.get(RECORD)
+    preprocessor = _plain_preprocessor(net, path) if record is None else nkdata.Preprocessor.from_dict(record)
+    if preprocessor.labels is None:
+        n_y = len(preprocessor.target_mean)
+    else:
+        n_y = 1 if net.loss == "binary_cross_entropy" else len(preprocessor.labels)
+    if (net.n_x, net.n_y, task_of(net.loss)) != (preprocessor.n_x, n_y, preprocessor.task):
+        raise CommandError(f"{path}: the network and the record of its data don't agree")
+    return preprocessor
+
+
+def _plain_preprocessor(net, path):
+    """For a network that was not made by `nnkern train`: X enters as it is, labels are numbers."""
+    plain = {"mean": [0.0] * net.n_x, "scale": [1.0] * net.n_x}
+    if task_of(net.loss) == "regression":
+        target = {"target_mean": [0.0] * net.n_y, "target_scale": [1.0] * net.n_y}
+        return nkdata.Preprocessor("array", net.n_x, task="regression", **plain, **target)
+    if net.loss == "binary_cross_entropy" and net.n_y > 1:
+        raise CommandError(f"{path} has several sigmoid outputs, which only nk.load can use")
+    labels = [str(i) for i in range(max(net.n_y, 2))]
+    return nkdata.Preprocessor("array", net.n_x, task="classification", labels=labels, **plain)
+
+
+def task_of(loss):
+    """The task that a loss, given by its name, is for."""
+    return "classification" if nk.losses.LOSSES[loss].classifies else "regression"
+
+
+def measure(net, preprocessor, X, Y, threads):
+    """{name: value}: accuracy, or R2 and RMSE; and the cost."""
+    cost, score = net.evaluate(X, Y, threads=threads)
+    if preprocessor.labels is not None:
+        return {"accuracy": score, "cost": cost}
+    off = preprocessor.predictions(net.predict(X, threads=threads)) - preprocessor.predictions(Y)
+    return {"R2": score, "RMSE": (off**2).mean() ** 0.5, "cost": cost}
+
+
+def measures_line(what, measures, m):
+    """The measures of m examples in one line."""
+    *scores, cost = [f"{name} {value:{FORMATS[name]}}" for name, value in measures.items()]
+    return f"{what}{' ' if what else ''}{', '.join(scores)} ({m} examples), {cost}"

@@ -1,0 +1,145 @@
+"""How commands and options are declared, and the parsers of options' values. Knows no command."""
+
+import argparse
+import csv
+import math
+
+import nnkern
+from nnkern.cli.errors import USAGE_ERROR
+
+# schedule: its class in nnkern.schedules, and the types of its arguments after the first rate
+SCHEDULES = {
+    "cosine": ("Cosine", {"final": float}),
+    "exponential": ("Exponential", {"factor": float}),
+    "step": ("Step", {"factor": float, "every": int}),
+    "inverse": ("InverseTime", {"decay": float}),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports an error as one line, without the usage."""
+
+    def error(self, message):
+        self.exit(USAGE_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def command(commands, name, run, text, epilog=None, **more):
+    """The parser of a new command, which calls `run` with its options."""
+    made = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        **more,
+    )
+    made.set_defaults(run=run)
+    return made
+
+
+def option(parser, name, text, default=None, **how):
+    """Adds an option whose help says its default."""
+    if default is not None and not isinstance(default, list):
+        text += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
+    parser.add_argument(name, default=default, help=text, **how)
+
+
+def threads(parser):
+    """Adds --threads."""
+    default = nnkern.get_num_threads()
+    option(parser, "--threads", f"threads to compute with (default: {default})", type=whole(1), metavar="N")
+
+
+def model_and_data(parser):
+    """The arguments of a command that runs a trained model on data."""
+    parser.add_argument("model", metavar="MODEL", help="file that nnkern train --save wrote")
+    parser.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help="data of the kind the model was trained on (default: all the digits)",
+    )
+    threads(parser)
+
+
+# Values: each function converts the text of one, and raises argparse's error for others.
+
+
+def whole(least):
+    def parse(text):
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return value
+
+    return parse
+
+
+def share(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share, 0 <= share < 1")
+    return value
+
+
+def layers(text):
+    if text.strip().lower() == "none":
+        return []
+    try:
+        layers = [int(units) for units in text.split(",")]
+    except ValueError:
+        layers = [0]
+    if min(layers) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of layer sizes like 64,32")
+    return layers
+
+
+def numbers(text):
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or a list of them like 0.1,0.2") from None
+
+
+def class_weight(text):
+    """ "balanced", or {label: weight}."""
+    if text.strip().lower() == "balanced":
+        return "balanced"
+    pairs = [pair.rpartition("=") for pair in names(text)]
+    try:
+        return {label.strip(): float(weight) for label, _, weight in pairs}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither balanced nor a list like yes=5,no=1") from None
+
+
+def schedule(text):
+    """(name of the class, its arguments but the first rate and the number of epochs)."""
+    name, _, numbers = text.partition(":")
+    if name not in SCHEDULES:
+        raise argparse.ArgumentTypeError(f"{name!r} is none of the schedules {', '.join(SCHEDULES)}")
+    cls, kinds = SCHEDULES[name]
+    given = numbers.split(",") if numbers else []
+    if len(given) != len(kinds) and (given or name != "cosine"):
+        raise argparse.ArgumentTypeError(f"{text!r} must be {name}:{','.join(kinds).upper()}")
+    try:
+        settings = {key: kind(number) for (key, kind), number in zip(kinds.items(), given, strict=False)}
+        good = all(math.isfinite(x) and x >= (key == "every") for key, x in settings.items())
+    except ValueError:
+        good = False
+    if not good:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected numbers >= 0, and a whole number of epochs >= 1")
+    return cls, settings
+
+
+def batch_size(text):
+    return None if text.strip().lower() == "full" else whole(1)(text)
+
+
+def names(text):
+    return next(csv.reader([text], skipinitialspace=True))

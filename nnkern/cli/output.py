@@ -1,0 +1,41 @@
+"""Files that commands write: complete, or not at all."""
+
+import contextlib
+import io
+import os
+import sys
+
+from nnkern.cli.errors import CommandError
+from nnkern.files.atomic import whole_file
+from nnkern.files.endings import is_safetensors
+
+__all__ = ["check_folder", "is_safetensors", "is_special", "text_file", "whole_file"]
+
+
+def is_special(path):
+    """Whether the path is a folder, a device or a pipe: nothing that a file could replace."""
+    return os.path.exists(path) and not os.path.isfile(path)
+
+
+def check_folder(path):
+    """Refuses a path in whose folder no file can be made; called before what takes long."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise CommandError(f"{path}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise CommandError(f"{path}: no permission to write in {folder}")
+
+
+@contextlib.contextmanager
+def text_file(path):
+    """Standard output, or a text file that replaces `path` when all is written; a device or a pipe is written to."""
+    if path is None:
+        yield sys.stdout
+    elif is_special(path):
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            yield file
+    else:
+        with whole_file(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            yield text
+            text.detach()  # which flushes; whole_file closes its file

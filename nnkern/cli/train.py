@@ -1,0 +1,315 @@
+"""`nnkern train`: reads data, trains one network or one for each fold, measures, saves and draws."""
+
+import dataclasses
+import math
+
+import nnkern as nk
+from nnkern import data as nkdata
+from nnkern.cli.errors import CommandError
+from nnkern.cli.models import FORMATS, RECORD, measure, measures_line, task_of
+from nnkern.cli.output import check_folder, is_safetensors, is_special
+from nnkern.cli.train_options import DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train
+from nnkern.data.texts import label_codes
+
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
+
+
+def add_to(commands):
+    add_train(commands, run)
+
+
+def run(options):
+    """Trains as the options say, prints the measures, and writes model and plot."""
+    _fill_in_defaults(options)
+    _check_outputs(options)
+    optimizer = _optimizer(options)
+    data, target = _read(options)
+    loss = _loss(options, target.labels)
+    fit = {"optimizer": optimizer, "class_weight": _weights_of_codes(options, target)}
+    strata = target.Y if target.labels else target.m
+    if options.folds:
+        parts = nkdata.folds(strata, options.folds, options.seed)
+    else:
+        parts = [nkdata.split(strata, options.validation, options.seed)]
+    trainings = []
+    for i, part in enumerate(parts, start=1):
+        training = Training(options, data, target, loss, *part)
+        if i == 1 and not options.quiet:
+            _describe(options, data, target, training)
+        training.run(fit)
+        if options.folds and not options.quiet:
+            print(f"fold {i}/{len(parts)} {training.result()}", flush=True)
+        trainings.append(training)
+    if options.save:
+        if options.folds:
+            training = Training(options, data, target, loss, *nkdata.split(strata, 0))
+            training.run(fit)
+        training.net.save(options.save)
+    _report(options, trainings)
+
+
+def _fill_in_defaults(options):
+    if options.folds and options.validation is not None:
+        raise CommandError("--folds holds out every example once: leave --validation out")
+    defaults = DIGITS_DEFAULTS if options.data is None else DATA_DEFAULTS
+    for name, value in defaults.items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+
+
+def _read(options):
+    """The data and its target."""
+    task = None if options.task == "auto" else options.task
+    if options.loss:
+        task_of_loss = task_of(options.loss)
+        if task not in (None, task_of_loss):
+            raise CommandError(f"--loss {options.loss} is for {task_of_loss}, not for {task}")
+        task = task_of_loss
+    data = nkdata.read(options.data, size=options.size)
+    if not isinstance(data, nkdata.Table):
+        for name in ("target", "ignore", "categorical"):
+            if getattr(options, name):
+                raise CommandError(f"--{name} is for CSV files, {data.source} has no columns")
+    return data, nkdata.choose_target(data, options.target, task)
+
+
+def _report(options, trainings):
+    print(f"{len(trainings)} folds {_summary(trainings)}" if options.folds else trainings[0].result())
+    # history has the time of the training alone, without the evaluation on held-out examples
+    seconds = sum(sum(training.history["seconds"]) for training in trainings)
+    examples = sum(training.m * len(training.history["seconds"]) for training in trainings)
+    print(f"trained in {seconds:.2f} s, {examples / seconds:,.0f} examples per second")
+    if options.save and not options.quiet:
+        print(f"saved {options.save}")
+    if options.plot:
+        _plot(trainings, options.plot)
+        if not options.quiet:
+            print(f"drew {options.plot}")
+
+
+class Training:
+    """One training and its result: of the whole command, or of one fold."""
+
+    def __init__(self, options, data, target, loss, rows, held):
+        self.options, self.held = options, len(held)
+        preprocessor = nkdata.Preprocessor.fit(
+            data,
+            target,
+            rows=rows,
+            ignore=options.ignore or (),
+            categorical=options.categorical or (),
+            missing=options.missing,
+            scale_target=loss.low == -math.inf,
+        )
+        self.preprocessor = preprocessor
+        X = preprocessor.features(data, options.dtype)
+        Y = target.Y if target.labels else preprocessor.standardise_target(target.Y, options.dtype)
+        aside = []
+        if options.early_stopping:
+            strata = target.Y[rows] if target.labels else len(rows)
+            trained, stopping = nkdata.split(strata, STOPPING_SHARE, options.seed)
+            rows, aside = rows[trained], rows[stopping]
+        self.m = len(rows)
+        self._training, self._aside, self._held = (
+            (nkdata.take(X, part), nkdata.take(Y, part)) for part in (rows, aside, held)
+        )
+        self.net = _network(options, preprocessor, loss)
+        self.net.metadata[RECORD] = preprocessor.to_dict()
+
+    def run(self, fit):
+        """Fits the network, with `fit` as further arguments of its method, and measures it."""
+        options = self.options
+        stopping = nk.EarlyStopping(options.early_stopping) if options.early_stopping else None
+        watched = None
+        if stopping:
+            watched = self._aside
+        elif self.held and (options.plot or not options.quiet):
+            watched = self._held
+        self.history = self.net.fit(
+            *self._training,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            validation_data=watched,
+            callbacks=stopping,
+            progress=not options.quiet,
+            threads=options.threads,
+            **fit,
+        )
+        if stopping and not options.quiet:
+            done, best = len(self.history["cost"]), stopping.best_epoch + 1
+            print(f"stopped  after {done} epochs, with the weights of epoch {best}")
+        X, Y = self._held if self.held else self._training
+        self.measures = measure(self.net, self.preprocessor, X, Y, options.threads)
+        self.labels = None
+        if self.held and options.plot and self.preprocessor.labels is not None:
+            self.labels = Y, self.net.predict_labels(X, threads=options.threads)
+        del self._training, self._aside, self._held
+
+    def result(self):
+        """The measures in one line."""
+        what, m = ("held-out", self.held) if self.held else ("training", self.m)
+        return measures_line(what, self.measures, m)
+
+
+def _summary(trainings):
+    """Mean and standard deviation of the measures of several trainings."""
+    import statistics
+
+    parts = []
+    for name in trainings[0].measures:
+        values = [training.measures[name] for training in trainings]
+        mean, spread = (format(x, FORMATS[name]) for x in (statistics.fmean(values), statistics.stdev(values)))
+        parts.append(f"{name} {mean} +- {spread}")
+    return f"{', '.join(parts)} (mean and standard deviation)"
+
+
+def _describe(options, data, target, training):
+    net, task = training.net, target.task
+    if target.labels:
+        task = f"{len(target.labels)} classes"
+    column = f" of {target.name!r}" if target.name else ""
+    print(f"data     {data.describe()}")
+    parts = f"{training.m} to train on, {training.held} held out"
+    if options.early_stopping:
+        parts += f", {data.m - training.m - training.held} set aside"
+    if options.folds:
+        parts += f" in each of {options.folds} folds"
+    print(f"task     {task}{column} ({target.reason}); {parts}")
+    sizes = "-".join(str(n) for n in (net.n_x, *(layer.units for layer in net.layers)))
+    outputs = net.layers[-1].activation
+    hidden = f"{', '.join(options.activation)}, " if options.layers else ""
+    rate = "" if options.learning_rate is None else f" {options.learning_rate:g}"
+    print(
+        f"network  {sizes}, {hidden}{outputs}, {net.loss}, {options.dtype}, {options.optimizer}{rate}",
+        flush=True,
+    )
+
+
+def _loss(options, labels):
+    """The loss, with the parameters that were given."""
+    name = options.loss or _default_loss(labels)
+    if name == "binary_cross_entropy" and len(labels) > 2:
+        raise CommandError(f"--loss {name} is for two classes, not for {len(labels)}")
+    numbers = {"label_smoothing": "--label-smoothing", "delta": "--delta", "q": "--quantile"}
+    return _configured(options, nk.losses.LOSSES, name, "--loss", numbers)
+
+
+def _default_loss(classes):
+    if classes is None:
+        return "squared_error"
+    return "cross_entropy" if len(classes) > 2 else "binary_cross_entropy"
+
+
+def _configured(options, registry, name, choice, numbers):
+    """The loss or optimizer of that name, with those of the parameters {field: option} that were given."""
+    fields = {key: {f.name for f in dataclasses.fields(one)} for key, one in registry.items()}
+    given = {field: getattr(options, field) for field in numbers if getattr(options, field) is not None}
+    for field in given:
+        if field not in fields[name]:
+            those = " or ".join(key for key in registry if field in fields[key])
+            raise CommandError(f"{numbers[field]} is for {choice} {those}, not for {name}")
+    one = registry[name]
+    return (one if isinstance(one, type) else type(one))(**given)
+
+
+def _weights_of_codes(options, target):
+    """--class-weight for fit, where labels are integers."""
+    weights = options.class_weight
+    if weights is None:
+        return None
+    if target.labels is None:
+        raise CommandError("--class-weight is for classification, not for regression")
+    if isinstance(weights, str):
+        return weights
+    codes = label_codes(weights, target.labels).tolist()
+    for code, (label, weight) in zip(codes, weights.items(), strict=True):
+        if code < 0:
+            known = ", ".join(map(repr, target.labels[:20]))
+            raise CommandError(f"--class-weight: {label!r} is none of the classes {known}")
+        if not (math.isfinite(weight) and weight >= 0):
+            raise CommandError(f"--class-weight {label}={weight:g}: expected a finite weight >= 0")
+    return dict(zip(codes, weights.values(), strict=True))
+
+
+def _optimizer(options):
+    fields = ("learning_rate", "momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
+    numbers = {field: f"--{field.replace('_', '-')}" for field in fields}
+    optimizer = _configured(options, nk.optimizers.OPTIMIZERS, options.optimizer, "--optimizer", numbers)
+    warm_up = options.warm_up or 0
+    if options.schedule:
+        name, settings = options.schedule
+        if name == "Cosine":
+            settings = {"epochs": max(options.epochs - warm_up, 1), **settings}
+        optimizer.learning_rate = getattr(nk.schedules, name)(optimizer.learning_rate, **settings)
+    if warm_up:
+        optimizer.learning_rate = nk.schedules.WarmUp(optimizer.learning_rate, warm_up)
+    return optimizer
+
+
+def _network(options, preprocessor, loss):
+    count = len(options.layers)
+
+    def each(name):
+        values = getattr(options, name)
+        if len(values) not in (1, count):
+            raise CommandError(f"--{name} has {len(values)} entries, expected one, or one for each of {count} layers")
+        return values * count if len(values) == 1 else values
+
+    hidden = [
+        nk.Dense(units, activation, dropout=dropout)
+        for units, activation, dropout in zip(options.layers, each("activation"), each("dropout"), strict=True)
+    ]
+    if loss.name == "binary_cross_entropy":
+        output = nk.Dense(1, "sigmoid")
+    elif loss.name == "cross_entropy":
+        output = nk.Dense(len(preprocessor.labels), "softmax")
+    else:
+        output = nk.Dense(len(preprocessor.target_mean), loss.output or "linear")
+    return nk.Network(
+        [*hidden, output],
+        loss=loss,
+        n_x=preprocessor.n_x,
+        l2=options.l2,
+        l1=options.l1,
+        dtype=options.dtype,
+        seed=options.seed,
+    )
+
+
+def _check_outputs(options):
+    """Refuses before the training what could only fail after it."""
+    for path in filter(None, (options.save, options.plot)):
+        if is_special(path):
+            raise CommandError(f"{path} is a folder or a device, expected the name of a file")
+        check_folder(path)
+    if options.save and is_safetensors(options.save):
+        nkdata.require("safetensors.numpy", f"--save {options.save}")
+    if options.plot:
+        if not options.plot.lower().endswith(PLOT_SUFFIXES):
+            raise CommandError(f"--plot {options.plot}: expected one of {', '.join(PLOT_SUFFIXES)}")
+        nkdata.require("matplotlib", "--plot")
+
+
+def _plot(trainings, path):
+    """The learning curves of all trainings (cost, and score if there is one), and the confusion of held-out labels."""
+    import numpy as np
+
+    from nnkern import plotting
+
+    histories = [training.history for training in trainings]
+    kinds = ["cost"] + ["score"] * any(key in histories[0] for key in ("score", "val_score"))
+    matrix = trainings[0].labels is not None
+    figure, axes = plotting.panels(len(kinds) + matrix, width=7, height=3.5)
+    labels = [f"fold {i}" for i in range(1, len(trainings) + 1)]
+    for quantity, ax in zip(kinds, axes[:, 0], strict=False):
+        if len(trainings) > 1:
+            plotting.learning_curve(histories, quantity, labels=labels, ax=ax)
+        else:
+            plotting.learning_curve(histories[0], quantity, ax=ax)
+        if quantity == "score":
+            ax.set(ylabel=next(iter(trainings[0].measures)))
+    if matrix:
+        names = trainings[0].preprocessor.labels
+        Y, Y_hat = (np.concatenate(parts) for parts in zip(*(training.labels for training in trainings), strict=True))
+        plotting.confusion_matrix(Y, Y_hat, classes=range(len(names)), labels=names, ax=axes[-1, 0])
+    figure.savefig(path, dpi=120)
