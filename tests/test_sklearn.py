@@ -922,10 +922,11 @@ def test_bad_data():
         MLPClassifier(max_iter=1).fit(X, several, eval_set=(X, several[:, :2]))
     with pytest.raises(ValueError, match="at least one non-zero"):
         MLPClassifier(max_iter=1, class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, y)
-    with pytest.warns(UserWarning, match="going to be clipped"):
+    with pytest.warns(UserWarning, match="going to be clipped") as told:
         MLPClassifier(max_iter=1, batch_size=1000).fit(X, y)
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(1\) reached"):
         MLPClassifier(max_iter=1).fit(X, y)
+    assert {one.filename for one in told} == {__file__}  # they point to who called
 
 
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
