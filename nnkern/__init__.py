@@ -32,7 +32,7 @@ from nnkern._config import Config, get_num_threads, set_num_threads, show_config
 from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSchedule
 from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError
 from nnkern.interop import from_onnx, from_sklearn, from_torch
-from nnkern.layers import Dense
+from nnkern.layers import Dense, Scale
 from nnkern.many import fit_many
 from nnkern.network import Evaluation, Network, check_gradients, load
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
@@ -54,6 +54,7 @@ __all__ = [
     "Network",
     "NotFittedError",
     "RMSprop",
+    "Scale",
     "__version__",
     "callbacks",
     "check_gradients",
