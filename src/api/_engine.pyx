@@ -257,7 +257,7 @@ cdef class Engine(Entrance):
         if out is None:
             out = np.empty((self.plan.n_y, X_.m), self.dtype, "F")
         A = matrix_from("out", out, self.number, self.plan.n_y)
-        references = held(X, out)
+        _references = held(X, out)
         if A.m != X_.m:
             raise ValueError(f"out has {A.m} columns, X {X_.m}")
         self.enter_reading()
@@ -347,7 +347,7 @@ cdef class Engine(Entrance):
         """cost without penalty, Σ w of the right examples, Σ w (ŷ - y)² per output (an array, or None), Σ w."""
         cdef int most_threads = number_of_threads(threads)
         cdef Data data = self.data_of(X, Y, labels, w)
-        cdef list references = held(X, Y, w)
+        cdef list _references = held(X, Y, w)
         cdef WorkspaceHolder holder
         cdef double[::1] squares = np.zeros(self.plan.n_y) if self.plan.score == NNK_score_squares else None
         cdef Score score

@@ -19,9 +19,9 @@ def aligned_zeros(Py_ssize_t count, dtype):
 
 
 def held(*arrays):
-    """What keeps the memory of the arrays where it is as long as it lives: numpy resizes no array that has weak references.
+    """What keeps the memory of the arrays where it is as long as it lives: weak references.
 
-    A view alone doesn't, where its owner is resized without numpy's check of references.
+    numpy resizes no array that has any; a view alone doesn't hinder it where its check of references is turned off.
     """
     references = []
     for array in arrays:
