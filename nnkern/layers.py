@@ -186,7 +186,7 @@ class Scale(Layer):
     Examples
     --------
     >>> import nnkern as nk
-    >>> nk.layers.Scale().parameter_shapes(3)
+    >>> nk.Scale().parameter_shapes(3)
     {'s': (3, 1)}
     """
 

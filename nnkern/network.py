@@ -162,7 +162,7 @@ class Network(Stateful, Derivatives, Exports):
 
     # Using it
 
-    def predict(self, X, *, out=None, threads=None):
+    def predict(self, X, *, out=None, threads=None, invariant=False):
         """A[L] for the examples in X.
 
         Parameters
@@ -172,6 +172,9 @@ class Network(Stateful, Derivatives, Exports):
         out : (n_y, m) array of the network's dtype, optional
         threads : int, optional
             At most this many threads; results don't depend on it.
+        invariant : bool
+            Whether each example gets the same bits whatever other examples X holds and however X is laid out in memory.
+            Otherwise the last bits may depend on both. For single examples it costs many times the time.
 
         Returns
         -------
@@ -183,18 +186,29 @@ class Network(Stateful, Derivatives, Exports):
             There are no parameters yet.
         ValueError, TypeError
             X or `out` has another shape or holds no numbers. NaN is let through.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import nnkern as nk
+        >>> net = nk.Network([nk.Dense(3, "tanh"), nk.Dense(1)], "squared_error", n_x=50, seed=0)
+        >>> X = np.random.default_rng(0).standard_normal((50, 8))
+        >>> A = net.predict(X, invariant=True)
+        >>> bool((net.predict(X[:, 5:6], invariant=True) == A[:, 5:6]).all())
+        True
         """
         engine = self._state.engine
         if engine is None:
             self._state.fitted()  # raises NotFittedError
-        A = engine.predict_fast(X, out, threads)
-        if A is not None:
-            return A
+        if invariant is False:
+            A = engine.predict_fast(X, out, threads)
+            if A is not None:
+                return A
         X = validation.examples(X, self.n_x, self.dtype, finite=False)
         if out is not None:
             inputs = ("X", X), ("the parameters", engine.theta)
             out = _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, inputs)
-        return engine.predict(X, out, validation.threads(threads))
+        return engine.predict(X, out, validation.threads(threads), validation.flag("invariant", invariant))
 
     def predict_labels(self, X, *, threads=None):
         """Class labels: argmax for cross_entropy, ŷ > ½ for binary_cross_entropy.

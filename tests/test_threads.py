@@ -555,6 +555,85 @@ def test_children_forked_while_another_thread_computes(gemm):
     assert printed.split() == ["20", "True", "True", "True"]
 
 
+@linux
+@forks
+@pytest.mark.parametrize("call", ["training", "predicting", "backward"])
+def test_networks_of_a_child_whose_parent_used_them_in_another_thread(call):
+    """The other thread is gone in the child: the network works, and stands at a whole epoch of that training."""
+    code = f"""
+        children_may_be_forked()
+        call = {call!r}
+        net = nk.Network(layers(64, 512), "squared_error", n_x=512, seed=0)
+        Y, stop, begun = np.zeros((512, 600), np.float32), threading.Event(), threading.Event()
+        net.fit(X, Y, epochs=1)
+        def work():
+            while not stop.is_set():
+                begun.set()
+                if call == "training":
+                    net.fit(X, Y, epochs=1000, batch_size=64, callbacks=lambda *_: stop.is_set(), resume=True)
+                elif call == "predicting":
+                    net.predict(X)
+                else:
+                    net.forward(X)
+                    net.backward(Y)
+
+        def in_child():
+            net.predict(X)
+            net.evaluate(X, Y)
+            if call == "training" and not all(np.isfinite(a).all() for a in net.parameters.values()):
+                return False
+            return len(net.fit(X, Y, epochs=2, threads=2)["cost"]) == 2
+
+        other = threading.Thread(target=work)
+        other.start()
+        begun.wait()
+        said = []
+        for _ in range(20):
+            said.append(child(in_child))
+            time.sleep(0.003)
+        stop.set()
+        other.join()
+        print(said.count(True), len(net.fit(X, Y, epochs=1)["cost"]))
+    """
+    assert run_with(code, timeout=240).split() == ["20", "1"]
+
+
+@linux
+@forks
+def test_a_child_stands_at_a_whole_epoch_of_a_training_in_another_thread():
+    """One call of many epochs, without Python between them: the parameters are those after one of the epochs."""
+    code = """
+        children_may_be_forked()
+        Y, kept, began = np.zeros((512, 600), np.float32), [], threading.Event()
+
+        def digest(net):
+            return hashlib.sha256(b"".join(a.tobytes() for a in net.parameters.values())).hexdigest()
+
+        def fresh():
+            return nk.Network(layers(8, 512), "squared_error", n_x=512, seed=0)
+
+        net, same = fresh(), fresh()
+        whole = {digest(same)}
+        for _ in range(60):
+            same.fit(X, Y, epochs=1, batch_size=100, resume=True)
+            whole.add(digest(same))
+
+        def work():
+            began.set()
+            net.fit(X, Y, epochs=60, batch_size=100)
+
+        other = threading.Thread(target=work)
+        other.start()
+        began.wait()
+        said = []
+        while other.is_alive() and len(said) < 200:
+            said.append(child(lambda: (net.predict(X), digest(net) in whole)[1]))
+        other.join()
+        print(len(said) > 0, said.count(True) == len(said), digest(net) in whole)
+    """
+    assert run_with(code, timeout=240).split() == ["True", "True", "True"]
+
+
 # ---- little stack, and the end ----
 
 
