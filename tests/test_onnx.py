@@ -54,8 +54,8 @@ def run(model, X):
     return session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(X.T)})
 
 
-def exported(net, folder, **dressing):
-    net.to_onnx(folder / "net.onnx", **dressing)
+def exported(net, folder, **options):
+    net.to_onnx(folder / "net.onnx", **options)
     model = onnx.load(folder / "net.onnx")
     onnx.checker.check_model(model, full_check=True)
     return model
