@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -700,6 +701,16 @@ def test_expressions_of_many_nodes(tmp_path, count, taken):
             nk.from_onnx(tmp_path / "m.onnx")
 
 
+def test_powers_of_powers_stay_small():
+    """z³ cubed again and again: 3 to the power of the depth factors."""
+    power = "z"
+    for _ in range(4):
+        power = ("Pow", [power, 3.0], {})
+    assert len(onnx_activations._canonical(power)[1]) == 81
+    with pytest.raises(onnx_activations._Unknown):
+        onnx_activations._canonical(("Pow", [power, 3.0], {}))
+
+
 MATMUL, SOFTMAX = node("MatMul", ["x", "W"], ["a"]), node("Softmax", ["a"], ["p"])
 
 
@@ -888,7 +899,8 @@ def test_files_beside_the_model_that_are_none(tmp_path, facts):
         (place / "m.data").write_bytes(W.tobytes())
     (folder / "link").symlink_to(tmp_path / "m.data")
     with_tensor(folder / "m.onnx", external_data=facts)
-    with pytest.raises(nk.ModelFormatError):
+    end = "the constant W of shape (4, 3) reaches over the end of m.data"
+    with pytest.raises(nk.ModelFormatError, match=re.escape(end) if facts.get("offset", "x") != "x" else None):
         nk.from_onnx(folder / "m.onnx")
 
 
