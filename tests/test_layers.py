@@ -196,3 +196,11 @@ def test_invariant_is_a_flag():
     net = scaled()
     with pytest.raises((TypeError, ValueError), match=r"^invariant must be"):
         net.predict(np.ones((N_X, 1)), invariant="yes")
+
+
+def test_a_scale_is_seen_in_what_is_printed_of_a_network():
+    net = nk.Network([nk.Dense(3, "tanh"), nk.Scale(), nk.Dense(1)], "squared_error")
+    assert repr(net).startswith("<Network ? → 3 tanh → 3 scale → 1 linear,")
+    lines = str(net.initialize(2).summary()).splitlines()
+    assert lines[2].split() == ["2", "3", "scale", "none", "none", "3", "s", "(3,", "1)"]
+    assert net.summary().parameters == 9 + 3 + 4
