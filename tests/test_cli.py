@@ -825,6 +825,7 @@ def test_wrong_arguments(bad, arguments, message):
         (("f.csv", "--folds", "241"), "the number of folds is 241, expected 2 to 240"),
         (("rare.csv", "--folds", "2"), "a class has a single example"),
         (("f.csv", "--save", "no/m.npz"), "there is no folder"),
+        (("f.csv", "--save", "m.onnx"), "save writes .npz or .safetensors, and m.onnx ends as files of ONNX do"),
         (("f.csv", "--save", "empty"), "empty is a folder"),
         (("f.csv", "--plot", "empty.png"), "empty.png is a folder"),
         (("f.csv", "--plot", "curve.txt"), "expected one of .png"),

@@ -811,6 +811,19 @@ def test_files_that_cannot_be_read(tmp_path):
         nk.from_onnx(tmp_path)
 
 
+@linux
+@pytest.mark.parametrize("device", [None, "/dev/zero"], ids=["a FIFO", "a link to a device"])
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, device):
+    path = tmp_path / "m.onnx"
+    if device:
+        path.symlink_to(device)
+    else:
+        os.mkfifo(path)
+    code = "import signal, sys, nnkern; signal.alarm(20); nnkern.from_onnx(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-P", "-c", code, path], capture_output=True, text=True, timeout=60)
+    assert f"ModelFormatError: {path} is no regular file" in done.stderr, done
+
+
 def with_tensor(path, **facts):
     """The chain MatMul with W replaced by a tensor of these fields."""
     model = written(path, [DENSE], {"W": W}, outputs=("a",))

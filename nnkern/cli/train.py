@@ -10,6 +10,7 @@ from nnkern.cli.models import FORMATS, RECORD, measure, measures_line, task_of
 from nnkern.cli.output import check_folder, is_safetensors, is_special
 from nnkern.cli.train_options import DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train
 from nnkern.data.texts import label_codes
+from nnkern.files.endings import check_written
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -282,6 +283,8 @@ def _check_outputs(options):
         if is_special(path):
             raise CommandError(f"{path} is a folder or a device, expected the name of a file")
         check_folder(path)
+    if options.save:
+        check_written(options.save)
     if options.save and is_safetensors(options.save):
         nkdata.require("safetensors.numpy", f"--save {options.save}")
     if options.plot:
