@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
-SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/*) $(wildcard nnkern/*.py nnkern/*/*.py nnkern/*.pxd nnkern/*.pyi nnkern/*/*.pyi) \
+SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/* src/*/*) $(wildcard nnkern/*.py nnkern/*/*.py nnkern/*.pxd nnkern/*.pyi nnkern/*/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
-.PHONY: demo test test-peers lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
+.PHONY: demo test test-peers house lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
 .DEFAULT_GOAL := build
 
 $(BIN)/python:
@@ -35,6 +35,11 @@ test: $(VENV)/test.stamp
 # what is compared with large libraries: torch, pandas, skl2onnx
 test-peers: $(VENV)/test.stamp $(VENV)/test-peers.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(shell grep -lE 'importorskip..(torch|pandas|skl2onnx|onnxscript)' tests/*.py)
+
+# who may import whom, sizes, private names: measured on the sources, which needn't be built
+house: | $(BIN)/python
+	$(PIP) install "pytest>=8"
+	$(BIN)/python -m pytest --noconftest -q tests/test_house.py
 
 lint: | $(BIN)/python
 	$(PIP) install "ruff>=0.8" "cython-lint>=0.16"

@@ -37,12 +37,12 @@ SANITIZE = os.environ.get("NNKERN_SANITIZE", "")
 COVERAGE = os.environ.get("NNKERN_COVERAGE", "") not in ("", "0")
 
 INSTRUMENTS = [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer"] if SANITIZE else []
-# threads count side by side; the seed makes both objects of common.c one to gcov
+# threads count side by side; the seed makes all objects of a source one to gcov
 INSTRUMENTS += ["--coverage", "-fprofile-update=atomic", "-frandom-seed=nnkern"] if COVERAGE else []
 # numbers of lines alone where instrumented: to follow variables through such code takes gcc minutes
 SYMBOLS = "-g1" if INSTRUMENTS else "-g"
 COMPILE_ARGS += ["-O1", SYMBOLS, *INSTRUMENTS] if DEBUG or INSTRUMENTS else ["-O3", "-g0"]
-COMPILE_ARGS += ["-UNDEBUG"] if DEBUG else []
+COMPILE_ARGS += ["-UNDEBUG"] if DEBUG else ["-DNDEBUG"]
 
 # Files of an earlier build are taken for this one's when no source is newer, whatever they were built with: each kind
 # of build has a folder of its own.
@@ -113,7 +113,7 @@ def find_blas():
 
 
 class BuildExt(build_ext):
-    """Compiles src/isa_*.c each with the flags of its instruction set, and ships the BLAS library."""
+    """Compiles src/kernels/isa_*.c each with the flags of its instruction set, and ships the BLAS library."""
 
     def build_extensions(self):
         if self.compiler.compiler_type == "msvc":
@@ -139,13 +139,14 @@ class BuildExt(build_ext):
         self.compiler.compile = compile_
 
     def build_extension(self, ext):
-        if ext.name == "nnkern._kernels":
+        if ext.name == "nnkern._products":
             macros = [("NNK_X86", None)] if is_x86() else []
             isas = {"baseline": []} | (X86_ISAS if is_x86() else {})
             for isa, flags in isas.items():
                 ext.extra_objects += self.compiler.compile(
-                    [str(SOURCES / f"isa_{isa}.c")],
+                    [str(SOURCES / "kernels" / f"isa_{isa}.c")],
                     output_dir=self.build_temp,
+                    include_dirs=[str(SOURCES)],
                     extra_postargs=[*COMPILE_ARGS, "-Wall", "-Wextra", "-Wno-psabi", *flags],
                     depends=ext.depends,
                 )
@@ -214,21 +215,29 @@ class BdistWheel(bdist_wheel):
 
 
 BLAS = find_blas()
-HEADERS = sorted(str(f) for pattern in ("*.h", "*.def") for f in SOURCES.glob(pattern))
+HEADERS = sorted(str(f) for pattern in ("*.h", "*.def") for f in SOURCES.rglob(pattern))
 
 
-def extension(name, c_sources=()):
+# once for all instruction sets
+KERNELS = ["kernels/dispatch.c", "kernels/facts.c", "kernels/sums.c"]
+RUNTIME = ["runtime/blas.c", "runtime/pool.c", "runtime/system.c"]
+# what each extension has a copy of: facts and the clock
+SHARED = ["kernels/facts.c", "runtime/system.c"]
+
+
+def extension(name, source, c_sources, calls_blas=False):
+    blas = BLAS if calls_blas else {"macros": [], "include_dirs": [], "library_dirs": [], "libraries": [], "link_args": []}
     return Extension(
         f"nnkern.{name}",
-        [str(SOURCES / f"{name}.pyx"), *(str(SOURCES / source) for source in c_sources)],
-        include_dirs=[str(SOURCES), numpy.get_include(), *BLAS["include_dirs"]],
-        define_macros=BLAS["macros"]
+        [str(SOURCES / source), *(str(SOURCES / c_source) for c_source in c_sources)],
+        include_dirs=[str(SOURCES), numpy.get_include(), *blas["include_dirs"]],
+        define_macros=blas["macros"]
         + [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")]
         + ([("NNK_DEBUG", None)] if DEBUG else []),
         extra_compile_args=COMPILE_ARGS,
-        library_dirs=BLAS["library_dirs"],
-        libraries=BLAS["libraries"],
-        extra_link_args=BLAS["link_args"] + INSTRUMENTS,
+        library_dirs=blas["library_dirs"],
+        libraries=blas["libraries"],
+        extra_link_args=blas["link_args"] + INSTRUMENTS,
         depends=HEADERS,
     )
 
@@ -236,9 +245,10 @@ def extension(name, c_sources=()):
 setup(
     ext_modules=cythonize(
         [
-            extension("_kernels", ["common.c", "dispatch.c", "pool.c"]),
-            extension("_engine", ["common.c"]),
-            extension("_predictor"),
+            extension("_products", "engine/products.pyx", [*KERNELS, *RUNTIME], calls_blas=True),
+            extension("_kernels", "api/_kernels.pyx", SHARED),
+            extension("_engine", "api/_engine.pyx", SHARED),
+            extension("_predictor", "api/_predictor.pyx", []),
         ],
         include_path=[".", str(SOURCES)],
         build_dir=BUILD,

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from nnkern import _kernels, validation
+from nnkern import _kernels, _products, validation
 
 
 class Config:
@@ -41,7 +41,7 @@ def show_config() -> Config:
     """
     import importlib.metadata
 
-    build = _kernels.build_config()
+    build = _products.build_config()
     return Config(
         {
             "version": importlib.metadata.version("nnkern"),
@@ -82,7 +82,7 @@ def set_num_threads(n: int) -> None:
 def _initial_threads():
     asked = os.environ.get("NNKERN_NUM_THREADS", "").strip()
     if not asked:
-        return _kernels.processors()
+        return _products.processors()
     if not asked.isdecimal() or int(asked) < 1:
         raise ImportError(f"NNKERN_NUM_THREADS={asked!r} is no number of threads: an integer >= 1 is expected")
     return int(asked)

@@ -1,4 +1,4 @@
-"""The losses: which output they need, what Y may be, and their numbers. Their arithmetic is in src/losses.def.
+"""The losses: which output they need, what Y may be, and their numbers. Their arithmetic is in src/kernels/losses.def.
 
     binary_cross_entropy   L = -Σ_units (y log ŷ + (1 - y) log(1 - ŷ))     ŷ = σ(z)
     cross_entropy          L = -Σ_units y log ŷ                            ŷ = softmax(z)

@@ -213,6 +213,7 @@ class Network:
         for layer in self.layers:
             facts.append(
                 {
+                    "kind": "dense",
                     "n": layer.units,
                     "n_prev": n_prev,
                     "activation": _kernels.ACTIVATIONS.index(layer.activation),
@@ -281,7 +282,7 @@ class Network:
             X or `out` has another shape or holds no numbers. NaN is let through.
         """
         engine = validation.fitted(self._engine)
-        A = engine.predict_as_it_lies(X, out, threads)
+        A = engine.predict_fast(X, out, threads)
         if A is not None:
             return A
         X = validation.examples(X, self.n_x, self.dtype, finite=False)

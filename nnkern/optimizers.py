@@ -1,4 +1,4 @@
-"""The optimizers: hyper-parameters, and which native update they drive (src/updates.def has the formulas).
+"""The optimizers: hyper-parameters, and which native update they drive (src/kernels/updates.def has the formulas).
 
 An optimizer object holds numbers only; the network holds the state. A learning rate may be a schedule: a callable from
 the epoch (counted from 0) to the rate.

@@ -57,7 +57,7 @@ class Predictor(_predictor.Packed):
         {"W1": (n[1], n_x), "b1": (n[1], 1), …}: copies of what is computed with, reduced weights widened.
     """
 
-    def _judge(self, X, out):
+    def validated(self, X, out):
         X = validation.examples(X, self.n_x, self.dtype, finite=False)
         return X, _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, [("X", X)])
 

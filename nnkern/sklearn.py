@@ -164,13 +164,13 @@ class _Sparse(_Dense):
                         **how,
                     )
                     if result["status"] == "diverged":
-                        engine.fall_back()
+                        engine.rollback()
                         return costs, (batches + result["batch"], last if result["batch"] == 0 else result["last_cost"])
                     last = result["last_cost"]
                     total += data[0].shape[1] * cost[0]
                     batches += -(-data[0].shape[1] // batch_size)
                 if _kernels.first_nonfinite(engine.theta) is not None:
-                    engine.fall_back()
+                    engine.rollback()
                     return costs, (batches - 1, last)
                 engine.keep()
                 seconds[epoch] = time.perf_counter() - begun
@@ -178,7 +178,7 @@ class _Sparse(_Dense):
                 if patience is not None and patience.note(costs[-1]):
                     break
         except BaseException as stop:
-            engine.fall_back()
+            engine.rollback()
             return costs, stop
         return costs, None
 
@@ -621,7 +621,7 @@ class _MLP(BaseEstimator):
         net._make_engine(self._network.n_x, 0)
         net.set_parameters(self._network.parameters)
         engine, data = net._engine, data.astype(np.float64)
-        segments = [(at, n * m, kind == "W") for _, kind, (n, m), at in engine.segments()]
+        segments = [(at, n * m, kind == "W") for _, kind, (n, m), at, _ in engine.segments()]
         entries = np.concatenate([np.arange(at, at + count) for at, count, _ in segments])
         penalised = np.concatenate([np.full(count, is_W) for _, count, is_W in segments])
         weight = data.weight()

@@ -110,7 +110,7 @@ class Training:
                 if _kernels.first_nonfinite(engine.theta) is not None:
                     raise DivergenceError(net._epochs_done, number - 1, cost)
             except BaseException:
-                engine.fall_back()
+                engine.rollback()
                 raise
             net._epochs_done += 1
             self._record(rates, [total / total_weight], [time.perf_counter() - begun])
@@ -234,7 +234,7 @@ class Course:
         self._rates, self._costs, self._seconds = rates, np.empty(count), np.empty(count)
         self._right = np.empty(count) if show else None
         self._squares = np.zeros((count, net.n_y)) if self._spread is not None else None
-        self._prepared = _engine.Prepared(
+        self._prepared = _engine.TrainJob(
             net._engine,
             *self.data,
             rates=rates,

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import nnkern
-from nnkern import _kernels
+from nnkern import _kernels, _products
 
 pytestmark = pytest.mark.own_kernels
 
@@ -265,8 +265,8 @@ def test_the_limit_is_that_of_vectors():
         np.add.accumulate(x, out=x)
         scalar = max(scalar, x.size / (time.perf_counter() - start))
     lanes = {
-        "float32": _kernels.build_config()["vector_bytes"] // 4,
-        "float64": _kernels.build_config()["vector_bytes"] // 8,
+        "float32": _products.build_config()["vector_bytes"] // 4,
+        "float64": _products.build_config()["vector_bytes"] // 8,
     }
     for dtype, rate in rates.items():
         # No processor has more than four such units, or a clock beyond 8 GHz.

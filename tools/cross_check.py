@@ -22,8 +22,10 @@ TARGETS = (
 # clang's names for what setup.py asks gcc for: zig takes processors, not single extensions
 ISAS = {"baseline": [], "avx2": ["-mcpu=x86_64_v3"], "avx512": ["-mcpu=x86_64_v4"]}
 FLAGS = ["-std=c11", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
+# all but BLAS, whose headers a platform may lack
+COMMON = ["kernels/dispatch.c", "kernels/facts.c", "kernels/sums.c", "runtime/pool.c", "runtime/system.c"]
 # zig passes -c on even with -S
-FLAGS += ["-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument"]
+FLAGS += [f"-I{ROOT / 'src'}", "-Wall", "-Wextra", "-Werror", "-Wno-unused-command-line-argument"]
 
 
 def compile_(target, source, flags, out, *, to_assembly=False):
@@ -38,14 +40,14 @@ def main():
     with tempfile.TemporaryDirectory() as temporary:
         for target in TARGETS:
             x86 = target.startswith("x86_64")
-            sources = [(name, []) for name in ("common", "dispatch", "pool")]
-            sources += [(f"isa_{isa}", flags) for isa, flags in ISAS.items() if x86 or isa == "baseline"]
-            for name, flags in sources:
+            sources = [(path, []) for path in COMMON]
+            sources += [(f"kernels/isa_{isa}.c", flags) for isa, flags in ISAS.items() if x86 or isa == "baseline"]
+            for path, flags in sources:
                 defines = ["-DNNK_X86"] if x86 else []
-                compile_(target, ROOT / "src" / f"{name}.c", flags + defines, Path(temporary) / f"{name}.o")
-            print(f"{target}: {', '.join(name for name, _ in sources)}", flush=True)
+                compile_(target, ROOT / "src" / path, flags + defines, Path(temporary) / "object.o")
+            print(f"{target}: {', '.join(path for path, _ in sources)}", flush=True)
         assembly = Path(temporary) / "baseline.s"
-        compile_("aarch64-linux-gnu", ROOT / "src" / "isa_baseline.c", [], assembly, to_assembly=True)
+        compile_("aarch64-linux-gnu", ROOT / "src" / "kernels" / "isa_baseline.c", [], assembly, to_assembly=True)
         text = assembly.read_text(encoding="utf-8")
         for lanes in ("4s", "2d"):
             count = sum("\tfmla\t" in line and f".{lanes}" in line for line in text.splitlines())

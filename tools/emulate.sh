@@ -21,9 +21,9 @@ trap 'rm -rf "$build"' EXIT
 
 echo "aarch64"
 zig() { "$python" -m ziglang cc -target aarch64-linux-musl -static -std=c11 -O2 -Isrc "$@"; }
-zig -fno-math-errno -fno-trapping-math -ffp-contract=fast tests/c/kernels_driver.c src/isa_baseline.c src/common.c \
-    src/dispatch.c -o "$build/kernels_driver"
-zig tests/c/pool_driver.c src/common.c src/pool.c -o "$build/pool_driver"
+zig -fno-math-errno -fno-trapping-math -ffp-contract=fast tests/c/kernels_driver.c \
+    src/kernels/{isa_baseline,dispatch,facts,sums}.c -o "$build/kernels_driver"
+zig tests/c/pool_driver.c src/runtime/pool.c src/runtime/system.c -o "$build/pool_driver"
 qemu-aarch64-static "$build/kernels_driver"
 qemu-aarch64-static "$build/pool_driver"
 

@@ -1,4 +1,4 @@
-"""Makes the polynomial coefficients that stand in src/vmath.h: `python tools/minimax.py` prints them.
+"""Makes the polynomial coefficients that stand in src/kernels/vmath.h: `python tools/minimax.py` prints them.
 
 Remez' exchange algorithm in 60-digit arithmetic (needs mpmath). The printed error is the largest relative
 error of the function with the coefficients rounded as they stand in the C source.

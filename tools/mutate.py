@@ -1,17 +1,18 @@
-"""Mutation testing of the kernels' C: flips one comparison, bound, sign or constant at a time; does a test fail?
+"""Mutation testing: changes one thing at a time; does a test fail?
 
-    python tools/mutate.py [--sample N] [--seed S] [--isa avx512] [--list] [FILE …]
+    python tools/mutate.py [--sample N] [--seed S] [--isa avx512] [--list] [FILE …]     the kernels' C
+    python tools/mutate.py --python [--tests TEST …] [--list] [FILE …]     deletes each `raise` of nnkern/: refusals.py
+    python tools/mutate.py --cython [--tests TEST …] [--list] [FILE …]     the same of the Cython in src/
+
+In C one comparison, bound, sign or constant is flipped at a time.
 
 Every mutant is compiled for one instruction set, the best of this processor unless told. First it meets the driver in C
 (tests/c/kernels_driver.c), linked with the kernels of its file alone; what the driver lets pass is linked with the
 unchanged rest of the package and given to the tests in Python of its file's kernels. One that neither notices survives
 and is printed with its line. A mutant that crashes, or needs several times the processor time that the tests need
 without it, is noticed. One of a line that isn't compiled for this instruction set, or that changes nothing, gives the
-same object code and isn't counted. A line whose mutants can't be told from the original by their results, such as a
-choice between two ways to the same bits, may be marked, at its end or in a line of its own above it:
-    /* no mutant: reason */
-    /* no mutant of >= &&: reason */        where that is true only of those that put >= or && there
-Where `mutants` stands for `mutant`, on a line of its own, the mark is for all down to the closing brace below it.
+same object code and isn't counted. Mutants that can't be told from the original by their results, such as a choice
+between two ways to the same bits, stand in equivalent_mutants.toml, as equivalents.py says.
 Needs the build requirements, gcc, pytest and hypothesis: `make mutate`.
 """
 
@@ -30,7 +31,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import refusals
+from equivalents import Equivalents
+
 ROOT = Path(__file__).resolve().parents[1]
+KERNELS = Path("src/kernels")
 DENSE, LOSSES, ACTIVATIONS = "test_kernels_dense.py", "test_kernels_losses.py", "test_kernels_activations.py"
 UPDATES = "test_kernels_updates.py"
 
@@ -44,9 +49,9 @@ class Judges(NamedTuple):
 
 
 FILES = {
-    "epilogue.h": Judges(("activations", "losses"), ("forward", "backward", "loss"), (ACTIVATIONS, DENSE, LOSSES)),
+    "activations.h": Judges(("activations", "losses"), ("forward", "backward", "loss"), (ACTIVATIONS, DENSE, LOSSES)),
     "losses.h": Judges(("losses",), ("loss",), (LOSSES,)),
-    "squares.h": Judges(
+    "transpose.h": Judges(
         ("losses", "activations", "products"),
         ("loss", "forward", "backward", "gemm", "gemm_block"),
         (LOSSES, ACTIVATIONS, DENSE),
@@ -66,7 +71,9 @@ FILES = {
         ("test_kernels_flat.py", UPDATES, "test_network.py"),
     ),
 }
-DEFAULT_FILES = ("epilogue.h", "losses.h", "squares.h", "gemm.h", "tile.h", "gemv.h")
+DEFAULT_FILES = ("activations.h", "losses.h", "transpose.h", "gemm.h", "tile.h", "gemv.h")
+# compiled once for all instruction sets
+COMMON = ("src/kernels/facts.c", "src/kernels/sums.c")
 # of the tests in Python, not what runs other kernels in other processes, and not what repeats calls only
 NOT_RUN = "not other_kernels and not no_leaks"
 # text -> what stands for it, tried in turn; spaces tell the operators from pointers, declarations and unary signs
@@ -91,7 +98,6 @@ FLIPS = {
 }
 # speed only, or what names things
 NOT_MUTATED = re.compile(r"^\s*(#|\*)|__builtin_prefetch")
-MARK = re.compile(r"(?:/\* |\()no mutant(?P<block>s?)(?: of (?P<news>[^:]+))?: ")
 # What changes no result, wherever it stands: the smaller or larger of two, where either will do when they are alike
 EITHER = re.compile(r"(?P<b>.+?) \? (?P<a>.+?) : (?P=b)(?!\w)")
 # a whole vector left to what comes after the loop over whole ones, where v_load_first or v_store_first takes all lanes
@@ -100,7 +106,7 @@ WHOLE = re.compile(r"for \((?:i = 0)?; (\w) \+ (\w+ \* )?LANES <= \w+; \1 \+= ")
 REST = re.compile(r"if \(\w < (n|rows|count|depth)\)")
 # an array that is larger than it has to be is none that a test could notice
 SIZE_OF_ARRAY = re.compile(r"^\s*(const )?(vec|ivec|real|uint32_t|int64_t) [^=;()]*\[[^\]=;]*$")
-# one entry of the table in flat.h, which may be a list
+# one entry of the table in table.h, which may be a list
 ENTRY = re.compile(r"^    \.(\w+) = (?:\{\n.*?^    \}|[^\n]*),\n", re.MULTILINE | re.DOTALL)
 # no warnings; what ends a driver that leaves an array on the stack
 WATCHES = ["-w", "-fstack-protector-strong", "-fsanitize=bounds,object-size", "-fsanitize-undefined-trap-on-error"]
@@ -127,24 +133,24 @@ def without_comments(text):
     return re.sub(r"/\*.*?\*/", lambda match: re.sub(r"[^\n]", " ", match[0]), text, flags=re.DOTALL)
 
 
-def mutants_of(file):
-    text = (ROOT / "src" / file).read_text(encoding="utf-8")
-    # what isn't put into the next line, and into what comes before a closing brace of this indentation; "" for anything
-    marked, block, end = None, None, None
-    for number, (line, code) in enumerate(zip(text.splitlines(), without_comments(text).splitlines(), strict=True)):
-        mark = MARK.search(line)
-        if mark and mark["block"]:
-            block, end = mark["news"] or "", line[: mark.start()] + "}"
-        elif mark:
-            marked = mark["news"] or ""
+def function_of(lines, number):
+    """The name of the function, or of the macro, that the line of that number belongs to; "" outside of any."""
+    for line in reversed(lines[: number + 1]):
+        if match := re.match(r"#\s*define (\w+)\(|\w[\w *]*?\bNAME\((\w+)\)\(|\w[\w *]*?\b(\w+)\(", line):
+            return next(filter(None, match.groups()))
+        if line.startswith("}") and line != lines[number]:
+            return ""
+    return ""
+
+
+def mutants_of(file, equivalents):
+    text = (ROOT / KERNELS / file).read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for number, code in enumerate(without_comments(text).splitlines()):
         if not code.strip() or NOT_MUTATED.search(code):
             continue
-        marks = [news.split() for news in (marked, block) if news is not None]
-        marked = None
-        if end is not None and line.startswith(end):
-            block = end = None
         for column, old, new in flips(code):
-            if not any(news == [] or new.replace(" ", "") in news for news in marks):
+            if equivalents.match(f"{KERNELS}/{file}", function_of(lines, number), code.strip(), new) is None:
                 yield Mutant(file, number, column, old, new)
 
 
@@ -221,7 +227,7 @@ class Package:
             raise SystemExit(f"{self.isa}: this processor has {isas}")
         self.environment["NNKERN_ISA"] = self.isa
         # what setuptools ran, to be run again for the one object and the one library that change
-        self.compile = self.command_with(done.stdout, f"src/isa_{self.isa}.c", "-c")
+        self.compile = self.command_with(done.stdout, f"src/kernels/isa_{self.isa}.c", "-c")
         self.link = self.command_with(done.stdout, f"isa_{self.isa}.o", "-shared")
         self.object = folder / self.compile[self.compile.index("-o") + 1]
         self.original = self.object.read_bytes()
@@ -252,7 +258,7 @@ class Package:
             notices, self.seconds[tests] = self.test(tests)
             if notices:
                 raise SystemExit(f"{', '.join(tests)}: a test fails without any mutation\n{notices}")
-        path = self.folder / "src" / file
+        path = self.folder / KERNELS / file
         before = path.read_text(encoding="utf-8")
         path.write_text(text, encoding="utf-8")
         verdict = "same code" if self.build() == self.original else None
@@ -276,22 +282,22 @@ class Driver:
     def __init__(self, package, file):
         self.package, self.file, self.judges = package, file, FILES[file]
         self.folder = package.folder / file.removesuffix(".h")
-        shutil.copytree(package.folder / "src", self.folder)
-        flat = (self.folder / "flat.h").read_text(encoding="utf-8")
-        if missing := set(self.judges.entries) - set(ENTRY.findall(flat)):
-            raise SystemExit(f"flat.h has no entries {', '.join(sorted(missing))}")
+        shutil.copytree(package.folder / "src", self.folder / "src")
+        table = (self.folder / KERNELS / "table.h").read_text(encoding="utf-8")
+        if missing := set(self.judges.entries) - set(ENTRY.findall(table)):
+            raise SystemExit(f"table.h has no entries {', '.join(sorted(missing))}")
         self.others = lambda text: ENTRY.sub(lambda match: match[0] if match[1] in self.judges.entries else "", text)
-        (self.folder / "flat.h").write_text(self.others(flat), encoding="utf-8")
+        (self.folder / KERNELS / "table.h").write_text(self.others(table), encoding="utf-8")
         isa = package.isa
         (self.folder / "choice.c").write_text(
-            f'#include "nnk.h"\nextern const nnk_tables nnk_tables_{isa};\n'
+            f'#include "kernels/nnk.h"\nextern const nnk_tables nnk_tables_{isa};\n'
             f"const nnk_tables *nnk_choose_tables(void) {{ return &nnk_tables_{isa}; }}\n",
             encoding="utf-8",
         )
         checks = package.folder / "tests" / "c" / "kernels_driver.c"
-        self.must("gcc", "-std=c11", "-O2", "-I.", "-c", "choice.c", "common.c", checks)
+        self.must("gcc", "-std=c11", "-O2", "-Isrc", "-c", "choice.c", *COMMON, checks)
         # functions that the table doesn't reach are left out; the ends of arrays on the stack are watched too
-        changes = {package.compile[package.compile.index("-o") + 1]: "mutant.o", f"src/isa_{isa}.c": f"isa_{isa}.c"}
+        changes = {package.compile[package.compile.index("-o") + 1]: "mutant.o"}
         self.compile = [changes.get(word, word) for word in package.compile] + WATCHES
 
     def must(self, *command):
@@ -309,7 +315,7 @@ class Driver:
         return (self.folder / "mutant.o").read_bytes(), seconds
 
     def run(self, seconds=None):
-        objects = ("kernels_driver.o", "choice.o", "common.o", "mutant.o")
+        objects = ("kernels_driver.o", "choice.o", "facts.o", "sums.o", "mutant.o")
         self.must("gcc", *objects, "-lm", "-o", "driver")
         done, took = run([self.folder / "driver", *self.judges.parts], self.folder, seconds=seconds)
         return done.returncode and (done.stderr or f"ended by signal {-done.returncode}"), took
@@ -317,7 +323,7 @@ class Driver:
     def judge(self, text):
         """What becomes of the file's mutated text, or None where only the tests in Python can tell."""
         original, seconds = self.original
-        (self.folder / self.file).write_text(self.others(text), encoding="utf-8")
+        (self.folder / KERNELS / self.file).write_text(self.others(text), encoding="utf-8")
         if run(self.compile, self.folder)[0].returncode:
             return "doesn't compile"
         if (self.folder / "mutant.o").read_bytes() == original:
@@ -328,17 +334,27 @@ class Driver:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("files", nargs="*", default=[*DEFAULT_FILES], metavar="FILE", help="headers of src/")
+    parser.add_argument("files", nargs="*", metavar="FILE", help="headers of src/kernels/; or .py or .pyx files")
+    parser.add_argument("--python", action="store_true", help="delete the refusals of nnkern/")
+    parser.add_argument(
+        "--cython", action="store_true", help="delete the refusals of src/'s Cython, which builds it anew"
+    )
+    parser.add_argument("--tests", nargs="+", help="what is run for --python and --cython; else the whole suite")
     parser.add_argument("--sample", type=int, help="so many mutants, drawn at random; else all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--isa", help="the instruction set; the best that this processor has unless told")
-    parser.add_argument("--least", type=float, default=0.9, help="share killed below which it fails")
+    parser.add_argument("--least", type=float, help="share killed below which it fails: 0.9 of C, 0.98 of refusals")
     parser.add_argument("--list", action="store_true", help="print the mutants only")
     options = parser.parse_args()
+    if options.python or options.cython:
+        raise SystemExit(refusals.main(options) < (options.least or 0.98))
+    options.files = options.files or [*DEFAULT_FILES]
     if unknown := set(options.files) - set(FILES):
         parser.error(f"{', '.join(unknown)}: expected some of {', '.join(FILES)}")
 
-    mutants = [mutant for file in options.files for mutant in mutants_of(file)]
+    equivalents = Equivalents()
+    mutants = [mutant for file in options.files for mutant in mutants_of(file, equivalents)]
+    equivalents.check({f"{KERNELS}/{file}" for file in options.files})
     print(f"{len(mutants)} mutants of {', '.join(options.files)}")
     if options.sample is not None:
         mutants = random.Random(options.seed).sample(mutants, min(options.sample, len(mutants)))
@@ -352,7 +368,7 @@ def main():
         package = Package(Path(temporary), options.isa)
         drivers = {file: Driver(package, file) for file in {mutant.file for mutant in mutants}}
         for mutant in mutants:
-            text = (package.folder / "src" / mutant.file).read_text(encoding="utf-8")
+            text = (package.folder / KERNELS / mutant.file).read_text(encoding="utf-8")
             mutated = mutant.apply(text)
             verdict = drivers[mutant.file].judge(mutated) or package.judge(mutant.file, mutated)
             counts[verdict] += 1
@@ -366,7 +382,7 @@ def main():
     judged = killed + counts["survived"]
     share = killed / judged if judged else 1.0
     print(", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()), f"; {share:.0%} killed", sep="")
-    if share < options.least:
+    if share < (options.least or 0.9):
         raise SystemExit(1)
 
 

@@ -32,13 +32,13 @@ trap 'rm -rf "$build"' EXIT
 for sanitizer in thread address,undefined; do
     echo "pool, -fsanitize=$sanitizer"
     gcc -std=c11 -O1 -g -Wall -Wextra -fsanitize=$sanitizer -fno-sanitize-recover=all -Isrc \
-        tests/c/pool_driver.c src/pool.c src/common.c -o "$build/pool_driver" -lpthread
+        tests/c/pool_driver.c src/runtime/pool.c src/runtime/system.c -o "$build/pool_driver" -lpthread
     TSAN_OPTIONS=halt_on_error=1 "$build/pool_driver"
 done
 
 echo "kernels in C, -fsanitize=address,undefined"
 gcc -std=c11 -O1 -g -Wall -Wextra -Wno-psabi -fsanitize=address,undefined -fno-sanitize-recover=all -Isrc \
-    tests/c/kernels_driver.c src/isa_baseline.c src/common.c src/dispatch.c -o "$build/kernels_driver" -lm
+    tests/c/kernels_driver.c src/kernels/{isa_baseline,dispatch,facts,sums}.c -o "$build/kernels_driver" -lm
 "$build/kernels_driver"
 
 echo "threads of Python, -fsanitize=thread"

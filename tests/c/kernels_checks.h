@@ -126,6 +126,7 @@ static void NAME(check_products)(const nnk_tables *tables)
     static const int few_and_many[] = {20, 67}, past_what_is_packed[] = {385, 417};
     static const int large[][3] = {{67, 300, 401}, {64, 520, 200}, {20, 300, 801}, {3, 600, 390}, {131, 1030, 90}, {24, 800, 33}};
     const nnk_table *t = tables->TABLE;
+    compare("bytes that gemm packs into", t->pack_bytes <= NNK_SCRATCH_BYTES, 1, 0);
     for (int d = 0; d < COUNT(depths); d++)
         NAME(products_of_depth)(t, depths[d], rows, COUNT(rows), columns, COUNT(columns), d, 53);
     NAME(products_of_depth)(t, 9, small_sizes, COUNT(small_sizes), small_sizes, COUNT(small_sizes), 0, 4);
@@ -651,4 +652,85 @@ static void NAME(check_moves)(const nnk_tables *tables)
         for (int b = 0; b < COUNT(sizes); b++)
             for (int way = 0; way < 6; way++)
                 NAME(check_move)(t, sizes[a], sizes[b], way);
+}
+
+/* ---- sums: scores, weights, magnitudes, penalties ---- */
+
+/* n outputs of m examples; with weights and without */
+static void NAME(check_score)(const nnk_table *t, long n, long m, int weighted)
+{
+    real *A = NAME(take)(FIRST, n * m), *Y = NAME(take)(SECOND, n * m), *w = NAME(take)(THIRD, m);
+    int64_t *labels = take(FOURTH, (size_t)m * sizeof *labels);
+    double right[4] = {1, 1, 1, 1}, by_labels = 1, by_Y = 1, sides = 1;
+    double *squares = take(FIFTH, (size_t)n * sizeof *squares), expected[40] = {0};
+    for (long j = 0; j < m; j++) {
+        long best = 0, largest = 0;
+        int all = 1;
+        for (long i = 0; i < n; i++) {
+            A[i + j * n] = (real)some(i, j, 1);
+            Y[i + j * n] = (real)some(i, j + j % 3, 1);
+            best = A[i + j * n] > A[best + j * n] ? i : best;
+            largest = Y[i + j * n] > Y[largest + j * n] ? i : largest;
+            all = all && (A[i + j * n] > 0.5) == (Y[i + j * n] > 0.5);
+        }
+        labels[j] = (best + j % 2) % n;
+        w[j] = (real)some(j, 3, 1);
+        const double weight = weighted ? (double)w[j] : 1;
+        by_labels += best == labels[j] ? weight : 0;
+        by_Y += best == largest ? weight : 0;
+        sides += all ? weight : 0;
+        for (long i = 0; i < n; i++)
+            expected[i] += weight * pow((double)A[i + j * n] - (double)Y[i + j * n], 2);
+    }
+    memset(squares, 0, (size_t)n * sizeof *squares);
+    t->score[NNK_score_argmax](&right[0], NULL, A, NULL, labels, weighted ? w : NULL, n, m);
+    t->score[NNK_score_argmax](&right[1], NULL, A, Y, NULL, weighted ? w : NULL, n, m);
+    t->score[NNK_score_sides](&right[2], NULL, A, Y, NULL, weighted ? w : NULL, n, m);
+    t->score[NNK_score_squares](NULL, squares, A, Y, NULL, weighted ? w : NULL, n, m);
+    compare("right by labels", right[0], by_labels, 0);
+    compare("right by the largest target", right[1], by_Y, 0);
+    compare("right by sides", right[2], sides, 0);
+    for (long i = 0; i < n; i++)
+        compare("squares", squares[i], expected[i], 1e-14 * (double)m);
+}
+
+static void NAME(check_sums_of)(const nnk_table *t, long count)
+{
+    real *x = NAME(take)(FIRST, count);
+    int64_t *order = take(SECOND, (size_t)count * sizeof *order);
+    double sum = 0, ordered = 0, largest = 0, squares = 3, sizes = 0, plain = 0, most = 0;
+    for (long i = 0; i < count; i++) {
+        x[i] = (real)some(i, 1, 4);
+        order[i] = count - 1 - i;
+    }
+    for (long i = 0; i < count; i++) {
+        sizes += fabs((double)x[i]);
+        plain += (double)x[i] * (double)x[i];
+        most = fmax(most, fabs((double)x[i]));
+    }
+    for (long i = 1; i < count; i++) {
+        sum += (double)x[i];
+        ordered += (double)x[order[i]];
+    }
+    t->magnitudes(x, count, 0.5, &largest, &squares);
+    const double bound = 1e-15 * (double)(count * count);
+    compare("total without weights", t->total(NULL, NULL, 1, count - 1), (double)(count - 1), 0);
+    compare("total", t->total(x, NULL, 1, count - 1), sum, 0);
+    compare("total in order", t->total(x, order, 1, count - 1), ordered, 0);
+    compare("largest", largest, most, 0);
+    compare("squares of units", squares, 3 + plain / 4, 16 * bound);
+    compare("penalty", t->penalty(x, 0.5, 3, count), 0.25 * plain + 3 * sizes, 16 * bound);
+    compare("rounded", t->rounded(1.0 / 3), (double)(real)(1.0 / 3), 0);
+    compare("itemsize", t->itemsize, sizeof(real), 0);
+}
+
+static void NAME(check_sums)(const nnk_tables *tables)
+{
+    static const int sizes[] = {1, 2, 3, 8, 17, 33};
+    for (int a = 0; a < COUNT(sizes); a++)
+        for (int b = 0; b < COUNT(sizes); b++)
+            for (int weighted = 0; weighted < 2; weighted++)
+                NAME(check_score)(tables->TABLE, sizes[a], sizes[b], weighted);
+    for (int count = 1; count < 40; count++)
+        NAME(check_sums_of)(tables->TABLE, count);
 }

@@ -1,4 +1,4 @@
-/* Drives the pool of src/pool.c by itself, so that a thread sanitizer sees nothing but it: `make sanitize`.
+/* Drives the pool of src/runtime/pool.c by itself, and the arena, so that a thread sanitizer sees nothing but it: `make sanitize`.
  *
  * Several callers run tasks at the same time, some longer than the workers spin and some shorter, with pauses in which the
  * workers fall asleep. Parts write plain memory, without atomics: a part that runs twice, a return before the last part
@@ -14,8 +14,9 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
-#include "nnk.h"
-#include "pool.h"
+#include "runtime/arena.h"
+#include "runtime/pool.h"
+#include "runtime/system.h"
 
 #define MOST_PARTS 300
 #define CALLERS 4
@@ -129,8 +130,38 @@ static void run_after_fork(void)
     }
 }
 
+/* Pieces that are counted are those that are then handed out: aligned, apart, and in all as many bytes. */
+static void lay_out(nnk_arena *arena)
+{
+    static const size_t sizes[] = {1, 63, 64, 65, 0, 128};
+    const char *end = arena->base;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        char *piece = nnk_arena_take(arena, sizes[i]);
+        if ((piece == NULL) != (arena->base == NULL) || (uintptr_t)piece % NNK_ALIGNMENT || (piece && piece < end))
+            fail("a piece of the arena", (long)i, -1);
+        if (piece)
+            end = memset(piece, 1, sizes[i]) + sizes[i];
+    }
+}
+
+static void check_arena(void)
+{
+    static _Alignas(NNK_ALIGNMENT) char memory[1024];
+    nnk_arena counted = {0}, arena = {memory, 0, sizeof memory}, huge = {0};
+    lay_out(&counted);
+    lay_out(&arena);
+    if (counted.used != 448 || arena.used != counted.used)
+        fail("bytes of the arena", (long)arena.used, 448);
+    for (int i = 0; i < 3; i++)
+        nnk_arena_take(&huge, SIZE_MAX / 2 + 1);
+    nnk_arena_take(&huge, 1);
+    if (huge.used != SIZE_MAX)
+        fail("a count that overflows", (long)huge.used, -1);
+}
+
 int main(void)
 {
+    check_arena();
     alarm(300);
     run_callers();
     if (!UNDER_TSAN)

@@ -1,0 +1,144 @@
+# Epochs of one network with all they need, and many networks side by side.
+
+cdef class Patience:
+    """Counts epochs without improvement: by more than `tol` below the `best` cost so far; `most` in a row are borne."""
+    cdef PatienceCounts counts
+
+    def __cinit__(self, double best, double tol, Py_ssize_t bad, Py_ssize_t most):
+        self.counts = PatienceCounts(best, tol, bad, most)
+
+    def note(self, double cost):
+        """Counts an epoch; whether it has been enough."""
+        return enough(&self.counts, cost)
+
+    @property
+    def best(self):
+        return self.counts.best
+
+    @property
+    def bad(self):
+        return self.counts.bad
+
+
+cdef class TrainJob:
+    """Epochs of one network with all they need. One that has begun can't begin again.
+
+    There is an epoch for each entry of `rates`, which has at least one; costs, seconds (and right, squares where the
+    score is wanted) are vectors that the epochs are written to. With `keep_last` θ is, after a failure, what it was
+    after the last whole epoch. With a numpy.random.RandomState as `source` the examples are shuffled as its `shuffle`
+    would, epoch by epoch going on from what `order` holds. With `patience` the training ends where that does.
+    """
+    cdef Engine engine
+    cdef Run run
+    cdef tuple memory               # that the run points to
+
+    def __init__(self, Engine engine, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last,
+                 costs, seconds, right=None, squares=None, source=None, double loss_scale=1, bint by_count=False,
+                 Patience patience=None):
+        cdef Run *run = &self.run
+        cdef Py_ssize_t epochs = len(rates), m
+        self.engine = engine
+        memset(run, 0, sizeof(run[0]))
+        run.data = engine.data_of(X, Y, labels, w)
+        m = run.data.m
+        run.plan, run.status, run.last_cost = &engine.plan, DONE, float("nan")
+        run.epochs, run.batch_size = epochs, min(<Py_ssize_t>batch_size, m)
+        engine.prepare_training(&run.optimizer, update, numbers, run.batch_size)
+        run.workspaces = engine.spaces_for(run.batch_size)
+        if keep_last:
+            engine.keep()
+            run.kept = &engine.kept
+        run.space, run.dtheta = &engine.workspace.space, address(engine.dtheta)
+        run.slots = NULL if engine.slots is None else address(engine.slots)
+        run.epoch, run.step, run.t = engine.epoch, engine.step, engine.t
+        run.rates = <const double *>vector_from("rates", rates, cnp.NPY_DOUBLE, epochs)
+        run.costs = <double *>vector_from("costs", costs, cnp.NPY_DOUBLE, epochs)
+        run.seconds = <double *>vector_from("seconds", seconds, cnp.NPY_DOUBLE, epochs)
+        if right is not None:
+            run.right = <double *>vector_from("right", right, cnp.NPY_DOUBLE, epochs)
+        if squares is not None:
+            run.squares = <double *>vector_from(
+                "squares", squares.reshape(-1), cnp.NPY_DOUBLE, epochs * engine.plan.n_y)
+        if shuffle:
+            run.order = <int64_t *>vector_from("order", order, cnp.NPY_INT64, m)
+        if source is not None:
+            engine.source = source._bit_generator
+            run.draw_order, run.owner = draw_order, <void *>engine
+        run.loss_scale, run.by_count = loss_scale, by_count
+        run.patience = NULL if patience is None else &patience.counts
+        self.memory = (X, Y, labels, w, rates, order, costs, seconds, right, squares, patience, engine.workspace,
+                       engine.workspaces, engine.dtheta, engine.slots, engine.s1, engine.s2, engine.kept_theta,
+                       engine.kept_s1, engine.kept_s2)
+
+    cdef int conclude(self) except -1:
+        """What the epochs have changed goes back to the engine."""
+        self.engine.epoch, self.engine.step, self.engine.t = self.run.epoch, self.run.step, self.run.t
+        if self.run.status != DONE and self.run.kept is not NULL:
+            self.engine.rollback()
+        return 0
+
+    def outcome(self):
+        """How it ended, as a dict."""
+        return {"status": "done" if self.run.status == DONE else "diverged", "done": self.run.done,
+                "batch": self.run.batch, "last_cost": self.run.last_cost}
+
+
+cdef struct Jobs:
+    Run **runs
+    Watch *watch
+    void *scratch                   # the caller's
+
+
+cdef void run_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
+    """One network on one thread. The caller looks at the signals, the others at what it found."""
+    cdef Jobs *jobs = <Jobs *>job_
+    cdef Watch follower = follower_of(jobs.watch)
+    cdef Team alone
+    alone.threads, alone.scratch = 1, scratch
+    if not jobs.watch.stop:
+        jobs.runs[part].status = run_epochs(
+            jobs.runs[part], &alone, jobs.watch if scratch == jobs.scratch else &follower)
+
+
+def train_together(list jobs, threads=None):
+    """Runs jobs, at least one: one network with all threads, several with a thread for each at a time.
+
+    Where one has a Python function for its loss, the caller runs all of them. What a signal handler or such a function
+    raised meanwhile is raised at the end, the first network's error where there are several.
+    """
+    cdef Py_ssize_t count = len(jobs), i
+    cdef Team team, sharing
+    cdef Jobs shared
+    cdef Watch watch
+    cdef TrainJob one = jobs[0]
+    # signals reach the main thread alone, and a daemon may outlive the interpreter
+    watch.look, watch.owner, watch.leader, watch.stop = look_for_signals, <void *>one.engine, NULL, False
+    watch.looked = nnk_seconds() if get_ident() == main_thread().ident else INFINITY
+    shared.runs, shared.watch = <Run **>malloc(count * sizeof(Run *)), &watch
+    if shared.runs is NULL:
+        raise MemoryError(f"no memory for {count} networks")
+    try:
+        team = sharing = form_team(number_of_threads(threads))
+    except MemoryError:
+        free(shared.runs)
+        raise
+    shared.scratch = team.scratch
+    for i in range(count):
+        one = jobs[i]
+        shared.runs[i], one.engine.running = &one.run, True
+        if one.engine.function is not None:
+            sharing.threads = 1
+    with nogil:
+        if count == 1:
+            shared.runs[0].status = run_epochs(shared.runs[0], &team, &watch)
+        else:
+            share_out(run_part, &shared, count, True, &sharing)
+    free(shared.runs)
+    dissolve(&team)
+    for one in jobs:
+        one.engine.running = False
+        one.conclude()
+    errors = [(<TrainJob>one).engine.take_pending() for one in jobs]
+    for error in errors:
+        if error is not None:
+            raise error

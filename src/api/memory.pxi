@@ -1,0 +1,68 @@
+# Memory of one call or one training.
+
+def aligned_empty(Py_ssize_t count, dtype):
+    """A vector, not written to, whose first entry is on a 64-byte boundary.
+
+    numpy asks for large pages where a vector is large, which spares most of the page faults of its first use.
+    """
+    itemsize = np.dtype(dtype).itemsize
+    memory = np.empty(count * itemsize + ALIGNMENT, dtype=np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT
+    return memory[start:start + count * itemsize].view(dtype)
+
+
+def aligned_zeros(Py_ssize_t count, dtype):
+    """Likewise, of zeros."""
+    vector = aligned_empty(count, dtype)
+    vector[:] = 0
+    return vector
+
+
+cdef object copied(vector, into):
+    """A copy of a vector, or of None; written into `into` where that is one."""
+    if vector is None:
+        return None
+    if into is None:
+        into = aligned_empty(len(vector), vector.dtype)
+    into[:] = vector
+    return into
+
+
+cdef class WorkspaceHolder:
+    """The activations and their gradients for `capacity` examples at a time, in one block of memory."""
+    cdef Workspace space
+    cdef object memory
+
+    def __cinit__(self, Engine engine, Py_ssize_t capacity):
+        cdef nnk_arena arena
+        memset(&arena, 0, sizeof(arena))
+        lay_out(&self.space, &engine.plan, capacity, &arena)
+        self.memory = aligned_empty(arena.used, np.uint8)
+        arena.base, arena.size, arena.used = <char *>address(self.memory), arena.used, 0
+        lay_out(&self.space, &engine.plan, capacity, &arena)
+
+
+cdef class ForwardPass:
+    """What a `forward` leaves for `backward`."""
+    cdef WorkspaceHolder holder
+    cdef object array               # whose memory X is
+    cdef Matrix X                   # as it was: the array's owner may give it another shape
+    cdef bint training, taken
+    cdef uint64_t step              # keys dropout
+
+    def __cinit__(self, Engine engine, X, bint training):
+        self.array, self.X = X, matrix_from("X", X, engine.number, engine.plan.n_x)
+        self.holder = WorkspaceHolder(engine, self.X.m)
+        self.training, self.step = training, engine.step
+
+    @property
+    def examples(self):
+        return self.X.m
+
+    cdef int take(self) except -1:
+        """For one `backward` at a time: it writes between the activations."""
+        with cython.critical_section(self):
+            if self.taken:
+                raise RuntimeError("backward is going on already for the examples of the last forward")
+            self.taken = True
+        return 0

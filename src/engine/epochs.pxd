@@ -1,0 +1,212 @@
+# Epochs of one network: order, batches, steps, and what is kept of the last whole epoch.
+
+from libc.math cimport isfinite
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+
+from engine.blocks cimport CHUNK_COLUMNS
+from engine.data cimport Batch, Data, weight_of
+from engine.gradient cimport Gradients, Score, batch_gradient, is_heavy
+from engine.optimizer cimport Applied, Optimizer, begin_step, clips
+from engine.passes cimport Pass
+from engine.plan cimport Plan, operations
+from engine.step cimport apply_update, frozen_penalty
+from engine.watch cimport DIVERGED, DONE, INTERRUPTED, Status, Watch, must_stop
+from engine.workspace cimport Workspace
+from kernels.nnk cimport bitgen_t, nnk_shuffle
+from nnkern._matrix cimport Team
+from nnkern._products cimport wake
+from runtime.system cimport nnk_seconds
+
+cdef enum:
+    # operations of a step for which the threads are woken together, once for all of its products
+    WAKING_STEP = 2000000
+
+cdef struct Patience:
+    double best, tol                # the lowest cost so far, and by how much a cost must be below it
+    Py_ssize_t bad, most            # epochs in a row that weren't, and after how many of these it has been enough
+
+# θ, s1 and s2 of the last whole epoch, each NULL where there is none, and the counts then
+cdef struct Kept:
+    void *theta
+    void *s1
+    void *s2
+    uint64_t epoch, step, t
+    int written                     # 0 while these are being written over: θ itself is whole then
+
+# Shuffles by a generator of numpy's, which takes the GIL; whether it could.
+ctypedef bint (*DrawOrder)(void *owner, int64_t *order, Py_ssize_t m) noexcept nogil
+
+cdef struct Run:
+    Plan *plan
+    Workspace *space
+    Workspace **workspaces          # for workers side by side, or NULL
+    Data data
+    Optimizer optimizer
+    void *dtheta
+    void *slots
+    const double *rates             # learning rate of each epoch
+    Py_ssize_t epochs, batch_size
+    int64_t *order                  # NULL: examples in their own order
+    DrawOrder draw_order            # NULL: our own generator shuffles
+    void *owner                     # what draw_order is called with
+    double loss_scale               # what the reported cost counts the loss by
+    Patience *patience              # NULL: all epochs are gone through
+    bint by_count                   # an epoch's cost is the mean over batches by number of examples, not by weight
+    uint64_t epoch, step, t         # counted on: the epochs and steps of the network's life, the steps of the optimizer
+    Kept *kept                      # or NULL
+    double *costs                   # out: one an epoch
+    double *seconds
+    double *right                   # out: one an epoch, or NULL
+    double *squares                 # out: (epochs, n_y), or NULL
+    # out, where it ended early
+    Py_ssize_t done, batch
+    double last_cost
+    Status status
+
+
+cdef inline bint enough(Patience *patience, double cost) noexcept nogil:
+    """Whether, with an epoch of this cost, there have been more than `most` epochs without improvement."""
+    patience.bad = patience.bad + 1 if cost > patience.best - patience.tol else 0
+    patience.best = min(patience.best, cost)
+    return patience.bad > patience.most
+
+
+cdef inline void shuffle_from(bitgen_t *source, int64_t *order, Py_ssize_t m) noexcept nogil:
+    """What numpy.random.RandomState.shuffle does with `order`, from the same draws.
+
+    Fisher and Yates from the last entry on; a draw is refused where the bits that i needs are above i. Which ones are
+    can't be foretold, so there is no branch on it: an entry then changes places with itself, and i stays.
+    """
+    cdef uint64_t i = <uint64_t>m - 1, mask = 1, drawn, j
+    cdef int64_t taken
+    while mask < i:
+        mask = 2 * mask + 1
+    while i > 0:
+        while mask >> 1 >= i:
+            mask >>= 1
+        drawn = (source.next_uint32(source.state) if mask >> 32 == 0 else source.next_uint64(source.state)) & mask
+        j = drawn if drawn <= i else i
+        taken = order[i]
+        order[i] = order[j]
+        order[j] = taken
+        i -= drawn <= i
+
+
+cdef inline void copy_vector(const Plan *plan, void *to, const void *vector) noexcept nogil:
+    if to is not NULL:
+        memcpy(to, vector, plan.count * plan.compute.itemsize)
+
+
+cdef inline void keep_epoch(Run *run) noexcept nogil:
+    """Notes the epoch that is complete as what a failed one goes back to."""
+    cdef Kept *kept = run.kept
+    kept.written = 0
+    copy_vector(run.plan, kept.theta, run.plan.theta)
+    copy_vector(run.plan, kept.s1, run.optimizer.s1)
+    copy_vector(run.plan, kept.s2, run.optimizer.s2)
+    kept.epoch, kept.step, kept.t = run.epoch + 1, run.step, run.t
+    kept.written = 1
+
+
+cdef inline Status run_batch(
+    Run *run, Gradients *g, const Batch *batch, double weight, double frozen, double *cost,
+) noexcept nogil:
+    """One step; `cost` is J of the batch before it."""
+    cdef Plan *plan = run.plan
+    cdef Optimizer *optimizer = &run.optimizer
+    cdef Applied applied
+    # a batch of one block is applied layer by layer; clipping looks at the whole gradient first
+    cdef bint fused = batch.count <= run.space.capacity and batch.count <= CHUNK_COLUMNS and not clips(optimizer)
+    optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
+    begin_step(optimizer, run.t + 1)
+    applied.optimizer, applied.penalty = optimizer, 0
+    g.batch, g.applied, g.p.step = batch, &applied if fused else NULL, run.step
+    cost[0] = batch_gradient(run.dtheta, g, weight)
+    if g.p.watch is not NULL and g.p.watch.stop:
+        return INTERRUPTED
+    if not isfinite(cost[0]):
+        return DIVERGED
+    run.t += 1
+    run.step += 1
+    applied.penalty += apply_update(run.dtheta, plan, optimizer, True, fused, g.p.team)
+    cost[0] = run.loss_scale * cost[0] + applied.penalty + frozen
+    return DONE if isfinite(cost[0]) else DIVERGED
+
+
+cdef inline Status run_epoch(
+    Run *run, Gradients *g, double frozen, Watch *watch, double *epoch_cost,
+) noexcept nogil:
+    """All batches in turn."""
+    cdef Batch batch = Batch(&run.data, run.order, 0, 0)
+    cdef Py_ssize_t m = run.data.m
+    cdef double cost = 0, weight, share, total = 0, total_share = 0
+    cdef Status status
+    run.batch = 0
+    while batch.first < m:
+        batch.count = min(run.batch_size, m - batch.first)
+        weight = weight_of(run.plan, &batch)
+        status = run_batch(run, g, &batch, weight, frozen, &cost)
+        if watch.stop:
+            return INTERRUPTED
+        if status != DONE:
+            return status
+        run.last_cost = cost
+        share = batch.count if run.by_count else weight
+        total += share * cost
+        total_share += share
+        batch.first += batch.count
+        run.batch += 1
+        if must_stop(watch):
+            return INTERRUPTED
+    epoch_cost[0] = total / total_share if total_share > 0 else 0
+    return DONE
+
+
+cdef inline bint shuffled(Run *run) noexcept nogil:
+    """A new order; False where waiting for the generator was interrupted."""
+    if run.order is NULL:
+        return True
+    if run.draw_order is not NULL:
+        return run.draw_order(run.owner, run.order, run.data.m)
+    nnk_shuffle(run.order, run.data.m, run.plan.key, run.epoch)
+    return True
+
+
+cdef inline Status run_epochs(Run *run, const Team *team, Watch *watch) noexcept nogil:
+    cdef Plan *plan = run.plan
+    cdef Pass p
+    cdef Score score
+    cdef Gradients g
+    cdef Status status
+    cdef double begun, cost = 0, frozen = frozen_penalty(plan)
+    p.plan, p.space, p.team, p.training = plan, run.space, team, True
+    p.watch = watch if is_heavy(plan, run.space) else NULL
+    g.p, g.workspaces, g.slots = &p, run.workspaces, run.slots
+    g.score = NULL if run.right is NULL else &score
+    while run.done < run.epochs:
+        begun = nnk_seconds()
+        if operations(plan) * run.batch_size > WAKING_STEP:
+            wake(team)
+        run.optimizer.rate = run.rates[run.done]
+        if not shuffled(run):
+            return INTERRUPTED
+        score.right = 0
+        score.squares = NULL if run.squares is NULL else run.squares + run.done * plan.n_y
+        status = run_epoch(run, &g, frozen, watch, &cost)
+        if status != DONE:
+            return status
+        if run.kept is not NULL:
+            if plan.compute.table.first_nonfinite(plan.theta, plan.count) != plan.count:
+                run.batch -= 1
+                return DIVERGED
+            keep_epoch(run)
+        run.costs[run.done] = cost
+        run.seconds[run.done] = nnk_seconds() - begun
+        if run.right is not NULL:
+            run.right[run.done] = score.right
+        run.done += 1
+        run.epoch += 1
+        if run.patience is not NULL and enough(run.patience, cost):
+            break
+    return DONE

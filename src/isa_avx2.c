@@ -1,4 +1,0 @@
-/* The kernels for AVX2 with FMA. */
-#define NNK_ISA avx2
-#define NNK_VECTOR_BYTES 32
-#include "isa.h"

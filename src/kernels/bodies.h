@@ -1,0 +1,33 @@
+/* The bodies of one precision, and the undoing of what they define. The order is that of their dependence. */
+#include "kernels/simd.h"
+#include "kernels/transpose.h"
+#include "kernels/vmath.h"
+#include "kernels/activations.h"
+#include "kernels/losses.h"
+#include "kernels/update.h"
+#include "kernels/scale.h"
+#include "kernels/gemv.h"
+#include "kernels/gemm.h"
+#include "kernels/packed.h"
+#include "kernels/limit.h"
+#include "kernels/flat.h"
+#include "kernels/table.h"
+
+#undef LANES
+#undef INTRINSIC
+#undef RAW
+#undef MANTISSA_BITS
+#undef EXPONENT_BIAS
+#undef LN2_HIGH
+#undef LN2_LOW
+#undef EXP_HIGHEST
+#undef EXP_LOWEST
+#undef TANH_IS_ONE
+#undef NORMAL_HIGHEST
+#undef SQRT_HALF
+#undef TILE_COLUMNS
+#undef QUARTER
+#undef QUARTERS
+#undef HALF_LANES
+#undef DOT_COLUMNS
+#undef DOT_UNITS

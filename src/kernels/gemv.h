@@ -1,0 +1,129 @@
+/* Matrix times vector, which is bound by bringing the matrix to the first-level cache: one example through a layer, or one
+ * unit over many examples. A strip of several vectors is read from one column before the next column's turn comes, since
+ * columns a power of two apart would drive each other out of the cache if they took turns line by line; what all columns
+ * meet stays in registers meanwhile.
+ */
+#define STRIP 8   /* vectors of a strip of y in add_columns */
+#define COLUMNS 16 /* columns that add to a strip before it is stored */
+
+/* Entries before the first whole vector of A's columns that lies within one cache line, where that is the same for all
+ * columns: a vector across two lines costs two accesses, and users' arrays are aligned to 16 bytes only. */
+NNK_INLINE ptrdiff_t NAME(unaligned_head)(const real *A, ptrdiff_t lda, ptrdiff_t rows)
+{
+    const size_t past = (size_t)A % NNK_VECTOR_BYTES;
+    if (past == 0 || past % sizeof(real) || (size_t)lda * sizeof(real) % NNK_VECTOR_BYTES || rows < 8 * LANES)
+        return 0;
+    return (ptrdiff_t)((NNK_VECTOR_BYTES - past) / sizeof(real));
+}
+
+#define dots_of_group NAME(dots_of_group)
+#define add_to_strip NAME(add_to_strip)
+
+/* lane i of the result is lane i + distance of a, counted round */
+NNK_INLINE vec NAME(rotated)(vec a, ptrdiff_t distance)
+{
+    ivec from;
+    for (int lane = 0; lane < LANES; lane++)
+        from[lane] = lane;
+    return v_shuffle(a, (from + (integer)distance) & (LANES - 1));
+}
+
+/* y_c += alpha A_c·x for `columns` (a constant) columns c. The terms i, i + LANES, i + 2 LANES, … are added up in one
+ * lane, in this order, wherever the columns begin: a head shifts the lanes, which are turned back at the end. So the
+ * result doesn't depend on where in memory a user's array happens to lie. */
+NNK_INLINE void dots_of_group(const int columns, real *y, ptrdiff_t inc_y, const real *A, ptrdiff_t lda, const real *x,
+                              real alpha, ptrdiff_t head, ptrdiff_t rows)
+{
+    enum { strip = 4 };
+    vec sums[8];
+    ptrdiff_t i = head;
+    const vec x_head = head ? v_load_first(x, head, 0) : v_all(0);
+#pragma GCC unroll 8
+    for (int c = 0; c < columns; c++)
+        sums[c] = head ? NAME(rotated)(v_load_first(A + c * lda, head, 0) * x_head, head) : v_all(0);
+    for (; i + strip * LANES <= rows; i += strip * LANES)
+#pragma GCC unroll 8
+        for (int c = 0; c < columns; c++)
+#pragma GCC unroll 4
+            for (int k = 0; k < strip; k++)
+                sums[c] += v_load(A + c * lda + i + k * LANES) * v_load(x + i + k * LANES);
+    for (; i + LANES <= rows; i += LANES)
+#pragma GCC unroll 8
+        for (int c = 0; c < columns; c++)
+            sums[c] += v_load(A + c * lda + i) * v_load(x + i);
+    if (i < rows) {
+        const vec x_i = v_load_first(x + i, rows - i, 0);
+#pragma GCC unroll 8
+        for (int c = 0; c < columns; c++)
+            sums[c] += v_load_first(A + c * lda + i, rows - i, 0) * x_i;
+    }
+#pragma GCC unroll 8
+    for (int c = 0; c < columns; c++)
+        y[c * inc_y] += alpha * v_sum(head ? NAME(rotated)(sums[c], -head) : sums[c]);
+}
+
+/* y (columns) += alpha Aᵀ x, x contiguous */
+static void NAME(dots)(void *y_, ptrdiff_t inc_y, const void *A_, ptrdiff_t lda, const void *x, double alpha,
+                       ptrdiff_t rows, ptrdiff_t columns)
+{
+    real *y = y_;
+    const real *A = A_;
+    const ptrdiff_t head = NAME(unaligned_head)(A, lda, rows);
+    ptrdiff_t j = 0;
+    for (; j + 8 <= columns; j += 8)
+        dots_of_group(8, y + j * inc_y, inc_y, A + j * lda, lda, x, R(alpha), head, rows);
+    for (; j + 4 <= columns; j += 4)
+        dots_of_group(4, y + j * inc_y, inc_y, A + j * lda, lda, x, R(alpha), head, rows);
+    for (; j < columns; j++)
+        dots_of_group(1, y + j * inc_y, inc_y, A + j * lda, lda, x, R(alpha), head, rows);
+}
+
+/* The first k < LANES entries of y += Σ_c weights_c A_c */
+NNK_INLINE void NAME(add_to_part)(real *y, const real *A, ptrdiff_t lda, const real *weights, int columns, ptrdiff_t k)
+{
+    vec sum = v_load_first(y, k, 0);
+    for (int c = 0; c < columns; c++)
+        sum += weights[c] * v_load_first(A + c * lda, k, 0);
+    v_store_first(y, sum, k);
+}
+
+/* `vectors` (a constant) vectors of y += Σ_c weights_c A_c */
+NNK_INLINE void add_to_strip(const int vectors, real *y, const real *A, ptrdiff_t lda, const real *weights, int columns)
+{
+    vec sums[STRIP];
+#pragma GCC unroll 8
+    for (int k = 0; k < vectors; k++)
+        sums[k] = v_load(y + k * LANES);
+    for (int c = 0; c < columns; c++)
+#pragma GCC unroll 8
+        for (int k = 0; k < vectors; k++)
+            sums[k] += weights[c] * v_load(A + c * lda + k * LANES);
+#pragma GCC unroll 8
+    for (int k = 0; k < vectors; k++)
+        v_store(y + k * LANES, sums[k]);
+}
+
+/* y (rows), contiguous, += alpha A x */
+static void NAME(add_columns)(void *y_, const void *A_, ptrdiff_t lda, const void *x_, ptrdiff_t inc_x, double alpha,
+                              ptrdiff_t rows, ptrdiff_t columns)
+{
+    real *y = y_;
+    const real *x = x_;
+    const ptrdiff_t head = NAME(unaligned_head)(A_, lda, rows);
+    for (ptrdiff_t j = 0; j < columns; j += COLUMNS) {
+        const int c = (int)(columns - j < COLUMNS ? columns - j : COLUMNS);
+        const real *A = (const real *)A_ + j * lda;
+        real weights[COLUMNS];
+        for (int k = 0; k < c; k++)
+            weights[k] = R(alpha) * x[(j + k) * inc_x];
+        ptrdiff_t i = head;
+        if (head)
+            NAME(add_to_part)(y, A, lda, weights, c, head);
+        for (; i + STRIP * LANES <= rows; i += STRIP * LANES)
+            add_to_strip(STRIP, y + i, A + i, lda, weights, c);
+        for (; i + LANES <= rows; i += LANES)
+            add_to_strip(1, y + i, A + i, lda, weights, c);
+        if (i < rows)
+            NAME(add_to_part)(y + i, A + i, lda, weights, c, rows - i);
+    }
+}

@@ -1,0 +1,39 @@
+/* A factor for each row of a matrix, forward and backward: the kernels of a layer that scales its inputs. */
+
+/* out (n, m), contiguous, := s ⊙ A for A with contiguous columns ld apart; out may be A where ld is n */
+static void NAME(scale_rows)(void *out_, const void *A_, ptrdiff_t ld, const void *s_, ptrdiff_t n, ptrdiff_t m)
+{
+    real *out = out_;
+    const real *A = A_, *s = s_;
+    assert(n >= 0 && m >= 0 && (ld >= n || m <= 1));
+    for (ptrdiff_t j = 0; j < m; j++)
+        for (ptrdiff_t i = 0; i < n; i += LANES)
+            v_put(out + j * n + i, v_first(s + i, n - i) * v_first(A + j * ld + i, n - i), n - i);
+}
+
+/* the entries i … i + k - 1 of a column, whose rows are `row` entries apart */
+NNK_INLINE vec NAME(strided_first)(const real *column, ptrdiff_t row, ptrdiff_t k)
+{
+    vec v = v_all(0);
+    if (row == 1)
+        return v_first(column, k);
+    for (ptrdiff_t lane = 0; lane < LANES && lane < k; lane++)
+        v[lane] = column[lane * row];
+    return v;
+}
+
+/* ds (n) += Σ_columns dA ⊙ A for dA (n, m) contiguous and A of any strides, column by column, whatever these are */
+static void NAME(add_row_products)(void *ds_, const void *dA_, const void *A_, ptrdiff_t row, ptrdiff_t column,
+                                   ptrdiff_t n, ptrdiff_t m)
+{
+    real *ds = ds_;
+    const real *dA = dA_, *A = A_;
+    assert(n >= 0 && m >= 0);
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        vec sum = v_first(ds + i, n - i);
+        for (ptrdiff_t j = 0; j < m; j++)
+            sum = v_fma(v_first(dA + j * n + i, n - i),
+                        NAME(strided_first)(A + i * row + j * column, row, n - i), sum);
+        v_put(ds + i, sum, n - i);
+    }
+}

@@ -1,0 +1,5 @@
+# The machine, as system.h declares it.
+
+cdef extern from "runtime/system.h" nogil:
+    double nnk_seconds() noexcept
+    int nnk_processors() noexcept
