@@ -443,10 +443,11 @@ class Clipping(Row):
 
     def nnkern(self):
         import nnkern as nk
+        from nnkern.state import of
 
         layer = nk.Dense(self.case.n, init="zeros")
         net = nk.Network([layer], "squared_error", n_x=self.case.m, dtype=self.dtype, seed=0)
-        engine = net._engine
+        engine = of(net).engine
         optimizer = nk.SGD(RATE, **{self.name: LIMIT})
         values, given = self.drawn()
         places = np.concatenate([np.arange(at, at + n * k) for _, _, (n, k), at in engine.segments()])

@@ -6,7 +6,8 @@ takes no memory but the stack. How an activation looks is formats.py's affair.
 
 import numpy as np
 
-from nnkern import formats, io, validation
+from nnkern import formats, io
+from nnkern.state import of
 
 _NUMBERS_IN_A_LINE = 8
 _LINES_AT_ONCE = 4096  # texts of numbers take many times the memory of the numbers
@@ -62,7 +63,7 @@ def source(net, path=None, **dressing):
     """See Network.to_c."""
     import importlib.metadata
 
-    validation.fitted(net._engine).check_untrained()
+    of(net).fitted().check_untrained()
     dress = formats.Dressing(net, **dressing)
     real, f = ("float", "f") if net.dtype == np.float32 else ("double", "")
     widths = [layer.units for layer in net.layers]

@@ -7,7 +7,7 @@ A callback is an object with the methods of `Callback`, or a function f(net, epo
 import math
 import os
 
-from nnkern import validation
+from nnkern import state, validation
 
 
 class Callback:
@@ -142,7 +142,7 @@ class Checkpoint(Callback):
         self._best = math.inf
 
     def on_epoch_end(self, net, epoch, history):
-        epochs_done = net._epochs_done
+        epochs_done = state.of(net).epochs_done
         if epochs_done % self.every:
             return
         if self.monitor is not None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from nnkern import formats, losses, validation
+from nnkern import formats, losses
 from nnkern._optional import require
 from nnkern.exceptions import ModelFormatError, NotFittedError
 from nnkern.layers import Dense
 from nnkern.network import Network
+from nnkern.state import of
 
 # The only parameter of a torch module that is judged otherwise than by being equal: softplus is z itself from the
 # threshold on, which at 20 (torch's default) is off by 2e-9 at most.
@@ -128,7 +129,7 @@ class Chain:
             except ValueError as error:
                 raise ModelFormatError(f"{where}: {error}") from error
         net = Network(layers, loss, dtype=self._layers[0][0].dtype)
-        net._make_engine(self._layers[0][0].shape[1])
+        of(net).make_engine(self._layers[0][0].shape[1])
         parameters = net.parameters
         for l, (W, b, *_) in enumerate(self._layers, start=1):
             parameters[f"W{l}"][...] = W
@@ -289,7 +290,7 @@ def _activation_of_torch(nn, module, where):
 def to_torch(net):
     """See Network.to_torch."""
     torch = require("torch", "to_torch")
-    validation.fitted(net._engine).check_untrained()
+    of(net).fitted().check_untrained()
     dtype, parameters = getattr(torch, net.dtype.name), net.parameters
     modules, l = [], 0
     for name, arguments in formats.torch_modules(net.layers):
@@ -369,7 +370,7 @@ def to_sklearn(net):
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.preprocessing import LabelBinarizer
 
-    validation.fitted(net._engine).check_untrained()
+    of(net).fitted().check_untrained()
     parameters = net.parameters
     names = []
     for l, layer in enumerate(net.layers, start=1):
@@ -386,7 +387,7 @@ def to_sklearn(net):
         raise ValueError("scikit-learn's MLPs have softmax at the output only")
     sizes = [layer.units for layer in net.layers[:-1]]
     options = {"hidden_layer_sizes": sizes, "activation": hidden.pop() if hidden else "identity"}
-    if net._loss.classifies:
+    if of(net).loss.classifies:
         model = MLPClassifier(**options)
         count = 2 if net.loss == "binary_cross_entropy" and net.n_y == 1 else net.n_y
         classes = np.asarray(net.metadata.get("classes", np.arange(count)))
@@ -412,5 +413,5 @@ def to_sklearn(net):
     ]
     model.n_layers_, model.n_outputs_, model.n_features_in_ = net.L + 1, net.n_y, net.n_x
     model.out_activation_ = names[-1]
-    model.n_iter_, model.t_, model.loss_curve_, model.loss_ = net._epochs_done, 0, [], math.nan
+    model.n_iter_, model.t_, model.loss_curve_, model.loss_ = of(net).epochs_done, 0, [], math.nan
     return model

@@ -22,6 +22,7 @@ import numpy as np
 from nnkern import _engine, formats, optimizers, validation
 from nnkern._optional import require
 from nnkern.exceptions import ModelFormatError
+from nnkern.state import of
 
 if TYPE_CHECKING:
     from nnkern.network import Network
@@ -80,7 +81,8 @@ def is_safetensors(path):
 def save(net, path, *, training_state):
     """See Network.save."""
     path = os.fsdecode(path)
-    validation.fitted(net._engine).check_untrained()
+    state = of(net)
+    state.fitted().check_untrained()
     if not isinstance(net.metadata, dict):
         raise ValueError(f"metadata must be a dict; got {type(net.metadata).__name__}")
     header = {
@@ -92,15 +94,15 @@ def save(net, path, *, training_state):
     }
     arrays = dict(net.parameters)
     if validation.flag("training_state", training_state):
-        _, *moments = net._engine.state()
+        _, *moments = state.engine.state()
         present = {name: vector for name, vector in zip(_MOMENTS, moments, strict=True) if vector is not None}
         header["training"] = {
-            **net._progress(),
+            **state.progress(),
             "moments": list(present),
             "optimizer": optimizers.to_json(net.optimizer),
         }
         for moment, vector in present.items():
-            arrays |= {f"{moment}.{name}": view for name, view in net._engine.views(vector).items()}
+            arrays |= {f"{moment}.{name}": view for name, view in state.engine.views(vector).items()}
     if is_safetensors(path):
         _write_safetensors(net, path, header, arrays)
     else:
@@ -312,16 +314,16 @@ def _network(header, names, read):
         if array.shape != shape or array.dtype != net.dtype:
             raise ModelFormatError(f"{name} is {array.dtype} {array.shape}; its layers need {net.dtype} {shape}")
         arrays[name] = array
-    net._make_engine(header["n_x"], progress and progress["key"])
+    of(net).make_engine(header["n_x"], progress and progress["key"])
     net.set_parameters({name: arrays[name] for name in shapes})
     net.metadata = header["metadata"]
     if progress:
         vectors = dict.fromkeys(_MOMENTS)
         for moment in progress["moments"]:
-            vectors[moment] = _engine.aligned_zeros(len(net._engine.theta), net.dtype)
-            for name, view in net._engine.views(vectors[moment]).items():
+            vectors[moment] = _engine.aligned_zeros(len(of(net).engine.theta), net.dtype)
+            for name, view in of(net).engine.views(vectors[moment]).items():
                 view[...] = arrays[f"{moment}.{name}"]
-        net._stand_at(progress, optimizers.from_json(progress["optimizer"]), *vectors.values())
+        of(net).restore(progress, optimizers.from_json(progress["optimizer"]), *vectors.values())
     return net
 
 

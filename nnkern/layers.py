@@ -1,14 +1,55 @@
-"""The kinds of layers: what each is made of, as a user describes it. A layer holds no parameters; a network does."""
+"""The kinds of layers: what each is made of, as a user describes it, and what the rest must know of a kind.
+
+A layer holds no parameters and knows no network: it gets the number of its inputs, and its parameters as
+{"W": array, "b": array}, from who holds them. The engine computes; `forward` and what follows it are for derivatives
+that training doesn't need.
+"""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from nnkern import _kernels, initializers, validation
+from nnkern import _kernels, initializers, kernels, validation
+
+
+class Layer:
+    """Base of the kinds of layers."""
+
+    kind = ""
+    activation = "linear"
+    dropout = 0.0
+    trainable = True
+
+    def outputs(self, n_prev):
+        """Number of its outputs for n_prev inputs; None where it takes these to know."""
+        raise NotImplementedError
+
+    def parameter_shapes(self, n_prev):
+        """{"W": shape, …} of its parameters, in the order that the engine has them."""
+        raise NotImplementedError
+
+    def initial(self, rng, n_prev, dtype, l):
+        """{"W": array, …}: initial values of its parameters, as layer number l."""
+        raise NotImplementedError
+
+    def engine_config(self, n_prev, l2, l1):
+        """What the engine must know of it, in a network with these penalties."""
+        raise NotImplementedError
+
+    def to_dict(self):
+        """Its numbers and names as a dict, which `from_dict` makes the layer of."""
+        raise NotImplementedError
+
+    def __eq__(self, other):
+        """Layers are equal when all but their initializers are."""
+        return self.to_dict() == other.to_dict() if isinstance(other, type(self)) else NotImplemented
+
+    __hash__ = None
 
 
 @dataclass(frozen=True, eq=False)
-class Dense:
+class Dense(Layer):
     """One dense layer: A = g(W A_prev + b).
 
     Parameters
@@ -43,6 +84,8 @@ class Dense:
     128
     """
 
+    kind: ClassVar[str] = "dense"
+
     units: int
     activation: str = "linear"
     init: object = None
@@ -69,12 +112,89 @@ class Dense:
         put("trainable", validation.flag("trainable", self.trainable))
         put("negative_slope", validation.number("negative_slope", self.negative_slope, 0))
 
+    def outputs(self, n_prev):
+        """Its units, whatever the number of inputs."""
+        return self.units
+
+    def parameter_shapes(self, n_prev):
+        """{"W": (n, n_prev), "b": (n, 1)}, without b where there is none."""
+        shapes = {"W": (self.units, n_prev), "b": (self.units, 1)}
+        return shapes if self.use_bias else {"W": shapes["W"]}
+
+    def initial(self, rng, n_prev, dtype, l):
+        """W drawn by the initializer; b starts at zero."""
+        init = _kernels.INITIALIZERS[self.activation] if self.init is None else self.init
+        values = {"W": initializers.draw(init, rng, self.units, n_prev, dtype, l)}
+        return values | {"b": np.zeros((self.units, 1), dtype)} if self.use_bias else values
+
+    def engine_config(self, n_prev, l2, l1):
+        """What the engine must know of it, in a network with these penalties."""
+        return {
+            "kind": self.kind,
+            "n": self.units,
+            "n_prev": n_prev,
+            "activation": _kernels.ACTIVATIONS.index(self.activation),
+            "slope": self.negative_slope,
+            "dropout": self.dropout,
+            "l2": l2 if self.l2 is None else self.l2,
+            "l1": l1,
+            "use_bias": self.use_bias,
+            "trainable": self.trainable,
+        }
+
     def to_dict(self):
         """The numbers and names as a dict, without the initializer."""
         return {name: value for name, value in vars(self).items() if name != "init"}
 
-    def __eq__(self, other):
-        """Layers are equal when all but their initializers are."""
-        return self.to_dict() == other.to_dict() if isinstance(other, Dense) else NotImplemented
+    # What derivatives are put together from; dropout is off.
 
-    __hash__ = None
+    def forward(self, parameters, A_prev):
+        """A and Z (n, m)."""
+        return kernels.dense_forward(
+            parameters["W"],
+            A_prev,
+            parameters.get("b"),
+            self.activation,
+            return_Z=True,
+            negative_slope=self.negative_slope,
+        )
+
+    def through_activation(self, dA, A, Z):
+        """dZ (n, m) from dA."""
+        return kernels.activation_backward(dA, A, self.activation, Z=Z, negative_slope=self.negative_slope)
+
+    def input_gradient(self, parameters, dZ):
+        """dA_prev (n_prev, m) = Wᵀ dZ."""
+        return kernels.dense_forward(parameters["W"].T, dZ, None, "linear")
+
+    def example_gradients(self, dZ, A_prev):
+        """{"W": (m, n, n_prev), "b": (m, n, 1)}: the gradients of each example by itself."""
+        dZ = dZ.T[:, :, None]
+        gradients = {"W": dZ * A_prev.T[:, None, :]}
+        return gradients | {"b": np.ascontiguousarray(dZ)} if self.use_bias else gradients
+
+
+KINDS = {cls.kind: cls for cls in (Dense,)}
+
+
+def from_dict(config):
+    """The layer of what `to_dict` returned; without a kind it is Dense."""
+    config = dict(config)
+    return KINDS[validation.choice("kind of layer", config.pop("kind", "dense"), KINDS)](**config)
+
+
+def outputs(layers, n_x):
+    """[n_x, n[1], … n[L]]: the number of features and of each layer's outputs, None where it isn't known."""
+    numbers = [n_x]
+    for layer in layers:
+        numbers.append(layer.outputs(numbers[-1]))
+    return numbers
+
+
+def parameter_shapes(layers, n_x):
+    """{"W1": (n[1], n_x), "b1": (n[1], 1), …}: the shapes of all parameters, in the order that the engine has them."""
+    return {
+        f"{name}{l}": shape
+        for l, (layer, n_prev) in enumerate(zip(layers, outputs(layers, n_x), strict=False), start=1)
+        for name, shape in layer.parameter_shapes(n_prev).items()
+    }

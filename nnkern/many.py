@@ -1,15 +1,9 @@
 """Many networks trained at once, each on one thread at a time and to the same bits as by itself."""
 
-import time
 from collections.abc import Iterable
-from contextlib import ExitStack
 
-from nnkern import _engine, validation
 from nnkern.network import Network
-from nnkern.training import EPOCHS_AT_ONCE, Course, Training
-
-# Seconds of training after which Python has its turn: Ctrl-C is noticed by then at the latest.
-_ROUND = 0.25
+from nnkern.training import Options, fits_of_many, run
 
 
 def fit_many(
@@ -67,71 +61,13 @@ def fit_many(
     [20, 20, 20]
     """
     nets = _distinct(nets)
-    threads = validation.threads(threads)
     given = list(optimizer) if isinstance(optimizer, Iterable) and not isinstance(optimizer, str) else None
     if given is not None and len(given) != len(nets):
         raise ValueError(f"optimizer holds {len(given)} optimizers for {len(nets)} networks")
-    trainings = [
-        Training(net, epochs, batch_size, shuffle, one, class_weight, (), False, False, threads)
-        for net, one in zip(nets, given or [optimizer] * len(nets), strict=True)
-    ]
-    # networks alike see the same arrays
-    judged = {}
-    for net in nets:
-        if _kind(net) not in judged:
-            data = net._judge(X, Y, sample_weight, n_x=net.n_x)
-            judged[_kind(net)] = validation.class_weights(class_weight, net._loss, net.n_y, data)
-    courses = [Course(training, judged[_kind(training.net)]) for training in trainings]
-    with ExitStack() as entered:
-        for course in courses:
-            net = course.training.net
-            if net._engine is None:
-                net.initialize(course.data[0].shape[0])
-            course.training.history = {"cost": [], "learning_rate": [], "seconds": []}
-            net._engine.enter_training()
-            entered.callback(net._engine.leave_training)
-            entered.callback(_undone_unless_trained, course.training, net._undo())
-        for training in trainings:
-            training.net._forget_state()
-            training.net._use_optimizer(training.optimizer)
-        _run(courses, threads)
-    return [training.history for training in trainings]
-
-
-def _undone_unless_trained(training, undo):
-    """What failed before its first epoch was over has the optimizer and the state that it had."""
-    if training.epochs and not training.history["cost"]:
-        undo()
-
-
-def _run(courses, threads):
-    """All courses to their end, some epochs of each at a time."""
-    count, done = 1, 0
-    courses = [course for course in courses if course.training.epochs]
-    while courses:
-        begun = time.perf_counter()
-        count = min(count, courses[0].training.epochs - done)
-        prepared = [course.prepare(course.training.next_rates(count)) for course in courses]
-        try:
-            _engine.train_together(prepared, threads)
-        finally:
-            for course in courses:  # all at once, lest an interrupt comes between
-                course.count()
-            divergences = [course.conclude() for course in courses]
-        done += count
-        going_on = []
-        for course, divergence in zip(courses, divergences, strict=True):
-            if divergence is not None:
-                course.training.history["diverged"] = divergence
-            elif done < course.training.epochs:
-                going_on.append(course)
-        courses = going_on
-        count = max(1, min(EPOCHS_AT_ONCE, int(count * _ROUND / max(time.perf_counter() - begun, 1e-9))))
-
-
-def _kind(net):
-    """What the judgement of the data depends on."""
-    return net.dtype, net._loss, net.n_y, net.n_x
+    options = Options(epochs, batch_size, shuffle, None, class_weight, threads=threads)
+    fits = fits_of_many(nets, given or [optimizer] * len(nets), options, (X, Y, sample_weight))
+    run(fits, options.threads)
+    return [fit.history for fit in fits]
 
 
 def _distinct(nets):

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nnkern import layers as kinds
 from nnkern import losses
-from nnkern.layers import Dense
 
 
 @dataclass
@@ -59,6 +59,6 @@ class Model:
     def from_config(cls, config, **more):
         """The model of what `config` returned; `more`: the other fields."""
         config = dict(config)
-        layers = tuple(Dense(**one) for one in config.pop("layers"))
+        layers = tuple(kinds.from_dict(one) for one in config.pop("layers"))
         loss, dtype = losses.get(config.pop("loss")), np.dtype(config.pop("dtype"))
         return cls(layers=layers, loss=loss, dtype=dtype, **config, **more)

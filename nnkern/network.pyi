@@ -1,52 +1,35 @@
 # Types of network.py, whose code and docstrings say the rest. Defaults are written there, not here.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from os import PathLike
-from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from nnkern._kernels import _Floats, _Labels
 from nnkern.callbacks import _History, _OneCallback
-from nnkern.initializers import Initializer
+from nnkern.layers import Layer
 from nnkern.losses import Loss
+from nnkern.model import Model
 from nnkern.optimizers import Optimizer
 from nnkern.predictor import Predictor, _Weights
+from nnkern.state import Evaluation
+from nnkern.summary import Summary
+
+__all__ = ["Evaluation", "Network", "Summary", "check_gradients"]
 
 _LossFunction: TypeAlias = Callable[[_Floats, _Floats], tuple[npt.ArrayLike, npt.ArrayLike]]
 _ClassWeight: TypeAlias = Mapping[int, float] | Sequence[float] | Sequence[Mapping[int, float] | Sequence[float]]
 _Path: TypeAlias = str | PathLike[str]
 _Batch: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
 
-class Evaluation(NamedTuple):
-    cost: float
-    score: float
-
-@dataclass(frozen=True, eq=False)
-class Dense:
-    units: int
-    activation: str = ...
-    init: str | npt.NDArray[Any] | Initializer | None = ...
-    dropout: float = ...
-    l2: float | None = ...
-    use_bias: bool = ...
-    trainable: bool = ...
-    negative_slope: float = ...
-
-    def __post_init__(self) -> None: ...
-    def facts(self) -> dict[str, Any]: ...
-    def __eq__(self, other: object) -> bool: ...
-    __hash__: ClassVar[None]  # type: ignore[assignment]
-
 class Network:
     metadata: dict[str, Any]
-    optimizer: Optimizer | None
 
     def __init__(
         self,
-        layers: Iterable[Dense],
+        layers: Iterable[Layer],
         loss: str | Loss | _LossFunction,
         *,
         n_x: int | None = ...,
@@ -56,7 +39,7 @@ class Network:
         seed: int | None = ...,
     ) -> None: ...
     @property
-    def layers(self) -> tuple[Dense, ...]: ...
+    def layers(self) -> tuple[Layer, ...]: ...
     @property
     def l2(self) -> float: ...
     @property
@@ -73,6 +56,10 @@ class Network:
     def n_x(self) -> int | None: ...
     @property
     def n_y(self) -> int: ...
+    @property
+    def optimizer(self) -> Optimizer | None: ...
+    @optimizer.setter
+    def optimizer(self, optimizer: Optimizer | None) -> None: ...
     @property
     def parameters(self) -> Mapping[str, _Floats]: ...
     def set_parameters(self, parameters: Mapping[str, npt.ArrayLike]) -> None: ...
@@ -153,13 +140,11 @@ class Network:
     def config(self) -> dict[str, Any]: ...
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Network: ...
+    def to_model(self, training_state: bool = ...) -> Model: ...
+    @classmethod
+    def from_model(cls, model: Model) -> Network: ...
     def __getstate__(self) -> dict[str, Any]: ...
     def __setstate__(self, state: Mapping[str, Any]) -> None: ...
-
-class Summary:
-    parameters: int | None
-
-    def __init__(self, net: Network) -> None: ...
 
 def check_gradients(
     net: Network, X: npt.ArrayLike, Y: npt.ArrayLike, *, step: float = ..., max_entries: int = ...

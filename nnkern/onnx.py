@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nnkern import formats, io, validation
+from nnkern import formats, io
 from nnkern._optional import require
 from nnkern.exceptions import ModelFormatError
 from nnkern.interop import Chain, normalisation
+from nnkern.state import of
 
 OPSET = 17
 _OLDEST_OPSET = 9
@@ -108,8 +109,9 @@ def to_model(net, **dressing):
     onnx.ModelProto
     """
     onnx = require("onnx", "to_onnx")
-    validation.fitted(net._engine).check_untrained()
-    size = net._engine.theta.nbytes
+    engine = of(net).fitted()
+    engine.check_untrained()
+    size = engine.theta.nbytes
     if size > _LARGEST_MESSAGE - 2**20:
         raise ValueError(f"an ONNX file holds at most {_LARGEST_MESSAGE} bytes; the parameters have {size}")
     dress = formats.Dressing(net, **dressing)

@@ -11,6 +11,7 @@ import numpy as np
 
 from nnkern._optional import require
 from nnkern.network import Network
+from nnkern.state import of
 
 __all__ = ["confusion", "confusion_matrix", "decision_boundary", "learning_curve", "panels", "weight_images"]
 
@@ -207,7 +208,7 @@ def decision_boundary(model, X, Y=None, *, points=200, labels=None, ax=None):
 
 def _probabilities_of_network(net, X):
     """(classes, m) probabilities, and the classes 0, 1, …."""
-    if not net._loss.classifies or (net.loss == "binary_cross_entropy" and net.n_y > 1):
+    if not of(net).loss.classifies or (net.loss == "binary_cross_entropy" and net.n_y > 1):
         raise ValueError(
             "a decision boundary needs one class an example: softmax outputs, or one sigmoid output; "
             f"the loss is {net.loss}, of {net.n_y} outputs"

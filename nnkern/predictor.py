@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnkern import _kernels, _predictor, validation
+from nnkern.state import State, of
 
 # From here on a float32 is rounded to infinity: halfway from the largest bfloat16 to what would be the next.
 _BFLOAT16_INFINITY = float.fromhex("0x1.ffp127")
@@ -18,7 +19,7 @@ def compile(net, *, weights=None, threads=None):
     """A Predictor with the present weights of a network; see `Network.compile_predict`."""
     weights = net.dtype.name if weights is None else validation.choice("weights", weights, tuple(_predictor.WEIGHTS))
     threads = validation.threads(threads)
-    with net._reading():
+    with of(net).reading():
         layers = []
         for l, layer in enumerate(net.layers, start=1):
             W, b = (net.parameters.get(f"{kind}{l}") for kind in "Wb")
@@ -89,17 +90,18 @@ class Predictor(_predictor.Packed):
         A, mine = net.predict(X), self.predict(X)
         difference = np.abs(mine.astype(np.float64) - A)
         agreement = None
-        if net._loss.classifies:
-            agreement = float(np.mean(np.atleast_2d(net._labels_of(A) == net._labels_of(mine)).all(axis=0)))
+        if of(net).loss.classifies:
+            agreement = float(np.mean(np.atleast_2d(of(net).labels_of(A) == of(net).labels_of(mine)).all(axis=0)))
         evaluation = network_evaluation = None
         if Y is not None:
             network_evaluation = net.evaluate(X, Y)
-            from nnkern.network import Network  # which takes predictors from here
-
-            reduced = Network.from_config({**net.config(), "loss": net._loss, "dtype": self.dtype})
-            reduced.initialize(self.n_x)
+            state = of(net)
+            reduced = State(
+                state.layers, state.loss, l2=state.l2, l1=state.l1, dtype=np.dtype(self.dtype), seed=state.seed
+            )
+            reduced.make_engine(self.n_x)
             reduced.set_parameters(parameters)
-            evaluation = reduced.evaluate(X, Y)
+            evaluation = reduced.evaluate(*reduced.data(X, Y, n_x=self.n_x))
         return PredictorReport(
             weights=self.weights,
             nbytes=self.nbytes,

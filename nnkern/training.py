@@ -1,340 +1,298 @@
-"""One call of Network.fit: its arguments judged, its epochs run, its history kept.
+"""The epochs of a training: the one loop over them, and what happens between two of them.
 
-Where nothing has to happen between epochs (no callback, no validation data, no progress), all of them are one call into
-the engine; otherwise each is. Data that comes as batches goes through the engine one batch a call.
+Arrays, batches, several networks at once and the estimators all go through `run`. What differs is a `Fit`: one network
+with its runner, its history, and what is decided between its epochs. How an epoch is computed is the runner's affair.
 """
 
+import contextlib
 import time
+from dataclasses import dataclass
 
 import numpy as np
 
-from nnkern import _engine, _kernels, callbacks, progress, validation
+from nnkern import callbacks as callbacks_
+from nnkern import progress as progress_
+from nnkern import sources, validation
 from nnkern.exceptions import DivergenceError
-from nnkern.losses import r2, spread
+from nnkern.runners import EPOCHS_AT_ONCE, Plan, run_together, runner
+from nnkern.state import of, take_optimizer
 
-# most epochs in one call of the engine: the call costs little beside so many, and memory doesn't grow with `epochs`
-EPOCHS_AT_ONCE = 1024
+# seconds of training several networks after which Python has its turn: Ctrl-C is noticed by then at the latest
+_ROUND = 0.25
 
 
-class Training:
-    """The state of one fit."""
+@dataclass
+class Options:
+    """What `Network.fit` was asked for, checked."""
 
-    def __init__(
-        self, net, epochs, batch_size, shuffle, optimizer, class_weight, callbacks_, progress_, resume, threads
-    ):
-        self.net = net
-        self.epochs = validation.integer("epochs", epochs, 0)
-        self.batch_size = None if batch_size is None else validation.integer("batch_size", batch_size, 1)
-        self.shuffle = validation.flag("shuffle", shuffle)
-        self.resume = validation.flag("resume", resume)
-        if optimizer is None and self.resume:
-            optimizer = net._last_optimizer()
-        self.optimizer = net._take_optimizer(optimizer)
-        self.class_weight = class_weight
-        self.callbacks = callbacks.get(callbacks_)
-        self.show = validation.flag("progress", progress_)
-        self.threads = validation.threads(threads)
-        net._check_trainable()
+    epochs: int
+    batch_size: int | None
+    shuffle: bool
+    optimizer: object
+    class_weight: object
+    callbacks: object = ()
+    progress: bool = False
+    resume: bool = False
+    threads: int | None = None
 
-    def on_arrays(self, X, Y, sample_weight, validation_data, validation_split):
-        """Trains on X (n_x, m) and Y in memory, or memory-mapped."""
-        net = self.net
-        split = validation.number("validation_split", validation_split, 0, 1, high_open=True)
-        if split and validation_data is not None:
-            raise ValueError("validation_data and validation_split were both given: use one")
-        if isinstance(X, np.memmap) or isinstance(Y, np.memmap):
-            return self.on_batches(_Slices(self, X, Y, sample_weight), validation_data, split)
-        data = net._judge(X, Y, sample_weight, n_x=net.n_x)
-        if split:
-            data, held_out = self._split(data, split)
-        else:
-            held_out = self._judge_validation(validation_data, data[0].shape[0])
-        data = validation.class_weights(self.class_weight, net._loss, net.n_y, data)
-        course = Course(self, data)
+    def __post_init__(self):
+        self.epochs = validation.integer("epochs", self.epochs, 0)
+        if self.batch_size is not None:
+            self.batch_size = validation.integer("batch_size", self.batch_size, 1)
+        self.shuffle = validation.flag("shuffle", self.shuffle)
+        self.resume = validation.flag("resume", self.resume)
+        self.callbacks = callbacks_.get(self.callbacks)
+        self.progress = validation.flag("progress", self.progress)
+        self.threads = validation.threads(self.threads)
 
-        def run(rates):
-            prepared = course.prepare(rates)
-            try:
-                _engine.train_together([prepared], self.threads)
-            finally:
-                course.count()
-                divergence = course.conclude()
-            if divergence is not None:
-                raise divergence
+    def plan(self, m):
+        """How m examples are gone through."""
+        size = m if self.batch_size is None else min(self.batch_size, m)
+        return Plan(size, self.shuffle and size < m, self.progress, self.threads)
 
-        return self._loop(run, held_out, data[0].shape[0], self.show)
 
-    def on_batches(self, batches, validation_data, split=0.0):
-        """Trains on an iterable of (X, Y) or (X, Y, sample_weight) batches."""
-        net = self.net
-        if split:
-            raise ValueError("validation_split needs arrays in memory: use validation_data")
-        if not hasattr(batches, "__iter__"):
-            raise TypeError(
-                f"X must be an array (with Y), or an iterable of (X, Y) batches; got {type(batches).__name__} without Y"
-            )
-        if isinstance(batches, np.ndarray):
-            raise ValueError("Y is missing: fit(X, Y), or fit(batches) with an iterable of (X, Y) batches")
-        if iter(batches) is batches and self.epochs > 1:
-            raise ValueError(
-                f"an iterator can be gone through once, and epochs is {self.epochs}: pass an object that gives a new "
-                "iterator each time, or epochs=1"
-            )
-        class_weight = validation.unbalanced(self.class_weight)
-        first = None
-        if net._engine is None:
-            batches, first = _peek(batches)
-            n_x = net._judge(*first, n_x=None, whole=False)[0].shape[0]
-        else:
-            n_x = net.n_x
-        held_out = self._judge_validation(validation_data, n_x)
+class Fit:
+    """One network in a training: its runner, its history, and what happens between its epochs."""
 
-        def run(rates):
-            engine = net._engine
-            engine.keep()
-            begun, total, total_weight, number = time.perf_counter(), 0.0, 0.0, 0
-            cost = self.history["cost"][-1] if self.history["cost"] else np.nan
-            try:
-                for batch in batches:
-                    X, Y, *w = _as_batch(batch, number)
-                    data = net._judge(X, Y, w[0] if w else None, class_weight, n_x=net.n_x, whole=False)
-                    weight = data[0].shape[1] if data[3] is None else float(data[3].sum(dtype=np.float64))
-                    cost = net._train_batch(data, rates[0], number, cost, self.threads, undone=True)
-                    total += weight * cost
-                    total_weight += weight
-                    number += 1
-                if number == 0:
-                    raise ValueError("the iterable gave no batch")
-                if total_weight == 0:
-                    raise ValueError("sample_weight and class_weight give every example the weight 0")
-                if _kernels.first_nonfinite(engine.theta) is not None:
-                    raise DivergenceError(net._epochs_done, number - 1, cost)
-            except BaseException:
-                engine.rollback()
-                raise
-            net._epochs_done += 1
-            self._record(rates, [total / total_weight], [time.perf_counter() - begun])
-
-        return self._loop(run, held_out, n_x, True)
-
-    def _loop(self, run, held_out, n_x, one_by_one):
-        """Calls `run` with the learning rates of the next epochs until all are done or a callback ends it."""
-        net = self.net
+    def __init__(self, net, source, plan, options, *, held_out=None, optimizer=None):
+        self.net, self.state, self.source, self.plan = net, of(net), source, plan
+        self.epochs, self.callbacks, self.resume = options.epochs, options.callbacks, options.resume
+        self.held_out, self.optimizer = held_out, optimizer
+        self.shows = options.progress
+        self.shown = None  # the progress bar, while there is one
+        self.done, self.over = 0, self.epochs == 0
+        self.divergence = None
         self.history = {"cost": [], "learning_rate": [], "seconds": []}
         if held_out is not None:
             self.history |= {"val_cost": [], "val_score": []}
-        if self.show:
+        if plan.scored:
             self.history["score"] = []
         for callback in self.callbacks:
-            callbacks.check_monitor(callback, self.history)
-        if net._engine is None:
-            net.initialize(n_x)
-        engine = net._engine
-        shown = progress.Progress(self.epochs, "accuracy" if net._loss.classifies else "r2") if self.show else None
-        engine.enter_training()
-        undo = net._undo()
-        try:
-            if not self.resume:
-                net._forget_state()
-            net._use_optimizer(self.optimizer)
-            for callback in self.callbacks:
-                callbacks.call(callback, "on_fit_begin", net)
-            at_once = 1 if one_by_one or self.callbacks or held_out is not None else EPOCHS_AT_ONCE
-            done = 0
-            while done < self.epochs:
-                count = min(at_once, self.epochs - done)
-                run(self.next_rates(count))
-                done += count
-                if held_out is not None:
-                    evaluation = net._evaluate(engine, *held_out, threads=self.threads)
-                    self.history["val_cost"].append(evaluation.cost)
-                    self.history["val_score"].append(evaluation.score)
-                if shown is not None:
-                    shown.update(done, self.history)
-                # each is called, also after one has asked for the end
-                asked = [callback.on_epoch_end(net, done - 1, self.history) for callback in self.callbacks]
-                if any(asked):
-                    break
-            for callback in self.callbacks:
-                callbacks.call(callback, "on_fit_end", net, self.history)
-        except BaseException:
-            if not self.history["cost"]:
-                undo()
-            raise
-        finally:
-            engine.leave_training()
-            if shown is not None:
-                shown.close()
-        if self.show and not self.history["score"]:
-            del self.history["score"]
-        return self.history
+            callbacks_.check_monitor(callback, self.history)
 
-    def next_rates(self, count):
+    @contextlib.contextmanager
+    def entered(self):
+        """The training of this network: what fails before its first epoch is over leaves its state as it was."""
+        if self.state.engine is None:
+            self.state.initialize(self.source.n_x)
+        self.runner = runner(self.state, self.source, self.plan)
+        with self.state.training():
+            rollback = self.state.undo()
+            try:
+                yield
+            except BaseException:
+                if not self.done:
+                    rollback()
+                raise
+            finally:
+                if self.shown is not None:
+                    self.shown.close()
+            if self.divergence is not None and not self.done:
+                rollback()
+
+    def begin(self):
+        """Before the first epoch."""
+        if self.shows:
+            self.shown = progress_.Progress(self.epochs, "accuracy" if self.classifies() else "r2")
+        self.prepare()
+        for callback in self.callbacks:
+            callbacks_.call(callback, "on_fit_begin", self.net)
+
+    def prepare(self):
+        """Makes the state what the first epoch begins with."""
+        if not self.resume:
+            self.state.fresh()
+        self.state.use_optimizer(self.optimizer)
+
+    def most(self):
+        """Epochs that may follow each other without a look at them."""
+        most = 1 if self.is_watched() else self.runner.most
+        return min(most, self.epochs - self.done)
+
+    def is_watched(self):
+        """Whether somebody wants to know of each epoch."""
+        return bool(self.callbacks) or self.held_out is not None or self.shows
+
+    def classifies(self):
+        """Whether the score is accuracy."""
+        return self.state.loss.classifies
+
+    def rates(self, count):
         """The learning rates of the next epochs."""
-        optimizer, first = self.net.optimizer, self.net._epochs_done
-        if not callable(optimizer.learning_rate):
-            return np.full(count, optimizer.rate(first))
-        return np.array([optimizer.rate(first + i) for i in range(count)])
+        return self.state.next_rates(count)
 
-    def _record(self, rates, costs, seconds):
-        self.history["learning_rate"] += [float(x) for x in rates]
-        self.history["cost"] += [float(x) for x in costs]
-        self.history["seconds"] += [float(x) for x in seconds]
+    def after(self, rates, outcome):
+        """After some epochs: what they gave is noted, and whether the training goes on decided."""
+        count = len(outcome.costs)
+        self.done += count
+        if count:
+            self.note(rates[:count], outcome)
+            if self.is_watched():
+                self.look()
+        if outcome.failure is not None:
+            self.over = True
+            self.fail(outcome.failure)
+        else:
+            self.over = self.is_enough() or self.done >= self.epochs
 
-    def _scores(self, right, squares, spread_of_Y, total):
-        """Training scores of epochs, from the predictions made before each update."""
-        if squares is None:
-            return [float(x) / total for x in right]
-        return [r2(row, spread_of_Y) for row in squares[: len(right)]]
+    def note(self, rates, outcome):
+        """Writes down what whole epochs gave."""
+        self.history["learning_rate"] += rates.tolist()
+        self.history["cost"] += outcome.costs
+        self.history["seconds"] += outcome.seconds
+        if outcome.scores:
+            self.history["score"] += outcome.scores
 
-    def _judge_validation(self, validation_data, n_x):
-        if validation_data is None:
-            return None
-        if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
-            raise ValueError("validation_data must be (X, Y) or (X, Y, sample_weight)")
-        return self.net._judge(*validation_data, n_x=n_x, names=("validation_data's X", "validation_data's Y"))
+    def look(self):
+        """What is shown after an epoch."""
+        if self.held_out is not None:
+            for name, value in zip(("val_cost", "val_score"), self.evaluate(), strict=True):
+                self.history[name].append(value)
+        if self.shown is not None:
+            self.shown.update(self.done, self.history)
 
-    def _split(self, data, share):
-        """(training data, held-out data): `share` of the examples, drawn by the network's seed, is held out."""
-        m = data[0].shape[1]
-        held = round(m * share)
-        if not 0 < held < m:
-            raise ValueError(
-                f"validation_split {share:g} of {m} examples leaves {m - held} for training and {held} aside"
-            )
-        order = self.net._random("split").permutation(m)
+    def evaluate(self):
+        """(cost, score) of the held-out examples."""
+        return self.state.evaluate(*self.held_out.whole(), threads=self.plan.threads)
 
-        def take(indices):
-            X, Y, labels, w = data
-            return (
-                X[:, indices],
-                None if Y is None else Y[:, indices],
-                None if labels is None else labels[indices],
-                None if w is None else w[indices],
-            )
+    def is_enough(self):
+        """Whether a callback asks for the end; each is called, also after one has."""
+        asked = [callback.on_epoch_end(self.net, self.done - 1, self.history) for callback in self.callbacks]
+        return any(asked)
 
-        return take(np.sort(order[held:])), take(np.sort(order[:held]))
+    def fail(self, failure):
+        """What ended an epoch early is raised."""
+        if isinstance(failure, BaseException):
+            raise failure
+        raise DivergenceError(self.done, *failure)
+
+    def end(self):
+        """After the last epoch, however the training ended but for an error."""
+        for callback in self.callbacks:
+            callbacks_.call(callback, "on_fit_end", self.net, self.history)
+        if not self.history.get("score", True):
+            del self.history["score"]
 
 
-class Course:
-    """The epochs of a training on arrays, run some at a time: prepare, run what that gave, count, conclude."""
+class FitOfMany(Fit):
+    """A network that is trained beside others: these go on where it diverges."""
 
-    def __init__(self, training, data):
-        self.training, self.data = training, data
-        net, m = training.net, data[0].shape[1]
-        self._batch_size = m if training.batch_size is None else min(training.batch_size, m)
-        self._shuffle = training.shuffle and self._batch_size < m
-        self._order = np.empty(m, np.int64) if self._shuffle else None
-        self._spread = spread(data[1], data[3]) if training.show and not net._loss.classifies else None
-        self._weight = m if data[3] is None else float(data[3].sum(dtype=np.float64))
+    def fail(self, failure):
+        """A divergence is noted, anything else raised."""
+        if isinstance(failure, tuple):
+            failure = DivergenceError(self.done, *failure)
+            self.history["diverged"] = self.divergence = failure
+        else:
+            super().fail(failure)
 
-    def prepare(self, rates):
-        """What `_engine.train_together` takes: an epoch for each learning rate."""
-        net, count, show = self.training.net, len(rates), self.training.show
-        self._rates, self._costs, self._seconds = rates, np.empty(count), np.empty(count)
-        self._right = np.empty(count) if show else None
-        self._squares = np.zeros((count, net.n_y)) if self._spread is not None else None
-        self._prepared = _engine.TrainJob(
-            net._engine,
-            *self.data,
-            rates=rates,
-            batch_size=self._batch_size,
-            shuffle=self._shuffle,
-            order=self._order,
-            update=net.optimizer.update,
-            numbers=net.optimizer.numbers,
-            keep_last=True,
-            costs=self._costs,
-            seconds=self._seconds,
-            right=self._right,
-            squares=self._squares,
+
+def run(fits, threads):
+    """All fits to their end, some epochs of each at a time."""
+    with contextlib.ExitStack() as entered:
+        for fit in fits:
+            entered.enter_context(fit.entered())
+        for fit in fits:
+            fit.begin()
+        count = EPOCHS_AT_ONCE if len(fits) == 1 else 1
+        while running := [fit for fit in fits if not fit.over]:
+            begun = time.perf_counter()
+            count = min(count, *(fit.most() for fit in running)) if len(fits) > 1 else running[0].most()
+            rates = [fit.rates(count) for fit in running]
+            outcomes = run_together([fit.runner for fit in running], rates, threads)
+            for fit, its_rates, outcome in zip(running, rates, outcomes, strict=True):
+                fit.after(its_rates, outcome)
+            count = max(1, min(EPOCHS_AT_ONCE, int(count * _ROUND / max(time.perf_counter() - begun, 1e-9))))
+        for fit in fits:
+            fit.end()
+
+
+def fit_arrays(net, options, data, validation_data, validation_split):
+    """Network.fit on arrays, in memory or memory-mapped; returns the history. `data`: (X, Y, sample_weight)."""
+    state = of(net)
+    optimizer = _optimizer_for(state, options)
+    share = validation.number("validation_split", validation_split, 0, 1, high_open=True)
+    if share and validation_data is not None:
+        raise ValueError("validation_data and validation_split were both given: use one")
+    source = sources.arrays(state, *data, options.class_weight)
+    if share:
+        source, held_out = _split(state, source, share)
+    else:
+        held_out = _validation_source(state, validation_data, source.n_x)
+    source = source.weighted(options.class_weight, state.loss, state.n_y)
+    fit = Fit(net, source, options.plan(source.m), options, held_out=held_out, optimizer=optimizer)
+    run([fit], options.threads)
+    return fit.history
+
+
+def fit_batches(net, options, batches, validation_data):
+    """Network.fit on an iterable of (X, Y) or (X, Y, sample_weight) batches; returns the history."""
+    state = of(net)
+    optimizer = _optimizer_for(state, options)
+    if not hasattr(batches, "__iter__"):
+        raise TypeError(
+            f"X must be an array (with Y), or an iterable of (X, Y) batches; got {type(batches).__name__} without Y"
         )
-        return self._prepared
-
-    def count(self):
-        """Counts the epochs that were done, however they ended."""
-        self._outcome = self._prepared.outcome()
-        self.training.net._epochs_done += self._outcome["done"]
-
-    def conclude(self):
-        """Notes what they gave; the DivergenceError that they ended with, or None."""
-        training, result = self.training, self._outcome
-        done = result["done"]
-        training._record(self._rates[:done], self._costs[:done], self._seconds[:done])
-        if training.show:
-            scores = training._scores(self._right[:done], self._squares, self._spread, self._weight)
-            training.history["score"] += scores
-        if result["status"] == "diverged":
-            return DivergenceError(len(training.history["cost"]), result["batch"], result["last_cost"])
-        return None
-
-
-def _as_batch(batch, number):
-    if not isinstance(batch, tuple | list) or len(batch) not in (2, 3):
+    if isinstance(batches, np.ndarray):
+        raise ValueError("Y is missing: fit(X, Y), or fit(batches) with an iterable of (X, Y) batches")
+    if iter(batches) is batches and options.epochs > 1:
         raise ValueError(
-            f"batch {number} of the iterable must be (X, Y) or (X, Y, sample_weight); got {type(batch).__name__}"
+            f"an iterator can be gone through once, and epochs is {options.epochs}: pass an object that gives a new "
+            "iterator each time, or epochs=1"
         )
-    return batch
+    source = sources.Batches(state, batches, options.class_weight)
+    held_out = _validation_source(state, validation_data, source.n_x)
+    plan = Plan(batch_size=None, shuffle=False, scored=options.progress, threads=options.threads)
+    fit = Fit(net, source, plan, options, held_out=held_out, optimizer=optimizer)
+    run([fit], options.threads)
+    return fit.history
 
 
-class _Peeked:
-    """An iterable whose first batch has been looked at already."""
-
-    def __init__(self, batches, iterator, first):
-        self._batches, self._waiting = batches, (first, iterator)
-
-    def __iter__(self):
-        if self._waiting is None:
-            yield from self._batches
-            return
-        (first, iterator), self._waiting = self._waiting, None
-        yield first
-        yield from iterator
-
-
-def _peek(batches):
-    iterator = iter(batches)
-    try:
-        first = _as_batch(next(iterator), 0)
-    except StopIteration:
-        raise ValueError("the iterable gave no batch") from None
-    return _Peeked(batches, iterator, first), first
+def fits_of_many(nets, optimizers, options, data):
+    """A Fit for each of several networks; those that are alike have the same arrays."""
+    states = [of(net) for net in nets]
+    optimizers = [_optimizer_for(state, options, one) for state, one in zip(states, optimizers, strict=True)]
+    alike = {}
+    for state in states:
+        kind = _kind(state)
+        if kind not in alike:
+            source = sources.arrays(state, *data, options.class_weight)
+            alike[kind] = source.weighted(options.class_weight, state.loss, state.n_y)
+    found = [alike[_kind(state)] for state in states]
+    return [
+        FitOfMany(net, source, options.plan(source.m), options, optimizer=optimizer)
+        for net, source, optimizer in zip(nets, found, optimizers, strict=True)
+    ]
 
 
-class _Slices:
-    """Batches of arrays that are too large to be read whole, anew each epoch."""
+def _kind(state):
+    """What the check of the data depends on."""
+    return state.dtype, state.loss, state.n_y, state.n_x
 
-    def __init__(self, training, X, Y, sample_weight):
-        if getattr(X, "ndim", 0) != 2:
-            raise ValueError(f"X must have shape (n_x, m), one example a column; got shape {np.shape(X)}")
-        self._training, self._X = training, X
-        self._Y, self._w = np.asanyarray(Y), None if sample_weight is None else np.asanyarray(sample_weight)
-        m = X.shape[1]
-        if self._Y.ndim not in (1, 2) or self._Y.shape[-1] != m:
-            raise ValueError(f"X has {m} examples, Y has shape {self._Y.shape}: its last axis must count them too")
-        if self._w is not None and self._w.shape != (m,):
-            raise ValueError(f"sample_weight must have shape ({m},), one weight an example; got {self._w.shape}")
 
-    def __iter__(self):
-        m = self._X.shape[1]
-        size = m if self._training.batch_size is None else min(self._training.batch_size, m)
-        order = None
-        if self._training.shuffle and size < m:
-            net = self._training.net
-            order = net._random("slices", net._epochs_done).permutation(m)
-        for first in range(0, m, size):
-            # reading in the order of the file spares the disk; the order within a batch doesn't matter
-            picked = slice(first, first + size) if order is None else np.sort(order[first : first + size])
-            batch = (self._read("X", self._X, picked), self._read("Y", self._Y, picked))
-            yield batch if self._w is None else (*batch, self._w[picked])
+def _optimizer_for(state, options, optimizer=None):
+    """A copy of the one that was asked for, or of the last one where a training is resumed."""
+    optimizer = options.optimizer if optimizer is None else optimizer
+    if optimizer is None and options.resume:
+        optimizer = state.last_optimizer()
+    optimizer = take_optimizer(optimizer)
+    state.check_trainable()
+    return optimizer
 
-    @staticmethod
-    def _read(name, array, picked):
-        """Those examples of it; a number that isn't finite is named by its place in the whole."""
-        part = np.asarray(array[..., picked])
-        if part.dtype.kind == "f" and not np.isfinite(part).all():
-            at = np.argwhere(~np.isfinite(part))[0]
-            value = part[tuple(at)]
-            at[-1] = np.arange(array.shape[-1])[picked][at[-1]]
-            raise ValueError(f"{name} holds {value} at position {tuple(map(int, at))}: every entry must be finite")
-        return part
+
+def _validation_source(state, validation_data, n_x):
+    if validation_data is None:
+        return None
+    if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
+        raise ValueError("validation_data must be (X, Y) or (X, Y, sample_weight)")
+    names = ("validation_data's X", "validation_data's Y")
+    return sources.Arrays(*state.data(*validation_data, n_x=n_x, names=names))
+
+
+def _split(state, source, share):
+    """(training source, held-out source): `share` of the examples, drawn by the network's seed, is held out."""
+    m = source.m
+    held = round(m * share)
+    if not 0 < held < m:
+        raise ValueError(f"validation_split {share:g} of {m} examples leaves {m - held} for training and {held} aside")
+    order = state.random("split").permutation(m)
+    return source.subset(np.sort(order[held:])), source.take(np.sort(order[:held]))

@@ -171,7 +171,7 @@ def test_not_finite_after_conversion_to_float32():
 
 @pytest.mark.parametrize("name", ["X", "Y"])
 def test_not_finite_in_memory_mapped_data(tmp_path, name):
-    """Found batch by batch: in the fourth of the first epoch here, when weights have moved already."""
+    """Found before the training, as in arrays."""
     m = 40
     files = {}
     for which, array in {"X": np.ones((N_X, m)), "Y": np.ones((2, m))}.items():
@@ -455,19 +455,17 @@ def test_options_that_batches_cannot_have(option):
 
 
 def test_mapped_data_that_do_not_fit(tmp_path):
-    """Judged before the first batch is read."""
+    """Checked before the first batch is read."""
     net, X, Y = make_net(), make_X(), make_Y("classes")
     np.save(tmp_path / "X.npy", X)
     np.save(tmp_path / "row.npy", X[0])
     X, row = (np.load(tmp_path / name, mmap_mode="r") for name in ("X.npy", "row.npy"))
     with refused(net, r"X must have shape \(n_x, m\)", re.escape(str(row.shape))):
         net.fit(row, Y)
-    with refused(net, rf"X has {M} examples, Y has shape \({M - 1},\)"):
+    with refused(net, rf"Y has shape \({M - 1},\).* X has {M} examples, Y has {M - 1}"):
         net.fit(X, Y[1:])
     with refused(net, rf"sample_weight must have shape \({M},\)", rf"\({M - 1},\)"):
         net.fit(X, Y, sample_weight=np.ones(M - 1))
-    with refused(net, "validation_split needs arrays in memory"):
-        net.fit(X, Y, validation_split=0.5)
 
 
 def test_last_batch_of_an_iterable_that_overflows():

@@ -18,6 +18,7 @@ import nnkern as nk
 from nnkern import cli
 from nnkern import data as nkdata
 from nnkern.cli.models import RECORD
+from nnkern.state import of
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
 pictures = pytest.mark.skipif(not importlib.util.find_spec("PIL"), reason="pictures need Pillow")
@@ -539,7 +540,7 @@ def test_losses_of_regression(good, tmp_path, loss, numbers):
     houses = write_houses(tmp_path / "h.csv")
     out = good("train", houses, "--target", "price", "--quiet", "--loss", loss, *numbers, "--save", "m.npz")
     assert number_after("R2", out) > 0.9
-    made = nk.load("m.npz")._loss
+    made = of(nk.load("m.npz")).loss
     assert made.name == loss
     assert made.parameter == (numbers[1] if numbers else 0)
 

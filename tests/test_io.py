@@ -27,6 +27,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nnkern as nk
+from nnkern.state import of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits, signals and memory as Linux counts them")
 
@@ -234,12 +235,12 @@ def whole(folder):
 def same_training(net, other):
     """Whether the two stand at the same point, to the bit."""
     assert net == other
-    (t, s1, s2), (other_t, other_s1, other_s2) = net._engine.state(), other._engine.state()
+    (t, s1, s2), (other_t, other_s1, other_s2) = of(net).engine.state(), of(other).engine.state()
     assert t == other_t
     for own, others in ((s1, other_s1), (s2, other_s2)):
         assert (own is None) == (others is None)
         assert own is None or own.tobytes() == others.tobytes()
-    assert net._progress() == other._progress()
+    assert of(net).progress() == of(other).progress()
     assert net.optimizer == other.optimizer
 
 

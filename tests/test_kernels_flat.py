@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import nnkern as nk
 from nnkern import _kernels
+from nnkern.state import of
 
 SEEDS = st.integers(0, 2**32 - 1)
 SIZES = st.integers(1, 70)
@@ -170,7 +171,7 @@ def test_dropout(compare, units, m, p, dtype, seed):
         return net, A, net.backward(derivative)
 
     net, A, gradients = passes(seed)
-    dropped = (words_of(net._engine.key, units * m) < int(p * 2**32)).reshape((units, m), order="F")
+    dropped = (words_of(of(net).engine.key, units * m) < int(p * 2**32)).reshape((units, m), order="F")
     kept = dtype.type(1 / (1 - p))
     for actual, whole in ((A, W), (m * gradients["dW1"], derivative)):
         np.testing.assert_array_equal(actual, np.where(dropped, 0, whole * kept))
@@ -203,7 +204,7 @@ def test_dropout_of_every_number_of_entries(dtype, m):
             seed=units,
         )
         A = net.forward(np.ones((1, m)), training=True)
-        dropped = (words_of(net._engine.key, units * m) < int(p * 2**32)).reshape((units, m), order="F")
+        dropped = (words_of(of(net).engine.key, units * m) < int(p * 2**32)).reshape((units, m), order="F")
         np.testing.assert_array_equal(A, np.where(dropped, 0, W * dtype.type(1 / (1 - p))))
 
 

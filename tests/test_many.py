@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import nnkern as nk
+from nnkern.state import of
 
 M = 300
 
@@ -126,7 +127,7 @@ def test_what_does_not_fit_changes_nothing():
     ]:
         with pytest.raises(error, match=words):
             bad()
-    assert all(net._engine is None for net in nets)
+    assert all(of(net).engine is None for net in nets)
     nk.fit_many(nets, X, Y, epochs=1)
 
 

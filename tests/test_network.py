@@ -18,6 +18,7 @@ from conftest import LAYOUTS, WRITABLE_LAYOUTS, assert_no_leaks, fails, interrup
 
 import nnkern as nk
 from nnkern import _kernels
+from nnkern.state import of
 
 N_X, N_Y, M = 3, 4, 11
 
@@ -497,7 +498,7 @@ def test_dropout_mask_is_that_of_the_generator(units, m, p, dtype):
     layers = [nk.Dense(units, dropout=p, init=np.ones((units, 1))), nk.Dense(units, init=np.eye(units))]
     net = nk.Network(layers, "squared_error", n_x=1, dtype=str(dtype), seed=7)
     A = net.forward(np.ones((1, m)), training=True)
-    key = net._engine.key
+    key = of(net).engine.key
     counters = range((units * m + 3) // 4)
     words = [_kernels.philox((c, 0, 0, 0), (key % 2**32, key >> 32)) for c in counters]
     dropped = (np.ravel(words)[: units * m] < int(p * 2**32)).reshape((units, m), order="F")
@@ -881,7 +882,7 @@ def test_a_backward_within_a_backward_is_refused():
     net.forward(X)
     with pytest.raises(RuntimeError, match="going on already"):
         net.backward(X[:1])
-    net._loss = nk.losses.get("squared_error")
+    of(net).loss = nk.losses.get("squared_error")
     with pytest.raises(RuntimeError, match="going on already"):
         net.backward(X[:1])  # the engine's function is the old one: refused again, not left taken
 
@@ -948,6 +949,25 @@ def test_iterables_of_batches_of_different_sizes():
     assert_same_network(a, b)
     assert history["cost"] == [pytest.approx(sum(costs) / M, rel=1e-14)]
     assert history["val_cost"] == [b.evaluate(X, Y).cost]
+
+
+@pytest.mark.parametrize("way", ["arrays", "batches", "callback", "many"])
+def test_divergence_names_the_last_finite_cost_of_an_epoch_before(way):
+    """In the first batch of an epoch, after one that went well."""
+    X, Y = np.ones((1, 4)), np.full((1, 4), 2.0)
+    net = nk.Network([nk.Dense(1, init="zeros")], "squared_error", dtype="float64")
+    optimizer = nk.SGD(lambda epoch: [0.1, 1e200, 0.1][epoch])
+    how = {"epochs": 3, "optimizer": optimizer}
+    if way == "many":
+        diverged = nk.fit_many([net], X, Y, batch_size=None, **how)[0]["diverged"]
+    else:
+        if way == "callback":
+            how["callbacks"] = lambda net, epoch, history: None
+        with pytest.raises(nk.DivergenceError) as caught:
+            net.fit([(X, Y)], **how) if way == "batches" else net.fit(X, Y, batch_size=None, **how)
+        diverged = caught.value
+    assert (diverged.epoch, diverged.batch) == (2, 0)
+    assert 0 < diverged.last_cost < 2  # that of the second epoch, before its step
 
 
 @pytest.mark.parametrize("order", "CF")
@@ -1959,8 +1979,8 @@ def test_a_failed_epoch_is_undone_for_whoever_goes_on(road, optimizer):
     net.fit(**options, epochs=2, resume=True)
     whole.fit(**options, epochs=5)
     assert_same_network(net, whole)
-    assert net._progress() == whole._progress()
-    for vector, other in zip(net._engine.state()[1:], whole._engine.state()[1:], strict=True):
+    assert of(net).progress() == of(whole).progress()
+    for vector, other in zip(of(net).engine.state()[1:], of(whole).engine.state()[1:], strict=True):
         assert np.array_equal(vector, other)
 
 
@@ -2009,7 +2029,7 @@ def test_what_fails_before_its_first_epoch_leaves_the_training_before_it(how, op
     for each in (net, other):
         each.fit(X, Y, epochs=2, batch_size=4, resume=True)
     assert_same_network(net, other)
-    assert net._progress() == other._progress()
+    assert of(net).progress() == of(other).progress()
     assert net.optimizer == other.optimizer == nk.Adam()
 
 

@@ -7,6 +7,7 @@ import pytest
 import reference as ref
 
 import nnkern as nk
+from nnkern.state import of
 
 OPTIMIZERS = list(nk.optimizers.OPTIMIZERS.values())
 
@@ -42,7 +43,7 @@ def test_clipping(limits, penalty, dtype):
         gradients, before = net.backward(Y), {name: a.copy() for name, a in net.parameters.items()}
         exact = clipped(gradients, **bounds)
         assert any(np.abs(exact[name] - g).max() > 1e-3 for name, g in gradients.items())
-        J = net.evaluate(X, Y).cost + net._engine.penalty()
+        J = net.evaluate(X, Y).cost + of(net).engine.penalty()
         cost = use()
         if cost is not None:
             assert cost == pytest.approx(J, rel=50 * float(np.finfo(dtype).eps))

@@ -33,7 +33,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nnkern as nk
 from nnkern import sklearn as ours
+from nnkern.estimators import base, examples
 from nnkern.sklearn import MLPClassifier, MLPRegressor
+from nnkern.state import of
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -149,7 +151,7 @@ def test_shuffles_as_scikit_learn(m):
     source, peer = np.random.RandomState(3), np.random.RandomState(3)
     order = expected = np.arange(m)
     order = order.copy()
-    net._engine.train(
+    of(net).engine.train(
         X, X, None, None, rates=np.full(3, 0.1), batch_size=5, shuffle=True, order=order, update="sgd", numbers={},
         keep_last=True, costs=np.empty(3), seconds=np.empty(3), source=source,
     )  # fmt: skip
@@ -421,7 +423,7 @@ def test_float32_is_kept():
 @pytest.mark.parametrize("form", ["csr_matrix", "csc_matrix", "csr_array", "csc_array"])
 @pytest.mark.parametrize("more", [{}, {"early_stopping": True}, {"shuffle": False}])
 def test_sparse_is_as_dense(form, more, monkeypatch):
-    monkeypatch.setattr(ours, "_DENSE_ENTRIES", 64 * 90)  # several pieces, of two batches each
+    monkeypatch.setattr(examples, "DENSE_ENTRIES", 64 * 90)  # several pieces, of two batches each
     X, y = datasets.load_digits(return_X_y=True)
     X, y = X[:500], y[:500]
     how = {"max_iter": 3, "random_state": 1, "batch_size": 40, "dropout": 0.0, **more}
@@ -921,7 +923,7 @@ def test_bad_data():
 def test_all_weights_are_zero_on_one_side_of_the_split(kind, form, monkeypatch):
     X, y, _ = load("wine")
     held, rest = np.arange(0, len(y), 10), np.delete(np.arange(len(y)), np.s_[::10])
-    monkeypatch.setattr(ours, "train_test_split", lambda rows, **how: (rest, held))
+    monkeypatch.setattr(base, "train_test_split", lambda rows, **how: (rest, held))
     mlp = getattr(ours, kind)(early_stopping=True, max_iter=1, random_state=0)
     for zero, said in ((held, "the held-out samples"), (rest, "the training samples, those not held out,")):
         w = np.ones(len(y))
@@ -959,8 +961,8 @@ def test_an_error_amid_sparse_training_leaves_the_last_good_epoch(monkeypatch):
     X, y, _ = load("wine")
     how = {"max_iter": 2, "random_state": 0, "warm_start": True}
     mlp, expected = (MLPClassifier(**how).fit(sparse.csr_matrix(X), y) for _ in range(2))
-    monkeypatch.setattr(ours, "_DENSE_ENTRIES", 1)  # each batch is made dense by itself
-    whole, calls = ours._Sparse._dense, []
+    monkeypatch.setattr(examples, "DENSE_ENTRIES", 1)  # each batch is made dense by itself
+    whole, calls = examples.SparseRows.dense, []
 
     def failing(self, picked):
         calls.append(picked)
@@ -968,7 +970,7 @@ def test_an_error_amid_sparse_training_leaves_the_last_good_epoch(monkeypatch):
             raise MemoryError("no memory")
         return whole(self, picked)
 
-    monkeypatch.setattr(ours._Sparse, "_dense", failing)
+    monkeypatch.setattr(examples.SparseRows, "dense", failing)
     with pytest.raises(MemoryError, match="no memory"):
         mlp.set_params(batch_size=50).fit(sparse.csr_matrix(X), y)
     for name in ("coefs_", "intercepts_"):

@@ -1,0 +1,91 @@
+"""MLPRegressor: numbers to what a network takes, and back."""
+
+from nnkern import losses, validation
+from nnkern.estimators.base import BaseMLP, in_full, is_stochastic
+from nnkern.estimators.needed import RegressorMixin, StrOptions, _fit_context, available_if
+from nnkern.losses import LOSSES, Loss
+from nnkern.state import of
+
+
+@in_full
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """Dense network for regression with one or several outputs, a drop-in for scikit-learn's.
+
+    Parameters
+    ----------
+    loss : str, default="squared_error"
+        "squared_error", "poisson", or any other loss for numbers of `nnkern.losses`.
+    hidden_layer_sizes : array-like of int, default=(100,)
+        Units of each hidden layer; empty: linear regression.
+    {shared}
+
+    Attributes
+    ----------
+    loss_, best_loss_, loss_curve_ : float, float or None, list
+        Mean over an epoch's batches, penalty included; squared errors are averaged over the outputs, halved.
+    coefs_, validation_scores_, and all the others
+        As `MLPClassifier`'s; the score is R².
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from nnkern.sklearn import MLPRegressor
+    >>> X = np.linspace(-1, 1, 50).reshape(-1, 1)
+    >>> mlp = MLPRegressor(hidden_layer_sizes=(), solver="lbfgs", alpha=0, random_state=0).fit(X, 3 * X[:, 0] + 1)
+    >>> round(float(mlp.coefs_[0][0, 0]), 3), round(float(mlp.intercepts_[0][0]), 3)
+    (3.0, 1.0)
+    """
+
+    __module__ = "nnkern.sklearn"
+
+    _parameter_constraints = {  # noqa: RUF012
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({name for name, loss in LOSSES.items() if not loss.classifies}), Loss, callable],
+    }
+
+    def __init__(self, loss="squared_error", hidden_layer_sizes=(100,), activation="relu", **shared):
+        super().__init__(hidden_layer_sizes, activation, loss, **shared)
+
+    def _learn_classes(self, y, first, incremental):
+        """Nothing to learn here."""
+
+    def _output(self, y):
+        return 1 if y.ndim == 1 else y.shape[1], losses.get(self.loss).output or "linear", self.loss
+
+    def _targets(self, y, dtype):
+        Y = y.reshape(1, -1) if y.ndim == 1 else y.T
+        return validation.targets(Y, of(self._network).loss, self._network.n_y, len(y), dtype, name="y")
+
+    def _with_class_weight(self, y, w):
+        return w
+
+    def predict(self, X):
+        """Predicted numbers.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        y : array of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        A = self._outputs(X)
+        return A[:, 0] if A.shape[1] == 1 else A
+
+    @available_if(is_stochastic)
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """One epoch over the given samples, going on from the present parameters and optimizer state.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, None, incremental=True)

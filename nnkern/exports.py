@@ -1,0 +1,133 @@
+"""The methods of Network that write it to a file or make another library's model of it.
+
+Each hands the network as plain data to the module of its format, which knows nothing of networks.
+"""
+
+from nnkern import io
+
+
+class Exports:
+    """What Network inherits them from."""
+
+    def save(self, path, *, training_state=False):
+        """Saves parameters, configuration and metadata to a file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            A name that ends in ".safetensors" gives a file of that format (by the package safetensors), whose tensors
+            have the names of `to_torch`'s state dict; any other name an .npz archive.
+        training_state : bool
+            Save the optimizer with its state, the count of epochs and the random streams too: after `nnkern.load`,
+            ``fit(…, resume=True)`` goes on with the same bits as the training that wasn't interrupted.
+
+        Raises
+        ------
+        OSError
+            It can't be written; a file that was there is as it was.
+        ValueError
+            JSON can't hold the metadata.
+        """
+        io.save(self, path, training_state=training_state)
+
+    def to_onnx(self, path, **dressing):
+        """Saves the network as an ONNX file, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.
+
+        The file's numbers are of the network's dtype. Operators that onnxruntime has for float32 only are written by
+        means of others in a float64 file; all but gelu's Erf, which onnxruntime can run in float32 alone.
+
+        Parameters
+        ----------
+        path : str or path
+        mean, scale : (n_x,) arrays, optional
+            The model takes raw features x and gives the network (x - mean) / scale.
+        target_mean, target_scale : (n_y,) arrays, optional
+            It gives target_mean + target_scale A.
+        labels : list of str or of int, optional
+            Names of the classes: the outputs are then "label" (batch,) and "probabilities" (batch, classes), where a
+            single sigmoid output p gives the two (1 - p, p).
+
+        Raises
+        ------
+        MissingPackageError
+            The package onnx isn't installed.
+        OSError
+            The file can't be written; one that was there is as it was.
+        ValueError
+            Labels, means or scales don't fit the network; or it is larger than the 2 GB that ONNX takes.
+        """
+        from nnkern import onnx
+
+        onnx.save(self, path, **dressing)
+
+    def to_torch(self):
+        """A torch.nn.Sequential with a copy of the parameters, in evaluation mode: (m, n_x) to (m, n_y).
+
+        Returns
+        -------
+        torch.nn.Sequential
+            Linear, activation and Dropout modules, of the network's dtype.
+
+        Raises
+        ------
+        MissingPackageError
+            torch isn't installed.
+        ValueError
+            torch has no module for an activation.
+        """
+        from nnkern import interop
+
+        return interop.to_torch(self)
+
+    def to_sklearn(self):
+        """A fitted scikit-learn MLPClassifier or MLPRegressor with a copy of the parameters.
+
+        Its classes are ``metadata["classes"]``, where `nnkern.from_sklearn` has put them, else 0, 1, ….
+
+        Returns
+        -------
+        MLPClassifier or MLPRegressor
+
+        Raises
+        ------
+        MissingPackageError
+            scikit-learn isn't installed.
+        ValueError
+            Its MLPs have no such activation, or the hidden layers differ in theirs.
+        """
+        from nnkern import interop
+
+        return interop.to_sklearn(self)
+
+    def to_c(self, path=None, **dressing):
+        """The network as one C99 file with the weights and a function ``predict``; it needs nothing but libm.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to write it, whole or not at all.
+        **dressing
+            mean, scale, target_mean, target_scale and labels as for `to_onnx`; labels become an array of texts.
+
+        Returns
+        -------
+        source : str
+            ``void predict(const float *x, float *y)`` takes one example of n_x numbers and writes n_y, in double for a
+            float64 network. It keeps nothing between calls and takes memory from the stack only, for the two widest
+            neighbouring layers at most.
+
+        Raises
+        ------
+        OSError, ValueError
+            As `to_onnx`.
+
+        Examples
+        --------
+        >>> import nnkern as nk
+        >>> net = nk.Network([nk.Dense(4, "relu"), nk.Dense(1)], "squared_error", n_x=3, seed=0)
+        >>> "void predict(const float *x, float *y)" in net.to_c()
+        True
+        """
+        from nnkern import c_source
+
+        return c_source.source(self, path, **dressing)

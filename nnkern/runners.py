@@ -1,0 +1,251 @@
+"""How an epoch goes through the engine: all examples in one call, or the parts of a source one after the other.
+
+A runner knows one network's state and its source of examples. What happens between epochs is training.py's.
+"""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nnkern import _engine, _kernels
+from nnkern.exceptions import DivergenceError
+from nnkern.losses import r2, spread
+
+# most epochs in one call of the engine: the call costs little beside so many, and memory doesn't grow with `epochs`
+EPOCHS_AT_ONCE = 1024
+
+
+@dataclass
+class Outcome:
+    """What some epochs gave: one entry for each whole epoch, and what ended them early.
+
+    `failure` is an exception, (batch, last finite cost) of a training that diverged, or None.
+    """
+
+    costs: list = field(default_factory=list)
+    seconds: list = field(default_factory=list)
+    scores: list = field(default_factory=list)
+    failure: object = None
+
+
+@dataclass
+class Plan:
+    """How the examples are gone through, and what the engine is told beside.
+
+    `random_state`: the generator of numpy that shuffles in place of the engine's own. `numbers`: of the update, beside
+    the optimizer's. `more`: further options of the engine.
+    """
+
+    batch_size: int
+    shuffle: bool
+    scored: bool = False
+    threads: int | None = None
+    random_state: object = None
+    numbers: dict = field(default_factory=dict)
+    patience: object = None
+    more: dict = field(default_factory=dict)
+
+
+def runner(state, source, plan):
+    """The runner for a source."""
+    return (ArrayRunner if source.direct else PartsRunner)(state, source, plan)
+
+
+class EpochRunner:
+    """Base of the runners."""
+
+    most = 1
+    """Epochs that it can run at a time."""
+
+    def __init__(self, state, source, plan):
+        self.state, self.source, self.plan = state, source, plan
+        self.order = None
+        if plan.shuffle:
+            self.order = np.arange(source.m, dtype=np.int64)
+        self._last_cost = np.nan  # finite, of a batch
+
+    def _options(self, rates, costs, seconds):
+        optimizer, plan = self.state.optimizer, self.plan
+        return {
+            "rates": rates,
+            "update": optimizer.update,
+            "numbers": optimizer.numbers | plan.numbers,
+            "costs": costs,
+            "seconds": seconds,
+            **plan.more,
+        }
+
+    def _diverged(self, batch, last_cost):
+        return batch, self._last_cost if np.isnan(last_cost) else last_cost
+
+
+class ArrayRunner(EpochRunner):
+    """Epochs over arrays, as many as there are rates in one call of the engine."""
+
+    most = EPOCHS_AT_ONCE
+
+    def __init__(self, state, source, plan):
+        super().__init__(state, source, plan)
+        scored = plan.scored and not state.loss.classifies
+        self._spread = spread(source.Y, source.w) if scored else None
+
+    def prepare(self, rates):
+        """What `_engine.train_together` takes."""
+        count, plan = len(rates), self.plan
+        self._costs, self._seconds = np.empty(count), np.empty(count)
+        self._right = np.empty(count) if plan.scored else None
+        self._squares = np.zeros((count, self.state.n_y)) if self._spread is not None else None
+        self._job = _engine.TrainJob(
+            self.state.engine,
+            *self.source.whole(),
+            **self._options(rates, self._costs, self._seconds),
+            batch_size=plan.batch_size,
+            shuffle=plan.shuffle,
+            order=self.order,
+            source=plan.random_state,
+            patience=plan.patience,
+            keep_last=True,
+            right=self._right,
+            squares=self._squares,
+        )
+        return self._job
+
+    def count(self):
+        """Counts the epochs that were done, however they ended."""
+        self._result = self._job.outcome()
+        self.state.epochs_done += self._result["done"]
+
+    def outcome(self, error):
+        """What they gave, and the error that they ended with."""
+        result = self._result
+        done, failure = result["done"], error
+        if error is None and result["status"] == "diverged":
+            failure = self._diverged(result["batch"], result["last_cost"])
+        elif done:
+            self._last_cost = result["last_cost"]
+        return Outcome(self._costs[:done].tolist(), self._seconds[:done].tolist(), self._scores(done), failure)
+
+    def _scores(self, done):
+        """Training scores, from the predictions made before each update."""
+        if not self.plan.scored:
+            return []
+        if self._squares is None:
+            return [float(x) / self.source.weight() for x in self._right[:done]]
+        return [r2(row, self._spread) for row in self._squares[:done]]
+
+
+class PartsRunner(EpochRunner):
+    """An epoch in parts, each of some batches: of examples that come as they are needed."""
+
+    def run(self, rates):
+        """The Outcome of an epoch; where it failed, the network is as it was before."""
+        engine = self.state.engine
+        engine.keep()
+        begun = time.perf_counter()
+        try:
+            cost = self._epoch(rates)
+        except BaseException as error:
+            engine.rollback()
+            return Outcome(failure=error)
+        if isinstance(cost, tuple):
+            engine.rollback()
+            return Outcome(failure=cost)
+        self.state.epochs_done += 1
+        if self.plan.patience is not None:
+            self.plan.patience.note(cost)
+        return Outcome([cost], [time.perf_counter() - begun])
+
+    def _epoch(self, rates):
+        """The epoch's cost, or what a divergence is told of by."""
+        engine, epoch = self.state.engine, self.state.engine.epoch
+        total, total_share, batches = 0.0, 0.0, 0
+        for data, batch_size in self.source.parts(self.plan.batch_size, self._shuffled(epoch)):
+            m = data[0].shape[1]
+            options = self._options(rates, np.empty(1), np.empty(1))
+            cost, result = _train_part(engine, data, options, batch_size, self.plan.threads)
+            engine.epoch = epoch  # which the engine counts at the end of each part
+            if result["status"] == "diverged":
+                return self._diverged(batches + result["batch"], result["last_cost"])
+            self._last_cost = result["last_cost"]
+            share = m if data[3] is None or self.plan.more.get("by_count") else _sum(data[3])
+            total += share * cost
+            total_share += share
+            batches += -(-m // batch_size)
+        if batches == 0:
+            raise ValueError("the iterable gave no batch")
+        if total_share == 0:
+            raise ValueError("sample_weight and class_weight give every example the weight 0")
+        if _kernels.first_nonfinite(engine.theta) is not None:
+            return self._diverged(batches - 1, np.nan)
+        engine.epoch = epoch + 1
+        return float(total / total_share)
+
+    def _shuffled(self, epoch):
+        """The order of the examples in this epoch; None for their own."""
+        if not self.plan.shuffle:
+            return None
+        if self.plan.random_state is not None:
+            self.plan.random_state.shuffle(self.order)
+            return self.order
+        return shuffled_order(self.source.m, self.state.engine.key, epoch)
+
+
+def run_together(runners, rates, threads):
+    """An Outcome for each runner, of as many epochs as there are rates for it.
+
+    One network has all threads, several have one each at a time.
+    """
+    direct = [one for one in runners if isinstance(one, ArrayRunner)]
+    error = None
+    if direct:
+        jobs = [one.prepare(r) for one, r in zip(runners, rates, strict=True) if isinstance(one, ArrayRunner)]
+        try:
+            _engine.train_together(jobs, threads)
+        except BaseException as raised:
+            error = raised
+        finally:
+            for one in direct:  # all at once, lest an interrupt comes between
+                one.count()
+    return [
+        one.outcome(error) if isinstance(one, ArrayRunner) else one.run(r)
+        for one, r in zip(runners, rates, strict=True)
+    ]
+
+
+def _train_part(engine, data, options, batch_size, threads=None):
+    """(cost, result): the steps of one part of an epoch; their mean cost."""
+    result = engine.train(
+        *data, **options, batch_size=batch_size, shuffle=False, order=None, keep_last=False, threads=threads
+    )
+    # the mean over one batch is its cost, but for the rounding of a product and a quotient
+    alone = batch_size >= data[0].shape[1] and result["status"] != "diverged"
+    return result["last_cost"] if alone else options["costs"][0], result
+
+
+def step(state, data, rate):
+    """One step on one batch, in a training that has been entered; returns its cost."""
+    optimizer = state.optimizer
+    options = {"rates": np.array([rate]), "update": optimizer.update, "numbers": optimizer.numbers}
+    options |= {"costs": np.empty(1), "seconds": np.empty(1)}
+    cost, result = _train_part(state.engine, data, options, data[0].shape[1])
+    if result["status"] == "diverged":
+        raise DivergenceError(state.epochs_done, 0, np.nan, False)
+    return cost
+
+
+def shuffled_order(m, key, epoch):
+    """The order in which the engine goes through m examples in that epoch."""
+    order = np.empty(m, np.int64)
+    config = {"n": 1, "n_prev": 1, "activation": 0, "slope": 0, "dropout": 0, "l2": 0, "l1": 0, "use_bias": 0}
+    engine = _engine.Engine([{**config, "trainable": True}], np.float32, "squared_error", 0.0, key)
+    engine.epoch = epoch
+    nothing, one = np.zeros((1, m), np.float32), {name: np.empty(1) for name in ("costs", "seconds")}
+    options = {"rates": np.zeros(1), "update": "sgd", "numbers": {}, "keep_last": False, "threads": 1, **one}
+    engine.train(nothing, nothing, None, None, batch_size=m, shuffle=True, order=order, **options)
+    return order
+
+
+def _sum(w):
+    """Σ w_i in the order and the precision of the engine."""
+    return float(np.cumsum(w, dtype=np.float64)[-1])

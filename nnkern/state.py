@@ -1,0 +1,310 @@
+"""The state of a network: parameters, the optimizer's vectors, counters, random streams, and what changes them.
+
+It is what the other modules may touch of a network, and they get it by `of(net)`. It knows the engine, and no files,
+callbacks or epochs: these are above it.
+"""
+
+import contextlib
+import copy
+from collections import namedtuple
+
+import numpy as np
+
+from nnkern import _engine, layers, model, optimizers, validation
+from nnkern.losses import r2, spread
+
+# the random streams of one seed, numbered
+_STREAMS = ("weights", "key", "split", "slices")
+# the vectors that an optimizer may have
+_MOMENTS = ("s1", "s2")
+
+Evaluation = namedtuple("Evaluation", "cost score")
+Evaluation.__doc__ = "cost: mean loss without penalty; score: accuracy for the cross-entropies, else R²."
+
+
+class Stateful:
+    """Base of what has a state: of Network."""
+
+    def __init__(self, state):
+        self._state = state
+
+
+def of(net):
+    """The state of a network."""
+    return net._state
+
+
+class State:
+    """The state of one network, and what it was made from: layers, loss object, penalties, dtype, seed.
+
+    Attributes
+    ----------
+    engine : Engine or None
+        None before the parameters exist.
+    optimizer : Optimizer or None
+        The one of the last training.
+    update : str or None
+        The update that the engine's vectors s1 and s2 belong to.
+    epochs_done : int
+        Epochs since the optimizer's state was fresh.
+    entropy : int
+        What the random streams grow from: the seed, or where there is none a number drawn for this network.
+    """
+
+    def __init__(self, layers_, loss, *, l2, l1, dtype, seed):
+        self.layers, self.loss, self.l2, self.l1, self.dtype, self.seed = tuple(layers_), loss, l2, l1, dtype, seed
+        self.engine = None
+        self.optimizer = self.update = None
+        self.epochs_done = 0
+        self.entropy = self._draw_entropy()
+
+    # Parameters
+
+    @property
+    def n_x(self):
+        """Number of features, or None before the parameters exist."""
+        return None if self.engine is None else self.engine.n_x
+
+    @property
+    def n_y(self):
+        """Number of outputs."""
+        return layers.outputs(self.layers, self.n_x)[-1]
+
+    def fitted(self):
+        """The engine; NotFittedError where there is none yet."""
+        return validation.fitted(self.engine)
+
+    def parameters(self):
+        """{"W1": view, "b1": view, …}: writable views of the parameters."""
+        engine = self.fitted()
+        return engine.views(engine.theta)
+
+    def layer_parameters(self):
+        """[{"W": view, "b": view}, …]: the same, layer by layer."""
+        views, n = self.parameters(), layers.outputs(self.layers, self.n_x)
+        return [
+            {name: views[f"{name}{l}"] for name in layer.parameter_shapes(n[l - 1])}
+            for l, layer in enumerate(self.layers, start=1)
+        ]
+
+    def set_parameters(self, parameters):
+        """Writes all parameters, or none where one of them doesn't fit."""
+        views = self.parameters()
+        self.engine.check_untrained()
+        arrays = validation.arrays("parameters", parameters, views)
+        if any(np.may_share_memory(array, self.engine.theta) for array in arrays.values()):
+            arrays = {name: array.copy("K") for name, array in arrays.items()}
+        for name, array in arrays.items():
+            views[name][...] = array
+
+    def initialize(self, n_x):
+        """Draws new initial parameters for n_x features."""
+        if self.engine is not None:
+            self.engine.check_idle()
+            self.entropy = self._draw_entropy()
+        rng, values = self.random("weights"), {}
+        for l, (layer, n_prev) in enumerate(zip(self.layers, layers.outputs(self.layers, n_x), strict=False), start=1):
+            drawn = layer.initial(rng, n_prev, self.dtype, l)
+            values |= {f"{name}{l}": array for name, array in drawn.items()}
+        self.make_engine(n_x)
+        self.set_parameters(values)
+
+    def make_engine(self, n_x, key=None):
+        """A new engine whose parameters are all zero; `key` keys shuffling and dropout."""
+        if key is None:
+            key = int(self.random("key").integers(2**63))
+        configs = [
+            layer.engine_config(n_prev, self.l2, self.l1)
+            for layer, n_prev in zip(self.layers, layers.outputs(self.layers, n_x), strict=False)
+        ]
+        self.engine = _engine.Engine(configs, self.dtype, self.loss.native, self.loss.parameter, key)
+        self.fresh()
+
+    def _draw_entropy(self):
+        return np.random.SeedSequence(self.seed).entropy
+
+    def random(self, stream, *more):
+        """A generator of one of the streams that the seed gives."""
+        return np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=(_STREAMS.index(stream), *more)))
+
+    # Where the training stands
+
+    def fresh(self):
+        """Forgets the optimizer's state and all counts."""
+        self.update = None
+        self.epochs_done = 0
+        self.engine.fresh_state()
+        self.engine.epoch = self.engine.step = 0
+
+    def progress(self):
+        """Where the training stands: with the optimizer and its vectors, all that a resumed fit goes on from."""
+        engine = self.engine
+        return {
+            "entropy": self.entropy,
+            "key": engine.key,
+            "t": engine.t,
+            "epoch": engine.epoch,
+            "step": engine.step,
+            "epochs_done": self.epochs_done,
+            "state_of": self.update,
+        }
+
+    def restore(self, progress, optimizer, s1, s2):
+        """Goes to where `progress` says that this network stood, or another whose engine has the same key."""
+        engine = self.engine
+        self.entropy = progress["entropy"]
+        engine.restore_state(progress["t"], s1, s2)
+        engine.epoch, engine.step = progress["epoch"], progress["step"]
+        self.epochs_done, self.update = progress["epochs_done"], progress["state_of"]
+        self.optimizer = optimizer
+
+    def undo(self):
+        """What brings back the present optimizer, its state and all counts, as long as no step was made with them."""
+        progress, optimizer, (_, *moments) = self.progress(), self.optimizer, self.engine.state()
+        return lambda: self.restore(progress, optimizer, *moments)
+
+    def follow(self, other):
+        """Becomes what another state is, whose layers have the same shapes."""
+        self.make_engine(other.n_x, other.engine.key)
+        self.set_parameters(other.parameters())
+        _, *moments = other.engine.state()
+        self.restore(other.progress(), other.optimizer, *moments)
+
+    def last_optimizer(self):
+        """The one that the network was trained by last, or None."""
+        if self.optimizer is None and self.update is not None:
+            raise ValueError(
+                "the file that this network comes from couldn't hold its optimizer, of a class or with a schedule that "
+                "isn't nnkern's: pass optimizer="
+            )
+        return self.optimizer
+
+    def use_optimizer(self, optimizer):
+        """Makes it the network's; another kind of update starts with a fresh state."""
+        if self.update != optimizer.update:
+            self.engine.fresh_state()
+            self.update = optimizer.update
+        self.optimizer = optimizer
+
+    def next_rates(self, count):
+        """The learning rates of the next epochs."""
+        optimizer, first = self.optimizer, self.epochs_done
+        if not callable(optimizer.learning_rate):
+            return np.full(count, optimizer.rate(first))
+        return np.array([optimizer.rate(first + i) for i in range(count)])
+
+    # Who may be at it
+
+    @contextlib.contextmanager
+    def training(self):
+        """What goes on inside changes the state: nothing else may use the network meanwhile."""
+        engine = self.engine
+        engine.enter_training()
+        try:
+            yield
+        finally:
+            engine.leave_training()
+
+    @contextlib.contextmanager
+    def reading(self):
+        """What goes on inside reads the parameters: no other thread may train meanwhile."""
+        engine = self.fitted()
+        engine.enter_reading()
+        try:
+            yield
+        finally:
+            engine.leave_reading()
+
+    @contextlib.contextmanager
+    def stepping(self, optimizer):
+        """One step of an optimizer; the last one is still the network's where that fails before it is made."""
+        with self.training():
+            engine = self.engine
+            undo, step = self.undo(), engine.step
+            try:
+                self.use_optimizer(optimizer)
+                yield
+            except BaseException:
+                if engine.step == step:
+                    undo()
+                raise
+
+    def check_trainable(self):
+        """Refuses to train where no layer learns."""
+        if not any(layer.trainable for layer in self.layers):
+            raise ValueError("no layer is trainable")
+
+    def trained(self, views):
+        """Those of the views {"W1": view, …} that belong to trainable layers."""
+        names = layers.parameter_shapes(self.layers, self.n_x)
+        frozen = {
+            f"{name}{l}"
+            for l, layer in enumerate(self.layers, start=1)
+            if not layer.trainable
+            for name in layer.parameter_shapes(1)
+        }
+        return {name: views[name] for name in names if name not in frozen}
+
+    # Data
+
+    def data(self, X, Y, sample_weight=None, class_weight=None, *, n_x, names=("X", "Y"), whole=True):
+        """(X, Y, labels, w) as the engine takes them; all of a batch may weigh nothing, not all of the `whole`."""
+        X = validation.examples(X, n_x, self.dtype, finite=True, name=names[0])
+        Y, labels = validation.targets(Y, self.loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0], name=names[1])
+        data = X, Y, labels, validation.weights(sample_weight, X.shape[1], self.dtype, whole)
+        return validation.class_weights(class_weight, self.loss, self.n_y, data, whole)
+
+    def evaluate(self, X, Y, labels, w, threads=None):
+        """The Evaluation of data as `data` returns it."""
+        cost, right, squares, total = self.fitted().evaluate(X, Y, labels, w, threads)
+        if squares is None:
+            return Evaluation(cost, right / total)
+        return Evaluation(cost, r2(squares, spread(Y, w)))
+
+    def labels_of(self, A):
+        """The labels that outputs stand for."""
+        if self.loss.name == "cross_entropy":
+            return A.argmax(axis=0)
+        labels = (A > 0.5).astype(np.int64)
+        return labels[0] if self.n_y == 1 else labels
+
+    # As plain data
+
+    def description(self, metadata):
+        """The Model of this network without its parameters."""
+        config = {name: getattr(self, name) for name in ("layers", "loss", "dtype", "l2", "l1", "seed")}
+        return model.Model(n_x=None, parameters={}, metadata=metadata, **config)
+
+    def model(self, metadata, training_state):
+        """The Model of this network; its arrays are views of the parameters and of the optimizer's vectors."""
+        made = self.description(metadata)
+        if self.engine is not None:
+            self.engine.check_untrained()
+            made.n_x, made.parameters = self.n_x, self.parameters()
+            if training_state:
+                _, *vectors = self.engine.state()
+                present = [(name, s) for name, s in zip(_MOMENTS, vectors, strict=True) if s is not None]
+                moments = {name: self.engine.views(s) for name, s in present}
+                made.training = model.Training(self.progress(), self.optimizer, moments)
+        return made
+
+    def take(self, model_):
+        """Becomes what a Model with the same layers describes."""
+        if model_.n_x is None:
+            return
+        training = model_.training
+        self.make_engine(model_.n_x, training and training.progress["key"])
+        self.set_parameters(model_.parameters)
+        if training is not None:
+            vectors = dict.fromkeys(_MOMENTS)
+            for name, arrays in training.moments.items():
+                vectors[name] = _engine.aligned_zeros(len(self.engine.theta), self.dtype)
+                views = self.engine.views(vectors[name])
+                for key, array in validation.arrays(name, arrays, views).items():
+                    views[key][...] = array
+            self.restore(training.progress, training.optimizer, *vectors.values())
+
+
+def take_optimizer(optimizer):
+    """A copy of what the user handed in, an optimizer, a name or None: callbacks may change it."""
+    return copy.copy(optimizers.get(optimizer))
