@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --quiet
-SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/* src/*/*) $(wildcard nnkern/*.py nnkern/*/*.py nnkern/*.pxd nnkern/*.pyi nnkern/*/*.pyi) \
+SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/* src/*/*) \
+          $(wildcard nnkern/*.py nnkern/*/*.py nnkern/*.pxd nnkern/*.pyi nnkern/*/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
 .PHONY: demo test test-peers house lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
@@ -77,7 +78,7 @@ coverage:
 	NNKERN_COVERAGE=1 $(VENV)-coverage/bin/python -m pip --quiet install ".[test]" "pytest-cov>=6"
 	tools/coverage.sh $(abspath $(VENV))-coverage/bin/python $(PYTEST_ARGS)
 
-# MUTATE_ARGS="--sample 20": a few of them, drawn at random; all take hours
+# MUTATE_ARGS="--sample 20": a few of them, drawn at random; all take hours. "--python", "--cython": refusals
 mutate: $(VENV)/test.stamp
 	$(PIP) install $$(sed -n 's/.*"\(scipy-openblas32==[^;]*\);.*/\1/p' pyproject.toml)
 	$(BIN)/python tools/mutate.py $(MUTATE_ARGS)

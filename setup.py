@@ -226,7 +226,9 @@ SHARED = ["kernels/facts.c", "runtime/system.c"]
 
 
 def extension(name, source, c_sources, calls_blas=False):
-    blas = BLAS if calls_blas else {"macros": [], "include_dirs": [], "library_dirs": [], "libraries": [], "link_args": []}
+    blas = (
+        BLAS if calls_blas else {"macros": [], "include_dirs": [], "library_dirs": [], "libraries": [], "link_args": []}
+    )
     return Extension(
         f"nnkern.{name}",
         [str(SOURCES / source), *(str(SOURCES / c_source) for c_source in c_sources)],

@@ -4,16 +4,19 @@ Layers of the package, each knowing only those below it:
 
     cli           the command `nnkern`, over data, which reads files
     plotting      learning curves, decision boundaries, first-layer weights, confusion matrices
-    onnx, c_source, interop (torch, scikit-learn)      networks to and from what other programs take
+    interop       networks from ONNX, torch and scikit-learn
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention
     many          many networks trained at once
     network       Dense and Network: configuration, fit, predict, evaluate, forward, backward
     predictor     frozen networks, packed for prediction, and what reduced weights cost
     derivatives   by the inputs, and of each example by itself
     kernels       one layer, one activation, one loss at a time
-    losses, optimizers, initializers, schedules, callbacks, progress, io
-    formats       how each activation looks to other programs
-    validation    the only place where what a user hands in is judged
+    losses, optimizers, initializers, schedules, callbacks, progress
+    files         the model file, whole or not at all
+    model         a network as plain data
+    layers        what a network is made of
+    convert       plain networks to and from ONNX, torch, scikit-learn and C
+    validation    the only place where what a user hands in is validated
     _engine       the whole network in native code
     _predictor    a frozen network in native code
     _kernels      dense layers on BLAS and the C kernels of the processor's instruction set
@@ -26,10 +29,9 @@ from nnkern._config import Config, get_num_threads, set_num_threads, show_config
 from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSchedule
 from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError
 from nnkern.interop import from_onnx, from_sklearn, from_torch
-from nnkern.io import load
-from nnkern.layers import Dense
+from nnkern.layers import Dense, Scale
 from nnkern.many import fit_many
-from nnkern.network import Evaluation, Network, check_gradients
+from nnkern.network import Evaluation, Network, check_gradients, load
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "Network",
     "NotFittedError",
     "RMSprop",
+    "Scale",
     "__version__",
     "callbacks",
     "check_gradients",

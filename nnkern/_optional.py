@@ -1,5 +1,6 @@
-"""Packages that only some functions need: imported where they are used; where one is missing, the error names it."""
+"""Modules that only some functions need: imported where they are used; where one is missing, the error names it."""
 
+import contextlib
 import importlib
 
 # module: (name of the package, what to install)
@@ -17,10 +18,26 @@ class MissingPackageError(ImportError):
     """An optional package is needed; the message says what to install."""
 
 
+# how the loader of shared libraries says that there is no room for one
+_NO_MEMORY = ("failed to map segment", "Cannot allocate memory", "cannot allocate memory")
+
+
+@contextlib.contextmanager
+def loading():
+    """Makes a MemoryError of the ImportError of what is there and finds no memory, in whatever is imported inside."""
+    try:
+        yield
+    except ImportError as error:
+        if any(words in str(error) for words in _NO_MEMORY):
+            raise MemoryError(str(error)) from error
+        raise
+
+
 def require(module, purpose):
     """The optional module of that name; where it can't be imported, a MissingPackageError that says what to install."""
     try:
-        return importlib.import_module(module)
+        with loading():
+            return importlib.import_module(module)
     except ImportError as error:
         package, install = PACKAGES[module.partition(".")[0]]
         raise MissingPackageError(f"{purpose} needs {package}: pip install '{install}' ({error})") from error

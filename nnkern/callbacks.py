@@ -8,6 +8,7 @@ import math
 import os
 
 from nnkern import state, validation
+from nnkern.files import endings
 
 
 class Callback:
@@ -134,6 +135,7 @@ class Checkpoint(Callback):
 
     def __init__(self, path, every=1, monitor=None, training_state=True):
         self.path = os.fsdecode(path)
+        endings.check_written(self.path)
         self.every = validation.integer("every", every, 1)
         self.monitor = monitor
         self.training_state = validation.flag("training_state", training_state)

@@ -1,5 +1,7 @@
 """The errors that have a name of their own; all others are numpy's or Python's."""
 
+import math
+
 
 class NotFittedError(ValueError, AttributeError):
     """The network has no parameters yet: fit or initialize it first."""
@@ -28,10 +30,12 @@ class DivergenceError(ValueError):
         self.undone = undone
 
     def __str__(self) -> str:
+        known = not math.isnan(self.last_cost)
+        before = f"last finite cost: {self.last_cost:.6g}" if known else "no cost was finite before"
         back = "; the network is back at the last good epoch" if self.undone else ""
         return (
-            f"the cost became NaN or infinite in epoch {self.epoch}, batch {self.batch} (last finite cost: "
-            f"{self.last_cost:.6g}){back}. A smaller learning rate or standardised features usually help"
+            f"the cost became NaN or infinite in epoch {self.epoch}, batch {self.batch} ({before}){back}. A smaller "
+            "learning rate or standardised features usually help"
         )
 
 

@@ -3,7 +3,14 @@
 Each hands the network as plain data to the module of its format, which knows nothing of networks.
 """
 
-from nnkern import io
+from nnkern import files
+from nnkern.state import of
+
+
+def _plain(net, **which):
+    """The Model of a network that has parameters."""
+    of(net).fitted()
+    return net.to_model(**which)
 
 
 class Exports:
@@ -26,11 +33,12 @@ class Exports:
         OSError
             It can't be written; a file that was there is as it was.
         ValueError
-            JSON can't hold the metadata.
+            JSON can't hold the metadata, or the name ends as another format's do: see `to_onnx`, `to_torch`, `to_c`.
         """
-        io.save(self, path, training_state=training_state)
+        self._state.fitted()
+        files.write(self.to_model(training_state=training_state), path)
 
-    def to_onnx(self, path, **dressing):
+    def to_onnx(self, path, **options):
         """Saves the network as an ONNX file, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.
 
         The file's numbers are of the network's dtype. Operators that onnxruntime has for float32 only are written by
@@ -56,9 +64,9 @@ class Exports:
         ValueError
             Labels, means or scales don't fit the network; or it is larger than the 2 GB that ONNX takes.
         """
-        from nnkern import onnx
+        from nnkern.convert import onnx_out
 
-        onnx.save(self, path, **dressing)
+        onnx_out.write(_plain(self), path, **options)
 
     def to_torch(self):
         """A torch.nn.Sequential with a copy of the parameters, in evaluation mode: (m, n_x) to (m, n_y).
@@ -75,9 +83,9 @@ class Exports:
         ValueError
             torch has no module for an activation.
         """
-        from nnkern import interop
+        from nnkern.convert import torch
 
-        return interop.to_torch(self)
+        return torch.write(_plain(self))
 
     def to_sklearn(self):
         """A fitted scikit-learn MLPClassifier or MLPRegressor with a copy of the parameters.
@@ -95,18 +103,18 @@ class Exports:
         ValueError
             Its MLPs have no such activation, or the hidden layers differ in theirs.
         """
-        from nnkern import interop
+        from nnkern.convert import sklearn
 
-        return interop.to_sklearn(self)
+        return sklearn.write(_plain(self, training_state=True))
 
-    def to_c(self, path=None, **dressing):
+    def to_c(self, path=None, **options):
         """The network as one C99 file with the weights and a function ``predict``; it needs nothing but libm.
 
         Parameters
         ----------
         path : str or path, optional
             Where to write it, whole or not at all.
-        **dressing
+        **options
             mean, scale, target_mean, target_scale and labels as for `to_onnx`; labels become an array of texts.
 
         Returns
@@ -128,6 +136,6 @@ class Exports:
         >>> "void predict(const float *x, float *y)" in net.to_c()
         True
         """
-        from nnkern import c_source
+        from nnkern.convert import c
 
-        return c_source.source(self, path, **dressing)
+        return c.write(_plain(self), path, **options)

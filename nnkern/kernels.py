@@ -66,7 +66,7 @@ def binary_cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):
     >>> round(cost, 6), A.tolist(), dZ.tolist()
     (0.693147, [[0.5, 0.5]], [[0.5, -0.5]])
     """
-    return _loss("binary_cross_entropy", Z, Y, sample_weight, losses.BinaryCrossEntropy.judged(label_smoothing))
+    return _loss("binary_cross_entropy", Z, Y, sample_weight, losses.BinaryCrossEntropy.checked(label_smoothing))
 
 
 def cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):
@@ -101,7 +101,7 @@ def cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):
     >>> round(cost, 6), A.T.tolist(), dZ.T.tolist()
     (0.693147, [[0.5, 0.5]], [[0.5, -0.5]])
     """
-    return _loss("cross_entropy", Z, Y, sample_weight, losses.CrossEntropy.judged(label_smoothing))
+    return _loss("cross_entropy", Z, Y, sample_weight, losses.CrossEntropy.checked(label_smoothing))
 
 
 def squared_error(Z, Y, sample_weight=None):
@@ -147,7 +147,7 @@ def huber(Z, Y, sample_weight=None, *, delta=1.0):
     >>> nk.kernels.huber(np.array([[3.0, 1.5]]), np.array([[1.0, 1.0]]))[0]
     0.8125
     """
-    return _loss("huber", Z, Y, sample_weight, losses.Huber.judged(delta))
+    return _loss("huber", Z, Y, sample_weight, losses.Huber.checked(delta))
 
 
 def quantile(Z, Y, sample_weight=None, *, q=0.5):
@@ -164,7 +164,7 @@ def quantile(Z, Y, sample_weight=None, *, q=0.5):
     >>> nk.kernels.quantile(np.array([[3.0, 0.0]]), np.array([[1.0, 1.0]]), q=0.75)[0]
     0.625
     """
-    return _loss("quantile", Z, Y, sample_weight, losses.Quantile.judged(q))
+    return _loss("quantile", Z, Y, sample_weight, losses.Quantile.checked(q))
 
 
 def poisson(Z, Y, sample_weight=None):

@@ -174,7 +174,79 @@ class Dense(Layer):
         return gradients | {"b": np.ascontiguousarray(dZ)} if self.use_bias else gradients
 
 
-KINDS = {cls.kind: cls for cls in (Dense,)}
+@dataclass(frozen=True, eq=False)
+class Scale(Layer):
+    """One learnable factor per feature: A = s ⊙ A_prev, with s (n, 1), n = n_prev, starting at 1.
+
+    Parameters
+    ----------
+    trainable : bool
+        False freezes s.
+
+    Examples
+    --------
+    >>> import nnkern as nk
+    >>> nk.Scale().parameter_shapes(3)
+    {'s': (3, 1)}
+    """
+
+    kind: ClassVar[str] = "scale"
+
+    trainable: bool = True
+
+    def __post_init__(self):
+        object.__setattr__(self, "trainable", validation.flag("trainable", self.trainable))
+
+    def outputs(self, n_prev):
+        """As many as inputs."""
+        return n_prev
+
+    def parameter_shapes(self, n_prev):
+        """{"s": (n_prev, 1)}"""
+        return {"s": (n_prev, 1)}
+
+    def initial(self, rng, n_prev, dtype, l):
+        """Ones."""
+        return {"s": np.ones((n_prev, 1), dtype)}
+
+    def engine_config(self, n_prev, l2, l1):
+        """What the engine must know of it: factors carry no penalty."""
+        return {
+            "kind": self.kind,
+            "n": n_prev,
+            "n_prev": n_prev,
+            "activation": _kernels.ACTIVATIONS.index(self.activation),
+            "slope": 0.0,
+            "dropout": self.dropout,
+            "l2": 0.0,
+            "l1": 0.0,
+            "use_bias": False,
+            "trainable": self.trainable,
+        }
+
+    def to_dict(self):
+        """Its kind and numbers as a dict."""
+        return {"kind": self.kind, "trainable": self.trainable}
+
+    def forward(self, parameters, A_prev):
+        """A and Z (n, m), which are one."""
+        A = parameters["s"] * A_prev
+        return A, A
+
+    def through_activation(self, dA, A, Z):
+        """dZ (n, m) from dA."""
+        return dA
+
+    def input_gradient(self, parameters, dZ):
+        """dA_prev (n, m) = s ⊙ dZ."""
+        return parameters["s"] * dZ
+
+    def example_gradients(self, dZ, A_prev):
+        """{"s": (m, n, 1)}: the gradients of each example by itself."""
+        return {"s": np.ascontiguousarray((dZ * A_prev).T[:, :, None])}
+
+
+KINDS = {cls.kind: cls for cls in (Dense, Scale)}
 
 
 def from_dict(config):

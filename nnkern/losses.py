@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from nnkern import _kernels, validation
 
@@ -30,23 +31,24 @@ class Loss:
     name : str
     output : str or None
         The activation its output layer must have; None: any.
-    labels : bool
-        Whether Y may be class labels; then the score is accuracy, otherwise R².
+    score : str
+        What a right prediction is: "argmax", the unit of the largest output is the class; "sides", each output is on
+        the right side of ½; "squares", there are no classes, and R² is told.
     low, high : float
         Between which the entries of Y must lie.
     """
 
     name: ClassVar[str] = ""
-    labels: ClassVar[bool] = False
+    score: ClassVar[str] = "squares"
     low: ClassVar[float] = -math.inf
     high: ClassVar[float] = math.inf
 
     def __post_init__(self):
         for field in fields(self):
-            object.__setattr__(self, field.name, self.judged(getattr(self, field.name)))
+            object.__setattr__(self, field.name, self.checked(getattr(self, field.name)))
 
     @staticmethod
-    def judged(number: Any) -> Any:
+    def checked(number: Any) -> Any:
         """Its one number, where it is in its range; else a ValueError that names it."""
         return number
 
@@ -58,7 +60,28 @@ class Loss:
     @property
     def classifies(self) -> bool:
         """Whether the score is accuracy; otherwise it is R²."""
-        return self.labels
+        return self.score != "squares"
+
+    @property
+    def labels(self) -> bool:
+        """Whether Y may be class labels."""
+        return self.classifies
+
+    def labels_of(self, A: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+        """The labels that outputs A (n_y, m) stand for: (m,), or (n_y, m) for several sigmoid outputs.
+
+        Raises
+        ------
+        ValueError
+            There are no classes, or an output is NaN.
+        """
+        if not self.classifies:
+            raise ValueError(f"the loss {self.name} has no classes: its outputs are numbers, not labels")
+        validation.no_nan(A)
+        if self.score == "argmax":
+            return A.argmax(axis=0)
+        labels = (A > 0.5).astype(np.int64)
+        return labels[0] if len(labels) == 1 else labels
 
     @property
     def parameter(self) -> float:
@@ -81,12 +104,11 @@ class _Smoothed(Loss):
 
     label_smoothing: float = 0.0
 
-    labels: ClassVar[bool] = True
     low: ClassVar[float] = 0.0
     high: ClassVar[float] = 1.0
 
     @staticmethod
-    def judged(number: float) -> float:
+    def checked(number: float) -> float:
         return validation.number("label_smoothing", number, 0, 1, high_open=True)
 
 
@@ -101,6 +123,7 @@ class BinaryCrossEntropy(_Smoothed):
     """
 
     name: ClassVar[str] = "binary_cross_entropy"
+    score: ClassVar[str] = "sides"
 
 
 @dataclass(frozen=True)
@@ -115,6 +138,7 @@ class CrossEntropy(_Smoothed):
     """
 
     name: ClassVar[str] = "cross_entropy"
+    score: ClassVar[str] = "argmax"
 
 
 @dataclass(frozen=True)
@@ -152,7 +176,7 @@ class Huber(Loss):
     name: ClassVar[str] = "huber"
 
     @staticmethod
-    def judged(number: float) -> float:
+    def checked(number: float) -> float:
         return validation.number("delta", number, 0, low_open=True)
 
 
@@ -171,7 +195,7 @@ class Quantile(Loss):
     name: ClassVar[str] = "quantile"
 
     @staticmethod
-    def judged(number: float) -> float:
+    def checked(number: float) -> float:
         return validation.number("q", number, 0, 1, low_open=True, high_open=True)
 
 

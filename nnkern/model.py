@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nnkern import layers as kinds
-from nnkern import losses
+from nnkern import losses, validation
+
+MOMENTS = ("s1", "s2")
+"""The vectors of an optimizer's state, by the engine's names."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Training:
     """Where a training stands: all that a resumed fit goes on from.
 
@@ -24,25 +27,60 @@ class Training:
     moments: dict = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(eq=False)
 class Model:
-    """Layers, loss, parameters {"W1": (n[1], n_x) array, "b1": (n[1], 1) array, …}, and what goes with them."""
+    """Layers, loss, parameters {"W1": (n[1], n_x) array, "b1": (n[1], 1) array, …}, and what goes with them.
+
+    Made from what a user or a file says: a ValueError or TypeError says what doesn't make a network. The parameters'
+    names and shapes aren't looked at.
+    """
 
     layers: tuple
     loss: losses.Loss
-    n_x: int | None
-    parameters: dict
-    dtype: np.dtype
+    n_x: int | None = None
+    parameters: dict = field(default_factory=dict)
+    dtype: np.dtype | str = "float32"
     l2: float = 0.0
     l1: float = 0.0
     seed: int | None = None
     metadata: dict = field(default_factory=dict)
     training: Training | None = None
 
+    def __post_init__(self):
+        layers = self.layers
+        if isinstance(layers, kinds.Layer) or not hasattr(layers, "__iter__"):
+            raise TypeError(f"layers must be a list of layers; got {layers!r}")
+        self.layers = tuple(layers)
+        if not self.layers or not all(isinstance(layer, kinds.Layer) for layer in self.layers):
+            raise ValueError(f"layers must be a list of at least one layer such as Dense(8, 'relu'); got {layers!r}")
+        self.loss = losses.get(self.loss)
+        last, needed = self.layers[-1], self.loss.output
+        if needed is not None and last.activation != needed:
+            raise ValueError(
+                f"the loss {self.loss.name} needs {needed} units at the output, the last layer has {last.activation}: "
+                f'use Dense({last.outputs(None) or "n_y"}, "{needed}")'
+            )
+        if last.dropout:
+            raise ValueError(f"the last layer has dropout {last.dropout}: outputs are never dropped")
+        self.l2 = validation.number("l2", self.l2, 0)
+        self.l1 = validation.number("l1", self.l1, 0)
+        self.dtype = validation.dtype(self.dtype)
+        self.seed = None if self.seed is None else validation.integer("seed", self.seed, 0)
+
+    @property
+    def sizes(self):
+        """[n_x, n[1], …, n_y]"""
+        return kinds.outputs(self.layers, self.n_x)
+
     @property
     def n_y(self):
         """Number of outputs."""
-        return self.layers[-1].units
+        return self.sizes[-1]
+
+    def numbered_layers(self):
+        """(l, layer, {"W": array, …}) from l = 1 on: each layer with its parameters by the names that its kind has."""
+        for l, (layer, n_prev) in enumerate(zip(self.layers, self.sizes[:-1], strict=True), start=1):
+            yield l, layer, {name: self.parameters[f"{name}{l}"] for name in layer.parameter_shapes(n_prev)}
 
     def config(self):
         """What the network is, but for its parameters: a dict that JSON can hold."""
@@ -59,6 +97,8 @@ class Model:
     def from_config(cls, config, **more):
         """The model of what `config` returned; `more`: the other fields."""
         config = dict(config)
-        layers = tuple(kinds.from_dict(one) for one in config.pop("layers"))
-        loss, dtype = losses.get(config.pop("loss")), np.dtype(config.pop("dtype"))
-        return cls(layers=layers, loss=loss, dtype=dtype, **config, **more)
+        layers = [kinds.from_dict(one) for one in config.pop("layers")]
+        unknown = set(config) - {"loss", "l2", "l1", "dtype", "seed"}
+        if unknown:
+            raise ValueError(f"a network has no {', '.join(sorted(unknown))}")
+        return cls(layers=layers, **config, **more)

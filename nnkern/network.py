@@ -9,15 +9,16 @@ import types
 
 import numpy as np
 
-from nnkern import _engine, _kernels, losses, runners, validation
+from nnkern import _engine, _kernels, _optional, files, runners, validation
 from nnkern import layers as kinds
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
-from nnkern.state import Evaluation, State, Stateful, take_optimizer
+from nnkern.model import Model
+from nnkern.state import Evaluation, State, Stateful, of, take_optimizer
 from nnkern.summary import Summary
 from nnkern.training import Options, fit_arrays, fit_batches
 
-__all__ = ["Evaluation", "Network", "Summary", "check_gradients"]
+__all__ = ["Evaluation", "Network", "Summary", "check_gradients", "load"]
 
 
 class Network(Stateful, Derivatives, Exports):
@@ -57,30 +58,7 @@ class Network(Stateful, Derivatives, Exports):
     """
 
     def __init__(self, layers, loss, *, n_x=None, l2=0.0, l1=0.0, dtype="float32", seed=None):
-        if isinstance(layers, kinds.Layer) or not hasattr(layers, "__iter__"):
-            raise TypeError(f"layers must be a list of layers; got {layers!r}")
-        layers = tuple(layers)
-        if not layers or not all(isinstance(layer, kinds.Layer) for layer in layers):
-            raise ValueError(f"layers must be a list of at least one layer such as Dense(8, 'relu'); got {layers!r}")
-        loss = losses.get(loss)
-        last = layers[-1]
-        if loss.output is not None and last.activation != loss.output:
-            raise ValueError(
-                f"the loss {loss.name} needs {loss.output} units at the output, "
-                f"the last layer has {last.activation}: "
-                f'use Dense({last.outputs(None) or "n_y"}, "{loss.output}")'
-            )
-        if last.dropout:
-            raise ValueError(f"the last layer has dropout {last.dropout}: outputs are never dropped")
-        state = State(
-            layers,
-            loss,
-            l2=validation.number("l2", l2, 0),
-            l1=validation.number("l1", l1, 0),
-            dtype=validation.dtype(dtype),
-            seed=None if seed is None else validation.integer("seed", seed, 0),
-        )
-        super().__init__(state)
+        super().__init__(State(Model(layers, loss, dtype=dtype, l2=l2, l1=l1, seed=seed)))
         self.metadata = {}
         if n_x is not None:
             self.initialize(n_x)
@@ -184,7 +162,7 @@ class Network(Stateful, Derivatives, Exports):
 
     # Using it
 
-    def predict(self, X, *, out=None, threads=None):
+    def predict(self, X, *, out=None, threads=None, invariant=False):
         """A[L] for the examples in X.
 
         Parameters
@@ -194,6 +172,9 @@ class Network(Stateful, Derivatives, Exports):
         out : (n_y, m) array of the network's dtype, optional
         threads : int, optional
             At most this many threads; results don't depend on it.
+        invariant : bool
+            Whether each example gets the same bits whatever other examples X holds and however X is laid out in memory.
+            Otherwise the last bits may depend on both. For single examples it costs many times the time.
 
         Returns
         -------
@@ -205,18 +186,29 @@ class Network(Stateful, Derivatives, Exports):
             There are no parameters yet.
         ValueError, TypeError
             X or `out` has another shape or holds no numbers. NaN is let through.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import nnkern as nk
+        >>> net = nk.Network([nk.Dense(3, "tanh"), nk.Dense(1)], "squared_error", n_x=50, seed=0)
+        >>> X = np.random.default_rng(0).standard_normal((50, 8))
+        >>> A = net.predict(X, invariant=True)
+        >>> bool((net.predict(X[:, 5:6], invariant=True) == A[:, 5:6]).all())
+        True
         """
         engine = self._state.engine
         if engine is None:
             self._state.fitted()  # raises NotFittedError
-        A = engine.predict_fast(X, out, threads)
-        if A is not None:
-            return A
+        if invariant is False:
+            A = engine.predict_fast(X, out, threads)
+            if A is not None:
+                return A
         X = validation.examples(X, self.n_x, self.dtype, finite=False)
         if out is not None:
             inputs = ("X", X), ("the parameters", engine.theta)
             out = _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, inputs)
-        return engine.predict(X, out, validation.threads(threads))
+        return engine.predict(X, out, validation.threads(threads), validation.flag("invariant", invariant))
 
     def predict_labels(self, X, *, threads=None):
         """Class labels: argmax for cross_entropy, ŷ > ½ for binary_cross_entropy.
@@ -233,7 +225,7 @@ class Network(Stateful, Derivatives, Exports):
         Raises
         ------
         ValueError
-            As `predict`; or the network predicts numbers, not classes.
+            As `predict`; or the network predicts numbers, not classes; or an output is NaN.
         """
         if not self._state.loss.classifies:
             raise ValueError(f"a network with the loss {self.loss} predicts numbers, not labels: use predict")
@@ -276,7 +268,8 @@ class Network(Stateful, Derivatives, Exports):
         """
         from nnkern import predictor
 
-        return predictor.compile(self, weights=weights, threads=threads)
+        with self._state.reading():
+            return predictor.compile(self.to_model(), weights=weights, threads=threads)
 
     def evaluate(self, X, Y, *, sample_weight=None, threads=None):
         """Cost without penalty, and score.
@@ -531,7 +524,7 @@ class Network(Stateful, Derivatives, Exports):
         nnkern.model.Model
             Its arrays are views: copy what shall outlive the next training.
         """
-        return self._state.model(self.metadata, training_state)
+        return self._state.model(self.metadata, validation.flag("training_state", training_state))
 
     @classmethod
     def from_model(cls, model):
@@ -547,9 +540,10 @@ class Network(Stateful, Derivatives, Exports):
         ValueError, TypeError
             An array has another name or shape than the layers say, or holds no numbers.
         """
-        net = cls(model.layers, model.loss, l2=model.l2, l1=model.l1, dtype=model.dtype, seed=model.seed)
+        net = cls.__new__(cls)  # the constructor of a subclass may have other parameters
+        Network.__init__(net, model.layers, model.loss, l2=model.l2, l1=model.l1, dtype=model.dtype, seed=model.seed)
         net.metadata = model.metadata
-        net._state.take(model)
+        of(net).take(model)
         return net
 
     def __getstate__(self):
@@ -561,8 +555,40 @@ class Network(Stateful, Derivatives, Exports):
         return {"model": model, "attributes": more}
 
     def __setstate__(self, state):
-        model = state["model"]
-        Network.__init__(self, model.layers, model.loss, l2=model.l2, l1=model.l1, dtype=model.dtype, seed=model.seed)
-        self.metadata = model.metadata
-        self._state.take(model)
-        vars(self).update(state["attributes"])
+        vars(self).update(vars(Network.from_model(state["model"])) | state["attributes"])
+
+
+def load(path):
+    """The network in a file that `Network.save` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive.
+
+    Returns
+    -------
+    Network
+        With its training state, where the file has that: ``fit(…, resume=True)`` goes on from there.
+
+    Raises
+    ------
+    ModelFormatError
+        The file is damaged, no model file, or of a newer format.
+    OSError
+        It can't be read.
+    ValueError
+        The name ends as another format's do.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import nnkern as nk
+    >>> net = nk.Network([nk.Dense(1, "sigmoid")], "binary_cross_entropy", n_x=3, seed=0)
+    >>> path = os.path.join(tempfile.mkdtemp(), "net.npz")
+    >>> net.save(path)
+    >>> nk.load(path) == net
+    True
+    """
+    with _optional.loading():  # of zipfile, or of numpy's random numbers, which numpy imports when they are asked for
+        return Network.from_model(files.read(path))

@@ -65,7 +65,7 @@ class Optimizer:
         """The learning rate of an epoch, counted from 0."""
         if callable(self.learning_rate):
             return validation.number(f"the schedule's rate of epoch {epoch}", self.learning_rate(epoch), 0)
-        return float(self.learning_rate)
+        return validation.number("learning_rate", self.learning_rate, 0)  # a callback may have set it
 
     @property
     def update(self) -> str:
@@ -214,20 +214,20 @@ def to_json(optimizer):
     if type(optimizer) not in OPTIMIZERS.values():
         return None
     optimizer.check()  # callbacks may have changed it
-    facts = {"name": type(optimizer).__name__.lower(), **vars(optimizer)}
+    config = {"name": type(optimizer).__name__.lower(), **vars(optimizer)}
     if callable(optimizer.learning_rate):
-        facts["learning_rate"] = schedules.to_json(optimizer.learning_rate)
-        if facts["learning_rate"] is None:
+        config["learning_rate"] = schedules.to_json(optimizer.learning_rate)
+        if config["learning_rate"] is None:
             return None
-    return facts
+    return config
 
 
-def from_json(facts):
+def from_json(config):
     """The optimizer that `to_json` wrote; ValueError or TypeError for anything else."""
-    if facts is None:
+    if config is None:
         return None
-    facts = dict(facts)
-    cls = OPTIMIZERS[validation.choice("optimizer", facts.pop("name"), OPTIMIZERS)]
-    if isinstance(facts["learning_rate"], dict):
-        facts["learning_rate"] = schedules.from_json(facts["learning_rate"])
-    return cls(**facts)
+    config = dict(config)
+    cls = OPTIMIZERS[validation.choice("optimizer", config.pop("name"), OPTIMIZERS)]
+    if isinstance(config["learning_rate"], dict):
+        config["learning_rate"] = schedules.from_json(config["learning_rate"])
+    return cls(**config)

@@ -1,33 +1,45 @@
 """The frozen predictor of one network: what `Network.compile_predict` makes, and what reduced weights cost.
 
-Here is what goes into one and how users' input is judged; packing and prediction are _predictor's. It knows a network
-only as what it is made from and compared with.
+Here is what goes into one and how users' input is validated; packing and prediction are _predictor's. It knows a
+network only as the Model that it is made from, and as what it is compared with.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nnkern import _kernels, _predictor, validation
-from nnkern.state import State, of
 
 # From here on a float32 is rounded to infinity: halfway from the largest bfloat16 to what would be the next.
 _BFLOAT16_INFINITY = float.fromhex("0x1.ffp127")
 
 
-def compile(net, *, weights=None, threads=None):
-    """A Predictor with the present weights of a network; see `Network.compile_predict`."""
-    weights = net.dtype.name if weights is None else validation.choice("weights", weights, tuple(_predictor.WEIGHTS))
+def compile(model, *, weights=None, threads=None):
+    """A Predictor with the present weights of a Model; see `Network.compile_predict`."""
+    dtype = model.dtype.name
+    weights = dtype if weights is None else validation.choice("weights", weights, tuple(_predictor.WEIGHTS))
     threads = validation.threads(threads)
-    with of(net).reading():
-        layers = []
-        for l, layer in enumerate(net.layers, start=1):
-            W, b = (net.parameters.get(f"{kind}{l}") for kind in "Wb")
-            if weights != net.dtype.name:
-                W = _converted(f"W{l}", W, weights)
-                b = None if b is None else _converted(f"b{l}", b, np.dtype(_predictor.WEIGHTS[weights][0]).name)
-            layers.append((W, b, _kernels.ACTIVATIONS.index(layer.activation), layer.negative_slope))
-        return Predictor(layers, weights, threads)
+    layers = [
+        LAYERS[layer.kind](l, layer, weights if weights != dtype else None, **parameters)
+        for l, layer, parameters in model.numbered_layers()
+    ]
+    return Predictor(layers, weights, threads)
+
+
+def _dense(l, layer, weights, W, b=None):
+    if weights is not None:
+        W = _converted(f"W{l}", W, weights)
+        b = None if b is None else _converted(f"b{l}", b, np.dtype(_predictor.WEIGHTS[weights][0]).name)
+    return W, b, _kernels.ACTIVATIONS.index(layer.activation), layer.negative_slope
+
+
+def _scale(l, layer, weights, s):
+    raise ValueError(f"layer {l} is a Scale, which predictors don't have: use predict")
+
+
+LAYERS = {"dense": _dense, "scale": _scale}
+"""For each kind of layer: a function (l, layer, weights, **parameters) that returns what _predictor packs; `weights` is
+None where the parameters stay as they are."""
 
 
 def _converted(name, array, weights):
@@ -82,30 +94,30 @@ class Predictor(_predictor.Packed):
         NotFittedError, ValueError, TypeError
             The network has no parameters yet, or other layers; X or Y doesn't fit or isn't finite.
         """
-        parameters = self.parameters
+        parameters, theirs = self.parameters, net.parameters
         shapes = {name: array.shape for name, array in parameters.items()}
-        if shapes != {name: array.shape for name, array in net.parameters.items()}:
+        if shapes != {name: array.shape for name, array in theirs.items()}:
             raise ValueError(f"the network {net!r} has other layers than the predictor, {self!r}")
-        X = validation.examples(X, self.n_x, net.dtype, finite=True)
+        model = net.to_model()
+        X = validation.examples(X, self.n_x, model.dtype, finite=True)
         A, mine = net.predict(X), self.predict(X)
         difference = np.abs(mine.astype(np.float64) - A)
         agreement = None
-        if of(net).loss.classifies:
-            agreement = float(np.mean(np.atleast_2d(of(net).labels_of(A) == of(net).labels_of(mine)).all(axis=0)))
+        if model.loss.classifies:
+            if model.loss.output == "softmax":
+                same = A.argmax(axis=0) == mine.argmax(axis=0)
+            else:
+                same = ((A > 0.5) == (mine > 0.5)).all(axis=0)
+            agreement = float(np.mean(same))
         evaluation = network_evaluation = None
         if Y is not None:
             network_evaluation = net.evaluate(X, Y)
-            state = of(net)
-            reduced = State(
-                state.layers, state.loss, l2=state.l2, l1=state.l1, dtype=np.dtype(self.dtype), seed=state.seed
-            )
-            reduced.make_engine(self.n_x)
-            reduced.set_parameters(parameters)
-            evaluation = reduced.evaluate(*reduced.data(X, Y, n_x=self.n_x))
+            reduced = type(net).from_model(replace(model, parameters=parameters, dtype=self.dtype))
+            evaluation = reduced.evaluate(X, Y)
         return PredictorReport(
             weights=self.weights,
             nbytes=self.nbytes,
-            network_nbytes=sum(array.nbytes for array in net.parameters.values()),
+            network_nbytes=sum(array.nbytes for array in theirs.values()),
             examples=X.shape[1],
             largest_difference=float(difference.max()),
             mean_difference=float(difference.mean()),

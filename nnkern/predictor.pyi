@@ -1,5 +1,6 @@
 # Types of predictor.py, whose code and docstrings say the rest.
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -7,11 +8,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nnkern._kernels import _Floats
-from nnkern.network import Evaluation, Network
+from nnkern.model import Model
+from nnkern.network import Network
+from nnkern.state import Evaluation
 
 _Weights: TypeAlias = Literal["float32", "float64", "bfloat16", "int8"]
 
-def compile(net: Network, *, weights: _Weights | None = ..., threads: int | None = ...) -> Predictor: ...
+LAYERS: dict[str, Callable[..., tuple[_Floats, _Floats | None, int, float]]]
+
+def compile(model: Model, *, weights: _Weights | None = ..., threads: int | None = ...) -> Predictor: ...
 
 class Predictor:
     @property
@@ -30,6 +35,7 @@ class Predictor:
     def parameters(self) -> dict[str, _Floats]: ...
     def predict(self, X: npt.ArrayLike, out: _Floats | None = ...) -> _Floats: ...
     def __call__(self, X: npt.ArrayLike, out: _Floats | None = ...) -> _Floats: ...
+    def validated(self, X: npt.ArrayLike, out: _Floats | None) -> tuple[_Floats, _Floats]: ...
     def report(self, net: Network, X: npt.ArrayLike, Y: npt.ArrayLike | None = ...) -> PredictorReport: ...
 
 @dataclass(frozen=True)

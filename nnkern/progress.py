@@ -30,19 +30,19 @@ class Progress:
         """After the epoch number `done`, counted from 1."""
         if sys.stderr is None:
             return
-        facts = {"cost": history["cost"][-1]}
+        values = {"cost": history["cost"][-1]}
         for prefix in ("", "val_"):
             if history.get(f"{prefix}score"):
-                facts[f"{prefix}{self._score_name}"] = history[f"{prefix}score"][-1]
+                values[f"{prefix}{self._score_name}"] = history[f"{prefix}score"][-1]
         if self._bar is not None:
-            self._bar.set_postfix({name: f"{value:.4g}" for name, value in facts.items()}, refresh=False)
+            self._bar.set_postfix({name: f"{value:.4g}" for name, value in values.items()}, refresh=False)
             self._bar.update(1)
             return
         now = time.monotonic()
         if done == self._epochs or done == 1 or now - self._shown >= _PERIOD:
             self._shown = now
             left = (now - self._begun) / done * (self._epochs - done)
-            shown = "  ".join(f"{name} {value:.4f}" for name, value in facts.items())
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
             print(f"epoch {done}/{self._epochs}  {shown}  {left:.0f} s left", file=sys.stderr, flush=True)
 
     def close(self):

@@ -188,7 +188,7 @@ class PartsRunner(EpochRunner):
         if self.plan.random_state is not None:
             self.plan.random_state.shuffle(self.order)
             return self.order
-        return shuffled_order(self.source.m, self.state.engine.key, epoch)
+        return _engine.shuffled_order(self.source.m, self.state.engine.key, epoch)
 
 
 def run_together(runners, rates, threads):
@@ -232,18 +232,6 @@ def step(state, data, rate):
     if result["status"] == "diverged":
         raise DivergenceError(state.epochs_done, 0, np.nan, False)
     return cost
-
-
-def shuffled_order(m, key, epoch):
-    """The order in which the engine goes through m examples in that epoch."""
-    order = np.empty(m, np.int64)
-    config = {"n": 1, "n_prev": 1, "activation": 0, "slope": 0, "dropout": 0, "l2": 0, "l1": 0, "use_bias": 0}
-    engine = _engine.Engine([{**config, "trainable": True}], np.float32, "squared_error", 0.0, key)
-    engine.epoch = epoch
-    nothing, one = np.zeros((1, m), np.float32), {name: np.empty(1) for name in ("costs", "seconds")}
-    options = {"rates": np.zeros(1), "update": "sgd", "numbers": {}, "keep_last": False, "threads": 1, **one}
-    engine.train(nothing, nothing, None, None, batch_size=m, shuffle=True, order=order, **options)
-    return order
 
 
 def _sum(w):

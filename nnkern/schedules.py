@@ -10,7 +10,7 @@ from nnkern import validation
 
 @dataclass(frozen=True)
 class _Schedule:
-    """Base of the schedules: their numbers are judged when they are made, and kept as Python's own."""
+    """Base of the schedules: their numbers are checked when they are made, and kept as Python's own."""
 
     _least_epochs: ClassVar[int] = 1
 
@@ -105,18 +105,18 @@ def to_json(schedule):
     """The schedule as what JSON can hold; None where it is one of the user's own."""
     if type(schedule) not in SCHEDULES.values():
         return None
-    facts = {"schedule": type(schedule).__name__, **vars(schedule)}
-    if callable(facts.get("then")):
-        facts["then"] = to_json(facts["then"])
-        if facts["then"] is None:
+    config = {"schedule": type(schedule).__name__, **vars(schedule)}
+    if callable(config.get("then")):
+        config["then"] = to_json(config["then"])
+        if config["then"] is None:
             return None
-    return facts
+    return config
 
 
-def from_json(facts):
+def from_json(config):
     """The schedule that `to_json` wrote; ValueError or TypeError for anything else."""
-    facts = dict(facts)
-    schedule = SCHEDULES[validation.choice("schedule", facts.pop("schedule"), SCHEDULES)]
-    if isinstance(facts.get("then"), dict):
-        facts["then"] = from_json(facts["then"])
-    return schedule(**facts)
+    config = dict(config)
+    schedule = SCHEDULES[validation.choice("schedule", config.pop("schedule"), SCHEDULES)]
+    if isinstance(config.get("then"), dict):
+        config["then"] = from_json(config["then"])
+    return schedule(**config)

@@ -14,9 +14,7 @@ from nnkern import _engine, layers, model, optimizers, validation
 from nnkern.losses import r2, spread
 
 # the random streams of one seed, numbered
-_STREAMS = ("weights", "key", "split", "slices")
-# the vectors that an optimizer may have
-_MOMENTS = ("s1", "s2")
+_STREAMS = ("weights", "key", "split")
 
 Evaluation = namedtuple("Evaluation", "cost score")
 Evaluation.__doc__ = "cost: mean loss without penalty; score: accuracy for the cross-entropies, else R²."
@@ -51,8 +49,10 @@ class State:
         What the random streams grow from: the seed, or where there is none a number drawn for this network.
     """
 
-    def __init__(self, layers_, loss, *, l2, l1, dtype, seed):
-        self.layers, self.loss, self.l2, self.l1, self.dtype, self.seed = tuple(layers_), loss, l2, l1, dtype, seed
+    def __init__(self, plain):
+        """Of a Model, whose parameters and training aren't taken over."""
+        self.layers, self.loss, self.dtype = plain.layers, plain.loss, plain.dtype
+        self.l2, self.l1, self.seed = plain.l2, plain.l1, plain.seed
         self.engine = None
         self.optimizer = self.update = None
         self.epochs_done = 0
@@ -123,9 +123,9 @@ class State:
     def _draw_entropy(self):
         return np.random.SeedSequence(self.seed).entropy
 
-    def random(self, stream, *more):
+    def random(self, stream):
         """A generator of one of the streams that the seed gives."""
-        return np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=(_STREAMS.index(stream), *more)))
+        return np.random.default_rng(np.random.SeedSequence(self.entropy, spawn_key=(_STREAMS.index(stream),)))
 
     # Where the training stands
 
@@ -263,10 +263,7 @@ class State:
 
     def labels_of(self, A):
         """The labels that outputs stand for."""
-        if self.loss.name == "cross_entropy":
-            return A.argmax(axis=0)
-        labels = (A > 0.5).astype(np.int64)
-        return labels[0] if self.n_y == 1 else labels
+        return self.loss.labels_of(A)
 
     # As plain data
 
@@ -283,7 +280,7 @@ class State:
             made.n_x, made.parameters = self.n_x, self.parameters()
             if training_state:
                 _, *vectors = self.engine.state()
-                present = [(name, s) for name, s in zip(_MOMENTS, vectors, strict=True) if s is not None]
+                present = [(name, s) for name, s in zip(model.MOMENTS, vectors, strict=True) if s is not None]
                 moments = {name: self.engine.views(s) for name, s in present}
                 made.training = model.Training(self.progress(), self.optimizer, moments)
         return made
@@ -296,7 +293,7 @@ class State:
         self.make_engine(model_.n_x, training and training.progress["key"])
         self.set_parameters(model_.parameters)
         if training is not None:
-            vectors = dict.fromkeys(_MOMENTS)
+            vectors = dict.fromkeys(model.MOMENTS)
             for name, arrays in training.moments.items():
                 vectors[name] = _engine.aligned_zeros(len(self.engine.theta), self.dtype)
                 views = self.engine.views(vectors[name])

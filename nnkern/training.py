@@ -123,10 +123,8 @@ class Fit:
 
     def after(self, rates, outcome):
         """After some epochs: what they gave is noted, and whether the training goes on decided."""
-        count = len(outcome.costs)
-        self.done += count
-        if count:
-            self.note(rates[:count], outcome)
+        if outcome.costs:
+            self.note(rates[: len(outcome.costs)], outcome)
             if self.is_watched():
                 self.look()
         if outcome.failure is not None:
@@ -196,12 +194,15 @@ def run(fits, threads):
         count = EPOCHS_AT_ONCE if len(fits) == 1 else 1
         while running := [fit for fit in fits if not fit.over]:
             begun = time.perf_counter()
-            count = min(count, *(fit.most() for fit in running)) if len(fits) > 1 else running[0].most()
+            count = min(count, *(fit.most() for fit in running))
             rates = [fit.rates(count) for fit in running]
             outcomes = run_together([fit.runner for fit in running], rates, threads)
+            for fit, outcome in zip(running, outcomes, strict=True):
+                fit.done += len(outcome.costs)  # of all, before the failure of one is raised
             for fit, its_rates, outcome in zip(running, rates, outcomes, strict=True):
                 fit.after(its_rates, outcome)
-            count = max(1, min(EPOCHS_AT_ONCE, int(count * _ROUND / max(time.perf_counter() - begun, 1e-9))))
+            if len(fits) > 1:
+                count = max(1, min(EPOCHS_AT_ONCE, int(count * _ROUND / max(time.perf_counter() - begun, 1e-9))))
         for fit in fits:
             fit.end()
 

@@ -1,4 +1,6 @@
-"""The only place where what a user hands in is judged, and where users' errors get their words.
+"""Validates the numbers, names, flags and arrays that users hand in, for every module above, and words their errors.
+
+What only one class can know, such as which layers a loss goes with, is refused by that class.
 
 Every function returns the thing in the form that the engine takes, without a copy where none is needed, or raises:
 the message names the argument, what came and what was expected. Nothing here knows how a network computes.
@@ -14,6 +16,10 @@ from nnkern.exceptions import NotFittedError
 
 LARGEST_SIZE = 2**31 - 1
 """Of a layer, in units or features: BLAS counts them in a C int."""
+_LARGEST_EXPONENT, _LARGEST_BATCH = 30, 2.0**24
+"""Sample weights whose largest is at most 2 to this, and at least 1 by it, have sums far from a dtype's limits; so has
+the number of a batch's examples divided by the sum of their weights, where that is no smaller than `tiny` times this.
+"""
 
 
 def integer(name, value, low, high=math.inf):
@@ -74,13 +80,34 @@ def _numbers(name, array, to):
     """An array of dtype `to` in native, aligned memory; complex numbers, strings and the like are refused."""
     array = np.asarray(array)
     if array.dtype.kind not in "biuf":
-        if array.dtype.kind == "O":
-            array = np.asarray(array, dtype=to)  # numpy words the error where an entry is no number
-        else:
+        if array.dtype.kind != "O":
             raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+        try:
+            array = np.asarray(array, dtype=np.float64)  # numpy words the error where an entry is no number
+        except OverflowError:
+            raise ValueError(f"{name} holds a number that is too large for float64") from None
     if array.dtype == to and array.dtype.isnative and array.flags.aligned:
         return array
-    return array.astype(to, order="K")
+    try:
+        with np.errstate(over="raise"):  # as cheap as the conversion
+            return array.astype(to, order="K")
+    except FloatingPointError:
+        return _in_range(name, array, np.dtype(to))
+
+
+def _in_range(name, array, to):
+    """The array as `to`; a number that is finite, and infinite as `to`, is refused."""
+    with np.errstate(over="ignore"):
+        result = array.astype(to, order="K")
+    bad = np.argwhere(np.isfinite(array) & ~np.isfinite(result))
+    if len(bad):
+        at = tuple(bad[0].tolist())
+        mend = ', or make the network with dtype="float64"' if to == np.float32 else ""
+        raise ValueError(
+            f"{name} holds {array[at]!s} at position {at if len(at) != 1 else at[0]}, which is finite in "
+            f"{array.dtype.name} and not in {to.name}, the network's dtype: scale {name}{mend}"
+        )
+    return result
 
 
 def _finite(name, array):
@@ -116,11 +143,10 @@ def examples(X, n_x, to, *, finite, name="X"):
 def targets(Y, loss, n_y, m, to, *, n_x=None, name="Y"):
     """(Y, labels) as the engine takes them, one of the two None: Y (n_y, m) of dtype `to`, or labels (m,) of int64."""
     raw = np.asarray(Y)
-    if loss.labels and (raw.shape == (m,) or raw.shape == (1, m)) and (n_y == 1 or loss.name == "cross_entropy"):
-        if loss.name == "cross_entropy":
-            return None, _labels(raw, n_y, m, name)
-        if raw.ndim == 1:
-            return _labels(raw, 2, m, name).astype(to).reshape(1, m), None
+    if loss.score == "argmax" and raw.shape in ((m,), (1, m)) and not (n_y == 1 and raw.ndim == 2 and (raw == 1).all()):
+        return None, _labels(raw, n_y, m, name)
+    if loss.score == "sides" and n_y == 1 and raw.shape == (m,):
+        return _labels(raw, 2, m, name).astype(to).reshape(1, m), None
     Y = _numbers(name, raw, to)
     if Y.shape != (n_y, m):
         raise ValueError(_shape_of_targets(Y, loss, n_y, m, n_x, name))
@@ -132,15 +158,26 @@ def targets(Y, loss, n_y, m, to, *, n_x=None, name="Y"):
             i, j = np.argwhere(outside)[0]
             interval = f">= {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
             raise ValueError(f"{name} holds {Y[i, j]} at position ({i}, {j}): {loss.name} needs entries {interval}")
-    if loss.name == "cross_entropy":
+    if loss.score == "argmax":
         sums = Y.sum(axis=0, dtype=np.float64)
         off = np.flatnonzero(np.abs(sums - 1) > 1e-3)
         if len(off):
             raise ValueError(
-                f"column {off[0]} of {name} sums to {sums[off[0]]:.6g}: cross_entropy needs columns that sum to 1, "
+                f"column {off[0]} of {name} sums to {sums[off[0]]:.6g}: {loss.name} needs columns that sum to 1, "
                 f"or labels 0 … {n_y - 1} of shape ({m},)"
             )
     return Y, None
+
+
+def no_nan(A):
+    """Outputs A (n_y, m) that classes are to be told from; none of them may be NaN."""
+    bad = np.isnan(A).any(axis=0)
+    if bad.any():
+        raise ValueError(
+            f"the outputs for example {bad.argmax()} hold NaN, which is no class: X or the parameters hold NaN, or "
+            "numbers that are too large"
+        )
+    return A
 
 
 def units(name, value, n, m):
@@ -181,7 +218,7 @@ def _shape_of_targets(Y, loss, n_y, m, n_x, name):
     """What is wrong with the shape of Y, and what mends it."""
     expected = f"({n_y}, {m})"
     if loss.labels:
-        expected += f" or labels of shape ({m},)" if n_y == 1 or loss.name == "cross_entropy" else ""
+        expected += f" or labels of shape ({m},)" if n_y == 1 or loss.score == "argmax" else ""
     start = f"{name} has shape {Y.shape}, expected {expected}"
     if Y.ndim == 1 and Y.shape == (m,):
         if n_y == 1:
@@ -199,11 +236,26 @@ def weights(sample_weight, m, to, whole=True):
     """(m,) of dtype `to`, finite, >= 0, and if they are `whole`, not a batch's, not all 0; None stays None."""
     if sample_weight is None:
         return None
-    w = _shaped("sample_weight", sample_weight, (m,), to)
-    w = np.ascontiguousarray(_finite("sample_weight", w))
+    given = np.asarray(sample_weight)
+    w = _shaped("sample_weight", given, (m,), to if given.dtype == to else np.float64)
+    _finite("sample_weight", w)
     if (w < 0).any() or (whole and not w.any()):
         raise ValueError("sample_weight must be >= 0 everywhere and not 0 everywhere")
-    return w
+    return _scaled("sample_weight", w, to, whole)
+
+
+def _scaled(name, w, to, whole):
+    """Weights (m,) as an array of `to`, whose sums and their reciprocals are in its range where they are the `whole`.
+
+    Only ratios count. A factor that is a power of two is exact; what is too small beside the largest becomes 0.
+    """
+    if whole and len(w):
+        exponent = math.frexp(w.max())[1]
+        if abs(exponent) > _LARGEST_EXPONENT:
+            w = np.ldexp(w.astype(np.float64), -exponent)
+        negligible = (w > 0) & (w < np.finfo(to).tiny * _LARGEST_BATCH)
+        w = np.where(negligible, 0, w) if negligible.any() else w
+    return np.ascontiguousarray(_numbers(name, w, to))
 
 
 def class_weights(class_weight, loss, n_y, data, whole=True):
@@ -218,7 +270,7 @@ def class_weights(class_weight, loss, n_y, data, whole=True):
         raise ValueError(f"class_weight needs classes, which the loss {loss.name} doesn't have")
     X, Y, labels, w = data
     # of each class in each example, (classes, m), for each output with classes of its own; None: labels say it
-    shares = [np.vstack([1 - y, y]) for y in Y] if loss.name == "binary_cross_entropy" else [Y]
+    shares = [np.vstack([1 - y, y]) for y in Y] if loss.score == "sides" else [Y]
     examples_ = np.ones(X.shape[1]) if w is None else w
     for (name, given), share in zip(_by_output(class_weight, len(shares)), shares, strict=True):
         n_classes = n_y if share is None else len(share)
@@ -230,7 +282,7 @@ def class_weights(class_weight, loss, n_y, data, whole=True):
         examples_ = examples_ * (by_class[labels] if share is None else by_class @ share)
     if whole and not examples_.any():
         raise ValueError("class_weight gives every example the weight 0")
-    return X, Y, labels, np.ascontiguousarray(examples_, dtype=X.dtype)
+    return X, Y, labels, _scaled("class_weight", examples_, X.dtype, whole)
 
 
 def _by_output(class_weight, n):

@@ -54,12 +54,16 @@ def dtype(request):
 
 
 def clean_environment():
-    """This process's, without the variables that choose kernels and threads."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("NNKERN_", "OPENBLAS_", "OMP_"))}
+    """This process's, without the variables that choose nnkern's kernels and threads.
+
+    OPENBLAS_CORETYPE stays: a run of the suite with other kernels of BLAS has them in every process.
+    """
+    dropped = ("NNKERN_", "OMP_", "OPENBLAS_NUM_THREADS")
+    return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
 
 
 def run(code, *, environment=(), check=True, timeout=60):
-    """Runs it in a process of its own, without the variables that choose kernels; gives what it printed."""
+    """Runs it in a process of its own, in the clean environment; gives what it printed."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -117,32 +121,65 @@ def run_tests(module, names, *, timeout=600, **environment):
     assert " skipped" not in done.stdout
 
 
-def interrupt(code, after, *, environment=None):
-    """Sends Ctrl-C to a process some seconds `after` it said "go": (seconds until "interrupted", what it printed then).
+# Work to be interrupted says how much it is by the processor time it takes: that is the same on a busy machine, and
+# what is asked in shares of it is the same on a slow one and on a fast one.
+WORK = """
+import time
 
-    What it does with the model afterwards waits for a line on its standard input.
+def processor_time(work):
+    # what a call of it takes, of all threads together, at the least of three
+    taken = []
+    for _ in range(3):
+        start = time.process_time()
+        work()
+        taken.append(time.process_time() - start)
+    return min(taken)
+
+def interruptible(work, whole):
+    # runs what takes about `whole` seconds of the processor, and is interrupted there
+    print("go", whole, flush=True)
+    try:
+        work()
+    except KeyboardInterrupt:
+        print("interrupted", time.process_time(), flush=True)
+
+"""
+
+
+def processor_time_of(process):
+    """Seconds that a process has used by now, of all its threads, on Linux."""
+    return time.clock_gettime((~process.pid << 3) | 2)  # clock_getcpuclockid(3)
+
+
+def interrupt(code, after, *, environment=None):
+    """Sends Ctrl-C to work of another process, when a share `after` of it is done: (further share, what it printed).
+
+    The code calls interruptible(work, whole) of WORK, and then may print. The share is what was done of the work until
+    the signal was noticed.
     """
     process = subprocess.Popen(
-        [sys.executable, "-P", "-c", textwrap.dedent(code)],
-        stdin=subprocess.PIPE,
+        [sys.executable, "-P", "-c", WORK + textwrap.dedent(code)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=environment,
     )
     try:
-        assert process.stdout.readline() == "go\n"
-        time.sleep(after)
-        start = time.perf_counter()
+        go, _, whole = process.stdout.readline().partition(" ")
+        assert go == "go", process.communicate()[1]
+        until = processor_time_of(process) + after * float(whole)
+        while processor_time_of(process) < until:
+            time.sleep(0.001)
+        start = processor_time_of(process)
         process.send_signal(signal.SIGINT)
-        assert process.stdout.readline() == "interrupted\n"
-        waited = time.perf_counter() - start
-        out, err = process.communicate("\n", timeout=60)
+        interrupted, _, end = process.stdout.readline().partition(" ")
+        out, err = process.communicate(timeout=600)
     finally:
         process.kill()
         process.wait()
     assert (process.returncode, err) == (0, "")
-    return waited, out
+    assert interrupted == "interrupted", "the work was done before the signal came"
+    return (float(end) - start) / float(whole), out
 
 
 # ---- leaks ----

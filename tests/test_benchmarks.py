@@ -256,7 +256,7 @@ def test_a_picture_of_any_run_is_well_formed(monkeypatch):
 
 @pytest.mark.no_sanitizer
 def test_the_limit_is_that_of_vectors():
-    rates = {dtype: _kernels.fma_rate(dtype) for dtype in ("float32", "float64")}
+    rates = {dtype: max(_kernels.fma_rate(dtype) for _ in range(5)) for dtype in ("float32", "float64")}
     # A chain of additions, each waiting for the one before: what scalar code gives.
     x = np.zeros(100_000)
     scalar = 0.0

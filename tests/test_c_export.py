@@ -11,6 +11,9 @@ import pytest
 import reference
 
 import nnkern as nk
+from nnkern import layers, losses
+from nnkern.convert import c
+from nnkern.model import Model
 
 CC = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 needs_cc = pytest.mark.skipif(CC is None or sys.platform == "win32", reason="no C compiler")
@@ -118,6 +121,25 @@ def test_every_shape(tmp_path, compare, layers):
     X = np.random.default_rng(0).standard_normal((5, 20))
     A = compiled(net, tmp_path)(X, net.n_y)
     np.testing.assert_allclose(A, net.predict(X), rtol=1e-12, atol=1e-13)
+
+
+@needs_cc
+def test_a_factor_per_feature(tmp_path, dtype):
+    """s ⊙ x before, between and after dense layers."""
+    rng = np.random.default_rng(0)
+    scale, dense = layers.Scale(), nk.Dense(4, "relu")
+    shapes = {"s1": (3, 1), "W2": (4, 3), "b2": (4, 1), "s3": (4, 1)}
+    p = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    X = rng.standard_normal((3, 20)).astype(dtype)
+    model = Model((scale, dense, scale), losses.get("squared_error"), 3, p, dtype)
+    Z = p["W2"] @ (p["s1"] * X) + p["b2"]
+    A = Compiled(c.write(model), tmp_path, dtype)(X, 4)
+    # numbers of order 1, a dozen roundings each
+    np.testing.assert_allclose(A, p["s3"] * np.maximum(Z, 0), atol=32 * np.finfo(dtype).eps)
+    alone = Model((scale,), losses.get("squared_error"), 3, {"s1": p["s1"]}, dtype)
+    (tmp_path / "alone").mkdir()
+    assert "activation" not in c.write(alone) + nk.Network([nk.Dense(2)], "squared_error", n_x=3).to_c()
+    assert np.array_equal(Compiled(c.write(alone), tmp_path / "alone", dtype)(X, 3), p["s1"] * X)
 
 
 @needs_cc

@@ -70,7 +70,7 @@ def test_every_row_of_reliability_and_of_limits_names_tests_that_exist():
     (limits,) = rows("files.md")
     assert len(promises) == 6
     assert len(faults) > 20
-    assert len(limits) == 7
+    assert len(limits) == 9
     for row in promises + faults + limits:
         found = named.findall(row)
         assert found, f"no test in {row}"

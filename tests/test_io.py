@@ -9,6 +9,7 @@ import pickle
 import random
 import re
 import signal
+import socket
 import stat
 import struct
 import subprocess
@@ -17,6 +18,7 @@ import tempfile
 import textwrap
 import time
 import zipfile
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -425,12 +427,57 @@ def test_permissions_are_those_of_any_new_file_and_of_the_old_one(tmp_path):
         os.umask(previous)
 
 
+OTHER_ENDINGS = {
+    ".onnx": ("to_onnx", "from_onnx"),
+    ".pt": ("to_torch", "from_torch"),
+    ".pth": ("to_torch", "from_torch"),
+    ".h5": ("to_onnx", "from_onnx"),
+    ".hdf5": ("to_onnx", "from_onnx"),
+    ".keras": ("to_onnx", "from_onnx"),
+    ".pb": ("to_onnx", "from_onnx"),
+    ".tflite": ("to_onnx", "from_onnx"),
+    ".pkl": ("pickle.dump", "pickle.load"),
+    ".pickle": ("pickle.dump", "pickle.load"),
+    ".joblib": ("joblib.dump", "joblib.load"),
+    ".c": ("to_c", "nothing"),
+    ".h": ("to_c", "nothing"),
+}
+
+
+@pytest.mark.parametrize(("ending", "words"), OTHER_ENDINGS.items(), ids=list(OTHER_ENDINGS))
+@pytest.mark.parametrize("case", [str.lower, str.upper], ids=["lower", "upper"])
+def test_names_of_other_formats_are_refused(tmp_path, ending, words, case):
+    """An .npz under such a name would be taken for what it isn't; what is there stays."""
+    path = tmp_path / f"net{case(ending)}"
+    path.write_bytes(b"what was there")
+    for_writing, for_reading = words
+    with pytest.raises(ValueError, match=rf"save writes .*{re.escape(str(path))}.*{for_writing}"):
+        small().save(path)
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))}.*{for_writing}"):
+        nk.Checkpoint(os.fsencode(path))
+    with pytest.raises(ValueError, match=rf"load reads .*{re.escape(str(path))}.*{for_reading}"):
+        nk.load(path)
+    assert path.read_bytes() == b"what was there"
+
+
 @pytest.mark.parametrize("where", ["missing/net.npz", ".", "file/net.npz"])
 def test_places_that_cannot_be_written(tmp_path, where):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match=re.escape(str(tmp_path))):
         small().save(tmp_path / where)
     assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("length", [200, 255])
+def test_names_as_long_as_the_disk_takes(form, length):
+    """In folders whose own path is short: the file beside it that grows meanwhile has a name that fits, too."""
+    suffix = Path(form.name).suffix
+    with tempfile.TemporaryDirectory() as folder:
+        name = "x" * (length - len(suffix)) + suffix
+        for net in (small(seed=1), small(seed=2)):
+            form.save(net, Path(folder) / name)
+            assert values(form.load(Path(folder) / name)) == values(net)
+        assert os.listdir(folder) == [name]
 
 
 @contextlib.contextmanager
@@ -742,6 +789,35 @@ def test_files_that_cannot_be_read(tmp_path):
         nk.load(tmp_path)
 
 
+@linux
+@pytest.mark.parametrize("name", ["net.npz", "net.safetensors"])
+@pytest.mark.parametrize("kind", ["a FIFO", "a link to a FIFO", "a link to a device", "a socket"])
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, name, kind):
+    path = tmp_path / name
+    if kind == "a FIFO":
+        os.mkfifo(path)
+    elif kind == "a link to a FIFO":
+        os.mkfifo(tmp_path / "fifo")
+        path.symlink_to(tmp_path / "fifo")
+    elif kind == "a link to a device":
+        path.symlink_to("/dev/zero")
+    else:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(os.path.relpath(path))
+        sock.close()
+    code = """
+        import signal, sys
+        import nnkern as nk
+        signal.alarm(20)
+        try:
+            nk.load(sys.argv[1])
+        except nk.ModelFormatError as error:
+            print(error)
+    """
+    done = run(code, path)
+    assert f"{path} is no regular file" in done.stdout, done
+
+
 class Bomb:
     """Pickled, it writes a file when it is unpickled."""
 
@@ -804,6 +880,7 @@ HEADERS = {
     "unknown activation": lambda h: h["config"]["layers"][0].update(activation="sin"),
     "unknown option of a layer": lambda h: h["config"]["layers"][0].update(color="red"),
     "unknown option": lambda h: h["config"].update(color="red"),
+    "parameters in the configuration": lambda h: h["config"].update(parameters={}),
     "dropout of 2": lambda h: h["config"]["layers"][0].update(dropout=2),
     "unknown loss": lambda h: h["config"].update(loss="l3"),
     "loss of another output": lambda h: h["config"].update(loss="binary_cross_entropy"),
@@ -836,6 +913,21 @@ def test_headers_that_are_wrong(good, tmp_path, change):
 def test_headers_that_are_no_json(good, tmp_path, text):
     header = npy(np.frombuffer(text, np.uint8))
     assert_refused(write_members(tmp_path / "net.npz", {**members(good), "header.npy": header}))
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+@pytest.mark.parametrize("more", ['"metadata": {"a": [0.5, NUMBER]}', '"more": NUMBER'], ids=["metadata", "elsewhere"])
+def test_numbers_that_are_not_finite_in_a_header(good, tmp_path, number, more):
+    """Saving refuses them, so no file has them."""
+    contents = members(good)
+    header = np.load(io.BytesIO(contents["header.npy"])).tobytes()
+
+    def path(number):
+        text = header[:-1] + f", {more.replace('NUMBER', number)}}}".encode()
+        return write_members(tmp_path / "net.npz", contents | {"header.npy": npy(np.frombuffer(text, np.uint8))})
+
+    assert_refused(path(number), number)
+    assert nk.load(path("1e99")).n_x == 3
 
 
 ARRAYS = {
@@ -923,6 +1015,43 @@ def test_members_that_claim_other_sizes(good, tmp_path):
         assert_refused(tmp_path / "net.npz", "claims")
 
 
+def shared(path, count):
+    """A file of `count` layers whose weights are one block of bytes: a member's data starts after those of the others.
+
+    Everything between a member's own header and the block is, to it, an extra field, which has 64 kB at most.
+    """
+    block = npy(np.zeros((512, 512), "f4"))
+    layers = [{"units": 512, "activation": "linear", "use_bias": False}] * count
+    config = nk.Network([nk.Dense(1)], "squared_error").config() | {"layers": layers}
+    header = {"format": "nnkern network", "version": 1, "config": config, "n_x": 512, "metadata": {}}
+    header = npy(np.frombuffer(json.dumps(header).encode(), np.uint8))
+    names = [f"W{l}.npy".encode() for l in range(1, count + 1)]
+    before = sum(30 + len(name) for name in names)
+    content, directory = b"", b""
+    for name, data in [*((name, block) for name in names), (b"header.npy", header)]:
+        before = before - 30 - len(name) if data is block else 0
+        facts = struct.pack("<HHHHHIII", 20, 0, 0, 0, 33, zlib.crc32(data), len(data), len(data))
+        directory += b"PK\1\2\x14\0" + facts + struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, len(content)) + name
+        content += b"PK\3\4" + facts + struct.pack("<HH", len(name), before) + name
+        content += data if before == 0 else b""
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, count + 1, count + 1, len(directory), len(content), 0)
+    path.write_bytes(content + directory + end)
+    return path
+
+
+def test_a_member_after_the_other_loads(tmp_path):
+    """What the next test has two hundred of is good where there is one."""
+    assert nk.load(shared(tmp_path / "net.npz", 1)).layers[0].units == 512
+
+
+@linux
+@pytest.mark.no_sanitizer
+def test_members_that_share_their_bytes_take_no_memory(tmp_path):
+    path = shared(tmp_path / "net.npz", 200)
+    assert_refused(path, "overlaps")
+    assert memory_of_a_refusal(path, "import zipfile, json") < 2 * path.stat().st_size + 2**23
+
+
 def test_an_error_of_the_disk_is_no_error_of_the_file(good, tmp_path, monkeypatch):
     """OSError, not ModelFormatError: another try may succeed."""
     path = tmp_path / "net.npz"
@@ -934,6 +1063,21 @@ def test_an_error_of_the_disk_is_no_error_of_the_file(good, tmp_path, monkeypatc
     monkeypatch.setattr(zipfile.ZipFile, "read", broken)
     with pytest.raises(OSError, match=re.escape(os.strerror(errno.EIO))):
         nk.load(path)
+
+
+def crowd(path):
+    """A directory of a million members, and nothing else."""
+    entry = b"PK\1\2\x14\0" + struct.pack("<HHHHHIII", 20, 0, 0, 0, 33, 0, 0, 0)
+    directory = b"".join(
+        entry + struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, 0) + name
+        for name in (f"{i:x}.npy".encode() for i in range(10**6))
+    )
+    size = struct.pack("<QQQQ", 10**6, 10**6, len(directory), 0)
+    end = b"PK\6\6" + struct.pack("<QHHII", 44, 45, 45, 0, 0) + size
+    locator = b"PK\6\7" + struct.pack("<IQI", 0, len(directory), 1)
+    last = struct.pack("<IHHHHIIH", 0x06054B50, *[2**16 - 1] * 4, *[2**32 - 1] * 2, 0)
+    path.write_bytes(directory + end + locator + last)
+    return path
 
 
 HOSTILE = {
@@ -971,6 +1115,14 @@ def test_hostile_sizes_take_no_memory(good, tmp_path, make):
     assert memory_of_a_refusal(path, "import zipfile, json") < 8 * size + 2**23
 
 
+@linux
+@pytest.mark.no_sanitizer
+def test_a_directory_of_many_members_takes_a_multiple_of_its_size(tmp_path):
+    path = crowd(tmp_path / "net.npz")
+    assert_refused(path, "directory")
+    assert memory_of_a_refusal(path, "import zipfile, json") < 20 * path.stat().st_size + 2**23
+
+
 def safetensors_of(path, header, data=b""):
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
@@ -992,7 +1144,19 @@ def claims(n, count=1):
     return make
 
 
+def crowded(path):
+    """A file whose own JSON has a million entries that nobody asks for."""
+    return safetensors_of(path, {"__metadata__": {f"{i:x}": "" for i in range(10**6)}})
+
+
+def empty_tensors(path):
+    tensors = {f"{i:x}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(200_000)}
+    return safetensors_of(path, {"__metadata__": {"nnkern": "{}"}} | tensors)
+
+
 HOSTILE_TENSORS = {
+    "a million texts": crowded,
+    "200,000 tensors of nothing": empty_tensors,
     "more than there is": claims(2**14),
     "more than there can be": claims(2**30),
     "a header of 1 GB": lambda path: path.write_bytes(struct.pack("<Q", 2**30) + b"{}" + bytes(100)) and path,
@@ -1009,6 +1173,70 @@ def test_hostile_sizes_in_safetensors_take_no_memory(tmp_path, make):
     small = tmp_path / "small.safetensors"
     nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0).save(small)
     assert memory_of_a_refusal(path, f"nk.load({str(small)!r})") < 20 * path.stat().st_size + 2**23
+
+
+PARTS = {
+    "empty lists": lambda n: "[" + ",".join(["[]"] * n) + "]",
+    "lists of one": lambda n: "[" + ",".join(["[[]]"] * n) + "]",
+    "empty dicts": lambda n: "[" + ",".join(["{}"] * n) + "]",
+    "small dicts": lambda n: "[" + ",".join(['{"a":{}}'] * n) + "]",
+    "dicts of other keys": lambda n: "[" + ",".join(f'{{"{i:x}":{{}}}}' for i in range(n)) + "]",
+    "many keys": lambda n: "{" + ",".join(f'"{i:x}":[]' for i in range(n)) + "}",
+    "short texts": lambda n: "[" + ",".join(['"ab"'] * n) + "]",
+    "a wide text": lambda n: '"\U00010000' + "x" * 5 * n + '"',
+    "numbers": lambda n: "[" + ",".join(["999"] * n) + "]",
+    "floats": lambda n: "[" + ",".join(["0.5"] * n) + "]",
+    "text that looks like lists": lambda n: '"' + "[]," * n + '"',
+    "a text without an end": lambda n: '"' + '\\"' * n,
+}
+
+
+def of_parts(path, text):
+    """A file whose metadata is {"a": text}, by its own header where it is an .npz, else in both of its headers."""
+    header = f'{{"format": "nnkern network", "version": 1, "metadata": {{"a": {text}}}}}'
+    if path.suffix == ".npz":
+        return write_members(path, {"header.npy": npy(np.frombuffer(header.encode(), np.uint8))})
+    return safetensors_of(path, {"__metadata__": {"nnkern": header}})
+
+
+@linux
+@pytest.mark.no_sanitizer
+@pytest.mark.parametrize("make", PARTS.values(), ids=list(PARTS))
+def test_headers_of_many_parts_take_a_multiple_of_their_size(path, make):
+    """A million of them; refused for their number, or for what is missing beside them."""
+    of_parts(path, make(1000 if make is PARTS["a text without an end"] else 10**6))
+    small().save(path.with_name(f"small{path.suffix}"))
+    assert (
+        memory_of_a_refusal(path, f"nk.load({str(path.with_name(f'small{path.suffix}'))!r})")
+        < 20 * path.stat().st_size + 2**23
+    )
+
+
+def test_metadata_that_could_not_be_loaded_is_not_saved(path):
+    net = small()
+    before = saved(net, path)
+    net.metadata["parts"] = [{}] * 200_000
+    with pytest.raises(ValueError, match="metadata must take at most 16 times the file's size"):
+        net.save(path)
+    assert path.read_bytes() == before
+
+
+METADATA = {
+    "class names": lambda: [f"class {i}" for i in range(200_000)],
+    "short names": lambda: ["ab"] * 200_000,
+    "column names and numbers": lambda: {f"column_{i}": [i / 3, i / 7] for i in range(50_000)},
+    "a history": lambda: [{"epoch": i, "cost": 1 / (i + 1), "val_cost": 2 / (i + 1)} for i in range(50_000)],
+    "numbers": lambda: list(range(1000)) * 300,
+    "a text of commas": lambda: ",[{" * 500_000,
+    "JSON in a text": lambda: json.dumps({str(i): [i] for i in range(100_000)}),
+}
+
+
+@pytest.mark.parametrize("make", METADATA.values(), ids=list(METADATA))
+def test_metadata_as_users_have_it_comes_back(path, make):
+    net = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0)
+    net.metadata["all"] = make()
+    assert_round_trip(net, path)
 
 
 @linux
@@ -1099,6 +1327,36 @@ def test_out_of_memory_is_a_memory_error_and_leaves_the_network():
     first, *others = done.stdout.splitlines()
     assert first.startswith("initialize ")  # where numpy draws the weights
     assert others == [f"{call} _engine.pyx" for call in ("predict", "forward", "fit")]
+
+
+@linux
+@pytest.mark.no_sanitizer
+@pytest.mark.own_kernels
+def test_out_of_memory_while_loading_is_a_memory_error(path):
+    """Also where a module that is imported then finds no room, by numpy too; in a process for each limit."""
+    small().save(path)
+    code = """
+        import logging, os, sys
+        logging.disable()
+        for more in range(0, 12 * 2**20, 3 * 2**16):
+            child = os.fork()
+            if child == 0:
+                limit_memory(more)
+                try:
+                    nk.load(sys.argv[1])
+                except MemoryError:
+                    os._exit(1)
+                except BaseException as error:
+                    os.write(1, repr(error).encode())
+                    os._exit(2)
+                os._exit(0)
+            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    """
+    done = run(measured(LIMITED + textwrap.dedent(code)), path)
+    assert done.returncode == 0, done.stderr
+    outcomes = done.stdout.splitlines()
+    assert set(outcomes) == {"0", "1"}, outcomes
+    assert outcomes[-1] == "0"
 
 
 @linux

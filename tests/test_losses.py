@@ -317,3 +317,22 @@ def test_refused_class_weights(loss, n_y, class_weight, words):
     with pytest.raises(ValueError, match=words):
         net.fit(X, Y, class_weight=class_weight)
     np.testing.assert_array_equal(net.parameters["W1"], before)
+
+
+@pytest.mark.parametrize("loss", nk.losses.LOSSES.values(), ids=list(nk.losses.LOSSES))
+def test_labels_of_outputs(loss):
+    """By the score that a loss has: the largest output, or each on its side of ½; numbers have no labels."""
+    A = np.array([[0.1, 0.9, 0.5], [0.2, 0.05, 0.4], [0.7, 0.05, 0.1]])
+    assert loss.classifies == loss.labels == (loss.score != "squares")
+    if loss.score == "argmax":
+        assert loss.labels_of(A).tolist() == [2, 0, 0]
+    elif loss.score == "sides":
+        assert loss.labels_of(A).tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 0]]
+        assert loss.labels_of(A[:1]).tolist() == [0, 1, 0]
+    else:
+        with pytest.raises(ValueError, match=f"the loss {loss.name} has no classes"):
+            loss.labels_of(A)
+        return
+    A[1, 2] = np.nan
+    with pytest.raises(ValueError, match="the outputs for example 2 hold NaN"):
+        loss.labels_of(A)

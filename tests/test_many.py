@@ -106,6 +106,26 @@ def test_errors_of_losses_are_left_in_no_network():
         assert net.optimizer is None
 
 
+def test_an_error_of_one_leaves_what_the_others_have_done():
+    X, Y = data()
+
+    def failing(A, Y):
+        raise OverflowError
+
+    def loss(A, Y):
+        return ((A - Y) ** 2).sum(axis=0) / 2, A - Y
+
+    nets = [nk.Network([nk.Dense(1)], one, n_x=7, seed=0) for one in (failing, loss)]
+    with pytest.raises(OverflowError):
+        nk.fit_many(nets, X, Y[None, :], epochs=2, optimizer=[nk.Adam(), nk.Adam()])
+    alone = nk.Network([nk.Dense(1)], loss, n_x=7, seed=0)
+    alone.fit(X, Y[None, :], epochs=1, optimizer=nk.Adam())
+    for net in (nets[1], alone):
+        net.fit(X, Y[None, :], epochs=1, resume=True)
+    assert nets[0].optimizer is None
+    assert all((nets[1].parameters[name] == a).all() for name, a in alone.parameters.items())
+
+
 def test_no_networks_and_no_epochs():
     X, Y = data()
     assert nk.fit_many([], X, Y) == []

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import reference as ref
-from conftest import LAYOUTS, WRITABLE_LAYOUTS, assert_no_leaks, fails, interrupt, prefilled, unmodified
+from conftest import LAYOUTS, WRITABLE_LAYOUTS, assert_no_leaks, fails, interrupt, prefilled, run, unmodified
 
 import nnkern as nk
 from nnkern import _kernels
@@ -97,12 +97,12 @@ def test_parameters_outlive_the_network():
 
 def test_parameters_cannot_be_exchanged_for_arrays_of_ones_own():
     """Assigning to the mapping must not leave the network with what it had, silently."""
-    net = neuron()
-    try:
+    net = neuron(w=2.0)
+    with pytest.raises(TypeError, match="item assignment"):
         net.parameters["W1"] = np.array([[5.0]])
-    except TypeError:
-        return
-    assert net.predict([[1.0]]) == [[5.0]]
+    with pytest.raises(TypeError, match="item deletion"):
+        del net.parameters["W1"]
+    assert net.predict([[1.0]]) == [[2.0]]
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -139,7 +139,8 @@ def test_set_parameters_is_all_or_nothing():
 def test_no_bias_has_no_b():
     layers = [nk.Dense(5, "relu", use_bias=False), nk.Dense(1, use_bias=False)]
     net = nk.Network(layers, "squared_error", n_x=3, seed=0)
-    assert "b1" not in net.parameters or not net.parameters["b1"].any()
+    assert list(net.parameters) == ["W1", "W2"]
+    assert net.summary().parameters == 5 * 3 + 5
     assert not net.predict(np.zeros((3, 2))).any()
 
 
@@ -301,6 +302,7 @@ class Twin:
             )
         assert len(costs) == epochs
         np.testing.assert_allclose(history["cost"], costs, rtol=TOLERANCE)
+        assert costs[-1] <= 1.2 * costs[0], "a training that diverges amplifies roundings"
 
     def step(self, oracle, columns):
         batch = self.X[:, columns], self.Y_full[:, columns]
@@ -317,7 +319,8 @@ class Twin:
 
 
 def sgd(module):
-    return module.SGD(0.1, momentum=0.9)
+    # slow enough for batches of one: at three times this rate a rounding grows 40,000-fold in four epochs, here 8-fold
+    return module.SGD(0.03, momentum=0.9)
 
 
 BATCHES = [1, 4, 5, 10, M, M + 5, None]
@@ -514,9 +517,11 @@ def test_dropout_masks_differ_by_layer_step_and_seed():
         net = nk.Network(layers, "squared_error", n_x=units, dtype="float64", seed=seed)
         return [net.forward(np.ones((units, m)), training=True) != 0 for _ in range(2)]
 
-    # `forward` alone is no step: whether it draws anew is the library's choice; the seed decides either way
-    assert np.array_equal(masks(0), masks(0))
-    agreement = np.mean(masks(0)[0] == masks(1)[0])
+    # `forward` alone is no step, and draws the same again
+    first, second = masks(0)
+    assert np.array_equal(first, second)
+    assert np.array_equal(first, masks(0)[0])
+    agreement = np.mean(first == masks(1)[0])
     assert abs(agreement - 0.5) < 5 * 0.5 / np.sqrt(units * m)
 
     layers = [nk.Dense(units, dropout=0.5, init=eye), nk.Dense(units, dropout=0.5, init=eye), nk.Dense(units, init=eye)]
@@ -547,24 +552,20 @@ def test_dropout_is_inactive_in_predict_evaluate_and_forward(p):
     with_dropout, without = classifier(dropout=p), classifier()
     A = without.predict(X)
     assert np.array_equal(with_dropout.predict(X), A)
-    assert np.array_equal(with_dropout.forward(X), A)
+    assert np.array_equal(with_dropout.forward(X), without.forward(X))
     assert with_dropout.evaluate(X, Y) == without.evaluate(X, Y)
     assert not np.array_equal(with_dropout.forward(X, training=True), A)
     history = with_dropout.fit(X, Y, epochs=1, validation_data=(X, Y))
     assert history["val_cost"] == [with_dropout.evaluate(X, Y).cost]
 
 
+@pytest.mark.parametrize("hidden", [[], [nk.Dense(5, "tanh", dropout=0.2)]], ids=["one layer", "two layers"])
 @pytest.mark.parametrize("loss", ref.LOSSES)
-def test_dropout_on_the_last_layer_is_refused_or_without_effect(loss):
-    """Contract: never on the last layer."""
-    activation = ref.MATCHED.get(loss, "linear")
-    try:
-        net = nk.Network([nk.Dense(20, activation, dropout=0.5)], loss, n_x=N_X, seed=0)
-    except ValueError as error:
-        assert "dropout" in str(error)  # noqa: PT017 - either way is right
-        return
-    X, _ = data()
-    assert np.array_equal(net.forward(X, training=True), net.forward(X))
+def test_dropout_on_the_last_layer_is_refused(loss, hidden):
+    """Outputs are never dropped."""
+    last = nk.Dense(20, ref.MATCHED.get(loss, "linear"), dropout=0.5)
+    with pytest.raises(ValueError, match=r"the last layer has dropout 0\.5"):
+        nk.Network([*hidden, last], loss, n_x=N_X, seed=0)
 
 
 @pytest.mark.parametrize("activation", nk.kernels.ACTIVATIONS)
@@ -1042,12 +1043,15 @@ def test_history_has_its_keys_and_an_entry_an_epoch(options, more, capsys):
     X, Y = data()
     if options.pop("validation", False):
         options = {"validation_data": (X, Y)}
+    start = time.perf_counter()
     history = classifier().fit(X, Y, epochs=5, **options)
+    whole = time.perf_counter() - start
     assert history.keys() == {"cost", "learning_rate", "seconds"} | more
     assert all(len(values) == 5 for values in history.values())
     assert all(type(value) is float for values in history.values() for value in values)
     assert history["learning_rate"] == [0.1] * 5
-    assert all(0 <= seconds < 10 for seconds in history["seconds"])
+    assert min(history["seconds"]) >= 0
+    assert sum(history["seconds"]) <= whole
 
 
 def test_validation_reports_cost_without_penalty_and_the_score():
@@ -1411,12 +1415,14 @@ def test_repr_and_summary():
 
 def test_repr_and_summary_without_parameters():
     net = classifier(n_x=None)
-    assert "Network" in repr(net)
-    try:
-        text = str(net.summary())
-    except nk.NotFittedError:
-        return
-    assert "softmax" in text
+    assert repr(net).startswith("<Network ? → 5 tanh → 4 softmax")
+    summary = net.summary()
+    assert summary.parameters is None
+    table = [line.split() for line in str(summary).splitlines()]
+    # what is known is said: 4·5 + 4 parameters of the second layer
+    assert table[1] == ["1", "5", "tanh", "(5,", "?)", "(5,", "1)", "?"]
+    assert table[2] == ["2", "4", "softmax", "(4,", "5)", "(4,", "1)", "24"]
+    assert "not yet initialized" in str(summary)
 
 
 # ---- callbacks ----
@@ -1601,10 +1607,13 @@ def test_initialize_inside_a_callback_does_not_crash():
         X, Y = np.ones((50, 200)), np.zeros((1, 200))
         try:
             net.fit(X, Y, epochs=20, optimizer=nk.SGD(1e-3), callbacks=lambda *_: bool(net.initialize(5000)) and False)
-        except (RuntimeError, ValueError):
-            pass
+        except RuntimeError as error:
+            print(error)
+        print(net.n_x, net.predict(X).shape)
     """
-    subprocess.run([sys.executable, "-P", "-c", textwrap.dedent(code)], check=True, timeout=60, capture_output=True)
+    said = run(code).splitlines()
+    assert "train" in said[0]
+    assert said[1:] == ["50 (1, 200)"]
 
 
 # ---- progress ----
@@ -1740,43 +1749,76 @@ def test_a_call_from_another_thread_during_fit_raises(call, tmp_path):
     call(net, X, Y, path)  # afterwards all is as before
 
 
+class Stop(Exception):
+    pass
+
+
 def test_a_call_while_native_code_trains_raises():
-    """No callback: the fit is one native call without the GIL."""
-    X, Y = data(m=20_000)
+    """No callback: a thousand epochs are one native call without the GIL, and go on until this thread has tried."""
+    X, Y = data(m=2000)
     net = classifier(hidden=200)
-    thread = threading.Thread(target=net.fit, args=(X, Y), kwargs={"epochs": 100})
+    begun, tried, ended = threading.Event(), threading.Event(), []
+
+    def rate(epoch):
+        begun.set()
+        if epoch and tried.is_set():
+            raise Stop
+        return 0.1
+
+    def train():
+        try:
+            net.fit(X, Y, epochs=10**6, optimizer=nk.SGD(rate))
+        except Stop:
+            ended.append(True)
+
+    thread = threading.Thread(target=train)
     thread.start()
-    time.sleep(0.1)  # of a second: native code is at work
     try:
-        with pytest.raises(RuntimeError, match="train"):
-            net.predict(X[:, :1])
+        assert begun.wait(60)
+        before = time.process_time()
+        # this thread takes little of the time: the other has been inside native code when it has passed
+        while time.process_time() < before + 0.2:
+            with pytest.raises(RuntimeError, match="train"):
+                net.predict(X[:, :1])
+            time.sleep(0.001)
     finally:
+        tried.set()
         thread.join(60)
+    assert ended
     assert np.isfinite(net.predict(X[:, :1])).all()
 
 
 def test_fit_while_another_thread_predicts_raises():
-    n = 1500
+    """Predictions one after the other: a call of fit comes in the midst of one, or in the gap between two."""
+    n = 500
     net = nk.Network([nk.Dense(n, "tanh") for _ in range(6)], "squared_error", n_x=n, seed=0)
     X = np.ones((n, 4000), "float32")
-    started = threading.Event()
-    done = []
+    begun, over = threading.Event(), threading.Event()
+    refused, of_fit = [], []
 
     def predict():
-        started.set()
-        net.predict(X, threads=1)
-        done.append(True)
+        while not over.is_set():
+            begun.set()
+            try:
+                net.predict(X, threads=1)
+            except RuntimeError as error:  # fit came in the gap
+                refused.append(str(error))
 
     thread = threading.Thread(target=predict)
     thread.start()
-    started.wait(10)
-    time.sleep(0.1)  # of about half a second: inside native code by now
     try:
-        with pytest.raises(RuntimeError):
-            net.fit(X[:, :1], np.ones((n, 1)), epochs=1)
-        assert not done, "the prediction was over before fit began: make it longer"
+        assert begun.wait(60)
+        for _ in range(1000):
+            try:
+                net.fit(X[:, :1], np.ones((n, 1)), epochs=1)
+            except RuntimeError as error:
+                of_fit.append(str(error))
+                break
     finally:
+        over.set()
         thread.join(60)
+    assert of_fit == ["this network is being used by another thread: it can't be trained now"]
+    assert set(refused) <= {"this network is being trained by another thread"}
     net.fit(X[:, :1], np.ones((n, 1)), epochs=1)
 
 
@@ -1808,7 +1850,7 @@ def test_eight_threads_that_predict_at_once_get_the_right_answers(m):
 def test_threads_that_go_forward_at_once_get_the_right_answers():
     net = classifier(hidden=100)
     inputs = [data(seed=seed, m=5000 + seed)[0] for seed in range(4)]
-    expected = [net.predict(X) for X in inputs]
+    expected = [net.forward(X) for X in inputs]
     right = []
 
     def work(X, A):
@@ -1950,6 +1992,8 @@ def test_divergence_from_weights_that_were_not_finite_before():
         net.fit([[1.0]], [[0.0]], epochs=2)
     assert (caught.value.epoch, caught.value.batch) == (0, 0)
     assert np.isnan(caught.value.last_cost)
+    assert "no cost was finite before" in str(caught.value)
+    assert "nan" not in str(caught.value)
 
 
 def test_divergence_error_pickles():
@@ -2036,7 +2080,6 @@ def test_what_fails_before_its_first_epoch_leaves_the_training_before_it(how, op
 # ---- Ctrl-C ----
 
 INTERRUPTED = """
-    import sys, time
     import numpy as np
     import nnkern as nk
 
@@ -2044,16 +2087,18 @@ INTERRUPTED = """
         hidden = [nk.Dense(units, "relu", dropout=0.2) for _ in range(depth)]
         return nk.Network([*hidden, nk.Dense(4, "softmax")], "cross_entropy", n_x=100, seed=0)
 
+    def fit(net, m, epochs, callbacks):
+        how = dict(batch_size=batch_size, optimizer=nk.Adam(), callbacks=callbacks, threads=2)
+        net.fit(X[:, :m], Y[:m], epochs=epochs, **how)
+
     {settings}
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(100, m)).astype("float32"), rng.integers(0, 4, m)
+    # a tenth of the work: of its examples where it is one epoch, of its epochs where it is a hundred
+    part, epochs = (m // 10, 1) if first_epoch else (m, 10)
+    whole = 10 * processor_time(lambda: fit(make(), part, epochs, callbacks))
     net = make()
-    print("go", flush=True)
-    try:
-        net.fit(X, Y, epochs=10**6, batch_size=batch_size, optimizer=nk.Adam(), callbacks=callbacks)
-    except KeyboardInterrupt:
-        print("interrupted", flush=True)
-        sys.stdin.readline()
+    interruptible(lambda: fit(net, m, 10**6, callbacks), whole)
     assert all(np.isfinite(a).all() for a in net.parameters.values())
     found = [0] if net == make() else []
 
@@ -2063,15 +2108,15 @@ INTERRUPTED = """
         return found
 
     if not found:
-        make().fit(X, Y, epochs=500, batch_size=batch_size, optimizer=nk.Adam(), callbacks=look)
+        fit(make(), m, 100, look)
     print("epoch", found[0] if found else None, flush=True)
     net.fit(X[:, :10], Y[:10], epochs=1)
 """
-# The last is one batch of some seconds, 800 GFlop: noticed between its blocks or not at all.
+# The work is a hundred short epochs, or one that is long. The last is one batch: it is noticed between blocks or never.
 LENGTHS = {
     "many short epochs": ("m, units, depth, batch_size, callbacks = 4000, 64, 1, 64, ()", False),
     "with callback": ("m, units, depth, batch_size, callbacks = 4000, 64, 1, 64, [lambda *_: None]", False),
-    "a long epoch": ("m, units, depth, batch_size, callbacks = 100_000, 3000, 1, 64, ()", True),
+    "a long epoch": ("m, units, depth, batch_size, callbacks = 50_000, 3000, 1, 64, ()", True),
     "a long full batch": ("m, units, depth, batch_size, callbacks = 20_000, 1500, 4, None, ()", True),
 }
 
@@ -2080,9 +2125,9 @@ LENGTHS = {
 @pytest.mark.no_sanitizer
 @pytest.mark.parametrize(("settings", "first_epoch"), LENGTHS.values(), ids=list(LENGTHS))
 def test_ctrl_c_is_noticed_and_leaves_the_last_whole_epoch(settings, first_epoch):
-    code = INTERRUPTED.replace("{settings}", settings)
-    waited, out = interrupt(code, after=0.7)
-    assert waited < 1.2, "Ctrl-C is noticed within a second"
+    code = INTERRUPTED.replace("{settings}", f"{settings}; first_epoch = {first_epoch}")
+    further, out = interrupt(code, after=0.2)
+    assert further < 0.2, "Ctrl-C is noticed soon"
     epoch = out.split()[-1]
     assert epoch == "0" if first_epoch else int(epoch) > 0
 
@@ -2102,8 +2147,8 @@ def test_memory_does_not_grow_with_the_epochs_asked_for(callbacks):
         with open("/proc/self/statm") as statm:
             now = int(statm.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (now + 2**30, now + 2**30))
-        threading.Timer(0.3, _thread.interrupt_main).start()
         try:
+            threading.Timer(0.3, _thread.interrupt_main).start()
             net.fit(X, Y, epochs=10**9, callbacks={callbacks})
         except KeyboardInterrupt:
             print("interrupted")

@@ -19,6 +19,10 @@ import nnkern as nk
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
+from nnkern import layers, losses  # noqa: E402
+from nnkern.convert import onnx_activations, onnx_in, onnx_out  # noqa: E402
+from nnkern.model import Model  # noqa: E402
+
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory as Linux counts it")
 # onnxruntime has no double kernel for Erf
 NOT_IN_DOUBLE = {"gelu"}
@@ -181,10 +185,8 @@ def test_what_cannot_be_exported_leaves_the_old_file(tmp_path):
 
 
 def test_more_parameters_than_a_file_may_hold(tmp_path, monkeypatch):
-    from nnkern import onnx as module
-
     (tmp_path / "net.onnx").write_bytes(b"old")
-    monkeypatch.setattr(module, "_LARGEST_MESSAGE", 2**20 + 100)
+    monkeypatch.setattr(onnx_out, "LARGEST_MESSAGE", 2**20 + 100)
     net = nk.Network([nk.Dense(9)], "squared_error", n_x=9, seed=0)
     with pytest.raises(ValueError, match=f"holds at most {2**20 + 100} bytes; the parameters have"):
         net.to_onnx(tmp_path / "net.onnx")
@@ -458,13 +460,11 @@ def test_chains(tmp_path, name):
 
 def test_every_form_of_an_activation_is_told_apart():
     """No two activations share a form, and each form is found again however its products are put together."""
-    from nnkern import onnx as module
-
     keys = {}
-    for key, forms in module._templates().items():
+    for key, forms in onnx_activations._templates().items():
         for numbers, name in forms:
             for other, other_name in keys.get(key, []):
-                fits, _ = module._compare(numbers, other)
+                fits, _ = onnx_activations._compare(numbers, other)
                 assert not fits or name == other_name
             keys.setdefault(key, []).append((numbers, name))
 
@@ -548,8 +548,47 @@ def test_a_loss_that_is_named_gives_logits_their_activation(tmp_path):
     assert nk.from_onnx(tmp_path / "m.onnx").layers[-1].activation == "linear"
     net = nk.from_onnx(tmp_path / "m.onnx", loss="cross_entropy")
     assert net.layers[-1].activation == "softmax"
-    with pytest.raises(ValueError, match="loss"):
+    with pytest.raises(ValueError, match=r"^loss must be one of"):
         nk.from_onnx(tmp_path / "m.onnx", loss="hinge")
+    written(tmp_path / "m.onnx", [MATMUL, SOFTMAX], {"W": W}, outputs=("p",))
+    with pytest.raises(nk.ModelFormatError, match=r"m\.onnx: the loss poisson needs exp units at the output"):
+        nk.from_onnx(tmp_path / "m.onnx", loss="poisson")
+
+
+@pytest.mark.parametrize("program", [evaluate, run])
+def test_a_factor_per_feature(tmp_path, program, dtype):
+    """Factors before a dense layer are folded into it; those that no layer can take up come back as written."""
+    rng = np.random.default_rng(0)
+    scale, dense = layers.Scale(), nk.Dense(4, "tanh")
+    shapes = {"s1": (3, 1), "W2": (4, 3), "b2": (4, 1), "s3": (4, 1)}
+    p = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
+    X = rng.standard_normal((3, 20)).astype(dtype)
+    model = Model((scale, dense, scale), losses.get("squared_error"), 3, p, dtype)
+    onnx_out.write(model, tmp_path / "net.onnx")
+    written = onnx.load(tmp_path / "net.onnx")
+    onnx.checker.check_model(written, full_check=True)
+    assert [node.op_type for node in written.graph.node] == ["Mul", "Gemm", "Tanh", "Mul"]
+    (A,) = program(written, X)
+    assert A.dtype == dtype
+    # numbers of order 1, a dozen roundings each
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(A.T, p["s3"] * np.tanh(p["W2"] @ (p["s1"] * X) + p["b2"]), atol=32 * eps)
+    back = onnx_in.read(tmp_path / "net.onnx")
+    assert back.layers == (dense, scale)
+    assert (back.loss.name, back.n_x, back.dtype) == ("squared_error", 3, dtype)
+    assert list(back.parameters) == ["W1", "b1", "s2"]
+    np.testing.assert_allclose(back.parameters["W1"], p["W2"] * p["s1"].T, rtol=eps)
+    assert np.array_equal(back.parameters["b1"], p["b2"])
+    assert np.array_equal(back.parameters["s2"], p["s3"])
+
+
+def test_factors_after_an_activation_are_no_output_of_its_loss(tmp_path):
+    nodes = [node("MatMul", ["x", "W"], ["a"]), node("Softmax", ["a"], ["p"]), node("Mul", ["p", "s"], ["y"], name="m")]
+    written(tmp_path / "m.onnx", nodes, {"W": W, "s": POSITIVE})
+    assert onnx_in.read(tmp_path / "m.onnx").loss.name == "squared_error"
+    written(tmp_path / "m.onnx", [*nodes[:2], node("Sub", ["p", "s"], ["y"], name="m")], {"W": W, "s": POSITIVE})
+    with pytest.raises(nk.ModelFormatError, match=r"m \(Sub\): it has no dense layer after it"):
+        onnx_in.read(tmp_path / "m.onnx")
 
 
 # ---- import: refused, and the first node named ----
@@ -608,6 +647,18 @@ REFUSED = {
     "a batch of five": ([DENSE, node("Reshape", ["a", "of five"], ["y"], name="r")], "r (Reshape)"),
     "one number of rank 3": ([DENSE, node("Mul", ["a", "cube"], ["y"], name="times")], "times (Mul)"),
     "a sum of one": ([DENSE, node("Add", ["a"], ["y"], name="plus")], "plus (Add)"),
+    "a dense layer of another domain": (
+        [node("MatMul", ["x", "W"], ["y"], name="m", domain="their.own")],
+        "m (MatMul of their.own)",
+    ),
+    "a constant of another domain": (
+        [
+            node("Constant", [], ["K"], name="k", domain="their.own", value=numpy_helper.from_array(W)),
+            node("MatMul", ["x", "K"], ["y"], name="m"),
+        ],
+        "k (Constant of their.own)",
+    ),
+    "nothing to take": ([DENSE, node("Identity", [], ["y"], name="of nothing")], "of nothing (Identity)"),
     "no dense layer": ([node("Identity", ["x"], ["y"], name="same")], "there is no dense layer in it"),
     "no node that makes it": ([node("MatMul", ["nothing", "W"], ["y"], name="m")], "m (MatMul)"),
 }
@@ -742,8 +793,13 @@ def test_bytes_changed_anywhere(good, tmp_path, data):
 @pytest.mark.parametrize("content", [b"", b"hello, world\n", bytes(1000), b"\x0a\xff\xff\xff\xff\x0f", b"PK\x03\x04"])
 def test_foreign_files(tmp_path, content):
     (tmp_path / "m.onnx").write_bytes(content)
-    with pytest.raises(nk.ModelFormatError):
+    with pytest.raises(nk.ModelFormatError, match=None if content else "it holds no ONNX graph"):
         nk.from_onnx(tmp_path / "m.onnx")
+
+
+def test_nodes_without_outputs_are_nobodys(tmp_path):
+    written(tmp_path / "m.onnx", [DENSE, node("Relu", ["a"], [])], {"W": W}, outputs=("a",))
+    assert nk.from_onnx(tmp_path / "m.onnx").layers == (nk.Dense(3, use_bias=False),)
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -775,7 +831,7 @@ def with_tensor(path, **facts):
 @pytest.mark.parametrize("dims", [[4, 2**40], [2**40, 2**40], [-4, -3], [0, 3], [4, 0], [12], [], [2**62, 4]])
 def test_shapes_that_lie(tmp_path, dims):
     with_tensor(tmp_path / "m.onnx", dims=dims)
-    with pytest.raises(nk.ModelFormatError):
+    with pytest.raises(nk.ModelFormatError, match="the constant W has shape" if min(dims, default=1) < 0 else None):
         nk.from_onnx(tmp_path / "m.onnx")
 
 
@@ -858,7 +914,7 @@ def test_long_chains(tmp_path):
 @linux
 @pytest.mark.no_sanitizer
 def test_hostile_files_take_little_memory(tmp_path):
-    """Weights of 1 MB that 2000 nodes use, an outer product of two vectors, expressions that double at each node."""
+    """A constant of 1 MB that many nodes use, an outer product of two vectors, expressions that double at each node."""
     n = 512
     square = np.zeros((n, n), "f4")
     nodes = [node("MatMul", [f"v{i}" if i else "x", "W"], [f"v{i + 1}"]) for i in range(2000)]
@@ -871,6 +927,15 @@ def test_hostile_files_take_little_memory(tmp_path):
     nodes += [node("Mul", [f"v{i}", f"v{i}"], [f"v{i + 1}"]) for i in range(200)]
     nodes += [node("Pow", [f"v{i}", "three"], [f"v{i + 1}"]) for i in range(200, 400)]
     written(tmp_path / "powers.onnx", nodes, {"W": W, "three": np.float32(3)}, outputs=("v400",))
+    n = 2**18
+    column, row = np.ones((n, 1), "f4"), np.ones(n, "f4")
+    last = node("MatMul", ["v200", "u"], ["y"])
+    nodes = [node("Mul", [f"v{i}" if i else "x", "c"], [f"v{i + 1}"]) for i in range(200)]
+    written(tmp_path / "factors.onnx", [*nodes, last], {"u": column, "c": row}, n_x=n)
+    nodes = [node("BatchNormalization", [f"v{i}" if i else "x", *"cccc"], [f"v{i + 1}"]) for i in range(200)]
+    written(tmp_path / "normalised.onnx", [*nodes, last], {"u": column, "c": row}, n_x=n)
+    nodes = [node("Gemm", ["x", "u"], [f"v{i}"], alpha=0.5) for i in range(200)]
+    written(tmp_path / "halves.onnx", nodes, {"u": column}, n_x=n, outputs=("v7",))
     code = """
         import sys
         import onnx
@@ -886,6 +951,7 @@ def test_hostile_files_take_little_memory(tmp_path):
     """
     written(tmp_path / "small.onnx", [DENSE], {"W": W}, outputs=("a",))
     paths = [tmp_path / f"{name}.onnx" for name in ("small", "shared", "outer", "powers")]
+    paths += [tmp_path / f"{name}.onnx" for name in ("factors", "normalised", "halves")]
     done = subprocess.run(
         [sys.executable, "-P", "-c", measured(code), *map(str, paths)],
         capture_output=True,
@@ -899,6 +965,7 @@ def test_hostile_files_take_little_memory(tmp_path):
     assert "used again and again" in lines[0]
     assert "20000 tanh" in lines[1]
     assert "node 1 (Mul)" in lines[2]
+    assert all("262144 → 1 linear" in line for line in lines[3:])
 
 
 # ---- estimators ----

@@ -143,7 +143,25 @@ def test_settings_that_are_numpy_s_are_saved(optimizer, suffix, tmp_path):
     assert again == net
 
 
-def test_what_a_callback_sets_is_judged_when_saved(tmp_path):
+@pytest.mark.parametrize("bad", [-1, -1e-9, float("nan"), float("inf"), "fast", None])
+@pytest.mark.parametrize("data", ["arrays", "batches"])
+def test_a_rate_that_a_callback_sets_is_checked_before_the_next_epoch(bad, data):
+    """By the rule for what a schedule gives; the epochs before it stay."""
+    net, X, Y = case("float64")
+    other, *_ = case("float64")
+    given = (X, Y) if data == "arrays" else ([(X, Y)],)
+
+    def break_it(net, epoch, history):
+        if epoch == 1:
+            net.optimizer.learning_rate = bad
+
+    with pytest.raises(ValueError, match=f"learning_rate must be .*>= 0; got {bad!r}"):
+        net.fit(*given, epochs=4, callbacks=break_it, shuffle=False)
+    other.fit(*given, epochs=2, shuffle=False)
+    assert net == other
+
+
+def test_what_a_callback_sets_is_checked_when_saved(tmp_path):
     net, X, Y = case("float64")
     for rate in (np.float32(0.5), 0):
 

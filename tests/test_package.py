@@ -108,7 +108,7 @@ def test_optional_parts_are_not_imported():
     loaded = set(run(code).split())
     optional = {"sklearn", "scipy", "matplotlib", "PIL", "tqdm", "onnx", "safetensors", "pandas", "torch", "argparse"}
     assert optional & loaded == set()
-    unasked = ("cli", "data", "plotting", "sklearn", "onnx", "c_source", "predictor")
+    unasked = ("cli", "data", "plotting", "sklearn", "convert.onnx_in", "convert.c", "predictor")
     assert {f"nnkern.{name}" for name in unasked} & loaded == set()
 
 
@@ -126,17 +126,19 @@ def test_import_leaves_what_is_slow_to_load_for_later():
 
 @pytest.mark.no_sanitizer
 def test_import_takes_little_time(record_property):
+    """Of the processor's, so that others' work doesn't count: no more than twice what numpy's takes."""
     code = """
         import time
+        start = time.process_time()
         import numpy
-        start = time.perf_counter()
+        numpys = time.process_time()
         import nnkern
-        print(time.perf_counter() - start)
+        print(numpys - start, time.process_time() - numpys)
     """
-    seconds = min(float(run(code)) for _ in range(3))
+    numpys, seconds = (min(of_one) for of_one in zip(*(map(float, run(code).split()) for _ in range(3)), strict=True))
     record_property("seconds over import numpy", seconds)
     print(f"import nnkern: {1000 * seconds:.1f} ms over import numpy")
-    assert seconds < 0.25
+    assert seconds < 2 * numpys
 
 
 def test_import_prints_nothing():

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import warnings
 
 import numpy as np
@@ -448,7 +449,7 @@ from nnkern.sklearn import MLPClassifier
 draw = np.random.default_rng(0).integers
 X = sparse.csc_matrix((np.ones(100_000, np.float32), (draw(20_000, size=100_000), draw(10_000, size=100_000))))
 y = np.arange(X.shape[0]) % 2
-mlp = MLPClassifier((2,), batch_size=100, max_iter=1, random_state=0)
+mlp = MLPClassifier((2,), batch_size=100, max_iter=1, random_state=0, threads=2)
 before = peak_bytes()
 mlp.partial_fit(X, y, classes=[0, 1]).predict(X)
 print(peak_bytes() - before)
@@ -457,6 +458,15 @@ print(peak_bytes() - before)
     assert done.returncode == 0, done.stderr
     # a batch is 4 MB; it is there twice, in rows and gathered, and the allocator keeps some
     assert int(done.stdout) < 60 * 2**20
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_classes_of_outputs_that_are_NaN(classes):
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    mlp = MLPClassifier((5,), max_iter=3, random_state=0).fit(X, np.arange(30) % classes)
+    mlp.coefs_[0][1, 2] = np.nan
+    with pytest.raises(ValueError, match="the outputs for example 0 hold NaN"):
+        mlp.predict(X)
 
 
 def test_labels_of_any_kind():
@@ -912,10 +922,11 @@ def test_bad_data():
         MLPClassifier(max_iter=1).fit(X, several, eval_set=(X, several[:, :2]))
     with pytest.raises(ValueError, match="at least one non-zero"):
         MLPClassifier(max_iter=1, class_weight={0: 0.0, 1: 0.0, 2: 0.0}).fit(X, y)
-    with pytest.warns(UserWarning, match="going to be clipped"):
+    with pytest.warns(UserWarning, match="going to be clipped") as told:
         MLPClassifier(max_iter=1, batch_size=1000).fit(X, y)
     with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(1\) reached"):
         MLPClassifier(max_iter=1).fit(X, y)
+    assert {one.filename for one in told} == {__file__}  # they point to who called
 
 
 @pytest.mark.parametrize("kind", ["MLPClassifier", "MLPRegressor"])
@@ -1023,9 +1034,22 @@ def test_coefficients_of_another_number_of_layers_are_refused():
 @pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
 def test_ctrl_c_ends_the_training_with_a_warning(form):
     X, y, _ = load("digits")
-    mlp = MLPClassifier((200, 200), max_iter=100_000, tol=0, n_iter_no_change=np.inf, random_state=0)
-    timer = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
-    timer.start()
+    begun = threading.Event()
+
+    def rate(epoch):
+        begun.set()
+        return 1e-3
+
+    def interrupt():
+        assert begun.wait(60)
+        before = time.process_time()
+        while time.process_time() < before + 0.3:  # of the thread that trains: it is in the midst of it then
+            time.sleep(0.001)
+        signal.raise_signal(signal.SIGINT)
+
+    how = {"max_iter": 100_000, "tol": 0, "n_iter_no_change": np.inf, "random_state": 0}
+    mlp = MLPClassifier((200, 200), solver=nk.Adam(rate), **how)
+    threading.Thread(target=interrupt).start()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         mlp.fit(form(X), y)

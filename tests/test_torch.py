@@ -7,11 +7,12 @@ import pytest
 import reference
 
 import nnkern as nk
+from nnkern.convert import forms
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
 
-IN_TORCH = [name for name in nk.kernels.ACTIVATIONS if nk.formats.FORMS[name].torch is not None]
+IN_TORCH = [name for name in nk.kernels.ACTIVATIONS if forms.FORMS[name].torch is not None]
 
 
 def outputs(model, X):

@@ -38,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[1]
 KERNELS = Path("src/kernels")
 DENSE, LOSSES, ACTIVATIONS = "test_kernels_dense.py", "test_kernels_losses.py", "test_kernels_activations.py"
 UPDATES = "test_kernels_updates.py"
+GEMM = ("gemm.h", "gemm_microkernels.h", "gemm_packing.h", "gemm_inner_product.h", "microkernel.h")
 
 
 class Judges(NamedTuple):
@@ -56,8 +57,7 @@ FILES = {
         ("loss", "forward", "backward", "gemm", "gemm_block"),
         (LOSSES, ACTIVATIONS, DENSE),
     ),
-    "gemm.h": Judges(("products",), ("gemm", "gemm_block"), (DENSE,)),
-    "tile.h": Judges(("products",), ("gemm", "gemm_block"), (DENSE,)),
+    **dict.fromkeys(GEMM, Judges(("products",), ("gemm", "gemm_block"), (DENSE,))),
     "gemv.h": Judges(("vectors",), ("dots", "add_columns"), (DENSE,)),
     "packed.h": Judges(
         ("packed",),
@@ -71,7 +71,7 @@ FILES = {
         ("test_kernels_flat.py", UPDATES, "test_network.py"),
     ),
 }
-DEFAULT_FILES = ("activations.h", "losses.h", "transpose.h", "gemm.h", "tile.h", "gemv.h")
+DEFAULT_FILES = ("activations.h", "losses.h", "transpose.h", *GEMM, "gemv.h")
 # compiled once for all instruction sets
 COMMON = ("src/kernels/facts.c", "src/kernels/sums.c")
 # of the tests in Python, not what runs other kernels in other processes, and not what repeats calls only
@@ -336,6 +336,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("files", nargs="*", metavar="FILE", help="headers of src/kernels/; or .py or .pyx files")
     parser.add_argument("--python", action="store_true", help="delete the refusals of nnkern/")
+    parser.add_argument("--checks", action="store_true", help="with --python: its calls that check, too")
     parser.add_argument(
         "--cython", action="store_true", help="delete the refusals of src/'s Cython, which builds it anew"
     )

@@ -1,7 +1,8 @@
 """Mutation testing of refusals: deletes one `raise` of nnkern/ (or of src/'s Cython) at a time; does a test fail?
 
-Called by mutate.py. A copy of the package has `if kept(…):` before every raise. One run of the tests shows which test
-gets to which of them; then each is left out in turn, in a run of the tests that get there, since no other could notice.
+Called by mutate.py. A copy of the package has `if kept(…):` before every raise. The tests run on it once; a test that
+gets to a raise runs again without it, in a fork of its process (nnk_refusals.py). No other test could notice.
+The same for calls that check: of `x = validation.number("x", x, 0)` is left the value, of `check_idle()` nothing.
 """
 
 import ast
@@ -20,34 +21,27 @@ from equivalents import Equivalents
 ROOT = Path(__file__).resolve().parents[1]
 # not what runs other kernels in other processes, what repeats calls only, and what compares numbers
 NOT_RUN = "not other_kernels and not no_leaks and not recorded_bits"
-FIRST = 8  # tests that are run before all the others that get to a raise
-SECONDS = 900
-
-KEPT = '''
-"""Says of each refusal whether it is kept, and writes down which test got there."""
-import os
-
-def kept(refusal):
-    line = refusal + "\\t" + os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0] + "\\n"
-    log = os.environ.get("REFUSALS_LOG")
-    if log:
-        file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        os.write(file, line.encode())
-        os.close(file)
-    return refusal != os.environ.get("REFUSAL_DELETED")
-'''
 
 
 class Refusal(NamedTuple):
     file: str  # from the root
     line: int  # from 1
-    column: int
+    column: int  # in bytes
     function: str
     text: str
+    replacement: str = "pass"
+    end: tuple = ()  # of a call that checks: its last line, and the column after it
 
     @property
     def name(self):
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" + (f":{self.column}-{self.end[1]}" if self.end else "")
+
+    def edits(self):
+        """(line, column, what is put in there)."""
+        kept = f'__import__("nnk_refusals").kept("{self.name}")'
+        if not self.end:
+            return [(self.line, self.column, f"if {kept}: ")]
+        return [(self.line, self.column, "("), (*self.end, f" if {kept} else {self.replacement})")]
 
 
 def refusals_of_python(file):
@@ -88,26 +82,51 @@ def label(file):
     return file.relative_to(ROOT).as_posix()
 
 
+def checks_of_python(file):
+    """Calls of validation's functions, and statements that only check."""
+    text = file.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    # those whose first argument is the name of the second
+    named = re.findall(r"^def (\w+)\(name,", (ROOT / "nnkern" / "validation.py").read_text(encoding="utf-8"), re.M)
+
+    def replacement(call, alone):
+        of_validation = isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "validation"
+        if alone and re.search(r"(^|\.)_?check|^validation\.", ast.unparse(call.func)):
+            return "None"
+        if of_validation and call.args:
+            return ast.unparse(call.args[call.func.attr in named])
+        return None
+
+    def walk(node, function):
+        for child in ast.iter_child_nodes(node):
+            inner = function
+            if isinstance(child, ast.FunctionDef | ast.ClassDef):
+                inner = f"{function}.{child.name}".lstrip(".")
+            if isinstance(child, ast.Call) and (instead := replacement(child, isinstance(node, ast.Expr))):
+                line, end = lines[child.lineno - 1].strip(), (child.end_lineno, child.end_col_offset)
+                yield Refusal(label(file), child.lineno, child.col_offset, function, line, instead, end)
+            yield from walk(child, inner)
+
+    return list(walk(ast.parse(text), ""))
+
+
 def with_switches(file, refusals):
-    """The text of a file with `if kept(…):` before each of its refusals."""
-    lines = (ROOT / file).read_text(encoding="utf-8").splitlines(keepends=True)
-    for refusal in refusals:
-        if refusal.file == file:
-            line = lines[refusal.line - 1]
-            switch = f'if __import__("nnk_refusals").kept("{refusal.name}"): '
-            lines[refusal.line - 1] = line[: refusal.column] + switch + line[refusal.column :]
-    return "".join(lines)
+    """The text of a file with each of its refusals behind a switch."""
+    lines = [line.encode() for line in (ROOT / file).read_text(encoding="utf-8").splitlines(keepends=True)]
+    for line, column, text in sorted((e for r in refusals if r.file == file for e in r.edits()), reverse=True):
+        lines[line - 1] = lines[line - 1][:column] + text.encode() + lines[line - 1][column:]
+    return b"".join(lines).decode()
 
 
 class Copy:
     """A copy of the installed package whose refusals can be switched off, and the tests beside it."""
 
     def __init__(self, folder, refusals, cython):
-        self.folder, self.log = folder, folder / "reached"
+        self.folder, self.log = folder, folder / "log"
         ask = [sys.executable, "-P", "-c", "import nnkern; print(nnkern.__path__[0])"]
         installed = Path(subprocess.run(ask, capture_output=True, text=True, check=True).stdout.strip())
         shutil.copytree(installed, folder / "lib" / "nnkern", ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "lib" / "nnk_refusals.py").write_text(KEPT, encoding="utf-8")
+        shutil.copy(Path(__file__).with_name("nnk_refusals.py"), folder / "lib")
         for file in {refusal.file for refusal in refusals if refusal.file.startswith("nnkern/")}:
             if (installed.parent / file).read_bytes() != (ROOT / file).read_bytes():
                 raise SystemExit(f"{file} isn't what is installed: install it first")
@@ -118,11 +137,11 @@ class Copy:
             **os.environ,
             "PYTHONPATH": str(folder / "lib"),
             "PYTHONDONTWRITEBYTECODE": "1",
-            "NNKERN_TEST_PROFILE": "quick",
+            "REFUSALS_LOG": str(self.log),
         }
 
     def build(self, refusals):
-        """The compiled modules anew, without optimisation."""
+        """The compiled modules anew, with less optimisation, which takes less time."""
         tree = self.folder / "tree"
         tree.mkdir()
         for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
@@ -131,48 +150,28 @@ class Copy:
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("*.so", "_libs", "__pycache__"))
         for file in {refusal.file for refusal in refusals}:
             (tree / file).write_text(with_switches(file, refusals), encoding="utf-8")
+        setup = (tree / "setup.py").read_text(encoding="utf-8")
+        (tree / "setup.py").write_text(setup.replace('"-O3"', '"-O1"'), encoding="utf-8")
         command = [sys.executable, "setup.py", "build_ext", "--build-lib", self.folder / "lib"]
         done = subprocess.run(command, cwd=tree, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr[-5000:])
 
-    def test(self, tests, *, seconds=None, only_first_failure=True, **environment):
-        """What pytest says of some tests: its status, None where it took too long, and what it printed."""
-        command = [sys.executable, "-P", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", NOT_RUN]
-        command += ["-x"] if only_first_failure else []
-        try:
-            done = subprocess.run(
-                [*command, *tests],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=seconds,
-                env={**self.environment, **environment},
-            )
-        except subprocess.TimeoutExpired:
-            return None, ""
-        return done.returncode, done.stdout[-4000:] + done.stderr[-2000:]
-
-    def reached(self, tests):
-        """{refusal: the tests that get there}, from a run of all these tests."""
-        status, printed = self.test(tests, only_first_failure=False, REFUSALS_LOG=str(self.log))
-        if status:
-            raise SystemExit(f"a test fails with every refusal in its place\n{printed}")
-        found = {}
+    def run(self, tests):
+        """What is said of each refusal that a test gets to: "reached", "noticed" by which test."""
+        command = [sys.executable, "-P", "-m", "pytest", "-q", "-k", NOT_RUN, "-p", "nnk_refusals"]
+        command += ["-p", "no:cacheprovider", "-p", "no:faulthandler"]
+        done = subprocess.run([*command, *tests], cwd=ROOT, capture_output=True, text=True, env=self.environment)
+        if done.returncode not in (0, 1):
+            raise SystemExit(done.stdout[-5000:] + done.stderr[-5000:])
+        for test in re.findall(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", done.stdout, re.MULTILINE):
+            print(f"fails with every refusal in its place, and is left out: {test}")
+        said = {}
         for line in self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else ():
-            refusal, _, test = line.partition("\t")
-            found.setdefault(refusal, {})[test] = None
-        return {refusal: [test for test in names if test] for refusal, names in found.items()}
-
-    def verdict(self, refusal, tests):
-        """What becomes of the package without a refusal."""
-        if not tests:
-            return "never reached"
-        spread = [tests[k * len(tests) // FIRST] for k in range(FIRST)] if len(tests) > FIRST else tests
-        for some in (list(dict.fromkeys(spread)), tests if len(tests) > FIRST else ()):
-            if some and self.test(some, seconds=SECONDS, REFUSAL_DELETED=refusal.name)[0] != 0:
-                return "killed"
-        return "survived"
+            what, refusal, *test = line.split("\t")
+            if what == "noticed" or refusal not in said:
+                said[refusal] = " by ".join([what, *test])
+        return said
 
 
 def main(options):
@@ -186,22 +185,27 @@ def main(options):
     equivalents, everything = Equivalents(), []
     for file in files:
         everything += refusals_of_cython(file) if options.cython else refusals_of_python(file)
-    refusals = [r for r in everything if equivalents.match(r.file, r.function, r.text, "pass") is None]
+        everything += checks_of_python(file) if options.python else []
+    refusals = [r for r in everything if equivalents.match(r.file, r.function, r.text, r.replacement) is None]
     equivalents.check({label(file) for file in files})
-    print(f"{len(refusals)} refusals in {len(files)} files, {len(everything) - len(refusals)} equivalent ones aside")
+    if not options.checks:
+        refusals = [refusal for refusal in refusals if not refusal.end]
+    print(f"{len(refusals)} refusals in {len(files)} files and in no entry of {equivalents.path.name}")
     if options.sample is not None:
         refusals = random.Random(options.seed).sample(refusals, min(options.sample, len(refusals)))
     if options.list:
-        print("\n".join(f"{refusal.name}: {refusal.function}: {refusal.text}" for refusal in refusals))
+        print(
+            "\n".join(
+                f"{refusal.name}: {refusal.function}: {refusal.text} -> {refusal.replacement}" for refusal in refusals
+            )
+        )
         return 1.0
-    killed = 0
     with tempfile.TemporaryDirectory() as temporary:
-        copy = Copy(Path(temporary), refusals, options.cython)
-        reached = copy.reached(options.tests or [str(ROOT / "tests")])
-        for refusal in refusals:
-            verdict = copy.verdict(refusal, reached.get(refusal.name, []))
-            killed += verdict == "killed"
-            if verdict != "killed":
-                print(f"{verdict:14} {refusal.name}: {refusal.function}: {refusal.text}", flush=True)
-    print(f"{len(refusals) - killed} of {len(refusals)} survive; {killed / max(1, len(refusals)):.1%} killed")
-    return killed / max(1, len(refusals))
+        said = Copy(Path(temporary), refusals, options.cython).run(options.tests or [str(ROOT / "tests")])
+    survivors = [refusal for refusal in refusals if not said.get(refusal.name, "").startswith("noticed")]
+    for refusal in survivors:
+        verdict = "survived" if refusal.name in said else "never reached"
+        print(f"{verdict:14} {refusal.name}: {refusal.function}: {refusal.text} -> {refusal.replacement}")
+    share = 1 - len(survivors) / max(1, len(refusals))
+    print(f"{len(survivors)} of {len(refusals)} survive; {share:.1%} killed")
+    return share

@@ -6,7 +6,8 @@ import os
 import sys
 
 from nnkern.cli.errors import CommandError
-from nnkern.io import is_safetensors, whole_file
+from nnkern.files.atomic import whole_file
+from nnkern.files.endings import is_safetensors
 
 __all__ = ["check_folder", "is_safetensors", "is_special", "text_file", "whole_file"]
 

@@ -22,11 +22,11 @@ from nnkern.estimators.needed import (
     ConvergenceWarning,
     Interval,
     StrOptions,
-    _check_sample_weight,
-    _fit_context,
     check_is_fitted,
     check_random_state,
+    check_sample_weight,
     column_or_1d,
+    fit_context,
     is_classifier,
     theirs,
     train_test_split,
@@ -168,7 +168,7 @@ class BaseMLP(BaseEstimator):
         self._take_back()
         return self._network
 
-    def to_onnx(self, path, **dressing):
+    def to_onnx(self, path, **options):
         """Saves the trained network as an ONNX file, as `nnkern.Network.to_onnx` does.
 
         A classifier's file gives the label, one of `classes_`, and the probabilities; for several labels at once the
@@ -188,7 +188,7 @@ class BaseMLP(BaseEstimator):
         NotFittedError, MissingPackageError, OSError, ValueError
             As there.
         """
-        self.network_.to_onnx(path, **self._names(), **dressing)
+        self.network_.to_onnx(path, **self._names(), **options)
 
     def _names(self):
         """What an exported file is told of the outputs."""
@@ -299,7 +299,7 @@ class BaseMLP(BaseEstimator):
 
     # ---- training
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, eval_set=None):
         """Trains on X and y.
 
@@ -386,7 +386,7 @@ class BaseMLP(BaseEstimator):
         """X, y and weights as the engine takes them."""
         w = None
         if sample_weight is not None:
-            w = _check_sample_weight(sample_weight, X, dtype=X.dtype)
+            w = check_sample_weight(sample_weight, X, dtype=X.dtype)
         w = self._with_class_weight(y, w)
         check_weights("Sample weights", w)
         Y, labels = self._targets(y, X.dtype)
@@ -439,7 +439,7 @@ class BaseMLP(BaseEstimator):
         size = min(200, data.m) if self.batch_size == "auto" else self.batch_size
         if size > data.m:
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=5
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
             )
             size = data.m
         kept = state.optimizer if incremental else None
@@ -464,13 +464,13 @@ class BaseMLP(BaseEstimator):
         finally:
             self._no_improvement_count = fit.no_improvement
         if fit.interrupted:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
+            warnings.warn("Training interrupted by user.", stacklevel=6)
         elif not (fit.enough or incremental):
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
                 "hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     # ---- prediction

@@ -2,17 +2,17 @@
 
 import numpy as np
 
-from nnkern import losses
+from nnkern import losses, validation
 from nnkern.estimators.base import BaseMLP, in_full, is_stochastic
 from nnkern.estimators.needed import (
     ClassifierMixin,
     StrOptions,
-    _check_partial_fit_first_call,
-    _fit_context,
     available_if,
     check_classification_targets,
+    check_partial_fit_first_call,
     compute_sample_weight,
     csr_matrix,
+    fit_context,
     issparse,
     type_of_target,
 )
@@ -170,7 +170,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         -------
         y : array of shape (n_samples,), or (n_samples, n_outputs) of 0 and 1 for several labels
         """
-        labels = self._labels_of(self._outputs(X))
+        labels = self._labels_of(validation.no_nan(self._outputs(X).T).T)
         if self._multilabel:
             return csr_matrix(labels) if self._sparse_labels else labels
         return self.classes_.take(labels, mode="clip")  # there may be but one class
@@ -205,7 +205,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return np.log(P, out=P)
 
     @available_if(is_stochastic)
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None, classes=None):
         """One epoch over the given samples, going on from the present parameters and optimizer state.
 
@@ -223,7 +223,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         """
         if self.class_weight == "balanced":
             raise ValueError("class_weight='balanced' needs all samples at once: give partial_fit a dict of weights")
-        _check_partial_fit_first_call(self, classes)
+        check_partial_fit_first_call(self, classes)
         return self._fit(X, y, sample_weight, None, incremental=True)
 
     def __sklearn_tags__(self):

@@ -3,7 +3,8 @@
 import numpy as np
 
 from nnkern.estimators.epochs import SolverDivergenceError, constants_of, loss_scale
-from nnkern.estimators.needed import _check_optimize_result, scipy
+from nnkern.estimators.needed import check_optimize_result, scipy
+from nnkern.model import Model
 from nnkern.state import State, of
 
 
@@ -11,13 +12,13 @@ class Objective:
     """J and its gradient as functions of one vector of all parameters; callbacks and validation play no part."""
 
     def __init__(self, state, data, alpha, threads):
-        self.state = State(state.layers, state.loss, l2=0.0, l1=0.0, dtype=np.dtype(np.float64), seed=None)
+        self.state = State(Model(state.layers, state.loss, dtype="float64"))
         self.state.make_engine(state.n_x, 0)
         self.state.set_parameters(state.parameters())
         self.engine, self.data, self.threads = self.state.engine, data.astype(np.float64), threads
-        segments = [(at, n * m, kind == "W") for _, kind, (n, m), at, _ in self.engine.segments()]
+        segments = [(at, n * m, decays) for _, _, (n, m), at, decays in self.engine.segments()]
         self.entries = np.concatenate([np.arange(at, at + count) for at, count, _ in segments])
-        self.penalised = np.concatenate([np.full(count, is_W) for _, count, is_W in segments])
+        self.penalised = np.concatenate([np.full(count, decays) for _, count, decays in segments])
         self.weight = data.weight()
         self.alpha = alpha
 
@@ -67,7 +68,7 @@ def minimise(mlp, net, data):
         )
         if not np.isfinite(result.x).all() or not np.isfinite(result.fun):
             raise SolverDivergenceError(result.nit, 0, np.nan)
-        mlp.n_iter_ = _check_optimize_result("lbfgs", result, mlp.max_iter)
+        mlp.n_iter_ = check_optimize_result("lbfgs", result, mlp.max_iter)
         J.theta = result.x
         state.set_parameters(J.state.parameters())
     penalty = J.penalty(result.x)[0]

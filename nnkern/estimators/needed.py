@@ -9,7 +9,8 @@ try:
     from scipy.sparse import csr_matrix, issparse
     from scipy.special import xlogy
     from sklearn import neural_network as theirs
-    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, _fit_context, is_classifier
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, is_classifier
+    from sklearn.base import _fit_context as fit_context
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import train_test_split
     from sklearn.utils import check_random_state, column_or_1d
@@ -17,12 +18,15 @@ try:
     from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import (
-        _check_partial_fit_first_call,
+        _check_partial_fit_first_call as check_partial_fit_first_call,
+    )
+    from sklearn.utils.multiclass import (
         check_classification_targets,
         type_of_target,
     )
-    from sklearn.utils.optimize import _check_optimize_result
-    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+    from sklearn.utils.optimize import _check_optimize_result as check_optimize_result
+    from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+    from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
     raise ImportError(
         f'nnkern.sklearn needs scikit-learn 1.7 or newer ({error}): python -m pip install "nnkern[sklearn]"'

@@ -2,7 +2,7 @@
 
 from nnkern import losses, validation
 from nnkern.estimators.base import BaseMLP, in_full, is_stochastic
-from nnkern.estimators.needed import RegressorMixin, StrOptions, _fit_context, available_if
+from nnkern.estimators.needed import RegressorMixin, StrOptions, available_if, fit_context
 from nnkern.losses import LOSSES, Loss
 from nnkern.state import of
 
@@ -74,7 +74,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return A[:, 0] if A.shape[1] == 1 else A
 
     @available_if(is_stochastic)
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """One epoch over the given samples, going on from the present parameters and optimizer state.
 

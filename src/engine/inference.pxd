@@ -2,7 +2,7 @@
 
 from libc.string cimport memset
 
-from engine.blocks cimport BLOCK_BYTES
+from engine.blocks cimport width_of_prediction
 from engine.data cimport Batch, Data, Examples, take_block, weight_of
 from engine.gradient cimport Score, add_to_score
 from engine.passes cimport Pass, forward_pass, loss_pass
@@ -13,7 +13,6 @@ from nnkern._products cimport compute_without_blas
 from runtime.arena cimport nnk_arena, nnk_arena_take
 
 cdef enum:
-    LEAST_WIDTH = 256               # fewest examples of a block
     INVARIANT_WIDTH = 64            # examples of every block where a column's bits may depend on that column alone
 
 # Where a prediction goes, and the memory for a block on its way
@@ -28,7 +27,7 @@ cdef struct Prediction:
 
 
 cdef inline Py_ssize_t predict_width(const Plan *plan, Py_ssize_t m) noexcept nogil:
-    return min(m, max(<Py_ssize_t>LEAST_WIDTH, BLOCK_BYTES // (widest_of(plan) * plan.compute.itemsize)))
+    return width_of_prediction(m, widest_of(plan), plan.compute.itemsize)
 
 
 cdef inline void lay_out_prediction(Prediction *to, const Plan *plan, nnk_arena *arena) noexcept nogil:

@@ -1,5 +1,5 @@
-/* What a finished product goes through: bias and g on the way forward, g' and the sums db on the way back, and the same
- * for softmax, which works on whole columns.
+/* The epilogue of a product: bias and g on the way forward, g' and the sums db on the way back, and the same for softmax,
+ * which works on whole columns. Knows nothing of products.
  *
  * A column of n units seldom fills whole vectors. Where the matrix is contiguous and n is small, the few columns that do so
  * together are taken as one, with as many copies of b (or of the sums db). What is left is walked column by column, each of
@@ -33,6 +33,67 @@ NNK_INLINE vec g_of(int activation, vec z, vec slope)
     return z;
 }
 
+/* The columns of a matrix that is written, and of one that is read: ld apart */
+typedef struct {
+    real *x;
+    ptrdiff_t ld;
+} NAME(written);
+typedef struct {
+    const real *x;
+    ptrdiff_t ld;
+} NAME(read);
+
+/* A (n, m) := g(Z + b), each column by itself. The vectors that end a column come last of all: a load of the next column's
+ * first would wait for a store of fewer lanes just before it. */
+NNK_INLINE void NAME(forward_columns)(int activation, NAME(written) A, NAME(read) Z, const real *b, vec slope, ptrdiff_t n,
+                                      ptrdiff_t m)
+{
+    const ptrdiff_t whole = n / LANES * LANES, k = n - whole;
+    for (ptrdiff_t j = 0; whole && j < m; j++) {
+        real *a = A.x + j * A.ld;
+        const real *z = Z.x + j * Z.ld;
+        if (b)
+            for (ptrdiff_t i = 0; i < whole; i += LANES)
+                v_store(a + i, g_of(activation, v_load(z + i) + v_load(b + i), slope));
+        else
+            for (ptrdiff_t i = 0; i < whole; i += LANES)
+                v_store(a + i, g_of(activation, v_load(z + i), slope));
+    }
+    if (k) {
+        const vec b_end = b ? v_load_first(b + whole, k, 0) : v_all(0);
+        for (ptrdiff_t j = 0; j < m; j++) {
+            const vec z = v_load_first(Z.x + j * Z.ld + whole, k, 0);
+            v_store_first(A.x + j * A.ld + whole, g_of(activation, b ? z + b_end : z, slope), k);
+        }
+    }
+}
+
+NNK_INLINE void forward_body(int activation, NAME(written) A, NAME(read) Z, const real *b, real slope, ptrdiff_t n,
+                             ptrdiff_t m)
+{
+    const ptrdiff_t copies = NAME(columns_in_vectors)(n);
+    const int contiguous = A.ld == n && Z.ld == n;
+    if (contiguous && !b && activation == NNK_linear)
+        memmove(A.x, Z.x, (size_t)(n * m) * sizeof(real));
+    else if (contiguous && !b)
+        NAME(forward_columns)(activation, A, Z, NULL, v_all(slope), n * m, 1);
+    else if (contiguous && copies > 1 && n * copies <= LONGEST && copies <= m) {
+        real b_copies[LONGEST] __attribute__((aligned(64)));
+        const ptrdiff_t length = n * copies, rest = (m - m % copies) * n;
+        if (length == LANES) /* n is a power of two. By copies in memory the load that follows would wait for them all. */
+            v_store(b_copies, v_shuffle(v_load_first(b, n, 0), v_lanes() & (integer)(n - 1)));
+        else
+            for (ptrdiff_t copy = 0; copy < copies; copy++)
+                memcpy(b_copies + copy * n, b, (size_t)n * sizeof(real));
+        NAME(forward_columns)(activation, (NAME(written)){A.x, length}, (NAME(read)){Z.x, length}, b_copies, v_all(slope),
+                              length, m / copies);
+        NAME(forward_columns)(activation, (NAME(written)){A.x + rest, n}, (NAME(read)){Z.x + rest, n}, b, v_all(slope), n,
+                              m % copies);
+    }
+    else
+        NAME(forward_columns)(activation, A, Z, b, v_all(slope), n, m);
+}
+
 NNK_INLINE vec dg_of(int activation, vec dA, vec a, vec z, vec slope)
 {
     (void)a, (void)z, (void)slope;
@@ -64,55 +125,6 @@ NNK_INLINE int NAME(reads_A)(int activation)
     return 1;
 }
 
-/* A (n, m) := g(Z + b), each column by itself. The vectors that end a column come last of all: a load of the next column's
- * first would wait for a store of fewer lanes just before it. */
-NNK_INLINE void NAME(forward_columns)(int activation, real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, const real *b,
-                                      vec slope, ptrdiff_t n, ptrdiff_t m)
-{
-    const ptrdiff_t whole = n / LANES * LANES, k = n - whole;
-    for (ptrdiff_t j = 0; whole && j < m; j++) {
-        real *a = A + j * lda;
-        const real *z = Z + j * ldz;
-        if (b)
-            for (ptrdiff_t i = 0; i < whole; i += LANES)
-                v_store(a + i, g_of(activation, v_load(z + i) + v_load(b + i), slope));
-        else
-            for (ptrdiff_t i = 0; i < whole; i += LANES)
-                v_store(a + i, g_of(activation, v_load(z + i), slope));
-    }
-    if (k) {
-        const vec b_end = b ? v_load_first(b + whole, k, 0) : v_all(0);
-        for (ptrdiff_t j = 0; j < m; j++) {
-            const vec z = v_load_first(Z + j * ldz + whole, k, 0);
-            v_store_first(A + j * lda + whole, g_of(activation, b ? z + b_end : z, slope), k);
-        }
-    }
-}
-
-NNK_INLINE void forward_body(int activation, real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, const real *b,
-                             real slope, ptrdiff_t n, ptrdiff_t m)
-{
-    const ptrdiff_t copies = NAME(columns_in_vectors)(n);
-    if (lda == n && ldz == n && !b && activation == NNK_linear)
-        memmove(A, Z, (size_t)(n * m) * sizeof(real));
-    else if (lda == n && ldz == n && !b)
-        NAME(forward_columns)(activation, A, n * m, Z, n * m, NULL, v_all(slope), n * m, 1);
-    else if (lda == n && ldz == n && copies > 1 && n * copies <= LONGEST && copies <= m) {
-        real b_copies[LONGEST] __attribute__((aligned(64)));
-        const ptrdiff_t in_vectors = m - m % copies;
-        if (n * copies == LANES) /* n is a power of two. By copies in memory the load that follows would wait for them all. */
-            v_store(b_copies, v_shuffle(v_load_first(b, n, 0), v_lanes() & (integer)(n - 1)));
-        else
-            for (ptrdiff_t copy = 0; copy < copies; copy++)
-                memcpy(b_copies + copy * n, b, (size_t)n * sizeof(real));
-        NAME(forward_columns)(activation, A, n * copies, Z, n * copies, b_copies, v_all(slope), n * copies, m / copies);
-        NAME(forward_columns)(activation, A + in_vectors * n, n, Z + in_vectors * n, n, b, v_all(slope), n,
-                              m - in_vectors);
-    }
-    else
-        NAME(forward_columns)(activation, A, lda, Z, ldz, b, v_all(slope), n, m);
-}
-
 /* dz := da ⊙ g' for the first k lanes; returns dz. h is what g' reads. */
 NNK_INLINE vec NAME(backward_vector)(int activation, real *dz, const real *da, const real *h_, vec slope, ptrdiff_t k)
 {
@@ -121,84 +133,88 @@ NNK_INLINE vec NAME(backward_vector)(int activation, real *dz, const real *da, c
     return result;
 }
 
-/* dZ := dA ⊙ g'(H), and db, if any, += its sums over the columns: while so many pass, the sums of one or two vectors of
- * units stay in registers */
-NNK_INLINE void NAME(backward_columns)(int activation, real *dZ, ptrdiff_t lddz, real *db, const real *dA, ptrdiff_t ldda,
-                                       const real *H, ptrdiff_t ldh, vec slope, ptrdiff_t n, ptrdiff_t m)
+/* db += the sums of `columns` columns of dZ := dA ⊙ g'(H): the sums of one or two vectors of units stay in registers while
+ * the columns pass */
+NNK_INLINE void NAME(backward_sums)(int activation, NAME(written) dZ, real *db, NAME(read) dA, NAME(read) H, vec slope,
+                                    ptrdiff_t n, ptrdiff_t columns)
+{
+    ptrdiff_t i = 0;
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
+        vec sum = v_load(db + i), other = v_load(db + i + LANES);
+        for (ptrdiff_t j = 0; j < columns; j++) {
+            real *dz = dZ.x + j * dZ.ld + i;
+            const real *da = dA.x + j * dA.ld + i, *h = H.x + j * H.ld + i;
+            sum += NAME(backward_vector)(activation, dz, da, h, slope, LANES);
+            other += NAME(backward_vector)(activation, dz + LANES, da + LANES, h + LANES, slope, LANES);
+        }
+        v_store(db + i, sum);
+        v_store(db + i + LANES, other);
+    }
+    for (; i < n; i += LANES) {
+        vec sum = v_first(db + i, n - i);
+        for (ptrdiff_t j = 0; j < columns; j++)
+            sum += NAME(backward_vector)(activation, dZ.x + j * dZ.ld + i, dA.x + j * dA.ld + i, H.x + j * H.ld + i, slope,
+                                         n - i);
+        v_put(db + i, sum, n - i);
+    }
+}
+
+/* dZ := dA ⊙ g'(H), and db, if any, += its sums over the columns, so many at a time */
+NNK_INLINE void NAME(backward_columns)(int activation, NAME(written) dZ, real *db, NAME(read) dA, NAME(read) H, vec slope,
+                                       ptrdiff_t n, ptrdiff_t m)
 {
     enum { columns = 64 };
     if (!db) {
         for (ptrdiff_t j = 0; j < m; j++)
             for (ptrdiff_t i = 0; i < n; i += LANES)
-                NAME(backward_vector)(activation, dZ + j * lddz + i, dA + j * ldda + i, H + j * ldh + i, slope, n - i);
+                NAME(backward_vector)(activation, dZ.x + j * dZ.ld + i, dA.x + j * dA.ld + i, H.x + j * H.ld + i, slope,
+                                      n - i);
         return;
     }
-    for (; m > 0; m -= columns, dZ += columns * lddz, dA += columns * ldda, H += columns * ldh) {
-        const ptrdiff_t some = m < columns ? m : columns;
-        ptrdiff_t i = 0;
-        for (; i + 2 * LANES <= n; i += 2 * LANES) {
-            vec sum = v_load(db + i), other = v_load(db + i + LANES);
-            for (ptrdiff_t j = 0; j < some; j++) {
-                real *dz = dZ + j * lddz + i;
-                const real *da = dA + j * ldda + i, *h = H + j * ldh + i;
-                sum += NAME(backward_vector)(activation, dz, da, h, slope, LANES);
-                other += NAME(backward_vector)(activation, dz + LANES, da + LANES, h + LANES, slope, LANES);
-            }
-            v_store(db + i, sum);
-            v_store(db + i + LANES, other);
-        }
-        for (; i < n; i += LANES) {
-            vec sum = v_first(db + i, n - i);
-            for (ptrdiff_t j = 0; j < some; j++)
-                sum += NAME(backward_vector)(activation, dZ + j * lddz + i, dA + j * ldda + i, H + j * ldh + i, slope,
-                                             n - i);
-            v_put(db + i, sum, n - i);
-        }
-    }
+    for (; m > 0; m -= columns, dZ.x += columns * dZ.ld, dA.x += columns * dA.ld, H.x += columns * H.ld)
+        NAME(backward_sums)(activation, dZ, db, dA, H, slope, n, m < columns ? m : columns);
 }
 
-NNK_INLINE void backward_body(int activation, real *dZ, ptrdiff_t lddz, real *db, const real *dA, ptrdiff_t ldda,
-                              const real *A, ptrdiff_t lda, const real *Z, ptrdiff_t ldz, real slope, ptrdiff_t n,
-                              ptrdiff_t m)
+/* H is the one operand that g' reads; linear reads none. */
+NNK_INLINE void backward_body(int activation, NAME(written) dZ, real *db, NAME(read) dA, NAME(read) H, real slope,
+                              ptrdiff_t n, ptrdiff_t m)
 {
-    /* the one operand that g' reads; linear reads none */
-    const real *H = NAME(reads_A)(activation) ? A : Z;
-    ptrdiff_t ldh = NAME(reads_A)(activation) ? lda : ldz;
-    if (activation == NNK_linear) {
+    if (activation == NNK_linear)
         H = dA;
-        ldh = ldda;
-    }
-    const int contiguous = lddz == n && ldda == n && ldh == n;
+    const int contiguous = dZ.ld == n && dA.ld == n && H.ld == n;
     const ptrdiff_t copies = NAME(columns_in_vectors)(n);
     if (contiguous && !db && activation == NNK_linear)
-        memmove(dZ, dA, (size_t)(n * m) * sizeof(real));
+        memmove(dZ.x, dA.x, (size_t)(n * m) * sizeof(real));
     else if (contiguous && !db)
-        NAME(backward_columns)(activation, dZ, n * m, NULL, dA, n * m, H, n * m, v_all(slope), n * m, 1);
+        NAME(backward_columns)(activation, dZ, NULL, dA, H, v_all(slope), n * m, 1);
     else if (contiguous && copies > 1 && n * copies <= LONGEST && copies <= m) {
         real db_copies[LONGEST] __attribute__((aligned(64)));
-        const ptrdiff_t length = n * copies, in_vectors = m - m % copies, rest = in_vectors * n;
+        const ptrdiff_t length = n * copies, rest = (m - m % copies) * n;
         memset(db_copies, 0, (size_t)length * sizeof(real));
-        NAME(backward_columns)(activation, dZ, length, db_copies, dA, length, H, length, v_all(slope), length, m / copies);
+        NAME(backward_columns)(activation, (NAME(written)){dZ.x, length}, db_copies, (NAME(read)){dA.x, length},
+                               (NAME(read)){H.x, length}, v_all(slope), length, m / copies);
         for (ptrdiff_t copy = 0; copy < copies; copy++)
             for (ptrdiff_t i = 0; i < n; i++)
                 db[i] += db_copies[copy * n + i];
-        NAME(backward_columns)(activation, dZ + rest, n, db, dA + rest, n, H + rest, n, v_all(slope), n, m - in_vectors);
+        NAME(backward_columns)(activation, (NAME(written)){dZ.x + rest, n}, db, (NAME(read)){dA.x + rest, n},
+                               (NAME(read)){H.x + rest, n}, v_all(slope), n, m % copies);
     }
     else
-        NAME(backward_columns)(activation, dZ, lddz, db, dA, ldda, H, ldh, v_all(slope), n, m);
+        NAME(backward_columns)(activation, dZ, db, dA, H, v_all(slope), n, m);
 }
 
 #define ELEMENTWISE(name, reads, init, g, dg)                                                                          \
     static void NAME(name##_forward)(void *A, ptrdiff_t lda, const void *Z, ptrdiff_t ldz, const void *b,              \
                                      double slope, ptrdiff_t n, ptrdiff_t m)                                           \
     {                                                                                                                  \
-        forward_body(NNK_##name, A, lda, Z, ldz, b, R(slope), n, m);                                                   \
+        forward_body(NNK_##name, (NAME(written)){A, lda}, (NAME(read)){Z, ldz}, b, R(slope), n, m);                    \
     }                                                                                                                  \
     static void NAME(name##_backward)(void *dZ, ptrdiff_t lddz, void *db, const void *dA, ptrdiff_t ldda,              \
                                       const void *A, ptrdiff_t lda, const void *Z, ptrdiff_t ldz, double slope,        \
                                       ptrdiff_t n, ptrdiff_t m)                                                        \
     {                                                                                                                  \
-        backward_body(NNK_##name, dZ, lddz, db, dA, ldda, A, lda, Z, ldz, R(slope), n, m);                             \
+        const NAME(read) H = NAME(reads_A)(NNK_##name) ? (NAME(read)){A, lda} : (NAME(read)){Z, ldz};                  \
+        backward_body(NNK_##name, (NAME(written)){dZ, lddz}, db, (NAME(read)){dA, ldda}, H, R(slope), n, m);           \
     }
 #define COLUMNWISE(name, reads, init)
 #include "kernels/activations.def"
@@ -247,11 +263,11 @@ NNK_INLINE void NAME(exp_vector)(vec *z, vec *e, vec *top, vec *sum, const real 
 /* The same for `columns` <= LANES columns side by side, one a lane: z and e have a vector for each of at most SQUARE_UNITS
  * units. The sums are added up in the order of a single column's, so that it doesn't matter which way a column goes. */
 #define SQUARE_UNITS (8 * LANES)
-static void NAME(exp_square)(vec *z, vec *e, vec *top, vec *sum, const real *Z, ptrdiff_t ldz, const real *b, ptrdiff_t n,
+static void NAME(exp_square)(vec *z, vec *e, vec *top, vec *sum, NAME(read) Z, const real *b, ptrdiff_t n,
                              ptrdiff_t columns)
 {
     vec sums[LANES];
-    turn_in(z, Z, ldz, n, columns);
+    load_transposed(z, Z.x, Z.ld, n, columns);
     if (b)
         for (ptrdiff_t i = 0; i < n; i++)
             z[i] += b[i];
@@ -286,11 +302,11 @@ static void NAME(softmax_forward)(void *A_, ptrdiff_t lda, const void *Z_, ptrdi
     (void)slope;
     while (n <= SQUARE_UNITS && j + SQUARE_LEAST <= m) {
         const ptrdiff_t columns = m - j < LANES ? m - j : LANES;
-        NAME(exp_square)(z, e, &top, &sum, Z + j * ldz, ldz, b, n, columns);
+        NAME(exp_square)(z, e, &top, &sum, (NAME(read)){Z + j * ldz, ldz}, b, n, columns);
         const vec inverse = R(1) / sum;
         for (ptrdiff_t i = 0; i < n; i++)
             e[i] *= inverse;
-        turn_out(A + j * lda, lda, e, n, columns);
+        store_transposed(A + j * lda, lda, e, n, columns);
         j += columns;
     }
     for (; n <= LANES && j < m; j++) {

@@ -1,5 +1,4 @@
-/* What works on matrices as heaps of numbers: moving, scaling, adding, dropout, the search for numbers that aren't finite.
- */
+/* Gather and scatter, dropout, and reductions: what works on matrices entry by entry, whatever they mean. */
 
 /* ones in the lanes whose word is below the threshold, which is below 2³² */
 NNK_INLINE ivec NAME(dropped)(const uint32_t *words, uint64_t threshold)
@@ -37,8 +36,8 @@ static void NAME(dropout)(void *out_, const void *in_, uint64_t key, uint64_t st
     }
 }
 
-/* Side of the squares in which a matrix is turned round: a square's lines of both sides stay in the first cache. */
-#define TURN 16
+/* Side of the squares in which a matrix is transposed: a square's lines of both sides stay in L1. */
+#define SQUARE 16
 
 static void NAME(move)(real *out, ptrdiff_t out_row, ptrdiff_t out_column, const real *in, ptrdiff_t in_row,
                        ptrdiff_t in_column, const int64_t *order, ptrdiff_t n, ptrdiff_t m)
@@ -48,12 +47,12 @@ static void NAME(move)(real *out, ptrdiff_t out_row, ptrdiff_t out_column, const
             memcpy(out + j * out_column, in + (order ? order[j] : j) * in_column, (size_t)n * sizeof(real));
         return;
     }
-    for (ptrdiff_t j0 = 0; j0 < m; j0 += TURN)
-        for (ptrdiff_t i0 = 0; i0 < n; i0 += TURN)
-            for (ptrdiff_t j = j0; j < j0 + TURN && j < m; j++) {
+    for (ptrdiff_t j0 = 0; j0 < m; j0 += SQUARE)
+        for (ptrdiff_t i0 = 0; i0 < n; i0 += SQUARE)
+            for (ptrdiff_t j = j0; j < j0 + SQUARE && j < m; j++) {
                 const real *from = in + (order ? order[j] : j) * in_column;
                 real *to = out + j * out_column;
-                for (ptrdiff_t i = i0; i < i0 + TURN && i < n; i++)
+                for (ptrdiff_t i = i0; i < i0 + SQUARE && i < n; i++)
                     to[i * out_row] = from[i * in_row];
             }
 }

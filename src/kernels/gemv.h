@@ -1,12 +1,12 @@
 /* Matrix times vector, which is bound by bringing the matrix to the first-level cache: one example through a layer, or one
- * unit over many examples. A strip of several vectors is read from one column before the next column's turn comes, since
- * columns a power of two apart would drive each other out of the cache if they took turns line by line; what all columns
- * meet stays in registers meanwhile.
+ * unit over many examples. A strip of several vectors is read from one column before the next column, since columns a
+ * power of two apart would evict each other from the cache if they were read line by line; what all columns need stays in
+ * registers meanwhile.
  */
 #define STRIP 8   /* vectors of a strip of y in add_columns */
 #define COLUMNS 16 /* columns that add to a strip before it is stored */
 
-/* Entries before the first whole vector of A's columns that lies within one cache line, where that is the same for all
+/* Entries before the first whole vector of A's columns that is within one cache line, where that is the same for all
  * columns: a vector across two lines costs two accesses, and users' arrays are aligned to 16 bytes only. */
 NNK_INLINE ptrdiff_t NAME(unaligned_head)(const real *A, ptrdiff_t lda, ptrdiff_t rows)
 {
@@ -28,12 +28,22 @@ NNK_INLINE vec NAME(rotated)(vec a, ptrdiff_t distance)
     return v_shuffle(a, (from + (integer)distance) & (LANES - 1));
 }
 
-/* y_c += alpha A_c·x for `columns` (a constant) columns c. The terms i, i + LANES, i + 2 LANES, … are added up in one
- * lane, in this order, wherever the columns begin: a head shifts the lanes, which are turned back at the end. So the
- * result doesn't depend on where in memory a user's array happens to lie. */
-NNK_INLINE void dots_of_group(const int columns, real *y, ptrdiff_t inc_y, const real *A, ptrdiff_t lda, const real *x,
-                              real alpha, ptrdiff_t head, ptrdiff_t rows)
+typedef struct {
+    real *y;
+    const real *A, *x;
+    ptrdiff_t inc_y, lda, head, rows;
+    real alpha;
+} NAME(dots_operands);
+#define dots_operands NAME(dots_operands)
+
+/* y_c += alpha A_c·x for `columns` (a constant) columns c from `first` on. The terms i, i + LANES, i + 2 LANES, … are added up in one
+ * lane, in this order, wherever the columns begin: a head rotates the lanes, which are rotated back at the end. So the
+ * result doesn't depend on where in memory a user's array happens to be. */
+NNK_INLINE void dots_of_group(const int columns, const dots_operands *o, ptrdiff_t first)
 {
+    const real *A = o->A + first * o->lda, *x = o->x;
+    real *y = o->y + first * o->inc_y;
+    const ptrdiff_t lda = o->lda, head = o->head, rows = o->rows;
     enum { strip = 4 };
     vec sums[8];
     ptrdiff_t i = head;
@@ -59,23 +69,21 @@ NNK_INLINE void dots_of_group(const int columns, real *y, ptrdiff_t inc_y, const
     }
 #pragma GCC unroll 8
     for (int c = 0; c < columns; c++)
-        y[c * inc_y] += alpha * v_sum(head ? NAME(rotated)(sums[c], -head) : sums[c]);
+        y[c * o->inc_y] += o->alpha * v_sum(head ? NAME(rotated)(sums[c], -head) : sums[c]);
 }
 
 /* y (columns) += alpha Aᵀ x, x contiguous */
-static void NAME(dots)(void *y_, ptrdiff_t inc_y, const void *A_, ptrdiff_t lda, const void *x, double alpha,
+static void NAME(dots)(void *y, ptrdiff_t inc_y, const void *A, ptrdiff_t lda, const void *x, double alpha,
                        ptrdiff_t rows, ptrdiff_t columns)
 {
-    real *y = y_;
-    const real *A = A_;
-    const ptrdiff_t head = NAME(unaligned_head)(A, lda, rows);
+    const dots_operands o = {y, A, x, inc_y, lda, NAME(unaligned_head)(A, lda, rows), rows, R(alpha)};
     ptrdiff_t j = 0;
     for (; j + 8 <= columns; j += 8)
-        dots_of_group(8, y + j * inc_y, inc_y, A + j * lda, lda, x, R(alpha), head, rows);
+        dots_of_group(8, &o, j);
     for (; j + 4 <= columns; j += 4)
-        dots_of_group(4, y + j * inc_y, inc_y, A + j * lda, lda, x, R(alpha), head, rows);
+        dots_of_group(4, &o, j);
     for (; j < columns; j++)
-        dots_of_group(1, y + j * inc_y, inc_y, A + j * lda, lda, x, R(alpha), head, rows);
+        dots_of_group(1, &o, j);
 }
 
 /* The first k < LANES entries of y += Σ_c weights_c A_c */

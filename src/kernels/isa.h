@@ -2,6 +2,7 @@
  * file, which includes the bodies once per precision and fills the table. All functions are static, so that no code made
  * for one instruction set can be linked into another's.
  */
+#include <assert.h>
 #include <stdint.h>
 #include <string.h>
 #if defined(__x86_64__) || defined(__i386__)

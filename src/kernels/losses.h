@@ -24,48 +24,54 @@ NNK_INLINE vec loss_of(int loss, vec z, vec y, real parameter, vec *a, vec *dz)
     return zero;
 }
 
+/* What a loss reads and writes (nnk.h), from some entry on */
+typedef struct {
+    real *A, *dZ;
+    const real *Z, *Y;
+    real scale, parameter;
+} NAME(loss_operands);
+#define loss_operands NAME(loss_operands)
+
+/* One vector from entry i on, or its first k lanes: A and dZ, and returns the weighted losses */
+NNK_INLINE vec NAME(loss_vector)(int loss, loss_operands o, vec weights, ptrdiff_t i, ptrdiff_t k)
+{
+    vec a, dz;
+    const vec losses = weights * loss_of(loss, v_first(o.Z + i, k), v_first(o.Y + i, k), o.parameter, &a, &dz);
+    v_put(o.A + i, a, k);
+    v_put(o.dZ + i, weights * o.scale * dz, k);
+    return losses;
+}
+
 /* `count` consecutive entries, weighted each by its own w[i] (w given) or all by `weight` */
-NNK_INLINE double loss_run(int loss, real *A, real *dZ, const real *Z, const real *Y, const real *w, real weight,
-                           real scale, real parameter, ptrdiff_t count)
+NNK_INLINE double loss_run(int loss, loss_operands o, const real *w, real weight, ptrdiff_t count)
 {
     double cost = 0;
     ptrdiff_t i = 0;
     while (i + LANES <= count) {
         vec sum = v_all(0);
-        for (int step = 0; step < RUN && i + LANES <= count; step++, i += LANES) {
-            vec a, dz;
-            const vec weights = w ? v_load(w + i) : v_all(weight);
-            sum += weights * loss_of(loss, v_load(Z + i), v_load(Y + i), parameter, &a, &dz);
-            v_store(A + i, a);
-            v_store(dZ + i, weights * scale * dz);
-        }
+        for (int step = 0; step < RUN && i + LANES <= count; step++, i += LANES)
+            sum += NAME(loss_vector)(loss, o, w ? v_load(w + i) : v_all(weight), i, LANES);
         cost += v_sum_double(sum);
     }
     if (i < count) {
         const ptrdiff_t k = count - i;
-        vec a, dz;
-        const vec weights = w ? v_load_first(w + i, k, 0) : v_all(weight);
         real l[LANES];
-        const vec z = v_load_first(Z + i, k, 0), y = v_load_first(Y + i, k, 0);
-        v_store(l, weights * loss_of(loss, z, y, parameter, &a, &dz));
-        v_store_first(A + i, a, k);
-        v_store_first(dZ + i, weights * scale * dz, k);
+        v_store(l, NAME(loss_vector)(loss, o, w ? v_load_first(w + i, k, 0) : v_all(weight), i, k));
         for (ptrdiff_t lane = 0; lane < k; lane++)
             cost += l[lane];
     }
     return cost;
 }
 
-NNK_INLINE double loss_body(int loss, real *A, real *dZ, const real *Z, const real *Y, const real *w, real scale,
-                            real parameter, ptrdiff_t n, ptrdiff_t m)
+NNK_INLINE double loss_body(int loss, loss_operands o, const real *w, ptrdiff_t n, ptrdiff_t m)
 {
     if (!w)
-        return loss_run(loss, A, dZ, Z, Y, NULL, R(1), scale, parameter, n * m);
+        return loss_run(loss, o, NULL, R(1), n * m);
     if (n == 1)
-        return loss_run(loss, A, dZ, Z, Y, w, R(1), scale, parameter, m);
+        return loss_run(loss, o, w, R(1), m);
     double cost = 0;
-    for (ptrdiff_t j = 0; j < m; j++)
-        cost += loss_run(loss, A + j * n, dZ + j * n, Z + j * n, Y + j * n, NULL, w[j], scale, parameter, n);
+    for (ptrdiff_t j = 0; j < m; j++, o.A += n, o.dZ += n, o.Z += n, o.Y += n)
+        cost += loss_run(loss, o, NULL, w[j], n);
     return cost;
 }
 
@@ -74,7 +80,7 @@ NNK_INLINE double loss_body(int loss, real *A, real *dZ, const real *Z, const re
                              double scale, double parameter, ptrdiff_t n, ptrdiff_t m)                                 \
     {                                                                                                                  \
         (void)labels;                                                                                                  \
-        return loss_body(NNK_##name, A, dZ, Z, Y, w, R(scale), R(parameter), n, m);                                    \
+        return loss_body(NNK_##name, (loss_operands){A, dZ, Z, Y, R(scale), R(parameter)}, w, n, m);                   \
     }
 #define COLUMNWISE_LOSS(name, output, score)
 #include "kernels/losses.def"
@@ -99,112 +105,133 @@ NNK_INLINE vec NAME(offset_of)(vec y, vec z, vec z_max)
     return v_select((ivec)(y == v_all(0)), v_all(0), y * (z_max - z));
 }
 
-/* `columns` <= LANES columns side by side, one a lane: A, dZ, and what their costs are made of */
-static void NAME(cross_entropy_square)(real *A, real *dZ, const real *Z, const real *Y, const int64_t *labels,
-                                       const real *w, real scale, real kept, real shared, real *sums, real *offsets,
-                                       real *y_sums, ptrdiff_t n, ptrdiff_t columns)
+/* The cross-entropy of examples from some one on: n outputs each, targets in Y or labels (the other is NULL), w or NULL; per
+ * example Σ e^(z - z_max), Σ_k y_k (z_max - z_k), Σ_k y_k */
+typedef struct {
+    real *A, *dZ;
+    const real *Z, *Y;
+    const int64_t *labels;
+    const real *w;
+    real scale, kept, shared;
+    real *sums, *offsets, *y_sums;
+    ptrdiff_t n;
+} NAME(ce_operands);
+#define ce_operands NAME(ce_operands)
+
+NNK_INLINE ce_operands NAME(ce_from)(ce_operands o, ptrdiff_t example)
 {
+    o.A += example * o.n;
+    o.dZ += example * o.n;
+    o.Z += example * o.n;
+    o.Y = o.Y ? o.Y + example * o.n : NULL;
+    o.labels = o.labels ? o.labels + example : NULL;
+    o.w = o.w ? o.w + example : NULL;
+    o.sums += example;
+    o.offsets += example;
+    o.y_sums += example;
+    return o;
+}
+
+/* `columns` <= LANES columns side by side, one a lane */
+static void NAME(cross_entropy_square)(const ce_operands *o, ptrdiff_t columns)
+{
+    const ptrdiff_t n = o->n;
     vec z[SQUARE_UNITS], e[SQUARE_UNITS], targets[SQUARE_UNITS], top, sum;
     vec offset = v_all(0), y_sum = v_all(0);
-    const vec weight = (w ? v_first(w, columns) : v_all(1)) * scale;
+    const vec weight = (o->w ? v_first(o->w, columns) : v_all(1)) * o->scale;
     ivec label = (ivec)v_all(0);
-    NAME(exp_square)(z, e, &top, &sum, Z, n, NULL, n, columns);
-    if (Y)
-        turn_in(targets, Y, n, n, columns);
+    NAME(exp_square)(z, e, &top, &sum, (NAME(read)){o->Z, n}, NULL, n, columns);
+    if (o->Y)
+        load_transposed(targets, o->Y, n, n, columns);
     else
         for (int c = 0; c < columns; c++)
-            label[c] = (integer)labels[c];
+            label[c] = (integer)o->labels[c];
     const vec inverse = R(1) / sum;
     for (ptrdiff_t i = 0; i < n; i++) {
-        const vec is = Y ? targets[i] : v_select((ivec)(label == (integer)i), v_all(1), v_all(0)), y = kept * is + shared;
+        const vec is = o->Y ? targets[i] : v_select((ivec)(label == (integer)i), v_all(1), v_all(0));
+        const vec y = o->kept * is + o->shared;
         e[i] *= inverse;
         offset += NAME(offset_of)(y, z[i], top);
         y_sum += y;
         z[i] = (e[i] - y) * weight;
     }
-    turn_out(A, n, e, n, columns);
-    turn_out(dZ, n, z, n, columns);
-    v_put(sums, sum, columns);
-    v_put(offsets, offset, columns);
-    v_put(y_sums, y_sum, columns);
+    store_transposed(o->A, n, e, n, columns);
+    store_transposed(o->dZ, n, z, n, columns);
+    v_put(o->sums, sum, columns);
+    v_put(o->offsets, offset, columns);
+    v_put(o->y_sums, y_sum, columns);
 }
 
 /* one column of at most one vector */
-NNK_INLINE void NAME(cross_entropy_vector)(real *a, real *dz, const real *z_, const real *y_, integer label, real weight,
-                                           real kept, real shared, real *sum_, real *offset, real *y_sum, ptrdiff_t n)
+NNK_INLINE void NAME(cross_entropy_vector)(const ce_operands *o, real weight, integer label)
 {
     vec z, e, top, sum;
-    NAME(exp_vector)(&z, &e, &top, &sum, z_, v_all(0), n);
-    const vec p = e * (R(1) / sum), y = NAME(targets_at)(y_, label, kept, shared, 0, n);
-    *sum_ = sum[0];
-    *offset = v_sum(NAME(offset_of)(y, v_keep_first(z, n), top));
-    *y_sum = v_sum(y);
-    v_put(a, p, n);
-    v_put(dz, (p - y) * weight, n);
+    NAME(exp_vector)(&z, &e, &top, &sum, o->Z, v_all(0), o->n);
+    const vec p = e * (R(1) / sum), y = NAME(targets_at)(o->Y, label, o->kept, o->shared, 0, o->n);
+    *o->sums = sum[0];
+    *o->offsets = v_sum(NAME(offset_of)(y, v_keep_first(z, o->n), top));
+    *o->y_sums = v_sum(y);
+    v_put(o->A, p, o->n);
+    v_put(o->dZ, (p - y) * weight, o->n);
 }
 
 /* one column of any length, in three passes */
-static void NAME(cross_entropy_column)(real *a, real *dz, const real *z, const real *y, integer label, real weight,
-                                       real kept, real shared, real *sum, real *offset, real *y_sum, ptrdiff_t n)
+static void NAME(cross_entropy_column)(const ce_operands *o, real weight, integer label)
 {
-    real z_max;
+    real *a = o->A, *dz = o->dZ, z_max;
     vec offsets = v_all(0), ys = v_all(0);
-    memcpy(dz, z, (size_t)n * sizeof(real)); /* a may be z: dz holds it until it is overwritten below */
-    *sum = NAME(exp_column)(a, z, NULL, &z_max, n);
-    const real inverse = R(1) / *sum;
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        const ptrdiff_t k = n - i;
-        const vec p = v_first(a + i, k) * inverse, y_i = NAME(targets_at)(y, label, kept, shared, i, k);
-        offsets += NAME(offset_of)(y_i, v_first(dz + i, k), v_all(z_max));
-        ys += y_i;
+    memcpy(dz, o->Z, (size_t)o->n * sizeof(real)); /* A may be Z: dZ holds it until it is overwritten below */
+    *o->sums = NAME(exp_column)(a, o->Z, NULL, &z_max, o->n);
+    const real inverse = R(1) / *o->sums;
+    for (ptrdiff_t i = 0; i < o->n; i += LANES) {
+        const ptrdiff_t k = o->n - i;
+        const vec p = v_first(a + i, k) * inverse, y = NAME(targets_at)(o->Y, label, o->kept, o->shared, i, k);
+        offsets += NAME(offset_of)(y, v_first(dz + i, k), v_all(z_max));
+        ys += y;
         v_put(a + i, p, k);
-        v_put(dz + i, (p - y_i) * weight, k);
+        v_put(dz + i, (p - y) * weight, k);
     }
-    *offset = v_sum(offsets);
-    *y_sum = v_sum(ys);
+    *o->offsets = v_sum(offsets);
+    *o->y_sums = v_sum(ys);
 }
 
-/* L = -Σ_k y_k log ŷ_k = Σ_k y_k (log Σ e^z - z_k), ŷ = softmax z; with label smoothing ε, (1 - ε) y + ε / n stands for y
- * (Szegedy et al. 2016, section 7). The logarithms of CE_COLUMNS examples are taken
- * together, so that the vectors are full whatever n is. */
+/* L = -Σ_k y_k log ŷ_k = Σ_k y_k (log Σ e^z - z_k), ŷ = softmax z; with label smoothing ε, (1 - ε) y + ε / n takes the place
+ * of y (Szegedy et al. 2016, section 7). The logarithms of CE_COLUMNS examples are taken together, so that the vectors are full
+ * whatever n is. */
 #define CE_COLUMNS 64
-static double NAME(cross_entropy)(void *A_, void *dZ_, const void *Z_, const void *Y_, const int64_t *labels,
-                                  const void *w_, double scale, double smoothing, ptrdiff_t n, ptrdiff_t m)
+static double NAME(cross_entropy)(void *A, void *dZ, const void *Z, const void *Y, const int64_t *labels, const void *w,
+                                  double scale, double smoothing, ptrdiff_t n, ptrdiff_t m)
 {
-    const real kept = R(1 - smoothing), shared = R(smoothing / (double)n);
+    real sums[CE_COLUMNS], offsets[CE_COLUMNS], y_sums[CE_COLUMNS];
+    const ce_operands all = {A, dZ, Z, labels ? NULL : Y, labels, w, R(scale), R(1 - smoothing), R(smoothing / (double)n),
+                             sums, offsets, y_sums, n};
     double cost = 0;
     for (ptrdiff_t first = 0; first < m; first += CE_COLUMNS) {
         const ptrdiff_t columns = m - first < CE_COLUMNS ? m - first : CE_COLUMNS;
-        real *A = (real *)A_ + first * n, *dZ = (real *)dZ_ + first * n;
-        const real *Z = (const real *)Z_ + first * n, *Y = labels ? NULL : (const real *)Y_ + first * n;
-        const real *w = w_ ? (const real *)w_ + first : NULL;
-        const int64_t *label = labels ? labels + first : NULL;
-        /* per example: Σ e^(z - z_max), then its logarithm; and Σ_k y_k (z_max - z_k), Σ_k y_k */
-        real sums[CE_COLUMNS], offset[CE_COLUMNS], y_sum[CE_COLUMNS];
+        ce_operands block = NAME(ce_from)(all, first);
+        block.sums = sums, block.offsets = offsets, block.y_sums = y_sums;
         for (ptrdiff_t c = 0; c < CE_COLUMNS; c++)
             sums[c] = 1;
         ptrdiff_t c = 0;
         while (n <= SQUARE_UNITS && c + SQUARE_LEAST <= columns) {
             const ptrdiff_t some = columns - c < LANES ? columns - c : LANES;
-            NAME(cross_entropy_square)(A + c * n, dZ + c * n, Z + c * n, Y ? Y + c * n : NULL, label ? label + c : NULL,
-                                       w ? w + c : NULL, R(scale), kept, shared, sums + c, offset + c, y_sum + c, n, some);
+            const ce_operands o = NAME(ce_from)(block, c);
+            NAME(cross_entropy_square)(&o, some);
             c += some;
         }
         for (; c < columns; c++) {
-            const real *y = Y ? Y + c * n : NULL;
-            const real weight = (w ? w[c] : R(1)) * R(scale);
-            const integer is = label ? (integer)label[c] : 0;
+            const ce_operands o = NAME(ce_from)(block, c);
+            const real weight = (o.w ? *o.w : R(1)) * o.scale;
+            const integer label = o.labels ? (integer)*o.labels : 0;
             if (n <= LANES)
-                NAME(cross_entropy_vector)(A + c * n, dZ + c * n, Z + c * n, y, is, weight, kept, shared, sums + c,
-                                           offset + c, y_sum + c, n);
+                NAME(cross_entropy_vector)(&o, weight, label);
             else
-                NAME(cross_entropy_column)(A + c * n, dZ + c * n, Z + c * n, y, is, weight, kept, shared, sums + c,
-                                           offset + c, y_sum + c, n);
+                NAME(cross_entropy_column)(&o, weight, label);
         }
         for (c = 0; c < CE_COLUMNS; c += LANES)
             v_store(sums + c, v_log(v_load(sums + c)));
         for (c = 0; c < columns; c++)
-            cost += (w ? w[c] : R(1)) * ((double)y_sum[c] * sums[c] + offset[c]);
+            cost += (block.w ? block.w[c] : R(1)) * ((double)y_sums[c] * sums[c] + offsets[c]);
     }
     return cost;
 }

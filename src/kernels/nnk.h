@@ -93,7 +93,7 @@ typedef struct {
 } nnk_block;
 
 enum {
-    NNK_UNPACKED_DEPTH = 256,        /* inputs for which weights are widened in one go … */
+    NNK_UNPACKED_DEPTH = 256,        /* inputs for which weights are widened at a time … */
     NNK_UNPACKED_BYTES = 128 << 10,  /* … into so much memory */
     NNK_FEW_ROWS = 28, /* a product of no more rows is computed in parts of columns only */
 };
@@ -124,7 +124,7 @@ typedef struct {
                                   ptrdiff_t m, ptrdiff_t ld);
     /* A part of a product: rows row … row_end-1, columns first … end-1. The bits don't depend on the parts. */
     void (*gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end, void *scratch);
-    /* Columns of C that, `rows` of each, had best be finished while they are in a cache, before the next are computed. */
+    /* Columns of C that, `rows` of each, had best be finished while they are in a cache, before the next block. */
     ptrdiff_t (*gemm_block)(const nnk_product *p, ptrdiff_t rows);
     /* y (columns) += alpha Aᵀ x and y (rows) += alpha A x for A (rows, columns); strides in entries; x of the first and y
      * of the second contiguous */
@@ -135,10 +135,10 @@ typedef struct {
     /* Weights (n, n_prev), columns contiguous, into what p describes; the memory that takes */
     void (*pack_weights)(const nnk_packed *p, const void *W);
     size_t (*packed_bytes)(const nnk_packed *p);
-    /* Packed weights are used in so many parts. z (n) := W x, of it the units of one part. */
+    /* The tasks that packed weights are divided into. z (n) := W x, the units of one part of it. */
     ptrdiff_t (*packed_parts)(const nnk_packed *p);
     void (*packed_times_vector)(void *z, const nnk_packed *p, const void *x, ptrdiff_t part);
-    /* Columns k … k + depth - 1 of a part: where they lie, or widened into `scratch`, and then for k a multiple of
+    /* Columns k … k + depth - 1 of a part: in place, or widened into `scratch`, and then for k a multiple of
      * NNK_UNPACKED_DEPTH and no larger depth */
     void (*unpacked)(nnk_block *block, const nnk_packed *p, ptrdiff_t part, ptrdiff_t k, ptrdiff_t depth, void *scratch);
     /* out = in ⊙ mask / (1 - p): entry i is kept where the generator's 32 bits at (key, stream, first + i) are not below
@@ -161,7 +161,7 @@ typedef struct {
     void (*scale_rows)(void *out, const void *A, ptrdiff_t ld, const void *s, ptrdiff_t n, ptrdiff_t m);
     void (*add_row_products)(void *ds, const void *dA, const void *A, ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
                              ptrdiff_t m);
-    /* Sums over what is at hand as numbers, in double and in the order of the entries, the same for every instruction set.
+    /* Sums in double, in the order of the entries, the same bits for every instruction set.
      * score adds m examples' weights (w (m), or 1 where it is NULL) to *right where they are predicted rightly, or, by
      * outputs, w (ŷ - y)² to squares (n); A (n, m) and Y (n, m) contiguous, and Y NULL where argmax has labels (m). */
     void (*score[NNK_SCORES])(double *right, double *squares, const void *A, const void *Y, const int64_t *labels,

@@ -2,11 +2,11 @@
  *
  * A layer's W (n, n_prev) is cut into panels of PANEL_VECTORS vectors of units (the last may have fewer). Within a panel
  * come, for k = 0, 1, …, the weights of all its units for input k: the sums of a panel stay in registers, and no lane is
- * added up. A layer of few units (ROWS_MOST) would leave most lanes empty; its rows lie one after the other instead.
+ * added up. A layer of few units (ROWS_MOST) would leave most lanes empty; its rows are one after the other instead.
  *
  * Weights are whole or, in float32, reduced: to bfloat16, or to int8 times a scale for each unit. A word (of the size of
  * a whole weight) holds 2 or 4 reduced ones, so that a vector of words holds as many vectors of weights: of inputs that
- * follow each other or, where a layer lies by rows, of pieces of the row that do. They are widened by what every
+ * follow each other or, where a layer is packed by rows, of pieces of the row that do. They are widened by what every
  * instruction set has, without a shuffle. What is missing from the last word is 0.
  */
 #define PANEL_VECTORS 8
@@ -66,7 +66,7 @@ static size_t NAME(packed_bytes)(const nnk_packed *p)
     return (size_t)(units * NAME(unit_words)(p)) * sizeof(real);
 }
 
-/* Where weight (i, k) stands: its word, and which of the word's weights it is */
+/* Where weight (i, k) is: its word, and which of the word's weights it is */
 NNK_INLINE ptrdiff_t NAME(place)(const nnk_packed *p, ptrdiff_t i, ptrdiff_t k, int *which)
 {
     const int per = NAME(in_a_word)(p->weights);
@@ -272,7 +272,7 @@ static void NAME(packed_times_vector)(void *z_, const nnk_packed *p, const void 
 }
 
 #if REAL_BITS == 32
-/* The reduced weights (a constant) of `units` units from i on, and of inputs k … k + depth - 1, which stand at W */
+/* The reduced weights (a constant) of `units` units from i on, and of inputs k … k + depth - 1, which are at W */
 NNK_INLINE void NAME(widen_block)(const int weights, real *to, const nnk_packed *p, const real *W, ptrdiff_t i,
                                   ptrdiff_t k, ptrdiff_t depth, ptrdiff_t units)
 {
@@ -302,7 +302,7 @@ NNK_INLINE void NAME(widen_block)(const int weights, real *to, const nnk_packed 
 }
 #endif
 
-/* Columns k … k + depth - 1 of a part as a matrix: whole weights where they lie, reduced ones widened into `scratch`,
+/* Columns k … k + depth - 1 of a part as a matrix: whole weights in place, reduced ones widened into `scratch`,
  * which holds NNK_UNPACKED_BYTES. Then k and depth are multiples of NNK_UNPACKED_DEPTH, but for the last depth. */
 static void NAME(unpacked)(nnk_block *block, const nnk_packed *p, ptrdiff_t part, ptrdiff_t k, ptrdiff_t depth,
                            void *scratch)

@@ -4,7 +4,7 @@
  *   REAL, REAL_BITS      float, 32 or double, 64
  *   NNK_VECTOR_BYTES     16 (baseline), 32 (AVX2), 64 (AVX-512)
  *   NAME(x)              x with the suffix of the precision
- * Everything is written with GCC's vector extensions, so that one body serves all; intrinsics stand only where the
+ * Everything is written with GCC's vector extensions, so that one body serves all; intrinsics are used only where the
  * extension has no word for it: loads and stores of fewer lanes than a vector has, the square root, the larger of two,
  * a power of two applied.
  * Knows nothing of networks.

@@ -5,7 +5,7 @@ static double NAME(rounded)(double x) { return R(x); }
 
 static const nnk_table NAME(table) = {
     .itemsize = sizeof(real),
-    .pack_bytes = PACKED_BYTES,
+    .pack_bytes = PACK_BYTES,
     .one = &NAME(one),
     .rounded = NAME(rounded),
 #define ELEMENTWISE(name, reads, init, g, dg) [NNK_##name] = NAME(name##_forward),

@@ -1,4 +1,4 @@
-/* Squares of LANES by LANES entries turned round in registers, and sums of the lanes of LANES vectors at once.
+/* Transposes squares of LANES by LANES entries in registers, and sums the lanes of LANES vectors at once.
  *
  * In steps that the processor has a single instruction for: first squares of QUARTER by QUARTER entries within the
  * quarters of 128 bits, then the quarters themselves.
@@ -6,12 +6,12 @@
 #define QUARTER ((int)(16 / sizeof(real)))
 #define QUARTERS (LANES / QUARTER)
 
-#define turn_square NAME(turn_square)
+#define transpose_square NAME(transpose_square)
 #define v_sums NAME(v_sums)
-#define turn_in NAME(turn_in)
-#define turn_out NAME(turn_out)
+#define load_transposed NAME(load_transposed)
+#define store_transposed NAME(store_transposed)
 
-/* (a, b) in every quarter: units of `width` entries of its lower (or upper) half, in turn from a and from b */
+/* (a, b) in every quarter: units of `width` entries of its lower (or upper) half, alternately from a and from b */
 NNK_INLINE vec NAME(interleave)(vec a, vec b, int width, int upper)
 {
     ivec from;
@@ -33,7 +33,7 @@ NNK_INLINE vec NAME(quarters)(vec a, vec b, int first, int step)
     return v_shuffle_two(a, b, from);
 }
 
-NNK_INLINE void turn_square(vec rows[LANES])
+NNK_INLINE void transpose_square(vec rows[LANES])
 {
 #pragma GCC unroll 2
     for (int width = 1; width < QUARTER; width *= 2)
@@ -75,11 +75,11 @@ NNK_INLINE void turn_square(vec rows[LANES])
         rows[i + 3 * QUARTER] = NAME(quarters)(ab_high, cd_high, 1, 2);
     }
 #elif NNK_VECTOR_BYTES != 16
-#error "turn_square has no steps for the quarters of such vectors"
+#error "transpose_square has no steps for the quarters of such vectors"
 #endif
 }
 
-/* Lane i is the sum of rows[i]: the rows are added up while they are turned round. */
+/* Lane i is the sum of rows[i]: the rows are added up while they are transposed. */
 NNK_INLINE vec v_sums(vec rows[LANES])
 {
     int count = LANES;
@@ -103,26 +103,26 @@ NNK_INLINE vec v_sums(vec rows[LANES])
 }
 
 /* rows (n) := the rows of the first n entries of `columns` <= LANES columns of Z; lanes beyond these are 0 */
-NNK_INLINE void turn_in(vec *rows, const real *Z, ptrdiff_t ldz, ptrdiff_t n, ptrdiff_t columns)
+NNK_INLINE void load_transposed(vec *rows, const real *Z, ptrdiff_t ldz, ptrdiff_t n, ptrdiff_t columns)
 {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         vec square[LANES];
         for (int c = 0; c < LANES; c++)
             square[c] = c < columns ? v_first(Z + c * ldz + i, n - i) : v_all(0);
-        turn_square(square);
+        transpose_square(square);
         for (int k = 0; k < LANES; k++)
             rows[i + k] = square[k];
     }
 }
 
 /* and back; `rows` has room for whole squares */
-NNK_INLINE void turn_out(real *A, ptrdiff_t lda, const vec *rows, ptrdiff_t n, ptrdiff_t columns)
+NNK_INLINE void store_transposed(real *A, ptrdiff_t lda, const vec *rows, ptrdiff_t n, ptrdiff_t columns)
 {
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         vec square[LANES];
         for (int k = 0; k < LANES; k++)
             square[k] = rows[i + k];
-        turn_square(square);
+        transpose_square(square);
         for (int c = 0; c < columns; c++)
             v_put(A + c * lda + i, square[c], n - i);
     }

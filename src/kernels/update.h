@@ -4,10 +4,20 @@
 #define update_vec NAME(update_vec)
 #define update_body NAME(update_body)
 
+/* θ, the optimizer's state and the gradient, and the numbers of the step: a copy, which no store into θ can change, so that
+ * they stay in registers */
+typedef struct {
+    real *theta, *s1, *s2, *dtheta;
+    nnk_step step;
+} NAME(update_operands);
+#define update_operands NAME(update_operands)
+
 /* The vector (its first k lanes) at entry i. Adds θ² to *squares and |θ| to *sizes where `penalised`. */
-NNK_INLINE void update_vec(int update, int penalised, real *theta, real *s1, real *s2, real *dtheta,
-                           const nnk_step *step, ptrdiff_t i, ptrdiff_t k, vec *squares, vec *sizes)
+NNK_INLINE void update_vec(int update, int penalised, const update_operands *o, ptrdiff_t i, ptrdiff_t k, vec *squares,
+                           vec *sizes)
 {
+    const nnk_step *step = &o->step;
+    real *theta = o->theta, *s1 = o->s1, *s2 = o->s2, *dtheta = o->dtheta;
     const real rate = R(step->rate), inertia = R(step->inertia), eps = R(step->eps);
     const real fresh1 = R(1 - step->beta1), beta2 = R(step->beta2), fresh2 = R(1 - step->beta2);
     const vec old = v_first(theta + i, k);
@@ -57,11 +67,8 @@ NNK_INLINE void update_vec(int update, int penalised, real *theta, real *s1, rea
 }
 
 /* Columns of n contiguous entries, ld apart. The penalties' sums are closed after each run of vectors. */
-NNK_INLINE double update_body(int update, int penalised, real *theta, real *s1, real *s2, real *dtheta,
-                              const nnk_step *given, ptrdiff_t n, ptrdiff_t m, ptrdiff_t ld)
+NNK_INLINE double update_body(int update, int penalised, update_operands o, ptrdiff_t n, ptrdiff_t m, ptrdiff_t ld)
 {
-    /* a copy, which no store into θ can change: its numbers stay in registers */
-    const nnk_step here = *given, *step = &here;
     double squares = 0, sizes = 0;
     if (ld == n) {
         n *= m;
@@ -73,9 +80,9 @@ NNK_INLINE double update_body(int update, int penalised, real *theta, real *s1, 
         while (i < end) {
             vec squares_run = v_all(0), sizes_run = v_all(0);
             for (int run = 0; run < RUN && i + LANES <= end; run++, i += LANES)
-                update_vec(update, penalised, theta, s1, s2, dtheta, step, i, LANES, &squares_run, &sizes_run);
+                update_vec(update, penalised, &o, i, LANES, &squares_run, &sizes_run);
             if (i < end && i + LANES > end) {
-                update_vec(update, penalised, theta, s1, s2, dtheta, step, i, end - i, &squares_run, &sizes_run);
+                update_vec(update, penalised, &o, i, end - i, &squares_run, &sizes_run);
                 i = end;
             }
             if (penalised) {
@@ -84,16 +91,17 @@ NNK_INLINE double update_body(int update, int penalised, real *theta, real *s1, 
             }
         }
     }
-    return step->l2 / 2 * squares + step->l1 * sizes;
+    return o.step.l2 / 2 * squares + o.step.l1 * sizes;
 }
 
 #define UPDATE(name, has_s1, has_s2)                                                                                   \
     static double NAME(name)(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t n,         \
                              ptrdiff_t m, ptrdiff_t ld)                                                                \
     {                                                                                                                  \
+        const update_operands o = {theta, s1, s2, dtheta, *step};                                                      \
         if (step->l2 != 0 || step->l1 != 0)                                                                            \
-            return update_body(NNK_##name, 1, theta, s1, s2, dtheta, step, n, m, ld);                                  \
-        return update_body(NNK_##name, 0, theta, s1, s2, dtheta, step, n, m, ld);                                      \
+            return update_body(NNK_##name, 1, o, n, m, ld);                                                            \
+        return update_body(NNK_##name, 0, o, n, m, ld);                                                                \
     }
 #include "kernels/updates.def"
 #undef UPDATE

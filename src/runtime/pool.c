@@ -1,8 +1,8 @@
-/* The pool of threads. One task at a time, whose parts the caller and the workers claim.
+/* The pool of threads. One job at a time, whose parts the caller and the workers claim.
  *
- * A worker that has run out of parts watches for the next task for SPIN_SECONDS and then sleeps. It joins a task by
- * counting itself into `inside` and then looking whether the task is open; the caller closes the task when all parts are
- * claimed and waits until nobody is inside. So a worker that comes late finds a closed task and touches nothing of it.
+ * A worker that has run out of parts spins for SPIN_SECONDS and then sleeps. It joins a job by
+ * counting itself into `inside` and then looking whether the job is open; the caller closes it when all parts are
+ * claimed and waits until nobody is inside. So a worker that comes late finds a closed job and touches nothing of it.
  *
  * A second caller doesn't wait for the first: it runs its parts itself. Workers are started on first use, block all
  * signals, and never touch Python. After a fork the child, which has none of them, starts anew.
@@ -36,7 +36,7 @@ static void lock(void) { AcquireSRWLockExclusive(&mutex); }
 static void unlock(void) { ReleaseSRWLockExclusive(&mutex); }
 static void wait_for_change(void) { SleepConditionVariableSRW(&changed, &mutex, INFINITE, 0); }
 static void tell_all(void) { WakeAllConditionVariable(&changed); }
-static void give_way(void) { SwitchToThread(); }
+static void yield_processor(void) { SwitchToThread(); }
 static void *aligned_memory(size_t bytes) { return _aligned_malloc(bytes, 64); }
 static void free_aligned(void *memory) { _aligned_free(memory); }
 #else
@@ -46,7 +46,7 @@ static void lock(void) { pthread_mutex_lock(&mutex); }
 static void unlock(void) { pthread_mutex_unlock(&mutex); }
 static void wait_for_change(void) { pthread_cond_wait(&changed, &mutex); }
 static void tell_all(void) { pthread_cond_broadcast(&changed); }
-static void give_way(void) { sched_yield(); }
+static void yield_processor(void) { sched_yield(); }
 static void *aligned_memory(size_t bytes)
 {
     void *memory;
@@ -97,9 +97,9 @@ void nnk_give_scratch(void *scratch)
     free_aligned(scratch);
 }
 
-/* ---- the task in hand ---- */
-/* Parts are claimed in lots, neighbours together, each lot a bit of a word. A thread begins with its own share of the
- * lots: where tasks follow each other on the same data, it finds in its caches what it left there. */
+/* ---- the job ---- */
+/* Parts are claimed in lots of neighbours, each lot a bit of a word. A thread begins with its own share of the lots: where
+ * jobs follow each other on the same data, it finds in its caches what it left there. */
 #define MOST_LOTS 64
 static struct {
     nnk_task task;
@@ -112,7 +112,7 @@ static struct {
     _Alignas(64) uint64_t claimed; /* lots that have been claimed */
     _Alignas(64) int inside;       /* workers that may touch the job */
     _Alignas(64) int open;         /* whether there are lots to claim */
-    _Alignas(64) unsigned tasks;   /* counts tasks: a change calls the workers */
+    _Alignas(64) unsigned jobs;    /* counts jobs: a change calls the workers */
     _Alignas(64) int taken;        /* whether a caller has the pool */
     int sleeping, workers;         /* workers asleep (written under the mutex); workers started (by who has the pool) */
 } pool;
@@ -146,25 +146,25 @@ static void claim_lots(int thread, void *scratch)
 
 static void work(int thread, void *scratch)
 {
-    unsigned seen = GET(pool.tasks);
+    unsigned seen = GET(pool.jobs);
     for (;;) {
         ADD(pool.inside, 1);
         if (GET(pool.open) && thread < job.threads)
             claim_lots(thread, scratch);
         ADD(pool.inside, -1);
         const double begun = nnk_seconds();
-        for (int turn = 1; GET(pool.tasks) == seen; turn++) {
+        for (int spin = 1; GET(pool.jobs) == seen; spin++) {
             pause_briefly();
-            if (turn % 32 == 0 && nnk_seconds() - begun > SPIN_SECONDS) {
+            if (spin % 32 == 0 && nnk_seconds() - begun > SPIN_SECONDS) {
                 lock();
                 ADD(pool.sleeping, 1);
-                while (GET(pool.tasks) == seen)
+                while (GET(pool.jobs) == seen)
                     wait_for_change();
                 ADD(pool.sleeping, -1);
                 unlock();
             }
         }
-        seen = GET(pool.tasks);
+        seen = GET(pool.jobs);
     }
 }
 
@@ -219,7 +219,7 @@ static int start_worker(int thread)
     pthread_attr_destroy(&attributes);
 #endif
     while (started && GET(given[thread].state) == PREPARING)
-        give_way();
+        yield_processor();
     return started && GET(given[thread].state) == READY;
 }
 
@@ -251,7 +251,7 @@ static void start_workers(int wanted)
 
 static void call_workers(int wake)
 {
-    ADD(pool.tasks, 1);
+    ADD(pool.jobs, 1);
     if (wake && GET(pool.sleeping)) {
         lock();
         tell_all();
@@ -280,10 +280,10 @@ void nnk_run(nnk_task task, void *context, ptrdiff_t parts, int threads, int wak
     call_workers(wake);
     claim_lots(0, scratch);
     SET(pool.open, 0);
-    for (int turn = 1; GET(pool.inside); turn++) {
+    for (int spin = 1; GET(pool.inside); spin++) {
         pause_briefly();
-        if (turn % 512 == 0)
-            give_way();
+        if (spin % 512 == 0)
+            yield_processor();
     }
     SET(pool.taken, 0);
 }

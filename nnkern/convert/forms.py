@@ -1,15 +1,10 @@
-"""How a network's parts look in the formats that others read: THE table of activations, one line for each format.
+"""How other formats write an activation: one row for each, which export and import of every format are made from.
 
-A new elementwise activation gets its row here; export and import of every format are made from it.
-This module knows no other library and no network, only layers' names and numbers.
+Knows no other library and no network, only the activations' names and numbers.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
-
-from nnkern import validation
 
 SLOPE = "negative_slope"
 """Stands in the table for the layer's own slope."""
@@ -141,80 +136,3 @@ FORMS = {
         sklearn="softmax",
     ),
 }
-
-
-def torch_modules(layers):
-    """The modules of the torch.nn.Sequential of these layers, as (class, arguments).
-
-    "Linear" has the layer for its arguments. None stands where torch has no module for an activation, its arguments.
-    """
-    modules = []
-    for layer in layers:
-        modules.append(("Linear", layer))
-        name, arguments = FORMS[layer.activation].torch or (None, layer.activation)
-        if name is None:
-            modules.append((None, arguments))
-        elif name != "Identity":
-            values = {key: layer.negative_slope if value == SLOPE else value for key, value in arguments.items()}
-            modules.append((name, values))
-        if layer.dropout:
-            modules.append(("Dropout", {"p": layer.dropout}))
-    return modules
-
-
-def torch_linears(layers):
-    """The positions of the Linear modules, as they stand in the names of a state dict: "0.weight", "2.weight", …"""
-    return [i for i, (name, _) in enumerate(torch_modules(layers)) if name == "Linear"]
-
-
-class Dressing:
-    """What stands around a network in an exported file: standardisation of features and targets, names of classes.
-
-    Parameters
-    ----------
-    net : Network
-    mean, scale : (n_x,) arrays, optional
-        The exported model takes raw features x and gives the network (x - mean) / scale.
-    target_mean, target_scale : (n_y,) arrays, optional
-        It gives target_mean + target_scale A: for networks that predict numbers.
-    labels : list of str or of int, optional
-        It names the most probable class too: one label for each softmax output, two for a single sigmoid output.
-
-    Raises
-    ------
-    ValueError
-        A length or a number doesn't fit the network.
-    """
-
-    def __init__(self, net, mean=None, scale=None, target_mean=None, target_scale=None, labels=None):
-        def vector(name, values, n):
-            if values is None:
-                return None
-            array = validation.parameter(name, np.asarray(values), (n,), np.float64)
-            if name.endswith("scale") and not (array > 0).all():
-                raise ValueError(f"{name} must be > 0 everywhere")
-            return array
-
-        self.mean, self.scale = vector("mean", mean, net.n_x), vector("scale", scale, net.n_x)
-        self.target_mean = vector("target_mean", target_mean, net.n_y)
-        self.target_scale = vector("target_scale", target_scale, net.n_y)
-        self.labels = None
-        if labels is None:
-            return
-        labels = [label.item() if isinstance(label, np.generic) else label for label in labels]
-        output = net.layers[-1].activation
-        if output not in ("sigmoid", "softmax"):
-            raise ValueError(f"labels are for sigmoid or softmax outputs, which are probabilities; got {output}")
-        if self.target_mean is not None or self.target_scale is not None:
-            raise ValueError("labels and a standardised target don't go together")
-        kinds = {type(label) for label in labels}
-        if kinds not in ({str}, {int}):
-            raise ValueError("labels must be all texts or all integers")
-        if kinds == {int} and not all(-(2**63) <= label < 2**63 for label in labels):
-            raise ValueError("labels that are integers must fit 64 bits")
-        count = 2 if output == "sigmoid" and net.n_y == 1 else net.n_y
-        if output == "sigmoid" and net.n_y > 1:
-            raise ValueError("a network of several sigmoid outputs has no one most probable class: leave labels out")
-        if len(labels) != count:
-            raise ValueError(f"{len(labels)} labels were given; the network tells {count} classes apart")
-        self.labels = labels

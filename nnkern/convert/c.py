@@ -1,0 +1,219 @@
+"""A network as one file of C99: its weights, and a function `predict` for one example.
+
+For microcontrollers and other languages. The file includes math.h and nothing more, keeps no state and takes no memory
+but the stack. How C writes an activation is in forms.py.
+"""
+
+import numpy as np
+
+from nnkern.convert import forms
+from nnkern.convert.options import ExportOptions
+from nnkern.files.atomic import whole_file
+
+_NUMBERS_IN_A_LINE = 8
+_LINES_AT_ONCE = 4096  # texts of numbers take many times the memory of the numbers
+
+_HEAD = """\
+/* {description}
+ *
+ * predict takes one example x of NETWORK_N_X numbers and writes the NETWORK_N_Y numbers y; x and y must not overlap.
+ * It keeps nothing between calls, and the stack holds its {stack} bytes. C99, with libm. Written by nnkern {version}.
+ */
+#include <math.h>
+
+enum {{ NETWORK_N_X = {n_x}, NETWORK_N_Y = {n_y} }};
+
+void predict(const {real} *x, {real} *y);
+"""
+
+_DENSE = """\
+/* y = W x + b: W (n, n_prev) row by row, b may be a null pointer */
+static void dense({real} *y, const {real} *W, const {real} *b, const {real} *x, int n, int n_prev)
+{{
+    int i, k;
+    for (i = 0; i < n; i++) {{
+        {real} z = b ? b[i] : 0;
+        for (k = 0; k < n_prev; k++)
+            z += W[k] * x[k];
+        W += n_prev;
+        y[i] = z;
+    }}
+}}
+"""
+
+_ELEMENTWISE = """\
+static void {name}({real} *a, int n)
+{{
+    int i;
+    for (i = 0; i < n; i++) {{
+        const {real} z = a[i];
+        a[i] = {expression};
+    }}
+}}
+"""
+
+_COLUMNWISE = """\
+static void {name}({real} *a, int n)
+{{
+{body}
+}}
+"""
+
+
+def _dense(out, l, layer, x, y, W, b=None):
+    out.constants(f"W{l}", W)
+    bias = "0"
+    if b is not None:
+        bias = f"b{l}"
+        out.constants(bias, b)
+    out.function("dense", _DENSE)
+    out.lines.append(f"    dense({y}, W{l}, {bias}, {x}, {W.shape[0]}, {W.shape[1]});")
+    out.activate(layer, y, len(W))
+
+
+def _scale(out, l, layer, x, y, s):
+    out.constants(f"s{l}", s)
+    out.loop(s.size, f"{y}[i] = s{l}[i] * {x}[i];")
+
+
+LAYERS = {"dense": _dense, "scale": _scale}
+"""For each kind of layer: a function (out, l, layer, x, y, **parameters) that writes the statements which compute the
+array named y from the one named x."""
+
+
+class _Source:
+    """The parts of the file while they are written: constants, functions, and the lines of `predict`."""
+
+    def __init__(self, dtype):
+        self.dtype = dtype
+        self.real, self.suffix = ("float", "f") if dtype == np.float32 else ("double", "")
+        self.arrays, self.functions, self.lines = [], {}, []
+
+    def constants(self, name, array):
+        numbers = _numbers(array.astype(self.dtype), self.suffix)
+        self.arrays.append(f"static const {self.real} {name}[{array.size}] = {{\n{numbers}}};\n")
+
+    def loop(self, count, statement):
+        """A statement for each i < count."""
+        self.lines.append(f"    for (i = 0; i < {count}; i++)\n        {statement}")
+
+    def function(self, name, template, **parts):
+        """The name of a function of that text: another one where the name has another text already."""
+        base, number = name, 1
+        while True:
+            text = template.format(name=name, real=self.real, **parts)
+            if self.functions.setdefault(name, text) == text:
+                return name
+            number += 1
+            name = f"{base}_{number}"
+
+    def activate(self, layer, y, n):
+        """y = g(y) for the n numbers of y; a function for each slope there is."""
+        if layer.activation == "linear":
+            return
+        form = forms.FORMS[layer.activation].c
+        if layer.activation == "softmax":
+            name = self.function("softmax", _COLUMNWISE, body=form.format(real=self.real, f=self.suffix))
+        else:
+            slope = _literal(str(self.dtype.type(layer.negative_slope)), "")
+            # the activations' own names are libm's in part
+            name = self.function(
+                f"activation_{layer.activation}", _ELEMENTWISE, expression=form.format(f=self.suffix, slope=slope)
+            )
+        self.lines.append(f"    {name}({y}, {n});")
+
+
+def write(model, path=None, **options):
+    """The text of the file; with a path it is written there too. See Network.to_c."""
+    export = ExportOptions(model, **options)
+    out, sizes = _Source(model.dtype), model.sizes
+    # a layer's outputs are in one of two arrays by turns, the last one's in y
+    room = [max(sizes[1:-1:2], default=0), max(sizes[2:-1:2], default=0)]
+    declared = [f"{out.real} a{i}[{size}];" for i, size in enumerate(room) if size]
+    x = _standardise(out, export)
+    if x != "x":
+        declared.append(f"{out.real} {x}[NETWORK_N_X];")
+        room.append(model.n_x)
+    for l, layer, parameters in model.numbered_layers():
+        y = "y" if l == len(model.layers) else f"a{(l - 1) % 2}"
+        LAYERS[layer.kind](out, l, layer, x, y, **parameters)
+        x = y
+    if export.target_scale is not None:
+        out.constants("target_scale", export.target_scale)
+        out.loop("NETWORK_N_Y", "y[i] *= target_scale[i];")
+    if export.target_mean is not None:
+        out.constants("target_mean", export.target_mean)
+        out.loop("NETWORK_N_Y", "y[i] += target_mean[i];")
+    if any(line.startswith("    for") for line in out.lines):
+        declared.append("int i;")
+    body = "\n".join([f"    {line}" for line in declared] + out.lines)
+    predict = f"void predict(const {out.real} *x, {out.real} *y)\n{{\n{body}\n}}\n"
+    head = _head(model, out.real, sum(room) * model.dtype.itemsize, export.labels)
+    text = "\n".join([head, *out.arrays, *out.functions.values(), predict])
+    if path is not None:
+        with whole_file(path) as file:
+            file.write(text.encode())
+    return text
+
+
+def _standardise(out, export):
+    """The name of the array that the first layer takes: x, or `scaled`, which this fills from it."""
+    if export.mean is None and export.scale is None:
+        return "x"
+    value = "x[i]"
+    if export.mean is not None:
+        out.constants("mean", export.mean)
+        value = "x[i] - mean[i]"
+    if export.scale is not None:
+        out.constants("scale", export.scale)
+        value = f"({value}) / scale[i]"
+    out.loop("NETWORK_N_X", f"scaled[i] = {value};")
+    return "scaled"
+
+
+def _head(model, real, stack, labels):
+    """What the file begins with: comment, sizes, declarations, and the labels where there are any."""
+    import importlib.metadata
+
+    layers = [f"{n} {layer.activation}" for n, layer in zip(model.sizes[1:], model.layers, strict=True)]
+    head = _HEAD.format(
+        description=f"A network: {' -> '.join([str(model.n_x), *layers])}.",
+        stack=stack,
+        version=importlib.metadata.version("nnkern"),
+        n_x=model.n_x,
+        n_y=model.n_y,
+        real=real,
+    )
+    return head if labels is None else head + _labels(labels)
+
+
+def _literal(text, f):
+    """A number, as numpy writes it in as few digits as tell it apart, in C."""
+    if text in ("nan", "inf", "-inf"):
+        return {"nan": "NAN", "inf": "INFINITY", "-inf": "-INFINITY"}[text]
+    return text + f
+
+
+def _numbers(array, f):
+    """Lines of the entries, row by row."""
+    flat, lines = np.ascontiguousarray(array).reshape(-1), []
+    for first in range(0, len(flat), _LINES_AT_ONCE * _NUMBERS_IN_A_LINE):
+        part = flat[first : first + _LINES_AT_ONCE * _NUMBERS_IN_A_LINE].astype(str).tolist()
+        texts = [_literal(text, f) for text in part]
+        for i in range(0, len(texts), _NUMBERS_IN_A_LINE):
+            lines.append(f"    {', '.join(texts[i : i + _NUMBERS_IN_A_LINE])},\n")
+    return "".join(lines)
+
+
+def _labels(labels):
+    """The names of the classes as texts of C: class i of a single sigmoid's is y[0] > 0.5."""
+    texts = []
+    for label in labels:
+        # octal escapes, which end after three digits: any text, and no trigraph, comes out as it is
+        plain = "".join(
+            chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
+            for byte in str(label).encode()
+        )
+        texts.append(f'    "{plain}",\n')
+    array = f"const char *const network_labels[{len(labels)}]"
+    return f"\nextern {array};\n{array} = {{\n{''.join(texts)}}};\n"

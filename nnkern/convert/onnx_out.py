@@ -1,0 +1,141 @@
+"""Writing ONNX files, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.
+
+ONNX has in rows what are columns here, and Gemm with transB takes W (n, n_prev) in its own layout. How an activation is
+written is in forms.py; the library onnx is needed for its messages only.
+"""
+
+import numpy as np
+
+from nnkern._optional import require
+from nnkern.convert import forms
+from nnkern.convert.options import ExportOptions
+from nnkern.files.atomic import whole_file
+
+OPSET = 17
+LARGEST_MESSAGE = 2**31 - 1
+_HEAD_ROOM = 2**20  # bytes for all that isn't parameters
+
+# Operators that onnxruntime has for float32 only, in terms of such as it has for float64 too. (It has none for Erf.)
+_IN_DOUBLE = {
+    "LeakyRelu": lambda f, z, alpha: f.Where(f.Less(z, 0.0), f.Mul(z, alpha), z),
+    "Elu": lambda f, z, alpha: f.Where(f.Less(z, 0.0), f.Mul(f.Sub(f.Exp(z), 1.0), alpha), z),
+    "Selu": lambda f, z, alpha, gamma: f.Mul(f.Elu(z, alpha=alpha), gamma),
+    "Softplus": lambda f, z: f.Add(f.Relu(z), f.Log(f.Add(f.Exp(f.Neg(f.Abs(z))), 1.0))),
+    "HardSwish": lambda f, z: f.Mul(f.Mul(z, f.Clip(f.Add(z, 3.0), 0.0, 6.0)), 1 / 6),
+}
+
+
+class Builder:
+    """f.Op(inputs…, attributes…) is what `node(op, inputs, attributes)` of the derived class makes of that operator.
+
+    In float64, it is made of operators that onnxruntime has for it.
+    """
+
+    double = False
+
+    def __getattr__(self, op):
+        if self.double and op in _IN_DOUBLE:
+            return lambda *inputs, **attributes: _IN_DOUBLE[op](self, *inputs, **attributes)
+        return lambda *inputs, **attributes: self.node(op, inputs, attributes)
+
+
+class _Graph(Builder):
+    """The nodes and constants of a graph that is being written."""
+
+    def __init__(self, onnx, dtype):
+        self._onnx, self._dtype = onnx, dtype
+        self.double = dtype == np.float64
+        self.nodes, self.constants = [], {}
+
+    def node(self, op, inputs, attributes):
+        names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
+        output = f"{op}_{len(self.nodes)}"
+        self.nodes.append(self._onnx.helper.make_node(op, names, [output], name=output, **attributes))
+        return output
+
+    def constant(self, value, name=None, dtype=None):
+        """The name of an array's initializer; numbers are kept once."""
+        name = name or f"constant_{float(value)!r}"
+        if name not in self.constants:
+            array = np.array(value, dtype or self._dtype, order="C")
+            self.constants[name] = self._onnx.numpy_helper.from_array(array, name)
+        return name
+
+    def rename_last(self, name):
+        """Names the output of the last node."""
+        self.nodes[-1].output[0] = name
+        return name
+
+
+def _dense(f, l, layer, a, W, b=None):
+    inputs = [a, f.constant(W, f"W{l}")]
+    if b is not None:
+        inputs.append(f.constant(b[:, 0], f"b{l}"))
+    return forms.FORMS[layer.activation].onnx(f, f.Gemm(*inputs, transB=1), layer.negative_slope)
+
+
+def _scale(f, l, layer, a, s):
+    return f.Mul(a, f.constant(s[:, 0], f"s{l}"))
+
+
+LAYERS = {"dense": _dense, "scale": _scale}
+"""For each kind of layer: a function (f, l, layer, a, **parameters) that adds its nodes behind the value a, and returns
+the name of what it computes."""
+
+
+def to_proto(model, **options):
+    """The Model as an onnx.ModelProto, in the Model's dtype; options: see `ExportOptions`.
+
+    With labels the outputs are "label" (batch,), integers or texts, and "probabilities" (batch, classes); a single
+    sigmoid output p is written as the two (1 - p, p).
+    """
+    onnx = require("onnx", "to_onnx")
+    size = sum(array.nbytes for array in model.parameters.values())
+    if size > LARGEST_MESSAGE - _HEAD_ROOM:
+        raise ValueError(f"an ONNX file holds at most {LARGEST_MESSAGE} bytes; the parameters have {size}")
+    export = ExportOptions(model, **options)
+    f, a = _Graph(onnx, model.dtype), "X"
+    if export.mean is not None:
+        a = f.Sub(a, f.constant(export.mean, "mean"))
+    if export.scale is not None:
+        a = f.Div(a, f.constant(export.scale, "scale"))
+    for l, layer, parameters in model.numbered_layers():
+        a = LAYERS[layer.kind](f, l, layer, a, **parameters)
+    if export.target_scale is not None:
+        a = f.Mul(a, f.constant(export.target_scale, "target_scale"))
+    if export.target_mean is not None:
+        a = f.Add(a, f.constant(export.target_mean, "target_mean"))
+    real = onnx.helper.np_dtype_to_tensor_dtype(model.dtype)
+    X = onnx.helper.make_tensor_value_info("X", real, ["batch", model.n_x])
+    outputs = _outputs(onnx, f, a, model.n_y, real, export.labels)
+    graph = onnx.helper.make_graph(f.nodes, "network", [X], outputs, list(f.constants.values()))
+    opsets = [onnx.helper.make_opsetid("", OPSET)]
+    return onnx.helper.make_model(
+        graph,
+        producer_name="nnkern",
+        opset_imports=opsets,
+        ir_version=onnx.helper.find_min_ir_version_for(opsets),
+    )
+
+
+def _outputs(onnx, f, a, n_y, real, labels):
+    """The graph's outputs: the value a of the last node, and with labels the most probable one too."""
+    info = onnx.helper.make_tensor_value_info
+    if labels is None:
+        return [info(f.rename_last("A"), real, ["batch", n_y])]
+    if n_y == 1:
+        a, n_y = f.Concat(f.Sub(1.0, a), a, axis=1), 2
+    texts = isinstance(labels[0], str)
+    dtype = object if texts else np.int64
+    classes = f.constant(np.array(labels, dtype), "labels", dtype)
+    a = f.rename_last("probabilities")
+    f.Gather(classes, f.ArgMax(a, axis=1, keepdims=0), axis=0)
+    type_ = onnx.TensorProto.STRING if texts else onnx.TensorProto.INT64
+    return [info(f.rename_last("label"), type_, ["batch"]), info(a, real, ["batch", n_y])]
+
+
+def write(model, path, **options):
+    """See Network.to_onnx."""
+    content = to_proto(model, **options).SerializeToString()
+    with whole_file(path) as file:
+        file.write(content)

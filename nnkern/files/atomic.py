@@ -1,0 +1,28 @@
+"""Files that are written whole or not at all, whatever is in them."""
+
+import contextlib
+import os
+import stat
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """A binary file to write to, which takes the place of `path` when all is written, or never."""
+    # a link stays a link: the file it names is replaced
+    path = os.path.realpath(os.fsdecode(path))
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise OSError(f"{path} is no regular file: a model can't take its place")
+    # the new file grows beside the old one and takes its place in one step; its name is short, as `path` may be long
+    temporary = os.path.join(os.path.dirname(path), f".{os.urandom(8).hex()}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if os.path.exists(path):
+            os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

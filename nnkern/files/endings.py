@@ -1,0 +1,50 @@
+"""Names of files: which format an ending means, and which endings belong to what other programs write and read."""
+
+import os
+
+# ending: (whose it is, what writes it from a network `net`, what reads it)
+_ONNX_FIRST = "convert it to ONNX, then nnkern.from_onnx(path)"
+_OTHERS = {
+    (".onnx",): ("ONNX", "net.to_onnx(path), or `nnkern export --to onnx`", "nnkern.from_onnx(path)"),
+    (".pt", ".pth"): (
+        "torch",
+        "torch.save(net.to_torch(), path), or `nnkern export --to torch`",
+        "nnkern.from_torch(module), for the module that torch.load gives",
+    ),
+    (".h5", ".hdf5", ".keras"): ("Keras", "net.to_onnx(path), which Keras' converters take", _ONNX_FIRST),
+    (".pb", ".tflite"): ("TensorFlow", "net.to_onnx(path), which TensorFlow's converters take", _ONNX_FIRST),
+    (".pkl", ".pickle"): ("pickle", "pickle.dump(net, file)", "pickle.load(file)"),
+    (".joblib",): ("joblib", "joblib.dump(net, path)", "joblib.load(path)"),
+    (".c", ".h"): (
+        "C",
+        "net.to_c(path), or `nnkern export --to c`",
+        "nothing makes a network of C again",
+    ),
+}
+_OTHER = {ending: row for endings, row in _OTHERS.items() for ending in endings}
+
+
+def _ending(path):
+    return os.path.splitext(path)[1].lower()
+
+
+def is_safetensors(path):
+    """Whether a model's file of that name is one of safetensors."""
+    return _ending(path) == ".safetensors"
+
+
+def check_written(path):
+    """Refuses to write a model under a name that says that it is something else."""
+    if _ending(path) in _OTHER:
+        whose, writes, _ = _OTHER[_ending(path)]
+        raise ValueError(f"save writes .npz or .safetensors, and {path} ends as files of {whose} do: {writes}")
+
+
+def check_read(path):
+    """Refuses to read a model from a file whose name says that it is something else."""
+    if _ending(path) in _OTHER:
+        whose, _, reads = _OTHER[_ending(path)]
+        raise ValueError(
+            f"load reads .npz or .safetensors, and {path} ends as files of {whose} do: {reads}. "
+            "A model that save wrote under such a name can be renamed"
+        )
