@@ -4,19 +4,22 @@ Layers of the package, each knowing only those below it:
 
     cli           the command `nnkern`, over data, which reads files
     plotting      learning curves, decision boundaries, first-layer weights, confusion matrices
+    sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention; they are made in estimators
     interop       networks from ONNX, torch and scikit-learn
-    sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention
     many          many networks trained at once
-    network       Dense and Network: configuration, fit, predict, evaluate, forward, backward
+    network       Network: what can be done with one; its exports and its summary
+    training      the one loop over epochs, what may happen between two of them (callbacks), how one is computed
+                  (runners), and where the examples come from (sources)
     predictor     frozen networks, packed for prediction, and what reduced weights cost
-    derivatives   by the inputs, and of each example by itself
-    kernels       one layer, one activation, one loss at a time
-    losses, optimizers, initializers, schedules, callbacks, progress
+    convert       plain networks to and from ONNX, torch, scikit-learn and C
     files         the model file, whole or not at all
+    derivatives   by the inputs, and of each example by itself
+    state         a network's parameters, optimizer state, counters: what other modules may touch of it
     model         a network as plain data
     layers        what a network is made of
-    convert       plain networks to and from ONNX, torch, scikit-learn and C
-    validation    the only place where what a user hands in is validated
+    kernels       one layer, one activation, one loss at a time
+    losses, optimizers, initializers, schedules, progress
+    validation    numbers, names and arrays that users hand in are validated
     _engine       the whole network in native code
     _predictor    a frozen network in native code
     _kernels      dense layers on BLAS and the C kernels of the processor's instruction set

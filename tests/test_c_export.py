@@ -27,7 +27,7 @@ class Compiled:
     def __init__(self, source, folder, dtype):
         (folder / "net.c").write_text(source, encoding="utf-8")
         command = [CC, *STRICT, "-O2", "-fPIC", "-shared", "-o", "net.so", "net.c", "-lm"]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr
         self.library = ctypes.CDLL(str(folder / "net.so"))
         self.dtype = dtype

@@ -76,7 +76,7 @@ def process(*arguments, **options):
         [sys.executable, "-m", "nnkern", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         **options,
     )
 
@@ -825,6 +825,7 @@ def test_wrong_arguments(bad, arguments, message):
         (("f.csv", "--folds", "241"), "the number of folds is 241, expected 2 to 240"),
         (("rare.csv", "--folds", "2"), "a class has a single example"),
         (("f.csv", "--save", "no/m.npz"), "there is no folder"),
+        (("f.csv", "--save", "m.onnx"), "save writes .npz or .safetensors, and m.onnx ends as files of ONNX do"),
         (("f.csv", "--save", "empty"), "empty is a folder"),
         (("f.csv", "--plot", "empty.png"), "empty.png is a folder"),
         (("f.csv", "--plot", "curve.txt"), "expected one of .png"),
@@ -955,7 +956,7 @@ def test_development_mode_shows_where_an_error_came_from(tmp_path):
         [sys.executable, "-X", "dev", "-W", "ignore", "-m", "nnkern", "predict", "no.npz", "no.csv"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=tmp_path,
     )
     assert done.returncode == 1
@@ -990,7 +991,7 @@ def test_interrupt_gives_130(tmp_path):
     try:
         child.stderr.read(1)  # the first sign of progress: the training has begun
         child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=300)
     finally:
         child.kill()
     assert child.returncode == 130
@@ -1020,7 +1021,7 @@ def test_reader_that_goes_away(good, tmp_path, arguments):
         env=buffered,
         stdout=write_end,
         stderr=subprocess.PIPE,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     os.close(write_end)
@@ -1038,7 +1039,7 @@ def test_full_disk_is_one_line(good, tmp_path):
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
     assert done.returncode == 2

@@ -627,7 +627,7 @@ def say_all_outcomes(kind, names):
                 continue
             pid = os.fork()
             if pid == 0:
-                signal.alarm(120)
+                signal.alarm(300)
                 status = 1
                 try:
                     say_outcomes(name, kind)
