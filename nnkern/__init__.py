@@ -4,22 +4,26 @@ Layers of the package, each knowing only those below it:
 
     cli           the command `nnkern`, over data, which reads files
     plotting      learning curves, decision boundaries, first-layer weights, confusion matrices
+    sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention; they are made in estimators
     interop       networks from ONNX, torch and scikit-learn
-    sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention
     many          many networks trained at once
-    network       Dense and Network: configuration, fit, predict, evaluate, forward, backward
+    network       Network: what can be done with one; its exports and its summary
+    training      the one loop over epochs, what may happen between two of them (callbacks), how one is computed
+                  (runners), and where the examples come from (sources)
     predictor     frozen networks, packed for prediction, and what reduced weights cost
-    derivatives   by the inputs, and of each example by itself
-    kernels       one layer, one activation, one loss at a time
-    losses, optimizers, initializers, schedules, callbacks, progress
+    convert       plain networks to and from ONNX, torch, scikit-learn and C
     files         the model file, whole or not at all
+    derivatives   by the inputs, and of each example by itself
+    state         a network's parameters, optimizer state, counters: what other modules may touch of it
     model         a network as plain data
     layers        what a network is made of
-    convert       plain networks to and from ONNX, torch, scikit-learn and C
-    validation    the only place where what a user hands in is validated
+    kernels       one layer, one activation, one loss at a time
+    losses, optimizers, initializers, schedules, progress
+    validation    numbers, names and arrays that users hand in are validated
     _engine       the whole network in native code
     _predictor    a frozen network in native code
-    _kernels      dense layers on BLAS and the C kernels of the processor's instruction set
+    _kernels      one layer, activation or loss in native code
+    _products     matrix products on BLAS and the C kernels of the processor's instruction set, and threads
 """
 
 from typing import TYPE_CHECKING
@@ -29,7 +33,7 @@ from nnkern._config import Config, get_num_threads, set_num_threads, show_config
 from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSchedule
 from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError
 from nnkern.interop import from_onnx, from_sklearn, from_torch
-from nnkern.layers import Dense
+from nnkern.layers import Dense, Scale
 from nnkern.many import fit_many
 from nnkern.network import Evaluation, Network, check_gradients, load
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
@@ -51,6 +55,7 @@ __all__ = [
     "Network",
     "NotFittedError",
     "RMSprop",
+    "Scale",
     "__version__",
     "callbacks",
     "check_gradients",

@@ -7,6 +7,7 @@ them. Nothing here is specific to a kind of layer, an activation or a loss.
 import numpy as np
 
 from nnkern import _kernels, layers, losses, validation
+from nnkern.model import Model
 from nnkern.state import State, of
 
 # most entries of a Jacobian's block of seeds
@@ -224,7 +225,7 @@ def check_gradients(net, X, Y, *, step=1e-5, max_entries=2000):
     state = of(net)
     state.fitted()
     state.check_trainable()
-    copied = State(state.layers, state.loss, l2=state.l2, l1=state.l1, dtype=np.dtype(np.float64), seed=state.seed)
+    copied = State(Model(state.layers, state.loss, dtype="float64", l2=state.l2, l1=state.l1))
     copied.make_engine(state.n_x)
     copied.set_parameters(state.parameters())
     data = copied.data(X, Y, n_x=state.n_x)

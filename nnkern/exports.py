@@ -35,8 +35,7 @@ class Exports:
         ValueError
             JSON can't hold the metadata, or the name ends as another format's do: see `to_onnx`, `to_torch`, `to_c`.
         """
-        self._state.fitted()
-        files.write(self.to_model(training_state=training_state), path)
+        files.write(_plain(self, training_state=training_state), path)
 
     def to_onnx(self, path, **options):
         """Saves the network as an ONNX file, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.

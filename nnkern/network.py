@@ -58,9 +58,7 @@ class Network(Stateful, Derivatives, Exports):
     """
 
     def __init__(self, layers, loss, *, n_x=None, l2=0.0, l1=0.0, dtype="float32", seed=None):
-        plain = Model(layers, loss, dtype=dtype, l2=l2, l1=l1, seed=seed)
-        config = {name: getattr(plain, name) for name in ("l2", "l1", "dtype", "seed")}
-        super().__init__(State(plain.layers, plain.loss, **config))
+        super().__init__(State(Model(layers, loss, dtype=dtype, l2=l2, l1=l1, seed=seed)))
         self.metadata = {}
         if n_x is not None:
             self.initialize(n_x)
@@ -164,7 +162,7 @@ class Network(Stateful, Derivatives, Exports):
 
     # Using it
 
-    def predict(self, X, *, out=None, threads=None):
+    def predict(self, X, *, out=None, threads=None, invariant=False):
         """A[L] for the examples in X.
 
         Parameters
@@ -174,6 +172,9 @@ class Network(Stateful, Derivatives, Exports):
         out : (n_y, m) array of the network's dtype, optional
         threads : int, optional
             At most this many threads; results don't depend on it.
+        invariant : bool
+            Whether each example gets the same bits whatever other examples X holds and however X is laid out in memory.
+            Otherwise the last bits may depend on both. For single examples it costs many times the time.
 
         Returns
         -------
@@ -185,18 +186,29 @@ class Network(Stateful, Derivatives, Exports):
             There are no parameters yet.
         ValueError, TypeError
             X or `out` has another shape or holds no numbers. NaN is let through.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import nnkern as nk
+        >>> net = nk.Network([nk.Dense(3, "tanh"), nk.Dense(1)], "squared_error", n_x=50, seed=0)
+        >>> X = np.random.default_rng(0).standard_normal((50, 8))
+        >>> A = net.predict(X, invariant=True)
+        >>> bool((net.predict(X[:, 5:6], invariant=True) == A[:, 5:6]).all())
+        True
         """
         engine = self._state.engine
         if engine is None:
             self._state.fitted()  # raises NotFittedError
-        A = engine.predict_fast(X, out, threads)
-        if A is not None:
-            return A
+        if invariant is False:
+            A = engine.predict_fast(X, out, threads)
+            if A is not None:
+                return A
         X = validation.examples(X, self.n_x, self.dtype, finite=False)
         if out is not None:
             inputs = ("X", X), ("the parameters", engine.theta)
             out = _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, inputs)
-        return engine.predict(X, out, validation.threads(threads))
+        return engine.predict(X, out, validation.threads(threads), validation.flag("invariant", invariant))
 
     def predict_labels(self, X, *, threads=None):
         """Class labels: argmax for cross_entropy, ŷ > ½ for binary_cross_entropy.
@@ -472,12 +484,9 @@ class Network(Stateful, Derivatives, Exports):
         return Summary(self)
 
     def __repr__(self):
-        parts = [f"{n or '?'} {layer.activation}" for n, layer in zip(self._outputs()[1:], self.layers, strict=True)]
-        n_x = "?" if self.n_x is None else self.n_x
-        return f"<Network {n_x} → {' → '.join(parts)}, {self.loss}, {self.dtype}>"
-
-    def _outputs(self):
-        return kinds.outputs(self.layers, self.n_x)
+        n_x, *outputs = kinds.outputs(self.layers, self.n_x)
+        parts = [f"{n or '?'} {layer.label}" for n, layer in zip(outputs, self.layers, strict=True)]
+        return f"<Network {n_x or '?'} → {' → '.join(parts)}, {self.loss}, {self.dtype}>"
 
     def __eq__(self, other):
         """Networks are equal when configuration and parameters are, to the bit."""
@@ -543,11 +552,7 @@ class Network(Stateful, Derivatives, Exports):
         return {"model": model, "attributes": more}
 
     def __setstate__(self, state):
-        model = state["model"]
-        Network.__init__(self, model.layers, model.loss, l2=model.l2, l1=model.l1, dtype=model.dtype, seed=model.seed)
-        self.metadata = model.metadata
-        self._state.take(model)
-        vars(self).update(state["attributes"])
+        vars(self).update(vars(Network.from_model(state["model"])) | state["attributes"])
 
 
 def load(path):

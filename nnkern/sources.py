@@ -1,12 +1,12 @@
 """Where the examples of a training come from: arrays, arrays in files that needn't fit into memory, or batches.
 
 A source gives what the engine takes, (X, Y, labels, w), either as a whole (`direct`) or as the parts of an epoch. It
-knows no engine, and not what an epoch does with the examples.
+knows not what an epoch does with the examples.
 """
 
 import numpy as np
 
-from nnkern import validation
+from nnkern import _engine, validation
 
 # bytes of a memory-mapped array in the network's dtype up to which it is treated as an array in memory
 IN_MEMORY = 1 << 26
@@ -21,6 +21,7 @@ class Arrays:
 
     def __init__(self, X, Y, labels, w):
         self.X, self.Y, self.labels, self.w = X, Y, labels, w
+        self._held = _engine.held(X, Y, w)
 
     @property
     def n_x(self):

@@ -49,8 +49,10 @@ class State:
         What the random streams grow from: the seed, or where there is none a number drawn for this network.
     """
 
-    def __init__(self, layers_, loss, *, l2, l1, dtype, seed):
-        self.layers, self.loss, self.l2, self.l1, self.dtype, self.seed = tuple(layers_), loss, l2, l1, dtype, seed
+    def __init__(self, plain):
+        """Of a Model, whose parameters and training aren't taken over."""
+        self.layers, self.loss, self.dtype = plain.layers, plain.loss, plain.dtype
+        self.l2, self.l1, self.seed = plain.l2, plain.l1, plain.seed
         self.engine = None
         self.optimizer = self.update = None
         self.epochs_done = 0

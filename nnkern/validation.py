@@ -77,8 +77,11 @@ def dtype(value):
 
 
 def _numbers(name, array, to):
-    """An array of dtype `to` in native, aligned memory; complex numbers, strings and the like are refused."""
-    array = np.asarray(array)
+    """An array of dtype `to` in native, aligned memory; complex numbers, strings and the like are refused.
+
+    It is never the caller's own object, whose shape and strides may be set in the next moment.
+    """
+    array = np.asarray(array).view()
     if array.dtype.kind not in "biuf":
         if array.dtype.kind != "O":
             raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
@@ -142,7 +145,7 @@ def examples(X, n_x, to, *, finite, name="X"):
 
 def targets(Y, loss, n_y, m, to, *, n_x=None, name="Y"):
     """(Y, labels) as the engine takes them, one of the two None: Y (n_y, m) of dtype `to`, or labels (m,) of int64."""
-    raw = np.asarray(Y)
+    raw = np.asarray(Y).view()
     if loss.score == "argmax" and raw.shape in ((m,), (1, m)) and not (n_y == 1 and raw.ndim == 2 and (raw == 1).all()):
         return None, _labels(raw, n_y, m, name)
     if loss.score == "sides" and n_y == 1 and raw.shape == (m,):
@@ -196,8 +199,8 @@ def _plain(x):
 
 
 def _labels(raw, n_classes, m, name):
-    """int64 (m,), each in 0 … n_classes-1."""
-    values = raw.reshape(m)
+    """int64 (m,), each in 0 … n_classes-1: a copy, for they say where in memory to look, and are looked at again."""
+    values = raw.reshape(m).copy()
     if values.dtype.kind not in "biu":
         values = _numbers(name, values, np.float64)
         bad = np.flatnonzero(~(values == np.floor(values)))
@@ -236,7 +239,7 @@ def weights(sample_weight, m, to, whole=True):
     """(m,) of dtype `to`, finite, >= 0, and if they are `whole`, not a batch's, not all 0; None stays None."""
     if sample_weight is None:
         return None
-    given = np.asarray(sample_weight)
+    given = np.asarray(sample_weight).view()
     w = _shaped("sample_weight", given, (m,), to if given.dtype == to else np.float64)
     _finite("sample_weight", w)
     if (w < 0).any() or (whole and not w.any()):

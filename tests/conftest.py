@@ -62,7 +62,7 @@ def clean_environment():
     return {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
 
 
-def run(code, *, environment=(), check=True, timeout=60):
+def run(code, *, environment=(), check=True, timeout=300):
     """Runs it in a process of its own, in the clean environment; gives what it printed."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", textwrap.dedent(code)],
@@ -169,6 +169,7 @@ def interrupt(code, after, *, environment=None):
         assert go == "go", process.communicate()[1]
         until = processor_time_of(process) + after * float(whole)
         while processor_time_of(process) < until:
+            assert process.poll() is None, process.communicate()
             time.sleep(0.001)
         start = processor_time_of(process)
         process.send_signal(signal.SIGINT)

@@ -354,6 +354,23 @@ def dense_backward(dA, W, A_prev, H, activation, negative_slope=0.01):
     return dZ, dW, db, W.T @ dZ
 
 
+# ---- a factor for each feature ----
+
+
+def scale_forward(s, A_prev):
+    """A = s * A_prev, s (n, 1)."""
+    return np.asarray(s, F64) * np.asarray(A_prev, F64)
+
+
+def scale_backward(dA, s, A_prev):
+    """ds = 1/m sum over columns of dA * A_prev, dA_prev = s * dA."""
+    dA, A_prev = np.asarray(dA, F64), np.asarray(A_prev, F64)
+    return (dA * A_prev).sum(axis=1, keepdims=True) / max(dA.shape[1], 1), np.asarray(s, F64) * dA
+
+
+# ---- one dense layer, example by example ----
+
+
 def dense_forward_loop(W, A_prev, b, activation, negative_slope=0.01):
     """dense_forward, one example after another and one product after another."""
     (n, n_prev), m = W.shape, A_prev.shape[1]

@@ -48,7 +48,7 @@ def run(folder, *arguments, **environment):
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert file.exists(), done.stderr
     return done.returncode, done.stdout, json.loads(file.read_text())
@@ -137,7 +137,7 @@ for row in elementwise.rows(cases.elementwise_case("tiny-elementwise"), "{dtype}
             print("found")
 """
     environment = os.environ | {"PYTHONPATH": str(INSTALLED), "PYTHONSAFEPATH": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     rows = 2 * len(nnkern.kernels.ACTIVATIONS) + len(nnkern.losses.LOSSES) + 2
     assert done.stdout.count("found") == 2 * rows

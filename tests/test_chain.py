@@ -101,6 +101,14 @@ def test_the_loss_and_the_output_that_belongs_to_it(activation, loss, output, ex
     assert (made.layers[-1].activation, made.loss.name) == (output, expected)
 
 
+def test_an_output_that_a_loss_does_not_take():
+    message = "the loss cross_entropy needs softmax units at the output; this one's are"
+    with pytest.raises(nk.ModelFormatError, match=f"^{message} sigmoid"):
+        model(DENSE, ("activate", "sigmoid", None), loss="cross_entropy")
+    with pytest.raises(nk.ModelFormatError, match=f"^{message} linear"):
+        model(DENSE, ("activate", "softmax", None), ("affine", THREE, None), loss="cross_entropy")
+
+
 def test_batch_normalisation_as_a_map():
     mean, variance = np.array([1.0, -2.0]), np.array([3.0, 0.25])
     x, root = np.array([5.0, 7.0]), np.sqrt(variance + 0.5)

@@ -76,7 +76,7 @@ def process(*arguments, **options):
         [sys.executable, "-m", "nnkern", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         **options,
     )
 
@@ -936,6 +936,13 @@ def test_missing_package_names_its_extra(bad, tmp_path, monkeypatch, module, arg
     assert f"pip install '{extra}'" in bad(*arguments)
 
 
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt"])
+def test_a_name_of_another_format_is_refused_before_the_training(bad, tmp_path, monkeypatch, name):
+    write_flowers(tmp_path / "f.csv")
+    monkeypatch.setattr(nk.Network, "fit", lambda *_, **__: pytest.fail("it is refused after the training only"))
+    assert "save writes .npz or .safetensors" in bad("train", "f.csv", "--quiet", "--save", name)
+
+
 def test_unforeseen_error_is_one_line_too(bad, monkeypatch):
     def broken():
         raise RuntimeError("wires\ncrossed")
@@ -949,7 +956,7 @@ def test_development_mode_shows_where_an_error_came_from(tmp_path):
         [sys.executable, "-X", "dev", "-W", "ignore", "-m", "nnkern", "predict", "no.npz", "no.csv"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         cwd=tmp_path,
     )
     assert done.returncode == 1
@@ -984,7 +991,7 @@ def test_interrupt_gives_130(tmp_path):
     try:
         child.stderr.read(1)  # the first sign of progress: the training has begun
         child.send_signal(signal.SIGINT)
-        _, err = child.communicate(timeout=60)
+        _, err = child.communicate(timeout=300)
     finally:
         child.kill()
     assert child.returncode == 130
@@ -1014,7 +1021,7 @@ def test_reader_that_goes_away(good, tmp_path, arguments):
         env=buffered,
         stdout=write_end,
         stderr=subprocess.PIPE,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     os.close(write_end)
@@ -1032,7 +1039,7 @@ def test_full_disk_is_one_line(good, tmp_path):
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
     assert done.returncode == 2

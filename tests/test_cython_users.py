@@ -74,7 +74,7 @@ def user(tmp_path_factory):
         env={**os.environ, "CFLAGS": "-O0"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     (path,) = [file for file in folder.iterdir() if file.suffix in (".so", ".pyd")]

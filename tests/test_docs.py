@@ -68,7 +68,7 @@ def test_every_row_of_reliability_and_of_limits_names_tests_that_exist():
     named = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
     promises, faults = rows("reliability.md")
     (limits,) = rows("files.md")
-    assert len(promises) == 7
+    assert len(promises) >= 7
     assert len(faults) > 20
     assert len(limits) == 9
     for row in promises + faults + limits:

@@ -59,7 +59,7 @@ FIT = """
             reading, writing = os.pipe()
             child = os.fork()
             if child == 0:
-                signal.alarm(60)
+                signal.alarm(300)
                 os.write(writing, outcome(more << 20, threads, executor()).encode())
                 os._exit(0)
             os.close(writing)

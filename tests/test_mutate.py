@@ -68,20 +68,24 @@ def test_refusals_are_found_and_can_be_deleted(tools, tmp_path, monkeypatch):
     assert [(one.line, one.function) for one in cython] == [(8, "Engine.run"), (11, "Engine.run"), (15, "check")]
     assert cython[0].text == 'raise ValueError("n must be >= 0")'
 
-    kept = {"a.py:6": True, "a.py:12": True, "a.py:14": True}
-    monkeypatch.setitem(sys.modules, "nnk_refusals", type("", (), {"kept": staticmethod(kept.__getitem__)}))
     scope = {}
     exec(refusals.with_switches("a.py", found), scope)
     with pytest.raises(ValueError, match="missing"):
         scope["Net"]().fit(None)
     with pytest.raises(TypeError, match="raise"):
         scope["_f"]()
-    kept["a.py:6"] = kept["a.py:14"] = False
+    monkeypatch.setenv("REFUSALS_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("REFUSAL_DELETED", "a.py:14")
     assert scope["_f"]() is None
+    monkeypatch.setenv("REFUSAL_DELETED", "a.py:6")
     with pytest.raises(TypeError, match="len"):
         scope["Net"]().fit(None)
-    kept["a.py:12"] = False
-    assert scope["Net"]().fit(None) is None
+    monkeypatch.setenv("REFUSAL_DELETED", "a.py:12")
+    with pytest.raises(ValueError, match="missing"):
+        scope["Net"]().fit(None)
+    assert scope["Net"]().fit(3) is None
+    reached = (tmp_path / "log").read_text(encoding="utf-8").split()
+    assert reached[1::2] == ["a.py:14", "a.py:6", "a.py:12", "a.py:6", "a.py:12"]
 
 
 CHECKS = """
@@ -109,17 +113,24 @@ def test_checks_are_found_and_can_be_left_out(tools, tmp_path, monkeypatch):
 
     class Validation:
         def __getattr__(self, name):
-            return lambda *arguments: calls.append(name) or name
+            return lambda *arguments: calls.append(name) or 7 // arguments[-1]
 
-    calls, left_out = [], set()
-    monkeypatch.setitem(sys.modules, "nnk_refusals", type("", (), {"kept": staticmethod(lambda n: n not in left_out)}))
-    scope = {"validation": Validation()}
+    calls, scope = [], {"validation": Validation()}
     exec(refusals.with_switches("a.py", found), scope)
-    assert vars(scope["Net"](1, 2)) == {"l2": "number", "m": "size"}
+    monkeypatch.setenv("REFUSALS_LOG", str(tmp_path / "log"))
+    for deleted in (None, 1, 2, 3):
+        calls.clear()
+        if deleted is not None:
+            monkeypatch.setenv("REFUSAL_DELETED", found[deleted].name)
+        net = scope["Net"].__new__(scope["Net"])
+        with pytest.raises(ZeroDivisionError):
+            net.__init__(1, 2)
+        assert calls == ["number"]
+    monkeypatch.setenv("REFUSAL_DELETED", found[0].name)
+    assert vars(scope["Net"](1, 2)) == {"l2": 1, "m": 3}
     assert calls == ["number", "size", "threads"]
-    left_out |= {one.name for one in found[:3]}
-    assert vars(scope["Net"](1, 2)) == {"l2": 1, "m": 2}
-    assert calls == ["number", "size", "threads"]
+    # only what has refused counts as reached
+    assert set((tmp_path / "log").read_text(encoding="utf-8").split()) == {"reached", found[0].name}
 
 
 ENTRY = """

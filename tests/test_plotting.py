@@ -95,14 +95,14 @@ from nnkern import plotting
 print(plotting.confusion([0, 1], [1, 1]).tolist())
 plotting.learning_curve({"cost": [1.0]})
 """
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout == "[[0, 1], [0, 1]]\n"
     assert "MissingPackageError: drawing needs matplotlib: pip install 'nnkern[plot]'" in done.stderr
 
 
 def test_pyplot_is_not_imported_for_panels():
     code = "import sys; from nnkern import plotting; plotting.panels(2); print('matplotlib.pyplot' in sys.modules)"
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout == "False\n", done.stderr
 
 

@@ -276,7 +276,7 @@ def test_eight_threads_at_a_barrier(sizes, weights):
     barrier, right = threading.Barrier(8), []
 
     def work(number):
-        barrier.wait(30)
+        barrier.wait(300)
         for _ in range(50):
             right.append(predictor(inputs[number]).tobytes() == expected[number])
 

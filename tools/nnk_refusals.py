@@ -12,10 +12,21 @@ SECONDS = 300  # that a test may take without a refusal
 
 
 def kept(refusal):
-    """Whether a refusal is in its place. Notes that somebody asked."""
+    """Whether a raise is in its place. Notes that somebody got there."""
     if log := os.environ.get("REFUSALS_LOG"):
         _note(log, f"reached\t{refusal}\n")
     return refusal != os.environ.get("REFUSAL_DELETED")
+
+
+def checked(refusal, call, value):
+    """What a call that checks gives, or where it is left out the value. Notes that it has refused something."""
+    if refusal == os.environ.get("REFUSAL_DELETED"):
+        return value()
+    try:
+        return call()
+    except Exception:
+        kept(refusal)
+        raise
 
 
 def _note(log, line):

@@ -38,10 +38,13 @@ class Refusal(NamedTuple):
 
     def edits(self):
         """(line, column, what is put in there)."""
-        kept = f'__import__("nnk_refusals").kept("{self.name}")'
+        switch = f'__import__("nnk_refusals").{{}}("{self.name}"'
         if not self.end:
-            return [(self.line, self.column, f"if {kept}: ")]
-        return [(self.line, self.column, "("), (*self.end, f" if {kept} else {self.replacement})")]
+            return [(self.line, self.column, f"if {switch.format('kept')}): ")]
+        return [
+            (self.line, self.column, f"{switch.format('checked')}, lambda: "),
+            (*self.end, f", lambda: {self.replacement})"),
+        ]
 
 
 def refusals_of_python(file):

@@ -136,7 +136,11 @@ class Chain:
             loss = "squared_error" if output is None else next(matched, "squared_error")
         loss = losses.get(loss)
         if last.activation is None:
-            last.activation = loss.output
+            last.activation = output = loss.output
+        if loss.output not in (None, output):
+            raise ModelFormatError(
+                f"the loss {loss.name} needs {loss.output} units at the output; this one's are {output or 'linear'}"
+            )
         finished = [layer.finish() for layer in self._layers]
         if self._pending:
             finished.append(self._last_scale(last))

@@ -13,7 +13,7 @@ from nnkern.convert.chain import Chain
 from nnkern.convert.onnx_constants import STANDARD, Constants
 from nnkern.convert.onnx_operators import OPERATORS, State, activation
 from nnkern.exceptions import ModelFormatError
-from nnkern.files.opening import reading
+from nnkern.files.opening import open_regular, reading
 
 _OLDEST_OPSET = 9
 
@@ -23,7 +23,7 @@ def read(path, loss=None):
     onnx = require("onnx", "from_onnx")
     loss = None if loss is None else losses.get(loss)
     path = os.fsdecode(path)
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         content = file.read()
     with reading(path):
         message = onnx.ModelProto()

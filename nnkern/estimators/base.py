@@ -439,7 +439,7 @@ class BaseMLP(BaseEstimator):
         size = min(200, data.m) if self.batch_size == "auto" else self.batch_size
         if size > data.m:
             warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=5
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
             )
             size = data.m
         kept = state.optimizer if incremental else None
@@ -464,13 +464,13 @@ class BaseMLP(BaseEstimator):
         finally:
             self._no_improvement_count = fit.no_improvement
         if fit.interrupted:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
+            warnings.warn("Training interrupted by user.", stacklevel=6)
         elif not (fit.enough or incremental):
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
                 "hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     # ---- prediction

@@ -4,6 +4,7 @@ import numpy as np
 
 from nnkern.estimators.epochs import SolverDivergenceError, constants_of, loss_scale
 from nnkern.estimators.needed import check_optimize_result, scipy
+from nnkern.model import Model
 from nnkern.state import State, of
 
 
@@ -11,7 +12,7 @@ class Objective:
     """J and its gradient as functions of one vector of all parameters; callbacks and validation play no part."""
 
     def __init__(self, state, data, alpha, threads):
-        self.state = State(state.layers, state.loss, l2=0.0, l1=0.0, dtype=np.dtype(np.float64), seed=None)
+        self.state = State(Model(state.layers, state.loss, dtype="float64"))
         self.state.make_engine(state.n_x, 0)
         self.state.set_parameters(state.parameters())
         self.engine, self.data, self.threads = self.state.engine, data.astype(np.float64), threads

@@ -43,6 +43,7 @@ from runtime.system cimport nnk_seconds
 from api.arrays cimport address, disjoint, in_own_layout, matrix_from, vector_from
 
 import os
+import weakref
 from threading import get_ident, main_thread
 
 import numpy as np
@@ -256,6 +257,7 @@ cdef class Engine(Entrance):
         if out is None:
             out = np.empty((self.plan.n_y, X_.m), self.dtype, "F")
         A = matrix_from("out", out, self.number, self.plan.n_y)
+        _references = held(X, out)
         if A.m != X_.m:
             raise ValueError(f"out has {A.m} columns, X {X_.m}")
         self.enter_reading()
@@ -345,6 +347,7 @@ cdef class Engine(Entrance):
         """cost without penalty, Σ w of the right examples, Σ w (ŷ - y)² per output (an array, or None), Σ w."""
         cdef int most_threads = number_of_threads(threads)
         cdef Data data = self.data_of(X, Y, labels, w)
+        cdef list _references = held(X, Y, w)
         cdef WorkspaceHolder holder
         cdef double[::1] squares = np.zeros(self.plan.n_y) if self.plan.score == NNK_score_squares else None
         cdef Score score

@@ -582,7 +582,8 @@ def loss(str name, Z, Y, sample_weight, double parameter=0):
 cdef object checked_labels(Y, Py_ssize_t n, Py_ssize_t m):
     if Y.shape != (m,) and Y.shape != (1, m):
         raise ValueError(f"Y must hold labels of shape ({m},) or (1, {m}), as Z has {m} columns; got {Y.shape}")
-    Y = np.ascontiguousarray(Y.reshape(m), dtype=np.int64)
+    # a copy, for they say where in memory to look
+    Y = np.array(Y.reshape(m), dtype=np.int64)
     if m and (Y.min() < 0 or Y.max() >= n):
         first = int(np.flatnonzero((Y < 0) | (Y >= n))[0])
         raise ValueError(f"Y holds the label {Y[first]} at position {first}: labels go from 0 to {n - 1}")

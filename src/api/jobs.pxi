@@ -66,9 +66,10 @@ cdef class TrainJob:
             run.draw_order, run.owner = draw_order, <void *>engine
         run.loss_scale, run.by_count = loss_scale, by_count
         run.patience = NULL if patience is None else &patience.counts
-        self.memory = (X, Y, labels, w, rates, order, costs, seconds, right, squares, patience, engine.workspace,
-                       engine.workspaces, engine.dtheta, engine.slots, engine.s1, engine.s2, engine.kept_theta,
-                       engine.kept_s1, engine.kept_s2)
+        self.memory = (
+            X, Y, labels, w, held(X, Y, w), rates, order, costs, seconds, right, squares, patience, engine.workspace,
+            engine.workspaces, engine.dtheta, engine.slots, engine.s1, engine.s2, engine.kept_theta, engine.kept_s1,
+            engine.kept_s2)
 
     cdef int conclude(self) except -1:
         """What the epochs have changed goes back to the engine."""

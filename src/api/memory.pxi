@@ -18,6 +18,20 @@ def aligned_zeros(Py_ssize_t count, dtype):
     return vector
 
 
+def held(*arrays):
+    """What keeps the memory of the arrays where it is as long as it lives: weak references.
+
+    numpy resizes no array that has any; a view alone doesn't hinder it where its check of references is turned off.
+    """
+    references = []
+    for array in arrays:
+        while isinstance(array, ndarray) and isinstance(array.base, ndarray):
+            array = array.base
+        if isinstance(array, ndarray):
+            references.append(weakref.ref(array))
+    return references
+
+
 cdef object copied(vector, into):
     """A copy of a vector, or of None; written into `into` where that is one."""
     if vector is None:
@@ -45,13 +59,13 @@ cdef class WorkspaceHolder:
 cdef class ForwardPass:
     """What a `forward` leaves for `backward`."""
     cdef WorkspaceHolder holder
-    cdef object array               # whose memory X is
+    cdef object array, held         # whose memory X is, and what keeps it there
     cdef Matrix X                   # as it was: the array's owner may give it another shape
     cdef bint training, taken
     cdef uint64_t step              # keys dropout
 
     def __cinit__(self, Engine engine, X, bint training):
-        self.array, self.X = X, matrix_from("X", X, engine.number, engine.plan.n_x)
+        self.array, self.held, self.X = X, held(X), matrix_from("X", X, engine.number, engine.plan.n_x)
         self.holder = WorkspaceHolder(engine, self.X.m)
         self.training, self.step = training, engine.step
 

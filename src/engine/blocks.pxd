@@ -6,6 +6,8 @@ cdef enum:
     BLOCK_BYTES = 1 << 19
     # fewest columns of a block of a product: below that BLAS spends its time packing W again and again
     BLOCK_COLUMNS = 1024
+    # fewest examples of a block in prediction
+    LEAST_WIDTH = 256
     # examples whose gradients are added up in one run; the sums of chunks are combined in a tree
     CHUNK_COLUMNS = 4096
     # levels of a tree over chunks of the most examples that there can be
@@ -34,3 +36,8 @@ cdef inline Py_ssize_t slots_for(Py_ssize_t examples) noexcept nogil:
     while (<Py_ssize_t>CHUNK_COLUMNS << slots) < examples:
         slots += 1
     return slots
+
+
+cdef inline Py_ssize_t width_of_prediction(Py_ssize_t m, Py_ssize_t widest, int itemsize) noexcept nogil:
+    """Of m examples those of a block, where the widest layer has so many units."""
+    return min(m, max(<Py_ssize_t>LEAST_WIDTH, BLOCK_BYTES // (widest * itemsize)))

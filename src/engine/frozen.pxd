@@ -2,17 +2,16 @@
 #
 # Nothing of it is written after it was made, and what a call needs is its own: any number of threads may be here.
 
-from engine.blocks cimport BLOCK_BYTES
+from engine.blocks cimport width_of_prediction
 from kernels.nnk cimport (
     NNK_UNPACKED_BYTES, NNK_UNPACKED_DEPTH, NNK_linear, NNK_softmax, nnk_block, nnk_packed, nnk_table,
 )
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous
 from nnkern._products cimport Compute, Forward, forward_product, share_out
 from runtime.arena cimport nnk_arena, nnk_arena_take
+from runtime.check cimport check
 
 cdef enum:
-    # fewest examples of a block
-    LEAST_WIDTH = 256
     # examples from which widening reduced weights for a matrix product pays; fewer are taken one by one
     WIDENING_WIDTH = 8
     # weights of a layer from which one example is shared out among threads, and from which it wakes them
@@ -44,7 +43,7 @@ cdef struct FrozenPrediction:
 
 
 cdef inline void set_blocks(FrozenPrediction *to, const Frozen *net, const Matrix *X) noexcept nogil:
-    to.width = min(X.m, max(<Py_ssize_t>LEAST_WIDTH, BLOCK_BYTES // (net.widest * net.compute.itemsize)))
+    to.width = width_of_prediction(X.m, net.widest, net.compute.itemsize)
     to.one = X.m == 1 and X.row == 1 and (to.row == 1 or net.n_y == 1)
     to.gathers = not to.one and (X.row != 1 or X.column != net.n_x)
 
@@ -179,6 +178,7 @@ cdef inline void predict_frozen(
     cdef Matrix A_prev
     cdef void *out
     cdef void *A = NULL
+    check(X.n == net.n_x and to.width > 0 and to.out is not NULL)
     while first < X.m:
         m = min(to.width, X.m - first)
         A_prev = columns_of(X, first, m, itemsize)

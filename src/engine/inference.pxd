@@ -2,7 +2,7 @@
 
 from libc.string cimport memset
 
-from engine.blocks cimport BLOCK_BYTES
+from engine.blocks cimport width_of_prediction
 from engine.data cimport Batch, Data, Examples, take_block, weight_of
 from engine.gradient cimport Score, add_to_score
 from engine.passes cimport Pass, forward_pass, loss_pass
@@ -11,9 +11,9 @@ from kernels.nnk cimport NNK_softmax
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous, fits_blas
 from nnkern._products cimport compute_without_blas
 from runtime.arena cimport nnk_arena, nnk_arena_take
+from runtime.check cimport check
 
 cdef enum:
-    LEAST_WIDTH = 256               # fewest examples of a block
     INVARIANT_WIDTH = 64            # examples of every block where a column's bits may depend on that column alone
 
 # Where a prediction goes, and the memory for a block on its way
@@ -28,7 +28,7 @@ cdef struct Prediction:
 
 
 cdef inline Py_ssize_t predict_width(const Plan *plan, Py_ssize_t m) noexcept nogil:
-    return min(m, max(<Py_ssize_t>LEAST_WIDTH, BLOCK_BYTES // (widest_of(plan) * plan.compute.itemsize)))
+    return width_of_prediction(m, widest_of(plan), plan.compute.itemsize)
 
 
 cdef inline void lay_out_prediction(Prediction *to, const Plan *plan, nnk_arena *arena) noexcept nogil:
@@ -96,6 +96,7 @@ cdef inline void predict_block(
     cdef Activations own
     cdef const Layer *layer
     cdef Py_ssize_t l
+    check(X.n == plan.n_x and X.m <= to.width and out is not NULL)
     own.Z, own.D, own.kept = NULL, NULL, to.kept
     for l in range(plan.L):
         layer = &plan.layers[l]
@@ -111,6 +112,7 @@ cdef inline double evaluate_blocks(const Pass *p, const Data *data, Score *score
     cdef Examples block
     cdef double cost = 0
     cdef void *A = p.space.layers[plan.L - 1].A
+    check(p.space.capacity > 0 and not p.training)
     while batch.first < data.m:
         batch.count = min(p.space.capacity, data.m - batch.first)
         take_block(&block, plan, p.space, &batch, 0, batch.count, p.team)
