@@ -10,7 +10,6 @@ from nnkern.cli.models import FORMATS, RECORD, measure, measures_line, task_of
 from nnkern.cli.output import check_folder, check_written, is_safetensors, is_special
 from nnkern.cli.train_options import DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train
 from nnkern.data.texts import label_codes
-from nnkern.files.endings import check_written
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
