@@ -14,32 +14,32 @@ from nnkern import _kernels, initializers, kernels, validation
 
 
 class Layer:
-    """Base of the kinds of layers."""
+    """Base of the kinds of layers: what each of them answers."""
 
     kind = ""
     activation = "linear"
     dropout = 0.0
     trainable = True
 
+    @property
+    def label(self):
+        """What stands for it in a line about a network."""
+        return self.kind
+
     def outputs(self, n_prev):
         """Number of its outputs for n_prev inputs; None where it takes these to know."""
-        raise NotImplementedError
 
     def parameter_shapes(self, n_prev):
         """{"W": shape, …} of its parameters, in the order that the engine has them."""
-        raise NotImplementedError
 
     def initial(self, rng, n_prev, dtype, l):
         """{"W": array, …}: initial values of its parameters, as layer number l."""
-        raise NotImplementedError
 
     def engine_config(self, n_prev, l2, l1):
         """What the engine must know of it, in a network with these penalties."""
-        raise NotImplementedError
 
     def to_dict(self):
         """Its numbers and names as a dict, which `from_dict` makes the layer of."""
-        raise NotImplementedError
 
     def __eq__(self, other):
         """Layers are equal when all but their initializers are."""
@@ -111,6 +111,11 @@ class Dense(Layer):
         put("use_bias", validation.flag("use_bias", self.use_bias))
         put("trainable", validation.flag("trainable", self.trainable))
         put("negative_slope", validation.number("negative_slope", self.negative_slope, 0))
+
+    @property
+    def label(self):
+        """Its activation."""
+        return self.activation
 
     def outputs(self, n_prev):
         """Its units, whatever the number of inputs."""

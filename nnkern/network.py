@@ -484,12 +484,9 @@ class Network(Stateful, Derivatives, Exports):
         return Summary(self)
 
     def __repr__(self):
-        parts = [f"{n or '?'} {layer.activation}" for n, layer in zip(self._outputs()[1:], self.layers, strict=True)]
-        n_x = "?" if self.n_x is None else self.n_x
-        return f"<Network {n_x} → {' → '.join(parts)}, {self.loss}, {self.dtype}>"
-
-    def _outputs(self):
-        return kinds.outputs(self.layers, self.n_x)
+        n_x, *outputs = kinds.outputs(self.layers, self.n_x)
+        parts = [f"{n or '?'} {layer.label}" for n, layer in zip(outputs, self.layers, strict=True)]
+        return f"<Network {n_x or '?'} → {' → '.join(parts)}, {self.loss}, {self.dtype}>"
 
     def __eq__(self, other):
         """Networks are equal when configuration and parameters are, to the bit."""

@@ -14,12 +14,13 @@ class Summary:
             count = None if n[l - 1] is None else sum(rows_ * columns for rows_, columns in shapes.values())
             total = None if count is None or total is None else total + count
             notes = [f"dropout {layer.dropout:g}"] if layer.dropout else []
+            notes += [f"{name} {_shape(shape)}" for name, shape in shapes.items() if name not in ("W", "b")]
             notes += [] if layer.trainable else ["frozen"]
             rows.append(
                 (
                     str(l),
                     _number(n[l]),
-                    layer.activation,
+                    layer.label,
                     *(_shape(shapes[name]) if name in shapes else "none" for name in ("W", "b")),
                     "?" if count is None else f"{count:,}",
                     ", ".join(notes),

@@ -122,7 +122,7 @@ def test_scale_gives_the_same_bits_for_any_number_of_threads(batch_size):
     nets = [scaled(nk.Dense(64, "relu", dropout=0.2), nk.Scale(), nk.Dense(2), dtype="float32") for _ in range(3)]
     for net, threads in zip(nets, (1, 2, 5), strict=True):
         net.parameters["s1"][...] = 1.5
-        net.fit(X, Y, epochs=1, batch_size=batch_size, threads=threads)
+        net.fit(X, Y, epochs=1, batch_size=batch_size, optimizer=nk.SGD(0.01), threads=threads)
     assert nets[0] == nets[1] == nets[2]
 
 
@@ -196,3 +196,11 @@ def test_invariant_is_a_flag():
     net = scaled()
     with pytest.raises((TypeError, ValueError), match=r"^invariant must be"):
         net.predict(np.ones((N_X, 1)), invariant="yes")
+
+
+def test_a_scale_is_seen_in_what_is_printed_of_a_network():
+    net = nk.Network([nk.Dense(3, "tanh"), nk.Scale(), nk.Dense(1)], "squared_error")
+    assert repr(net).startswith("<Network ? → 3 tanh → 3 scale → 1 linear,")
+    lines = str(net.initialize(2).summary()).splitlines()
+    assert lines[2].split() == ["2", "3", "scale", "none", "none", "3", "s", "(3,", "1)"]
+    assert net.summary().parameters == 9 + 3 + 4
