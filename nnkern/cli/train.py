@@ -284,8 +284,8 @@ def _check_outputs(options):
         check_folder(path)
     if options.save:
         check_written(options.save)
-    if options.save and is_safetensors(options.save):
-        nkdata.require("safetensors.numpy", f"--save {options.save}")
+        if is_safetensors(options.save):
+            nkdata.require("safetensors.numpy", f"--save {options.save}")
     if options.plot:
         if not options.plot.lower().endswith(PLOT_SUFFIXES):
             raise CommandError(f"--plot {options.plot}: expected one of {', '.join(PLOT_SUFFIXES)}")
