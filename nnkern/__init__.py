@@ -5,7 +5,7 @@ Layers of the package, each knowing only those below it:
     cli           the command `nnkern`, over data, which reads files
     plotting      learning curves, decision boundaries, first-layer weights, confusion matrices
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention; they are made in estimators
-    interop       networks from ONNX, torch and scikit-learn
+    interop       networks from files, ONNX, torch and scikit-learn
     many          many networks trained at once
     network       Network: what can be done with one; its exports and its summary
     training      the one loop over epochs, what may happen between two of them (callbacks), how one is computed
@@ -32,10 +32,10 @@ from nnkern import _loading, callbacks, initializers, kernels, losses, optimizer
 from nnkern._config import Config, get_num_threads, set_num_threads, show_config
 from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSchedule
 from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError
-from nnkern.interop import from_onnx, from_sklearn, from_torch
+from nnkern.interop import from_onnx, from_sklearn, from_torch, load
 from nnkern.layers import Dense, Scale
 from nnkern.many import fit_many
-from nnkern.network import Evaluation, Network, check_gradients, load
+from nnkern.network import Evaluation, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
 __all__ = [

@@ -1,12 +1,51 @@
-"""Networks from other libraries' files and objects: ONNX, torch, scikit-learn.
+"""Networks from files and from other libraries' objects: nnkern's own files, ONNX, torch, scikit-learn.
 
-Reading itself is in convert/, which knows no Network; here each Model becomes one.
+Reading itself is in files/ and convert/, which know no Network; here each Model becomes one.
 """
 
 from os import PathLike
 from typing import Any
 
+from nnkern import _optional
 from nnkern.network import Network
+
+
+def load(path: str | PathLike[str] | bytes) -> Network:
+    """The network in a file that `Network.save` wrote.
+
+    Parameters
+    ----------
+    path : str or path
+        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive.
+
+    Returns
+    -------
+    Network
+        With its training state, where the file has that: ``fit(…, resume=True)`` goes on from there.
+
+    Raises
+    ------
+    ModelFormatError
+        The file is damaged, no model file, or of a newer format.
+    OSError
+        It can't be read.
+    ValueError
+        The name ends as another format's do.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import nnkern as nk
+    >>> net = nk.Network([nk.Dense(1, "sigmoid")], "binary_cross_entropy", n_x=3, seed=0)
+    >>> path = os.path.join(tempfile.mkdtemp(), "net.npz")
+    >>> net.save(path)
+    >>> nk.load(path) == net
+    True
+    """
+    with _optional.loading():  # of zipfile, or of numpy's random numbers, which numpy imports when they are asked for
+        from nnkern.files import model_file
+
+        return Network.from_model(model_file.read(path))
 
 
 def from_onnx(path: str | PathLike[str], *, loss: str | None = None) -> Network:

@@ -9,7 +9,7 @@ import types
 
 import numpy as np
 
-from nnkern import _engine, _kernels, _optional, runners, validation
+from nnkern import _engine, _kernels, runners, validation
 from nnkern import layers as kinds
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
@@ -18,7 +18,7 @@ from nnkern.state import Evaluation, State, Stateful, of, take_optimizer
 from nnkern.summary import Summary
 from nnkern.training import Options, fit_arrays, fit_batches
 
-__all__ = ["Evaluation", "Network", "Summary", "check_gradients", "load"]
+__all__ = ["Evaluation", "Network", "Summary", "check_gradients"]
 
 
 class Network(Stateful, Derivatives, Exports):
@@ -563,41 +563,3 @@ class Network(Stateful, Derivatives, Exports):
 
     def __setstate__(self, state):
         vars(self).update(vars(Network.from_model(state["model"])) | state["attributes"])
-
-
-def load(path):
-    """The network in a file that `Network.save` wrote.
-
-    Parameters
-    ----------
-    path : str or path
-        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive.
-
-    Returns
-    -------
-    Network
-        With its training state, where the file has that: ``fit(…, resume=True)`` goes on from there.
-
-    Raises
-    ------
-    ModelFormatError
-        The file is damaged, no model file, or of a newer format.
-    OSError
-        It can't be read.
-    ValueError
-        The name ends as another format's do.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import nnkern as nk
-    >>> net = nk.Network([nk.Dense(1, "sigmoid")], "binary_cross_entropy", n_x=3, seed=0)
-    >>> path = os.path.join(tempfile.mkdtemp(), "net.npz")
-    >>> net.save(path)
-    >>> nk.load(path) == net
-    True
-    """
-    with _optional.loading():  # of zipfile, or of numpy's random numbers, which numpy imports when they are asked for
-        from nnkern.files import model_file
-
-        return Network.from_model(model_file.read(path))

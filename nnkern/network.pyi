@@ -17,7 +17,7 @@ from nnkern.predictor import Predictor, _Weights
 from nnkern.state import Evaluation
 from nnkern.summary import Summary
 
-__all__ = ["Evaluation", "Network", "Summary", "check_gradients", "load"]
+__all__ = ["Evaluation", "Network", "Summary", "check_gradients"]
 
 _LossFunction: TypeAlias = Callable[[_Floats, _Floats], tuple[npt.ArrayLike, npt.ArrayLike]]
 _ClassWeight: TypeAlias = Mapping[int, float] | Sequence[float] | Sequence[Mapping[int, float] | Sequence[float]]
@@ -151,4 +151,3 @@ class Network:
 def check_gradients(
     net: Network, X: npt.ArrayLike, Y: npt.ArrayLike, *, step: float = ..., max_entries: int = ...
 ) -> float: ...
-def load(path: _Path) -> Network: ...
