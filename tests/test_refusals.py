@@ -59,11 +59,10 @@ def test_an_array_without_Y_is_told_that_Y_is_missing(net):
         net.fit(X, epochs=1)
 
 
-def test_the_base_of_the_optimizers_has_no_update():
-    from nnkern.optimizers import Optimizer
-
+def test_an_optimizer_without_an_update_says_so():
     with pytest.raises(NotImplementedError):
-        _ = Optimizer().update
+        _ = nk.optimizers.Optimizer().update
+    assert nk.SGD().update == "sgd"
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
@@ -97,3 +96,47 @@ def test_the_record_of_data_in_another_version_is_not_called_damaged():
         Preprocessor.from_dict({"version": 99})
     with pytest.raises(DataError, match="damaged"):
         Preprocessor.from_dict({})
+
+
+def test_whatever_trains_refuses_a_network_without_a_layer_to_train():
+    def make(trainable):
+        layers = [nk.Dense(4, "tanh", trainable=False), nk.Dense(3, trainable=trainable)]
+        return nk.Network(layers, "squared_error", n_x=2, seed=0)
+
+    def backward(net):
+        net.forward(X)
+        return net.backward(Y)
+
+    Y = np.zeros((3, 5))
+    for train in (
+        lambda net: net.fit(X, Y, epochs=1),
+        lambda net: net.fit([(X, Y)], epochs=1),
+        lambda net: net.partial_fit(X, Y),
+        lambda net: nk.fit_many([net], X, Y, epochs=1),
+        lambda net: nk.check_gradients(net, X, Y),
+        backward,
+    ):
+        train(make(True))
+        with pytest.raises(ValueError, match="no layer is trainable"):
+            train(make(False))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda net: nk.check_gradients(net, X, np.zeros((3, 5)), step=0), "step must be finite and > 0"),
+        (lambda net: nk.check_gradients(net, X, np.zeros((3, 5)), max_entries=0), "max_entries must be .*>= 1"),
+        (lambda net: net.evaluate(X, np.zeros((3, 5)), threads=0), "threads must be .*>= 1"),
+        (lambda net: net.predict(X.tolist(), threads=0), "threads must be .*>= 1"),
+        (lambda net: net.compile_predict(threads=0), "threads must be .*>= 1"),
+        (lambda net: net.compile_predict(weights="float16"), "weights must be one of .*got 'float16'"),
+        (lambda net: nk.fit_many([net], X, np.zeros((3, 5)), threads=0), "threads must be .*>= 1"),
+        (lambda net: nk.initializers.normal(-1.0), "scale must be finite and >= 0"),
+        (lambda net: nk.Dense(2, init="normla"), "init must be one of .*got 'normla'"),
+        (lambda net: nk.schedules.Step(-1.0, 0.5, 2), "initial must be finite and >= 0"),
+        (lambda net: nk.schedules.Step(1.0, 0.5, 0), "every must be .*>= 1"),
+    ],
+)
+def test_numbers_out_of_their_range_are_named(net, call, words):
+    with pytest.raises(ValueError, match=words):
+        call(net)
