@@ -7,7 +7,7 @@ SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/* src/*/*) \
           $(wildcard nnkern/*.py nnkern/*/*.py nnkern/*.pxd nnkern/*.pyi nnkern/*/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
-.PHONY: demo test test-peers house lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
+.PHONY: demo test test-debug test-peers house lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
 .DEFAULT_GOAL := build
 
 $(BIN)/python:
@@ -65,7 +65,12 @@ test-full: $(VENV)/test.stamp
 soak: $(VENV)/test.stamp
 	$(BIN)/python -P tools/soak.py $(SOAK_ARGS)
 
-# environments of their own, since the builds are others
+# environments of their own, since the builds are others; assertions and checks of bounds, without optimisation
+test-debug:
+	$(PYTHON) -m venv $(VENV)-debug
+	NNKERN_DEBUG=1 $(VENV)-debug/bin/python -m pip --quiet install ".[test]"
+	$(VENV)-debug/bin/python -P -m pytest -m "not no_sanitizer and not slow" $(PYTEST_ARGS)
+
 sanitize:
 	$(PYTHON) -m venv $(VENV)-sanitize
 	$(PYTHON) -m venv $(VENV)-tsan
@@ -109,4 +114,4 @@ docs: $(VENV)/docs.stamp
 	@echo docs/_build/index.html
 
 clean:
-	rm -rf build dist *.egg-info docs/_build docs/figures $(VENV) $(VENV)-sanitize $(VENV)-tsan $(VENV)-coverage
+	rm -rf build dist *.egg-info docs/_build docs/figures $(VENV) $(VENV)-debug $(VENV)-sanitize $(VENV)-tsan $(VENV)-coverage

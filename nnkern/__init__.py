@@ -22,7 +22,8 @@ Layers of the package, each knowing only those below it:
     validation    numbers, names and arrays that users hand in are validated
     _engine       the whole network in native code
     _predictor    a frozen network in native code
-    _kernels      dense layers on BLAS and the C kernels of the processor's instruction set
+    _kernels      one layer, activation or loss in native code
+    _products     matrix products on BLAS and the C kernels of the processor's instruction set, and threads
 """
 
 from typing import TYPE_CHECKING

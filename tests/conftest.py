@@ -169,6 +169,7 @@ def interrupt(code, after, *, environment=None):
         assert go == "go", process.communicate()[1]
         until = processor_time_of(process) + after * float(whole)
         while processor_time_of(process) < until:
+            assert process.poll() is None, process.communicate()
             time.sleep(0.001)
         start = processor_time_of(process)
         process.send_signal(signal.SIGINT)

@@ -40,8 +40,8 @@ class Compiled:
         return A
 
 
-def compiled(net, folder, **dressing):
-    return Compiled(net.to_c(**dressing), folder, net.dtype)
+def compiled(net, folder, **options):
+    return Compiled(net.to_c(**options), folder, net.dtype)
 
 
 @needs_cc
@@ -149,8 +149,8 @@ def test_standardisation_and_labels(tmp_path):
     mean, scale = X.mean(axis=1), X.std(axis=1)
     net = nk.Network([nk.Dense(4, "tanh"), nk.Dense(2)], "squared_error", n_x=3, dtype="float64", seed=0)
     target_mean, target_scale = np.array([1e3, -5.0]), np.array([20.0, 0.5])
-    dressing = {"mean": mean, "scale": scale, "target_mean": target_mean, "target_scale": target_scale}
-    A = compiled(net, tmp_path, **dressing)(X, 2)
+    options = {"mean": mean, "scale": scale, "target_mean": target_mean, "target_scale": target_scale}
+    A = compiled(net, tmp_path, **options)(X, 2)
     expected = target_mean[:, None] + target_scale[:, None] * net.predict((X - mean[:, None]) / scale[:, None])
     np.testing.assert_allclose(A, expected, rtol=1e-12)
     net = nk.Network([nk.Dense(3, "softmax")], "cross_entropy", n_x=3, seed=0)

@@ -936,6 +936,13 @@ def test_missing_package_names_its_extra(bad, tmp_path, monkeypatch, module, arg
     assert f"pip install '{extra}'" in bad(*arguments)
 
 
+@pytest.mark.parametrize("name", ["m.onnx", "m.pt"])
+def test_a_name_of_another_format_is_refused_before_the_training(bad, tmp_path, monkeypatch, name):
+    write_flowers(tmp_path / "f.csv")
+    monkeypatch.setattr(nk.Network, "fit", lambda *_, **__: pytest.fail("it is refused after the training only"))
+    assert "save writes .npz or .safetensors" in bad("train", "f.csv", "--quiet", "--save", name)
+
+
 def test_unforeseen_error_is_one_line_too(bad, monkeypatch):
     def broken():
         raise RuntimeError("wires\ncrossed")

@@ -218,7 +218,7 @@ def test_columns_are_numbers_as_their_cells_are(plain, odd, shuffle):
     column = plain + odd
     shuffle.shuffle(column)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texts, "BLOCK", 4)  # so that cells come in several blocks
+        patch.setattr(texts, "CELLS_AT_A_TIME", 4)  # so that cells come in several blocks
         values, missing = nkdata.Table({"x": column}, list(range(len(column))), "t.csv").numbers("x")
     expected = [number_of(text) for text in column]
     assert missing.tolist() == [text.lower() in texts.MISSING for text in column]
@@ -625,7 +625,7 @@ def test_blocks_change_nothing(monkeypatch):
     arrays = nkdata.Arrays(rng.normal(size=(48, 11)), np.arange(11.0), "a", groups=3)
     plain = nkdata.Arrays(arrays.X, arrays.Y, "a")
     whole = [(fitted(data), fitted(data).features(data)) for data in (arrays, plain)]
-    monkeypatch.setattr(preprocessor, "BLOCK", 100)
+    monkeypatch.setattr(preprocessor, "NUMBERS_AT_A_TIME", 100)
     for data, (made, X) in zip((arrays, plain), whole, strict=True):
         assert fitted(data) == made
         np.testing.assert_array_equal(made.features(data), X)
@@ -839,7 +839,7 @@ def test_damaged_records_are_refused(kind):
     for value in (None, [], "text", 3, [1]):
         with pytest.raises(nkdata.DataError, match="damaged"):
             nkdata.Preprocessor.from_dict(value)
-    with pytest.raises(nkdata.DataError, match="version 99, this nnkern reads 1"):
+    with pytest.raises(nkdata.DataError, match=r"^the model.s record of its data has version 99, this nnkern reads 1$"):
         nkdata.Preprocessor.from_dict(record | {"version": 99})
 
 

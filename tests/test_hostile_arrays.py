@@ -617,7 +617,7 @@ def say_outcomes(name, kind):
 
 def say_all_outcomes(kind, names):
     """Of each way, from a child each where there is fork."""
-    warnings.simplefilter("ignore", DeprecationWarning)  # of numpy's, where arrays are changed in place
+    warnings.simplefilter("ignore")  # numpy's of arrays changed in place, scikit-learn's of their shapes
     if NEED_SCIKIT_LEARN & set(names):
         importlib.import_module("nnkern.sklearn")  # once, not in each child
     with np.errstate(all="ignore"):
@@ -769,7 +769,7 @@ def calls_of(net, data, hook):
 
 def at_random(times, seed=0):
     """Changes arrays in place so many times, in callbacks and between calls, on networks that live on."""
-    warnings.simplefilter("ignore", DeprecationWarning)
+    warnings.simplefilter("ignore")
     rng = random.Random(seed)
     hook, count = Hook(rng), {"result": 0, "refused": 0}
     for number in itertools.count():
@@ -806,7 +806,7 @@ def test_two_thousand_changes_at_random_end_in_a_result_or_an_error():
 
 def beside_a_thread(seconds):
     """Calls beside a thread that reshapes their arrays all the time."""
-    warnings.simplefilter("ignore", DeprecationWarning)
+    warnings.simplefilter("ignore")
     sys.setswitchinterval(1e-5)
     data, over = Data("C", "float32", M), threading.Event()
     net = network(data)

@@ -777,7 +777,8 @@ def test_foreign_files_of_numpy(tmp_path, save):
 
 def test_foreign_zip_files(tmp_path):
     assert_refused(write_members(tmp_path / "a.zip", {}))
-    assert_refused(write_members(tmp_path / "b.zip", {"readme.txt": b"hello"}))
+    assert_refused(write_members(tmp_path / "b.zip", {"readme.txt": b"hello"}), "unexpected member 'readme.txt'")
+    assert_refused(write_members(tmp_path / "none.zip", {"W1.npy": npy(np.ones(3))}), "it has no header")
     assert_refused(write_members(tmp_path / "c.zip", {"header.npy": b"hello"}))
     assert_refused(write_members(tmp_path / "d.zip", {"header.npy": npy(np.frombuffer(b"{}", np.uint8))}))
 
@@ -826,6 +827,15 @@ class Bomb:
 
     def __reduce__(self):
         return open, (str(self.path), "w")
+
+
+@pytest.mark.parametrize("name", ["header.npy", "W1.npy", "b2.npy"])
+def test_arrays_that_are_not_what_they_say(good, tmp_path, name):
+    for content, words in (
+        (b"\x93NUMPY\x03\x00" + npy(np.ones(3))[8:], f"{name[:-4]} has the .npy version (3, 0)"),
+        (npy_header((5, 2**28)) + bytes(60), f"{name[:-4]} claims shape (5, 268435456) of float32, but has 60 bytes"),
+    ):
+        assert_refused(write_members(tmp_path / "net.npz", {**members(good), name: content}), words)
 
 
 @pytest.mark.parametrize("name", ["header.npy", "W1.npy", "b2.npy"])
@@ -928,6 +938,12 @@ def test_numbers_that_are_not_finite_in_a_header(good, tmp_path, number, more):
 
     assert_refused(path(number), number)
     assert nk.load(path("1e99")).n_x == 3
+
+
+def test_more_layers_than_arrays(good, tmp_path):
+    """A layer has one array at least, so that a short file can't make Python hold many layers."""
+    contents = with_header(good, lambda h: h["config"].update(layers=100 * h["config"]["layers"]))
+    assert_refused(write_members(tmp_path / "net.npz", contents), "it describes 200 layers, and holds 4 arrays")
 
 
 ARRAYS = {
@@ -1119,7 +1135,7 @@ def test_hostile_sizes_take_no_memory(good, tmp_path, make):
 @pytest.mark.no_sanitizer
 def test_a_directory_of_many_members_takes_a_multiple_of_its_size(tmp_path):
     path = crowd(tmp_path / "net.npz")
-    assert_refused(path, "directory")
+    assert_refused(path, "its directory is at 0")
     assert memory_of_a_refusal(path, "import zipfile, json") < 20 * path.stat().st_size + 2**23
 
 
@@ -1487,7 +1503,8 @@ TENSORS = {
 def test_tensors_that_are_wrong(good_tensors, tmp_path, change):
     header, _, data = split_tensors(good_tensors)
     change(header)
-    assert_refused(join_tensors(tmp_path / "net.safetensors", header, None, data))
+    words = ["its metadata has no header of nnkern"] if "nnkern" not in header.get("__metadata__", {}) else []
+    assert_refused(join_tensors(tmp_path / "net.safetensors", header, None, data), *words)
 
 
 @pytest.mark.parametrize("sums", [None, [], {}, {"0.weight": 1}])

@@ -55,8 +55,8 @@ def run(model, X):
     return session.run(None, {session.get_inputs()[0].name: np.ascontiguousarray(X.T)})
 
 
-def exported(net, folder, **dressing):
-    net.to_onnx(folder / "net.onnx", **dressing)
+def exported(net, folder, **options):
+    net.to_onnx(folder / "net.onnx", **options)
     model = onnx.load(folder / "net.onnx")
     onnx.checker.check_model(model, full_check=True)
     return model
@@ -701,6 +701,16 @@ def test_expressions_of_many_nodes(tmp_path, count, taken):
             nk.from_onnx(tmp_path / "m.onnx")
 
 
+def test_powers_of_powers_stay_small():
+    """z³ cubed again and again: 3 to the power of the depth factors."""
+    power = "z"
+    for _ in range(4):
+        power = ("Pow", [power, 3.0], {})
+    assert len(onnx_activations._canonical(power)[1]) == 81
+    with pytest.raises(onnx_activations._Unknown):
+        onnx_activations._canonical(("Pow", [power, 3.0], {}))
+
+
 MATMUL, SOFTMAX = node("MatMul", ["x", "W"], ["a"]), node("Softmax", ["a"], ["p"])
 
 
@@ -867,7 +877,7 @@ def test_parameters_in_a_file_beside_the_model(tmp_path):
     assert np.array_equal(nk.from_onnx(tmp_path / "m.onnx").parameters["W1"], W.T)
 
 
-NO_PLACE, NO_PART = "taken are plain files beside the model", "reaches over the end of m.data"
+NO_PLACE, NO_PART = "only plain files beside the model are read", "reaches over the end of m.data"
 OUTSIDE = {
     "above": ({"location": "../m.data"}, NO_PLACE),
     "absolute": ({"location": "/etc/passwd"}, NO_PLACE),

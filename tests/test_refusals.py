@@ -3,6 +3,9 @@
 `tools/mutate.py --python` deletes each refusal in turn; what it found to go unnoticed is tested here.
 """
 
+import os
+import stat
+
 import numpy as np
 import pytest
 
@@ -48,3 +51,61 @@ def test_the_output_of_a_gradient_is_one_of_those_there_are(net):
     for output in (1.0, "1", True, [0, 1], [[0, 1, 2, 0, 1]], [0.0] * 5):
         with pytest.raises(ValueError, match=r"output must be a unit, an integer from 0 to 2, or \(5,\) of them"):
             net.input_gradient(X, output=output)
+
+
+def test_an_array_without_Y_is_told_that_Y_is_missing(net):
+    assert net.fit([(X, np.zeros((3, 5)))], epochs=1)["cost"]
+    with pytest.raises(ValueError, match="Y is missing"):
+        net.fit(X, epochs=1)
+
+
+def test_a_base_class_says_that_it_has_no_method():
+    from nnkern.layers import Layer
+    from nnkern.optimizers import Optimizer
+
+    class Own(Layer):
+        pass
+
+    rng = np.random.default_rng(0)
+    for method, arguments in {
+        "outputs": (3,), "parameter_shapes": (3,), "initial": (rng, 3, "float32", 1), "engine_config": (3, 0.0, 0.0),
+        "to_dict": (),
+    }.items():  # fmt: skip
+        with pytest.raises(NotImplementedError):
+            getattr(Own(), method)(*arguments)
+        getattr(nk.Dense(2, init="zeros"), method)(*arguments)
+    with pytest.raises(NotImplementedError):
+        _ = Optimizer().update
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_fifo_is_neither_replaced_nor_opened(net, tmp_path, monkeypatch):
+    path = tmp_path / "net.npz"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="no regular file"):
+        net.save(path)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert [file.name for file in tmp_path.iterdir()] == ["net.npz"]
+    # some devices do something when they are opened
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("it was opened"))
+    with pytest.raises(nk.ModelFormatError, match="no regular file"):
+        nk.load(path)
+
+
+def test_what_json_holds_of_an_optimizer_names_what_there_is():
+    schedule = nk.schedules.Step(0.5, 0.5, 2)
+    written = nk.optimizers.to_json(nk.Adam(schedule))
+    assert nk.optimizers.from_json(written) == nk.Adam(schedule)
+    with pytest.raises(ValueError, match=r"optimizer must be one of sgd, adam.*got 'sdg'"):
+        nk.optimizers.from_json({**written, "name": "sdg"})
+    with pytest.raises(ValueError, match=r"schedule must be one of InverseTime, .*got 'Setp'"):
+        nk.optimizers.from_json({**written, "learning_rate": {**written["learning_rate"], "schedule": "Setp"}})
+
+
+def test_the_record_of_data_in_another_version_is_not_called_damaged():
+    from nnkern.data import DataError, Preprocessor
+
+    with pytest.raises(DataError, match=r"has version 99, this nnkern reads \d"):
+        Preprocessor.from_dict({"version": 99})
+    with pytest.raises(DataError, match="damaged"):
+        Preprocessor.from_dict({})

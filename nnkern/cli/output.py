@@ -7,9 +7,9 @@ import sys
 
 from nnkern.cli.errors import CommandError
 from nnkern.files.atomic import whole_file
-from nnkern.files.endings import is_safetensors
+from nnkern.files.endings import check_written, is_safetensors
 
-__all__ = ["check_folder", "is_safetensors", "is_special", "text_file", "whole_file"]
+__all__ = ["check_folder", "check_written", "is_safetensors", "is_special", "text_file", "whole_file"]
 
 
 def is_special(path):

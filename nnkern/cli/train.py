@@ -7,10 +7,9 @@ import nnkern as nk
 from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
 from nnkern.cli.models import FORMATS, RECORD, measure, measures_line, task_of
-from nnkern.cli.output import check_folder, is_safetensors, is_special
+from nnkern.cli.output import check_folder, check_written, is_safetensors, is_special
 from nnkern.cli.train_options import DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train
 from nnkern.data.texts import label_codes
-from nnkern.files.endings import check_written
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -285,8 +284,8 @@ def _check_outputs(options):
         check_folder(path)
     if options.save:
         check_written(options.save)
-    if options.save and is_safetensors(options.save):
-        nkdata.require("safetensors.numpy", f"--save {options.save}")
+        if is_safetensors(options.save):
+            nkdata.require("safetensors.numpy", f"--save {options.save}")
     if options.plot:
         if not options.plot.lower().endswith(PLOT_SUFFIXES):
             raise CommandError(f"--plot {options.plot}: expected one of {', '.join(PLOT_SUFFIXES)}")

@@ -14,7 +14,7 @@ from nnkern.data.target import MAX_CATEGORIES, TASKS, choose_target
 from nnkern.data.texts import are_missing, label_codes, label_name, not_a_number
 
 FORMAT_VERSION = 1
-BLOCK = 2**22  # numbers that are standardised at a time: 32 MB in float64
+NUMBERS_AT_A_TIME = 2**22  # that are standardised: 32 MB in float64
 
 
 class Preprocessor:
@@ -88,7 +88,7 @@ class Preprocessor:
         n_x = data.X.shape[0]
         groups = data.groups or n_x
         width = n_x // groups  # features of a group
-        step = max(1, BLOCK // (width * len(rows)))
+        step = max(1, NUMBERS_AT_A_TIME // (width * len(rows)))
         mean, scale = np.empty((2, groups))
         for i in range(0, groups, step):
             block = data.X[i * width : (i + step) * width, rows]
@@ -149,7 +149,7 @@ class Preprocessor:
         repeat = X.shape[0] // len(self.mean[which])
         mean, scale = (np.repeat(part[which], repeat) for part in (self.mean, self.scale))
         out = np.empty((X.shape[1], X.shape[0]), dtype)
-        step = max(1, BLOCK // X.shape[0])
+        step = max(1, NUMBERS_AT_A_TIME // X.shape[0])
         for i in range(0, len(out), step):
             with np.errstate(over="ignore"):
                 out[i : i + step] = (X.T[i : i + step] - mean) / scale

@@ -9,7 +9,7 @@ import numpy as np
 
 # Cells that are parsed at a time. Cells of one column are far apart in memory, since a file is read row by row:
 # fetching them takes longer than parsing. A block (about 0.25 MB) is still in L2 when the second pass over it begins.
-BLOCK = 2**12
+CELLS_AT_A_TIME = 2**12
 # Written in a CSV cell, in any case, these mean that the value isn't known.
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?"})
 
@@ -51,12 +51,12 @@ def are_missing(texts):
 def _floats(texts):
     """float64 of texts that `parse_number` takes, all of them, or None."""
     values = np.empty(len(texts))
-    for i in range(0, len(texts), BLOCK):
-        block = texts[i : i + BLOCK]
+    for i in range(0, len(texts), CELLS_AT_A_TIME):
+        block = texts[i : i + CELLS_AT_A_TIME]
         if "_" in "".join(block):
             return None
         try:
-            values[i : i + BLOCK] = np.fromiter(map(float, block), np.float64, len(block))
+            values[i : i + CELLS_AT_A_TIME] = np.fromiter(map(float, block), np.float64, len(block))
         except ValueError:
             return None
     return values

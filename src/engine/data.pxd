@@ -7,6 +7,7 @@ from engine.workspace cimport Workspace
 from kernels.nnk cimport nnk_table
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous, fits_blas, is_contiguous
 from nnkern._products cimport share_out
+from runtime.check cimport check
 
 cdef enum:
     GATHER_GRAIN = 1 << 13          # entries of a part
@@ -96,6 +97,8 @@ cdef inline void take_block(
     cdef const Data *data = batch.data
     cdef Py_ssize_t at = batch.first + start
     cdef const int64_t *order = NULL if batch.order is NULL else batch.order + at
+    check(start >= 0 and m >= 0 and start + m <= batch.count and batch.first + batch.count <= data.m)
+    check(m <= space.capacity and data.X.n == plan.n_x)
     # with an order, examples are picked from the whole matrix; without, the block is a slice of it
     block.X = columns_of(&data.X, at, m, plan.compute.itemsize) if order is NULL else data.X
     if data.gather_X or order is not NULL:
@@ -135,6 +138,7 @@ cdef inline Examples part_of_block(
     """The examples first … first + m - 1 of a block."""
     cdef Examples part
     cdef int itemsize = plan.compute.itemsize
+    check(first >= 0 and m >= 0 and first + m <= whole.X.m)
     part.X = columns_of(&whole.X, first, m, itemsize)
     part.first = whole.first + first
     part.Y = NULL if whole.Y is NULL else <const char *>whole.Y + first * plan.n_y * itemsize

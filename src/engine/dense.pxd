@@ -8,6 +8,7 @@ from nnkern._matrix cimport Matrix, Team, Update, contiguous
 from nnkern._products cimport (
     Below, Forward, WeightGradient, forward_product, input_gradient_product, weight_gradient_product,
 )
+from runtime.check cimport check
 
 
 cdef inline void describe(Layer *layer) noexcept:
@@ -30,6 +31,7 @@ cdef inline void forward(
     """Z = W A_prev + b, A = g(Z)."""
     cdef Forward to
     cdef Matrix W = W_of(plan, layer)
+    check(A_prev.n == layer.n_prev and out.A is not NULL)
     to.A, to.Z, to.ld, to.beta = out.A, out.A if out.Z is NULL else out.Z, layer.n, 0
     to.b = entry(plan, plan.theta, layer.parameters[1].at) if layer.use_bias else NULL
     to.activation, to.slope = activation, layer.slope
@@ -42,6 +44,7 @@ cdef inline void backward(
 ) noexcept nogil:
     """dZ_prev = (Wᵀ dZ) ⊙ g_prev', and dW = 1/m dZ A_prevᵀ, applied where that is asked for."""
     cdef Matrix W = W_of(plan, layer)
+    check(A_prev.n == layer.n_prev and dZ is not NULL)
     # before W is updated
     if below is not NULL:
         input_gradient_product(plan.compute, below, &W, dZ, A_prev.m, team)

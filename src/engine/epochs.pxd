@@ -16,6 +16,7 @@ from engine.workspace cimport Workspace
 from kernels.nnk cimport bitgen_t, nnk_shuffle
 from nnkern._matrix cimport Team
 from nnkern._products cimport wake
+from runtime.check cimport check
 from runtime.system cimport nnk_seconds
 
 cdef enum:
@@ -180,6 +181,8 @@ cdef inline Status run_epochs(Run *run, const Team *team, Watch *watch) noexcept
     cdef Gradients g
     cdef Status status
     cdef double begun, cost = 0, frozen = frozen_penalty(plan)
+    check(run.batch_size > 0 and run.batch_size <= run.data.m and run.data.X.n == plan.n_x)
+    check(run.dtheta is not NULL and run.rates is not NULL and run.costs is not NULL and run.seconds is not NULL)
     p.plan, p.space, p.team, p.training = plan, run.space, team, True
     p.watch = watch if is_heavy(plan, run.space) else NULL
     g.p, g.workspaces, g.slots = &p, run.workspaces, run.slots

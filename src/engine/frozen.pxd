@@ -9,6 +9,7 @@ from kernels.nnk cimport (
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous
 from nnkern._products cimport Compute, Forward, forward_product, share_out
 from runtime.arena cimport nnk_arena, nnk_arena_take
+from runtime.check cimport check
 
 cdef enum:
     # examples from which widening reduced weights for a matrix product pays; fewer are taken one by one
@@ -177,6 +178,7 @@ cdef inline void predict_frozen(
     cdef Matrix A_prev
     cdef void *out
     cdef void *A = NULL
+    check(X.n == net.n_x and to.width > 0 and to.out is not NULL)
     while first < X.m:
         m = min(to.width, X.m - first)
         A_prev = columns_of(X, first, m, itemsize)

@@ -14,6 +14,7 @@ from engine.workspace cimport Workspace, view_from
 from kernels.nnk cimport NNK_LOSSES
 from nnkern._matrix cimport Matrix, Team
 from nnkern._products cimport share_out
+from runtime.check cimport check
 
 cdef enum:
     # threads that work through a batch side by side where one layer's products are too small to be shared out
@@ -95,6 +96,8 @@ cdef inline double batch_gradient(void *dtheta, Gradients *g, double total_weigh
     With `applied` (for one block of examples) the weights are updated on the way, if the mean is finite.
     """
     cdef double cost
+    check(g.batch.count > 0 and total_weight >= 0)
+    check(g.applied is NULL or g.batch.count <= min(g.p.space.capacity, <Py_ssize_t>CHUNK_COLUMNS))
     g.scale = g.batch.count / total_weight if total_weight > 0 else 0
     if g.workspaces is not NULL and g.batch.count >= 4 * WORKERS * g.p.space.capacity:
         cost = workers_gradient(dtheta, g)
@@ -112,6 +115,7 @@ cdef inline double tree_gradient(void *dtheta, const Gradients *g, Py_ssize_t st
     while start < end:
         if g.p.watch is not NULL and g.p.watch.stop:
             return 0
+        check(full < TREE_LEVELS and (full == 0 or g.slots is not NULL))
         # dθ itself for the first sum, slots for further ones
         sums[full] = dtheta if full == 0 else entry(plan, g.slots, (full - 1) * plan.count)
         chunk_end = min(end, start + CHUNK_COLUMNS)

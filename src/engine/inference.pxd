@@ -11,6 +11,7 @@ from kernels.nnk cimport NNK_softmax
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous, fits_blas
 from nnkern._products cimport compute_without_blas
 from runtime.arena cimport nnk_arena, nnk_arena_take
+from runtime.check cimport check
 
 cdef enum:
     INVARIANT_WIDTH = 64            # examples of every block where a column's bits may depend on that column alone
@@ -95,6 +96,7 @@ cdef inline void predict_block(
     cdef Activations own
     cdef const Layer *layer
     cdef Py_ssize_t l
+    check(X.n == plan.n_x and X.m <= to.width and out is not NULL)
     own.Z, own.D, own.kept = NULL, NULL, to.kept
     for l in range(plan.L):
         layer = &plan.layers[l]
@@ -110,6 +112,7 @@ cdef inline double evaluate_blocks(const Pass *p, const Data *data, Score *score
     cdef Examples block
     cdef double cost = 0
     cdef void *A = p.space.layers[plan.L - 1].A
+    check(p.space.capacity > 0 and not p.training)
     while batch.first < data.m:
         batch.count = min(p.space.capacity, data.m - batch.first)
         take_block(&block, plan, p.space, &batch, 0, batch.count, p.team)

@@ -11,6 +11,7 @@ from nnkern._products cimport (
     Below, Compute, Forward, WeightGradient, forward_product, input_gradient_product, weight_gradient_product,
 )
 from runtime.arena cimport nnk_arena, nnk_arena_take
+from runtime.check cimport check
 
 # A matrix that a kernel works through in blocks of columns: in place, or packed because of its layout.
 cdef struct Operand:
@@ -36,6 +37,7 @@ cdef inline Matrix read_block(
 ) noexcept nogil:
     """Some columns of an input."""
     cdef Matrix block = columns_of(&one.A, first, m, compute.itemsize)
+    check(first >= 0 and m <= one.width and first + m <= one.A.m)
     if not one.packs:
         return block
     compute.table.gather(one.space, block.data, block.row, block.column, NULL, block.n, m)

@@ -11,6 +11,7 @@ from engine.workspace cimport Workspace
 from kernels.nnk cimport NNK_LOSSES, NNK_linear
 from nnkern._matrix cimport Matrix, Team, contiguous
 from nnkern._products cimport Below, share_out
+from runtime.check cimport check
 
 cdef enum:
     LOSS_GRAIN = 1 << 14            # entries of a part …
@@ -48,6 +49,7 @@ cdef inline void forward_pass(const Pass *p, const Examples *block, bint for_los
     cdef const Layer *layer
     cdef Matrix A_prev = block.X
     cdef int activation
+    check(m <= p.space.capacity and block.X.n == p.plan.n_x and block.first >= 0)
     for l in range(p.plan.L):
         if p.watch is not NULL and must_stop(p.watch):
             return
@@ -75,6 +77,7 @@ cdef inline void backward_pass(const Pass *p, const Examples *block, const Gradi
     cdef const Layer *layer = &plan.layers[l]
     cdef Matrix A_prev
     cdef Below below
+    check(plan.first_trainable < plan.L and block.X.n == plan.n_x and to.dtheta is not NULL and to.one_mth > 0)
     if not to.accumulate:
         clear_sums(plan, to)
     below = below_of(p, l, to, dZ)
@@ -191,6 +194,8 @@ cdef inline double loss_pass(
     cdef Py_ssize_t parts, part, m = block.X.m
     cdef LossJob job
     cdef double total = 0
+    check(plan.loss >= 0 and plan.loss <= NNK_LOSSES and A != dA and scale >= 0)
+    check(block.Y is not NULL or block.labels is not NULL)
     if plan.loss == NNK_LOSSES:
         if A != Z:
             memcpy(A, Z, plan.n_y * m * plan.compute.itemsize)

@@ -8,13 +8,15 @@ from libc.string cimport memset
 
 from engine.blocks cimport PARALLEL_OPERATIONS, block_columns
 from kernels.nnk cimport (
-    NNK_linear, NNK_sgd, NNK_softmax, nnk_choose_tables, nnk_product, nnk_step, nnk_tables, nnk_usable_isas,
+    NNK_ACTIVATIONS, NNK_UPDATES, NNK_linear, NNK_sgd, NNK_softmax, nnk_choose_tables, nnk_product, nnk_step,
+    nnk_tables, nnk_usable_isas,
 )
-from nnkern._matrix cimport contiguous, has_contiguous_columns, transposed
+from nnkern._matrix cimport contiguous, fits_blas, has_contiguous_columns, transposed
 from runtime.blas cimport (
     NNK_BLAS_NAME, nnk_blas_config, nnk_blas_core, nnk_blas_f32, nnk_blas_f64, nnk_blas_single_thread, nnk_open_blas,
     nnk_prepare_thread,
 )
+from runtime.check cimport check
 from runtime.pool cimport (
     NNK_SCRATCH_BYTES, nnk_give_scratch, nnk_prepare_worker, nnk_run, nnk_take_scratch, nnk_wake,
 )
@@ -154,6 +156,10 @@ cdef inline double operations_of(const Product *q) noexcept nogil:
 cdef void set_operands(
     Product *q, void *C, Py_ssize_t ldc, double alpha, const Matrix *A, const Matrix *B, double beta,
 ) noexcept nogil:
+    check(A.n >= 0 and A.m >= 0 and B.m >= 0 and A.m == B.n and ldc >= max(A.n, <Py_ssize_t>1))
+    check(A.n == 0 or B.m == 0 or C is not NULL)
+    check(A.m == 0 or A.n == 0 or (A.data is not NULL and fits_blas(A)))
+    check(A.m == 0 or B.m == 0 or (B.data is not NULL and fits_blas(B)))
     q.p.transpose_a = as_blas(A, &q.p.lda)
     q.transpose_b = as_blas(B, &q.ldb)
     q.p.C, q.p.ldc, q.p.A, q.p.B = C, ldc, A.data, B.data
@@ -375,6 +381,7 @@ cdef void forward_product(
     const Compute *compute, const Forward *to, const Matrix *W, const Matrix *A_prev, const Team *team,
 ) noexcept nogil:
     cdef Job job
+    check(to.activation >= 0 and to.activation < NNK_ACTIVATIONS and to.A is not NULL and to.Z is not NULL)
     begin_job(&job, compute, ACTIVATE)
     job.forward = to
     set_operands(&job.product, to.Z, to.ld, 1, W, A_prev, to.beta)
@@ -389,6 +396,8 @@ cdef void input_gradient_product(
     cdef Job job
     # db in the pass that writes dZ, unless the columns may be shared out among threads
     cdef bint apart = 2.0 * W.n * W.m * m >= PARALLEL_OPERATIONS
+    check(below.activation >= 0 and below.activation < NNK_ACTIVATIONS and below.dZ != dZ)
+    check(below.activation == NNK_linear or below.H is not NULL)
     begin_job(&job, compute, STORE)
     job.below, job.db = below, NULL if apart else below.db
     if below.activation != NNK_linear or job.db is not NULL:
@@ -410,6 +419,7 @@ cdef void weight_gradient_product(
     cdef void *dW = to.dW
     cdef double alpha = compute.table.rounded(to.alpha), beta = to.beta
     cdef Py_ssize_t part
+    check(update is NULL or (update.code >= 0 and update.code < NNK_UPDATES and to.beta == 0))
     if update is not NULL and update.code == NNK_sgd and not update.penalised:
         # W := W - rate dW is a product too
         dW, alpha, beta = update.W, -alpha * (<const nnk_step *>update.step).rate, 1
@@ -460,6 +470,7 @@ cdef void dissolve(const Team *team) noexcept nogil:
 
 
 cdef void share_out(Task task, void *context, Py_ssize_t parts, bint wake_, const Team *team) noexcept nogil:
+    check(parts >= 0 and team.threads >= 1)
     nnk_run(task, context, parts, team.threads, wake_, team.scratch)
 
 

@@ -3,6 +3,7 @@
 from engine.plan cimport Activations, Gradient, Kind, Layer, Parameter, Plan, entry
 from nnkern._matrix cimport Matrix, Team
 from nnkern._products cimport Below
+from runtime.check cimport check
 
 
 cdef inline void describe(Layer *layer) noexcept:
@@ -21,6 +22,7 @@ cdef inline void forward(
 ) noexcept nogil:
     """A = s ⊙ A_prev; the activation is always linear."""
     cdef Py_ssize_t n = layer.n, m = A_prev.m
+    check(A_prev.n == n and activation == layer.activation)
     if A_prev.row == 1:
         plan.compute.table.scale_rows(out.A, A_prev.data, A_prev.column, s_of(plan, layer), n, m)
         return
@@ -34,6 +36,7 @@ cdef inline void backward(
 ) noexcept nogil:
     """m ds = Σ_columns dA ⊙ A_prev, and dA_prev = s ⊙ dA, which becomes dZ_prev = dA_prev ⊙ g_prev'."""
     cdef Py_ssize_t n = layer.n, m = A_prev.m
+    check(A_prev.n == n and dZ is not NULL)
     if layer.trainable:
         plan.compute.table.add_row_products(
             entry(plan, to.dtheta, layer.parameters[0].at), dZ, A_prev.data, A_prev.row, A_prev.column, n, m)

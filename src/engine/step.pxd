@@ -8,6 +8,7 @@ from engine.plan cimport Layer, Parameter, Plan, entries_of, entry
 from kernels.nnk cimport NNK_penalise, nnk_step, nnk_table
 from nnkern._matrix cimport Team
 from nnkern._products cimport share_out
+from runtime.check cimport check
 
 cdef enum:
     UPDATE_GRAIN = 1 << 14          # fewest entries of a part
@@ -49,6 +50,8 @@ cdef inline double update_parameter(
     cdef UpdateJob job
     cdef Py_ssize_t parts, part
     cdef double penalty = 0
+    check(parameter.at >= 0 and parameter.at + entries_of(parameter) <= plan.count)
+    check(optimizer.s1 is not NULL and optimizer.s2 is not NULL)
     job.table, job.update, job.itemsize = plan.compute.table, optimizer.update, plan.compute.itemsize
     job.step, job.count = step[0], entries_of(parameter)
     job.theta, job.dtheta = <char *>entry(plan, plan.theta, parameter.at), <char *>entry(plan, dtheta, parameter.at)

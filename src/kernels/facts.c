@@ -1,4 +1,5 @@
 /* What exists once for all instruction sets and precisions: the facts of the .def lists, and the order of examples. */
+#include <assert.h>
 #include "kernels/nnk.h"
 #include "kernels/philox.h"
 
@@ -37,6 +38,7 @@ void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch)
     /* the last word keeps this stream apart from those of dropout, which leave it below 2³¹ */
     const uint32_t k[2] = {(uint32_t)key, (uint32_t)(key >> 32)};
     uint32_t words[4] = {0};
+    assert(count >= 0 && (order || !count));
     for (int64_t i = 0; i < count; i++)
         order[i] = i;
     for (int64_t i = count - 1, drawn = 0; i > 0; i--, drawn++) {

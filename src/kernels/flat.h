@@ -17,6 +17,7 @@ static void NAME(dropout)(void *out_, const void *in_, uint64_t key, uint64_t st
 {
     real *out = out_;
     const real *in = in_;
+    assert(count >= 0 && (count == 0 || (out && in)) && 0 <= p && p < 1);
     /* p 2³², but never 2³² itself: the generator's words are below it */
     const uint64_t threshold = (uint64_t)(p * 4294967296.0);
     const real kept = R(1 / (1 - p));
@@ -60,18 +61,22 @@ static void NAME(move)(real *out, ptrdiff_t out_row, ptrdiff_t out_column, const
 static void NAME(gather)(void *out, const void *in, ptrdiff_t row_stride, ptrdiff_t column_stride, const int64_t *order,
                          ptrdiff_t n, ptrdiff_t m)
 {
+    assert(n >= 0 && m >= 0 && (n == 0 || m == 0 || (out && in && out != in)));
+    assert(nnk_labels_are_below(order, INT64_MAX, m));
     NAME(move)(out, 1, n, in, row_stride, column_stride, order, n, m);
 }
 
 static void NAME(scatter)(void *out, ptrdiff_t row_stride, ptrdiff_t column_stride, const void *in, ptrdiff_t n,
                           ptrdiff_t m)
 {
+    assert(n >= 0 && m >= 0 && (n == 0 || m == 0 || (out && in && out != in)));
     NAME(move)(out, row_stride, column_stride, in, 1, n, NULL, n, m);
 }
 
 static void NAME(scale)(void *x_, double a, ptrdiff_t count)
 {
     real *x = x_;
+    assert(count >= 0 && (x || !count));
     for (ptrdiff_t i = 0; i < count; i++)
         x[i] *= R(a);
 }
@@ -80,6 +85,7 @@ static void NAME(add)(void *y_, const void *x_, ptrdiff_t count)
 {
     real *y = y_;
     const real *x = x_;
+    assert(count >= 0 && ((x && y && x != y) || !count));
     for (ptrdiff_t i = 0; i < count; i++)
         y[i] += x[i];
 }
@@ -88,6 +94,7 @@ static double NAME(clip)(void *x_, double limit, ptrdiff_t count)
 {
     real *x = x_;
     double squares = 0;
+    assert(count >= 0 && (x || !count) && limit >= 0);
     for (ptrdiff_t i = 0; i < count; i += RUN * LANES) {
         vec sum = v_all(0);
         for (ptrdiff_t j = i; j < i + RUN * LANES && j < count; j += LANES) {
@@ -105,6 +112,7 @@ static ptrdiff_t NAME(first_nonfinite)(const void *x_, ptrdiff_t count)
 {
     const real *x = x_;
     ptrdiff_t i = 0;
+    assert(count >= 0 && (x || !count));
     while (i + RUN * LANES <= count) {
         vec sum = v_all(0);
         for (int run = 0; run < RUN; run++) {

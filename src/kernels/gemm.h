@@ -68,6 +68,7 @@ NNK_INLINE ptrdiff_t NAME(nc_in_place)(const nnk_product *p)
 /* Columns of C that, `rows` of each, had best be finished while they are in a cache, before the next are computed */
 static ptrdiff_t NAME(gemm_block)(const nnk_product *p, ptrdiff_t rows)
 {
+    assert(rows > 0 && p->n > 0 && p->m >= 0 && p->k > 0);
     if (rows * p->m * (ptrdiff_t)sizeof(real) <= C_BYTES)
         return p->m;
     const int repacks = NAME(repacks_A)(p);
@@ -136,7 +137,11 @@ NNK_INLINE void NAME(macro_kernel)(const micro_operands *block, ptrdiff_t rows, 
 static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end,
                        void *pack_buffer)
 {
+    assert(p->k > 0 && NNK_IS_MATRIX(p->C, p->ldc, p->n, p->m) && p->B && p->C != p->A && p->C != p->B);
+    assert(NNK_IS_MATRIX(p->A, p->lda, p->transpose_a ? p->k : p->n, p->transpose_a ? p->n : p->k));
+    assert(0 <= row && row <= row_end && row_end <= p->n && 0 <= first && first <= end && end <= p->m);
     if (NAME(goes_transposed)(p)) {
+        assert(row == 0 && row_end == p->n);
         NAME(gemm_transposed)(p, first, end, pack_buffer);
         return;
     }

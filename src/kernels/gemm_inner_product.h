@@ -111,6 +111,7 @@ static void NAME(gemm_inner_product)(const nnk_product *p, ptrdiff_t row, ptrdif
 {
     real transposed[IP_MAX_N * IP_LDA] __attribute__((aligned(64)));
     const ptrdiff_t n = row_end - row, m = end - first, ldb = p->cs_b, lda = p->transpose_a ? p->lda : IP_LDA;
+    assert(p->rs_b == 1 && (p->transpose_a || n <= IP_MAX_N));
     const ptrdiff_t groups = (n + IP_MR - 1) / IP_MR, tiles = (m + IP_NR - 1) / IP_NR;
     const ptrdiff_t outer = p->transpose_a ? groups : tiles, inner = p->transpose_a ? tiles : groups;
     for (ptrdiff_t k = 0; k < p->k; k += IP_KC) {

@@ -7,6 +7,7 @@
 static void pack_transposed_A(real *panel, const real *A, ptrdiff_t lda, ptrdiff_t rows, ptrdiff_t kc)
 {
     const vec zeros = v_all(0);
+    assert(0 < rows && rows <= MR && 0 < kc && kc <= KC_PACKED);
     for (ptrdiff_t k = 0; k < kc; k += LANES)
         for (int v = 0; v * LANES < rows; v++) {
             const ptrdiff_t whole = kc - k < LANES ? kc - k : LANES;
@@ -28,6 +29,7 @@ static void pack_transposed_A(real *panel, const real *A, ptrdiff_t lda, ptrdiff
 /* panel (MR, kc) := rows 0 … rows-1 and columns 0 … kc-1 of A */
 NNK_INLINE void NAME(pack_A)(real *panel, const real *A, ptrdiff_t lda, ptrdiff_t rows, ptrdiff_t kc)
 {
+    assert(0 < rows && rows <= MR && 0 < kc && kc <= KC_PACKED);
     for (ptrdiff_t k = 0; k < kc; k++)
         for (int v = 0; v * LANES < rows; v++) {
             __builtin_prefetch(A + k * lda + MR + v * LANES, 0, 2);
@@ -38,6 +40,7 @@ NNK_INLINE void NAME(pack_A)(real *panel, const real *A, ptrdiff_t lda, ptrdiff_
 /* packed (kc, nc) := a block of B, in columns CS_PACKED apart or, where its rows are contiguous, in rows RS_PACKED apart */
 static void NAME(pack_B)(real *packed, const real *B, ptrdiff_t rs_b, ptrdiff_t cs_b, ptrdiff_t kc, ptrdiff_t nc)
 {
+    assert(packed && (uintptr_t)packed % 64 == 0 && 0 < kc && kc <= KC_PACKED && 0 < nc && nc <= NC_PACKED);
     if (cs_b == 1)
         for (ptrdiff_t k = 0; k < kc; k++)
             memcpy(packed + k * RS_PACKED, B + k * rs_b, (size_t)nc * sizeof(real));
@@ -54,6 +57,7 @@ static void NAME(pack_B)(real *packed, const real *B, ptrdiff_t rs_b, ptrdiff_t 
 static void NAME(store_tile_transposed)(real *C, ptrdiff_t ldc, const real *T, real alpha, real beta, ptrdiff_t rows,
                                         ptrdiff_t columns)
 {
+    assert(0 < rows && rows <= MR && 0 < columns && columns <= LANES);
     for (ptrdiff_t p = 0; p < rows; p += LANES) {
         vec square[LANES];
         for (int i = 0; i < LANES; i++)

@@ -76,6 +76,7 @@ NNK_INLINE void dots_of_group(const int columns, const dots_operands *o, ptrdiff
 static void NAME(dots)(void *y, ptrdiff_t inc_y, const void *A, ptrdiff_t lda, const void *x, double alpha,
                        ptrdiff_t rows, ptrdiff_t columns)
 {
+    assert(NNK_IS_MATRIX(A, lda, rows, columns) && inc_y > 0 && y != x && y != A);
     const dots_operands o = {y, A, x, inc_y, lda, NAME(unaligned_head)(A, lda, rows), rows, R(alpha)};
     ptrdiff_t j = 0;
     for (; j + 8 <= columns; j += 8)
@@ -117,6 +118,7 @@ static void NAME(add_columns)(void *y_, const void *A_, ptrdiff_t lda, const voi
 {
     real *y = y_;
     const real *x = x_;
+    assert(NNK_IS_MATRIX(A_, lda, rows, columns) && inc_x >= 0 && y != x && y_ != A_);
     const ptrdiff_t head = NAME(unaligned_head)(A_, lda, rows);
     for (ptrdiff_t j = 0; j < columns; j += COLUMNS) {
         const int c = (int)(columns - j < COLUMNS ? columns - j : COLUMNS);

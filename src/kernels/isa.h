@@ -11,6 +11,17 @@
 #include "kernels/nnk.h"
 #include "kernels/sums.h"
 
+/* For assertions: whether there is a matrix (n, m) whose columns are contiguous, ld apart; and whether all labels, where
+ * there are any, are in 0 … n-1 */
+#define NNK_IS_MATRIX(data, ld, n, m) ((n) >= 0 && (m) >= 0 && ((n) == 0 || (m) == 0 || (data)) && ((m) <= 1 || (ld) >= (n)))
+static inline int nnk_labels_are_below(const int64_t *labels, int64_t n, ptrdiff_t m)
+{
+    for (ptrdiff_t j = 0; labels && j < m; j++)
+        if (labels[j] < 0 || labels[j] >= n)
+            return 0;
+    return 1;
+}
+
 #define NNK_INLINE static inline __attribute__((always_inline))
 /* hides from the compiler what a pointer is made of */
 #define NNK_OPAQUE(pointer) __asm__("" : "+r"(pointer))

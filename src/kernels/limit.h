@@ -14,6 +14,7 @@ static double NAME(multiply_adds)(double *sum, ptrdiff_t rounds)
     volatile real half_ = R(0.5), one_ = R(1);
     const vec half = v_all(half_), one = v_all(one_);
     vec z[CHAINS];
+    assert(sum && rounds >= 0);
     for (int chain = 0; chain < CHAINS; chain++)
         z[chain] = v_all(R(chain) * one_);
     for (ptrdiff_t round = 0; round < rounds; round++)

@@ -80,6 +80,7 @@ NNK_INLINE double loss_body(int loss, loss_operands o, const real *w, ptrdiff_t 
                              double scale, double parameter, ptrdiff_t n, ptrdiff_t m)                                 \
     {                                                                                                                  \
         (void)labels;                                                                                                  \
+        assert(n > 0 && m >= 0 && (m == 0 || (A && dZ && Z && Y)) && dZ != A && dZ != Z);                              \
         return loss_body(NNK_##name, (loss_operands){A, dZ, Z, Y, R(scale), R(parameter)}, w, n, m);                   \
     }
 #define COLUMNWISE_LOSS(name, output, score)
@@ -206,6 +207,8 @@ static double NAME(cross_entropy)(void *A, void *dZ, const void *Z, const void *
     const ce_operands all = {A, dZ, Z, labels ? NULL : Y, labels, w, R(scale), R(1 - smoothing), R(smoothing / (double)n),
                              sums, offsets, y_sums, n};
     double cost = 0;
+    assert(n > 0 && m >= 0 && (m == 0 || (A && dZ && Z && (Y || labels))) && dZ != A && dZ != Z);
+    assert(nnk_labels_are_below(labels, n, m) && 0 <= smoothing && smoothing <= 1);
     for (ptrdiff_t first = 0; first < m; first += CE_COLUMNS) {
         const ptrdiff_t columns = m - first < CE_COLUMNS ? m - first : CE_COLUMNS;
         ce_operands block = NAME(ce_from)(all, first);

@@ -55,13 +55,22 @@ NNK_INLINE const real *NAME(part_at)(const nnk_packed *p, ptrdiff_t part)
     return (const real *)p->W + part * PANEL_VECTORS * LANES * NAME(unit_words)(p);
 }
 
+/* for assertions */
+NNK_INLINE int NAME(is_packed)(const nnk_packed *p)
+{
+    return p->n > 0 && p->n_prev > 0 && p->W && 0 <= p->weights && p->weights < (REAL_BITS == 32 ? NNK_WEIGHTS : 1) &&
+           (p->scale || p->weights != NNK_int8);
+}
+
 static ptrdiff_t NAME(packed_parts)(const nnk_packed *p)
 {
+    assert(p->n > 0 && p->n_prev > 0);
     return NAME(by_rows)(p) ? 1 : NAME(rounded_up)(p->n, PANEL_VECTORS * LANES) / (PANEL_VECTORS * LANES);
 }
 
 static size_t NAME(packed_bytes)(const nnk_packed *p)
 {
+    assert(p->n > 0 && p->n_prev > 0);
     const ptrdiff_t units = NAME(by_rows)(p) ? p->n : NAME(rounded_up)(p->n, LANES);
     return (size_t)(units * NAME(unit_words)(p)) * sizeof(real);
 }
@@ -97,6 +106,7 @@ static void NAME(pack_weights)(const nnk_packed *p, const void *W_)
 {
     const real *W = W_;
     real *packed = p->W;
+    assert(NAME(is_packed)(p) && W);
     memset(packed, 0, NAME(packed_bytes)(p));
 #if REAL_BITS == 32
     if (p->weights == NNK_int8) {
@@ -262,6 +272,7 @@ static void NAME(packed_times_vector)(void *z_, const nnk_packed *p, const void 
 {
     real *z = z_;
     const real *W = NAME(part_at)(p, part), *scale = p->scale;
+    assert(NAME(is_packed)(p) && z && x && z_ != x && 0 <= part && part < NAME(packed_parts)(p));
     if (NAME(by_rows)(p)) {
         for (ptrdiff_t i = 0; i < p->n; i++)
             NAME(panels)[p->weights][0](z + i, W + i * NAME(unit_words)(p), scale + i, x, 1, p->n_prev);
@@ -311,6 +322,8 @@ static void NAME(unpacked)(nnk_block *block, const nnk_packed *p, ptrdiff_t part
     const ptrdiff_t i = part * PANEL_VECTORS * LANES, rest = NAME(rounded_up)(p->n - i, LANES);
     const ptrdiff_t units = rest < PANEL_VECTORS * LANES ? rest : PANEL_VECTORS * LANES;
     const real *W = NAME(part_at)(p, part);
+    assert(NAME(is_packed)(p) && 0 <= part && part < NAME(packed_parts)(p) && 0 <= k && depth > 0 && k + depth <= p->n_prev);
+    assert(p->weights == NNK_whole || (scratch && k % NNK_UNPACKED_DEPTH == 0 && depth <= NNK_UNPACKED_DEPTH));
     block->first = i;
     block->n = p->n - i < PANEL_VECTORS * LANES ? p->n - i : PANEL_VECTORS * LANES;
     if (p->weights == NNK_whole) {

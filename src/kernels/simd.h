@@ -102,9 +102,10 @@ NNK_INLINE vec v_load(const real *p)
 
 NNK_INLINE void v_store(real *p, vec v) { memcpy(p, &v, sizeof v); }
 
-/* The first k lanes from p, 0 < k < LANES, the others `fill`; reads no byte beyond p[k-1]. */
+/* The first k lanes from p, 0 < k <= LANES, the others `fill`; reads no byte beyond p[k-1]. */
 NNK_INLINE vec v_load_first(const real *p, ptrdiff_t k, real fill)
 {
+    assert(0 < k && k <= LANES);
 #if defined(__AVX512VL__) && NNK_VECTOR_BYTES == 64 && REAL_BITS == 32
     return (vec)_mm512_mask_loadu_ps((__m512)v_all(fill), (__mmask16)((1u << k) - 1), p);
 #elif defined(__AVX512VL__) && NNK_VECTOR_BYTES == 64
@@ -123,9 +124,10 @@ NNK_INLINE vec v_load_first(const real *p, ptrdiff_t k, real fill)
 #endif
 }
 
-/* Stores the first k lanes, 0 < k < LANES; touches no byte beyond p[k-1]. */
+/* Stores the first k lanes, 0 < k <= LANES; touches no byte beyond p[k-1]. */
 NNK_INLINE void v_store_first(real *p, vec v, ptrdiff_t k)
 {
+    assert(0 < k && k <= LANES);
 #if defined(__AVX512VL__) && NNK_VECTOR_BYTES == 64 && REAL_BITS == 32
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << k) - 1), (__m512)v);
 #elif defined(__AVX512VL__) && NNK_VECTOR_BYTES == 64

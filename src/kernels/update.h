@@ -98,6 +98,8 @@ NNK_INLINE double update_body(int update, int penalised, update_operands o, ptrd
     static double NAME(name)(void *theta, void *s1, void *s2, void *dtheta, const nnk_step *step, ptrdiff_t n,         \
                              ptrdiff_t m, ptrdiff_t ld)                                                                \
     {                                                                                                                  \
+        assert(NNK_IS_MATRIX(dtheta, ld, n, m) && NNK_IS_MATRIX(theta, ld, n, m) && theta != dtheta);                  \
+        assert(n == 0 || m == 0 || ((s1 || !has_s1) && (s2 || !has_s2)));                                              \
         const update_operands o = {theta, s1, s2, dtheta, *step};                                                      \
         if (step->l2 != 0 || step->l1 != 0)                                                                            \
             return update_body(NNK_##name, 1, o, n, m, ld);                                                            \

@@ -10,6 +10,7 @@
 #if defined(__linux__) && !defined(_GNU_SOURCE)
 #define _GNU_SOURCE
 #endif
+#include <assert.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include "runtime/pool.h"
@@ -263,6 +264,7 @@ static int take_pool(void) { return !GET(pool.taken) && !__atomic_exchange_n(&po
 
 void nnk_run(nnk_task task, void *context, ptrdiff_t parts, int threads, int wake, void *scratch)
 {
+    assert(task && parts >= 0 && threads >= 1);
     if (parts < 2 || threads < 2 || !take_pool()) {
         for (ptrdiff_t part = 0; part < parts; part++)
             task(context, part, scratch);
