@@ -3,7 +3,6 @@
 Each hands the network as plain data to the module of its format, which knows nothing of networks.
 """
 
-from nnkern import files
 from nnkern.state import of
 
 
@@ -35,7 +34,9 @@ class Exports:
         ValueError
             JSON can't hold the metadata, or the name ends as another format's do: see `to_onnx`, `to_torch`, `to_c`.
         """
-        files.write(_plain(self, training_state=training_state), path)
+        from nnkern.files import model_file
+
+        model_file.write(_plain(self, training_state=training_state), path)
 
     def to_onnx(self, path, **options):
         """Saves the network as an ONNX file, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.

@@ -207,7 +207,7 @@ class Scale(Layer):
         return n_prev
 
     def parameter_shapes(self, n_prev):
-        """{"s": (n_prev, 1)}"""
+        """{"s": (n_prev, 1)}: a factor for each feature."""
         return {"s": (n_prev, 1)}
 
     def initial(self, rng, n_prev, dtype, l):

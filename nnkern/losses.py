@@ -112,7 +112,6 @@ class _Smoothed(Loss):
         return validation.number("label_smoothing", number, 0, 1, high_open=True)
 
 
-@dataclass(frozen=True)
 class BinaryCrossEntropy(_Smoothed):
     """-Σ_units (y log ŷ + (1 - y) log(1 - ŷ)), for sigmoid outputs; y in [0, 1].
 
@@ -126,7 +125,6 @@ class BinaryCrossEntropy(_Smoothed):
     score: ClassVar[str] = "sides"
 
 
-@dataclass(frozen=True)
 class CrossEntropy(_Smoothed):
     """-Σ_units y log ŷ, for softmax outputs.
 
@@ -141,14 +139,12 @@ class CrossEntropy(_Smoothed):
     score: ClassVar[str] = "argmax"
 
 
-@dataclass(frozen=True)
 class SquaredError(Loss):
     """Σ_units ½ (ŷ - y)²."""
 
     name: ClassVar[str] = "squared_error"
 
 
-@dataclass(frozen=True)
 class AbsoluteError(Loss):
     """Σ_units |ŷ - y|; its derivative at 0 is 0."""
 
@@ -199,7 +195,6 @@ class Quantile(Loss):
         return validation.number("q", number, 0, 1, low_open=True, high_open=True)
 
 
-@dataclass(frozen=True)
 class Poisson(Loss):
     """Σ_units (ŷ - y log ŷ), for exp outputs; counts y >= 0. The likelihood's log y! is left out."""
 

@@ -9,7 +9,7 @@ import types
 
 import numpy as np
 
-from nnkern import _engine, _kernels, _optional, files, runners, validation
+from nnkern import _engine, _kernels, _optional, runners, validation
 from nnkern import layers as kinds
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
@@ -366,7 +366,17 @@ class Network(Stateful, Derivatives, Exports):
         DivergenceError
             The cost became NaN or infinite; the parameters are those of the last whole epoch.
         """
-        options = Options(epochs, batch_size, shuffle, optimizer, class_weight, callbacks, progress, resume, threads)
+        options = Options(
+            epochs,
+            batch_size,
+            shuffle,
+            optimizer,
+            class_weight,
+            callbacks,
+            progress=progress,
+            resume=resume,
+            threads=threads,
+        )
         if Y is not None:
             return fit_arrays(self, options, (X, Y, sample_weight), validation_data, validation_split)
         if sample_weight is not None or validation_split:
@@ -588,4 +598,6 @@ def load(path):
     True
     """
     with _optional.loading():  # of zipfile, or of numpy's random numbers, which numpy imports when they are asked for
-        return Network.from_model(files.read(path))
+        from nnkern.files import model_file
+
+        return Network.from_model(model_file.read(path))

@@ -4,7 +4,6 @@ A runner knows one network's state and its source of examples. What happens betw
 """
 
 import time
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,20 +15,16 @@ from nnkern.losses import r2
 EPOCHS_AT_ONCE = 1024
 
 
-@dataclass
 class Outcome:
     """What some epochs gave: one entry for each whole epoch, and what ended them early.
 
     `failure` is an exception, (batch, last finite cost) of a training that diverged, or None.
     """
 
-    costs: list = field(default_factory=list)
-    seconds: list = field(default_factory=list)
-    scores: list = field(default_factory=list)
-    failure: object = None
+    def __init__(self, costs=(), seconds=(), scores=(), failure=None):
+        self.costs, self.seconds, self.scores, self.failure = list(costs), list(seconds), list(scores), failure
 
 
-@dataclass
 class Plan:
     """How the examples are gone through, and what the engine is told beside.
 
@@ -37,14 +32,11 @@ class Plan:
     the optimizer's. `more`: further options of the engine.
     """
 
-    batch_size: int
-    shuffle: bool
-    scored: bool = False
-    threads: int | None = None
-    random_state: object = None
-    numbers: dict = field(default_factory=dict)
-    patience: object = None
-    more: dict = field(default_factory=dict)
+    def __init__(
+        self, batch_size, shuffle, scored=False, threads=None, random_state=None, numbers=None, patience=None, more=None
+    ):
+        self.batch_size, self.shuffle, self.scored, self.threads = batch_size, shuffle, scored, threads
+        self.random_state, self.numbers, self.patience, self.more = random_state, numbers or {}, patience, more or {}
 
 
 def runner(state, source, plan):

@@ -10,7 +10,10 @@ from nnkern import validation
 
 @dataclass(frozen=True)
 class _Schedule:
-    """Base of the schedules: their numbers are checked when they are made, and kept as Python's own."""
+    """Base of the schedules: their numbers are checked when they are made, and kept as Python's own.
+
+    What a dataclass would give each of them, at the cost of compiling it at import, is here once.
+    """
 
     _least_epochs: ClassVar[int] = 1
 
@@ -23,8 +26,17 @@ class _Schedule:
                 value = validation.number(f.name, value, 0)
             object.__setattr__(self, f.name, value)
 
+    def __repr__(self):
+        return f"{type(self).__qualname__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in fields(self))})"
 
-@dataclass(frozen=True)
+    def __eq__(self, other):
+        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
+
+    def __hash__(self):
+        return hash((type(self), *vars(self).values()))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class InverseTime(_Schedule):
     """α₀ / (1 + decay · epoch)."""
 
@@ -35,7 +47,7 @@ class InverseTime(_Schedule):
         return self.initial / (1 + self.decay * epoch)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Exponential(_Schedule):
     """α₀ · factor^epoch."""
 
@@ -46,7 +58,7 @@ class Exponential(_Schedule):
         return self.initial * self.factor**epoch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Step(_Schedule):
     """α₀ · factor^⌊epoch / every⌋."""
 
@@ -58,7 +70,7 @@ class Step(_Schedule):
         return self.initial * self.factor ** (epoch // self.every)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Cosine(_Schedule):
     """From α₀ down to `final` along half a cosine over `epochs`, then `final`.
 
@@ -74,7 +86,7 @@ class Cosine(_Schedule):
         return self.final + (self.initial - self.final) * (1 + math.cos(math.pi * share)) / 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WarmUp(_Schedule):
     """Rises in equal steps over `epochs` epochs, then goes on as `then`, a rate or a schedule counted from there.
 

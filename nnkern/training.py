@@ -6,7 +6,6 @@ with its runner, its history, and what is decided between its epochs. How an epo
 
 import contextlib
 import time
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -21,29 +20,18 @@ from nnkern.state import of, take_optimizer
 _ROUND = 0.25
 
 
-@dataclass
 class Options:
     """What `Network.fit` was asked for, checked."""
 
-    epochs: int
-    batch_size: int | None
-    shuffle: bool
-    optimizer: object
-    class_weight: object
-    callbacks: object = ()
-    progress: bool = False
-    resume: bool = False
-    threads: int | None = None
-
-    def __post_init__(self):
-        self.epochs = validation.integer("epochs", self.epochs, 0)
-        if self.batch_size is not None:
-            self.batch_size = validation.integer("batch_size", self.batch_size, 1)
-        self.shuffle = validation.flag("shuffle", self.shuffle)
-        self.resume = validation.flag("resume", self.resume)
-        self.callbacks = callbacks_.get(self.callbacks)
-        self.progress = validation.flag("progress", self.progress)
-        self.threads = validation.threads(self.threads)
+    def __init__(self, epochs, batch_size, shuffle, optimizer, class_weight, callbacks=(), **more):
+        self.epochs = validation.integer("epochs", epochs, 0)
+        self.batch_size = None if batch_size is None else validation.integer("batch_size", batch_size, 1)
+        self.shuffle = validation.flag("shuffle", shuffle)
+        self.optimizer, self.class_weight = optimizer, class_weight
+        self.callbacks = callbacks_.get(callbacks)
+        self.resume = validation.flag("resume", more.get("resume", False))
+        self.progress = validation.flag("progress", more.get("progress", False))
+        self.threads = validation.threads(more.get("threads"))
 
     def plan(self, m):
         """How m examples are gone through."""

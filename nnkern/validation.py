@@ -8,6 +8,7 @@ the message names the argument, what came and what was expected. Nothing here kn
 
 import math
 import numbers
+import weakref
 
 import numpy as np
 
@@ -76,12 +77,26 @@ def dtype(value):
     return result
 
 
-def _numbers(name, array, to):
-    """An array of dtype `to` in native, aligned memory; complex numbers, strings and the like are refused.
+class _Memory:
+    """The memory of an array. A view of it keeps the owner from being resized, for that has a weak reference then."""
 
-    It is never the caller's own object, whose shape and strides may be set in the next moment.
-    """
-    array = np.asarray(array).view()
+    def __init__(self, array):
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        self.__array_interface__ = array.__array_interface__
+        self._kept = array, weakref.ref(owner)
+
+
+def _own_view(array):
+    """An array that isn't the caller's own object, whose shape and strides may be set in the next moment."""
+    array = np.asarray(array)
+    return np.asarray(_Memory(array)) if array.dtype.kind in "biuf" else array
+
+
+def _numbers(name, array, to):
+    """An array of dtype `to` in native, aligned memory; complex numbers, strings and the like are refused."""
+    array = _own_view(array)
     if array.dtype.kind not in "biuf":
         if array.dtype.kind != "O":
             raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
@@ -145,7 +160,7 @@ def examples(X, n_x, to, *, finite, name="X"):
 
 def targets(Y, loss, n_y, m, to, *, n_x=None, name="Y"):
     """(Y, labels) as the engine takes them, one of the two None: Y (n_y, m) of dtype `to`, or labels (m,) of int64."""
-    raw = np.asarray(Y).view()
+    raw = _own_view(Y)
     if loss.score == "argmax" and raw.shape in ((m,), (1, m)) and not (n_y == 1 and raw.ndim == 2 and (raw == 1).all()):
         return None, _labels(raw, n_y, m, name)
     if loss.score == "sides" and n_y == 1 and raw.shape == (m,):
@@ -239,7 +254,7 @@ def weights(sample_weight, m, to, whole=True):
     """(m,) of dtype `to`, finite, >= 0, and if they are `whole`, not a batch's, not all 0; None stays None."""
     if sample_weight is None:
         return None
-    given = np.asarray(sample_weight).view()
+    given = _own_view(sample_weight)
     w = _shaped("sample_weight", given, (m,), to if given.dtype == to else np.float64)
     _finite("sample_weight", w)
     if (w < 0).any() or (whole and not w.any()):

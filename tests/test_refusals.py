@@ -59,21 +59,9 @@ def test_an_array_without_Y_is_told_that_Y_is_missing(net):
         net.fit(X, epochs=1)
 
 
-def test_a_base_class_says_that_it_has_no_method():
-    from nnkern.layers import Layer
+def test_the_base_of_the_optimizers_has_no_update():
     from nnkern.optimizers import Optimizer
 
-    class Own(Layer):
-        pass
-
-    rng = np.random.default_rng(0)
-    for method, arguments in {
-        "outputs": (3,), "parameter_shapes": (3,), "initial": (rng, 3, "float32", 1), "engine_config": (3, 0.0, 0.0),
-        "to_dict": (),
-    }.items():  # fmt: skip
-        with pytest.raises(NotImplementedError):
-            getattr(Own(), method)(*arguments)
-        getattr(nk.Dense(2, init="zeros"), method)(*arguments)
     with pytest.raises(NotImplementedError):
         _ = Optimizer().update
 

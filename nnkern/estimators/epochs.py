@@ -44,7 +44,7 @@ class EstimatorFit(Fit):
 
     def __init__(self, mlp, net, source, plan, held_out):
         self.mlp, self.interrupted, self.enough = mlp, False, False
-        options = Options(mlp.max_iter, None, plan.shuffle, None, None, mlp.callbacks, bool(mlp.progress))
+        options = Options(mlp.max_iter, None, plan.shuffle, None, None, mlp.callbacks, progress=bool(mlp.progress))
         super().__init__(net, source, plan, options, held_out=held_out)
         self.constants = constants_of(self.state, source.Y)
         self.spread = None

@@ -23,6 +23,7 @@ cdef class Entrance:
     cdef dict pending                       # what a signal's handler, or Python called from here, raised, by thread
     cdef object training_thread
     cdef Py_ssize_t readers
+    cdef unsigned long last_reader          # the thread of the one that came last
     cdef uint64_t forks                     # of the process when the two were last right
 
     def __cinit__(self, *_):
@@ -68,9 +69,10 @@ cdef class Entrance:
             raise RuntimeError("this network is being trained already" + (
                 "" if self.training_thread == get_ident() else ", by another thread"))
         if self.readers:
-            raise RuntimeError(
-                "this network is being used: it can't be trained before that call (of another thread, or the one that "
-                "calls this loss function) has returned")
+            if self.readers == 1 and self.last_reader == PyThread_get_thread_ident():
+                raise RuntimeError("this network is being used by the call that this one is made from: it can't be "
+                                   "trained before that one has returned")
+            raise RuntimeError("this network is being used by another thread: it can't be trained now")
 
     def enter_training(self):
         with cython.critical_section(self):
@@ -91,6 +93,7 @@ cdef class Entrance:
             if self.training_thread is not None or self.forks != forks:
                 self.check_untrained()
             self.readers += 1
+            self.last_reader = PyThread_get_thread_ident()
         return 0
 
     cpdef int leave_reading(self) except -1:

@@ -1,0 +1,59 @@
+"""What a model file holds, and which format its name asks for.
+
+A file holds a header, JSON (format, version, configuration, n_x, metadata), and one array a parameter; with the
+training state, also where the training stands and one array a parameter for each vector of the optimizer's. The ending
+of the name decides between two formats, npz.py and safetensors.py. Reading runs no code and believes nothing: every
+size is checked before memory is taken.
+"""
+
+import os
+
+from nnkern.exceptions import ModelFormatError
+from nnkern.files import endings, header, npz, safetensors
+from nnkern.files.endings import is_safetensors
+from nnkern.files.opening import open_regular, reading
+from nnkern.layers import parameter_shapes
+
+
+def _format(path):
+    return safetensors if is_safetensors(path) else npz
+
+
+def write(model, path):
+    """Writes a model that has parameters to a file, see Network.save."""
+    path = os.fsdecode(path)
+    endings.check_written(path)
+    arrays = dict(model.parameters)
+    if model.training is not None:
+        for moment, vectors in model.training.moments.items():
+            arrays |= {f"{moment}.{name}": vector for name, vector in vectors.items()}
+    _format(path).write(path, model, header.of(model), arrays)
+
+
+def read(path):
+    """The model in a file, see nnkern.load."""
+    path = os.fsdecode(path)
+    endings.check_read(path)
+    with open_regular(path) as file, reading(path), _format(path).opened(file, path) as stored:
+        entries = header.from_json(stored.text, os.fstat(file.fileno()).st_size)
+        model = header.to_model(entries, stored.count)
+        _fill(model, stored, stored.names(entries, model.layers))
+        return model
+
+
+def _fill(model, stored, names):
+    """Reads the arrays of the model from what is stored, which has those names."""
+    shapes = parameter_shapes(model.layers, model.n_x)
+    moments = model.training.moments if model.training is not None else {}
+    expected = shapes | {f"{moment}.{name}": shape for moment in moments for name, shape in shapes.items()}
+    if names != set(expected):
+        raise ModelFormatError(f"it holds {', '.join(sorted(names))}; its layers need {', '.join(expected)}")
+    arrays = {}
+    for name, shape in expected.items():
+        array = stored.array(name, shape, model.dtype)
+        if array.shape != shape or array.dtype != model.dtype:
+            raise ModelFormatError(f"{name} is {array.dtype} {array.shape}; its layers need {model.dtype} {shape}")
+        arrays[name] = array
+    model.parameters = {name: arrays[name] for name in shapes}
+    for moment in moments:
+        moments[moment] = {name: arrays[f"{moment}.{name}"] for name in shapes}
