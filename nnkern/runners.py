@@ -9,7 +9,7 @@ import numpy as np
 
 from nnkern import _engine, _kernels
 from nnkern.exceptions import DivergenceError
-from nnkern.losses import r2, spread
+from nnkern.losses import r2
 
 # most epochs in one call of the engine: the call costs little beside so many, and memory doesn't grow with `epochs`
 EPOCHS_AT_ONCE = 1024
@@ -56,6 +56,7 @@ class EpochRunner:
         if plan.shuffle:
             self.order = np.arange(source.m, dtype=np.int64)
         self._last_cost = np.nan  # finite, of a batch
+        self._spread = source.spread() if plan.scored and not state.loss.classifies else None
 
     def _options(self, rates, costs, seconds):
         optimizer, plan = self.state.optimizer, self.plan
@@ -68,6 +69,19 @@ class EpochRunner:
             **plan.more,
         }
 
+    def _score_vectors(self, count):
+        """(right, squares): what the engine adds up the scores of epochs in, each None where it isn't wanted."""
+        right = np.zeros(count) if self.plan.scored else None
+        return right, None if self._spread is None else np.zeros((count, self.state.n_y))
+
+    def _scores(self, right, squares, done):
+        """Training scores, from the predictions made before each update."""
+        if right is None:
+            return []
+        if squares is None:
+            return [float(x) / self.source.weight() for x in right[:done]]
+        return [r2(row, self._spread) for row in squares[:done]]
+
     def _diverged(self, batch, last_cost):
         return batch, self._last_cost if np.isnan(last_cost) else last_cost
 
@@ -77,17 +91,11 @@ class ArrayRunner(EpochRunner):
 
     most = EPOCHS_AT_ONCE
 
-    def __init__(self, state, source, plan):
-        super().__init__(state, source, plan)
-        scored = plan.scored and not state.loss.classifies
-        self._spread = spread(source.Y, source.w) if scored else None
-
     def prepare(self, rates):
         """What `_engine.train_together` takes."""
         count, plan = len(rates), self.plan
         self._costs, self._seconds = np.empty(count), np.empty(count)
-        self._right = np.empty(count) if plan.scored else None
-        self._squares = np.zeros((count, self.state.n_y)) if self._spread is not None else None
+        self._right, self._squares = self._score_vectors(count)
         self._job = _engine.TrainJob(
             self.state.engine,
             *self.source.whole(),
@@ -116,15 +124,8 @@ class ArrayRunner(EpochRunner):
             failure = self._diverged(result["batch"], result["last_cost"])
         elif done:
             self._last_cost = result["last_cost"]
-        return Outcome(self._costs[:done].tolist(), self._seconds[:done].tolist(), self._scores(done), failure)
-
-    def _scores(self, done):
-        """Training scores, from the predictions made before each update."""
-        if not self.plan.scored:
-            return []
-        if self._squares is None:
-            return [float(x) / self.source.weight() for x in self._right[:done]]
-        return [r2(row, self._spread) for row in self._squares[:done]]
+        scores = self._scores(self._right, self._squares, done)
+        return Outcome(self._costs[:done].tolist(), self._seconds[:done].tolist(), scores, failure)
 
 
 class PartsRunner(EpochRunner):
@@ -135,8 +136,9 @@ class PartsRunner(EpochRunner):
         engine = self.state.engine
         engine.keep()
         begun = time.perf_counter()
+        right, squares = self._score_vectors(1)
         try:
-            cost = self._epoch(rates)
+            cost = self._epoch(rates, right, squares)
         except BaseException as error:
             engine.rollback()
             return Outcome(failure=error)
@@ -146,20 +148,24 @@ class PartsRunner(EpochRunner):
         self.state.epochs_done += 1
         if self.plan.patience is not None:
             self.plan.patience.note(cost)
-        return Outcome([cost], [time.perf_counter() - begun])
+        return Outcome([cost], [time.perf_counter() - begun], self._scores(right, squares, 1))
 
-    def _epoch(self, rates):
+    def _epoch(self, rates, right, squares):
         """The epoch's cost, or what a divergence is told of by."""
         engine, epoch = self.state.engine, self.state.engine.epoch
         total, total_share, batches = 0.0, 0.0, 0
         for data, batch_size in self.source.parts(self.plan.batch_size, self._shuffled(epoch)):
             m = data[0].shape[1]
             options = self._options(rates, np.empty(1), np.empty(1))
+            if right is not None:
+                options |= {"right": np.zeros(1), "squares": squares}  # the engine adds to squares
             cost, result = _train_part(engine, data, options, batch_size, self.plan.threads)
             engine.epoch = epoch  # which the engine counts at the end of each part
             if result["status"] == "diverged":
                 return self._diverged(batches + result["batch"], result["last_cost"])
             self._last_cost = result["last_cost"]
+            if right is not None:
+                right += options["right"]
             share = m if data[3] is None or self.plan.more.get("by_count") else _sum(data[3])
             total += share * cost
             total_share += share

@@ -6,7 +6,7 @@ knows not what an epoch does with the examples.
 
 import numpy as np
 
-from nnkern import _engine, validation
+from nnkern import _engine, losses, validation
 
 # bytes of a memory-mapped array in the network's dtype up to which it is treated as an array in memory
 IN_MEMORY = 1 << 26
@@ -67,6 +67,10 @@ class Arrays:
         """Σ w_i."""
         return self.m if self.w is None else float(self.w.sum(dtype=np.float64))
 
+    def spread(self):
+        """Σ_i w_i (y_i - ȳ)² per output."""
+        return losses.spread(self.Y, self.w)
+
 
 class MappedArrays(Arrays):
     """Memory-mapped arrays that are read and converted a batch at a time.
@@ -102,13 +106,28 @@ class MappedArrays(Arrays):
         """The same with each weight times that of the example's class."""
         if class_weight is None:
             return self
-        Y, labels, w = self._targets(slice(None) if self.picked is None else self.picked)
+        Y, labels, w = self._of_all()
         *_, w_here = validation.class_weights(
             class_weight, loss, n_y, (_shaped_like((self.n_x, self.m), self.dtype), Y, labels, w)
         )
         w = np.zeros(self.X.shape[1], self.dtype)
         w[slice(None) if self.picked is None else self.picked] = w_here
         return MappedArrays(self.X, self.Y, self.labels, w, self.dtype, self.picked)
+
+    def _of_all(self):
+        """(Y, labels, w) of the examples that it has."""
+        return self._targets(slice(None) if self.picked is None else self.picked)
+
+    def weight(self):
+        """Σ w_i."""
+        *_, w = self._of_all()
+        return self.m if w is None else float(w.sum(dtype=np.float64))
+
+    def spread(self):
+        """Σ_i w_i (y_i - ȳ)² per output, one after the other where they stay in the file."""
+        Y, _, w = self._of_all()
+        rows = [Y] if Y.dtype == self.dtype else [row[None, :].astype(self.dtype) for row in Y]
+        return np.concatenate([losses.spread(row, w) for row in rows])
 
     def parts(self, batch_size, order):
         """((X, Y, labels, w), batch_size) of the batches of an epoch, in that order of the examples or in their own."""

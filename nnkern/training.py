@@ -156,8 +156,6 @@ class Fit:
         """After the last epoch, however the training ended but for an error."""
         for callback in self.callbacks:
             callbacks_.call(callback, "on_fit_end", self.net, self.history)
-        if not self.history.get("score", True):
-            del self.history["score"]
 
 
 class FitOfMany(Fit):
@@ -230,7 +228,7 @@ def fit_batches(net, options, batches, validation_data):
         )
     source = sources.Batches(state, batches, options.class_weight)
     held_out = _validation_source(state, validation_data, source.n_x)
-    plan = Plan(batch_size=None, shuffle=False, scored=options.progress, threads=options.threads)
+    plan = Plan(batch_size=None, shuffle=False, threads=options.threads)
     fit = Fit(net, source, plan, options, held_out=held_out, optimizer=optimizer)
     run([fit], options.threads)
     return fit.history
