@@ -450,7 +450,7 @@ class Clipping(Row):
         engine = of(net).engine
         optimizer = nk.SGD(RATE, **{self.name: LIMIT})
         values, given = self.drawn()
-        places = np.concatenate([np.arange(at, at + n * k) for _, _, (n, k), at in engine.segments()])
+        places = np.concatenate([np.arange(at, at + n * k) for _, _, (n, k), at, _ in engine.segments()])
         theta, source = engine.theta, np.zeros_like(engine.theta)
         theta[places], source[places] = values, given
         g = theta.copy()
