@@ -28,10 +28,10 @@
 #undef EXP_LOWEST
 #undef TANH_IS_ONE
 #undef NORMAL_HIGHEST
+#undef GELU_A
+#undef GELU_A_LOW
+#undef GELU_B_UPPER
+#undef GELU_B_LOW
 #undef SQRT_HALF
-#undef TILE_COLUMNS
 #undef QUARTER
 #undef QUARTERS
-#undef HALF_LANES
-#undef DOT_COLUMNS
-#undef DOT_UNITS

@@ -20,6 +20,8 @@
 #define v_mish_slope NAME(v_mish_slope)
 #define v_gelu NAME(v_gelu)
 #define v_gelu_slope NAME(v_gelu_slope)
+#define v_upper_half NAME(v_upper_half)
+#define v_gelu_tanh_u NAME(v_gelu_tanh_u)
 #define v_gelu_tanh NAME(v_gelu_tanh)
 #define v_gelu_tanh_slope NAME(v_gelu_tanh_slope)
 #define v_hard_swish NAME(v_hard_swish)
@@ -33,6 +35,7 @@
 #define v_scaled NAME(v_scaled)
 
 /* EXP_LOWEST e^EXP_LOWEST is 0, and so is NORMAL_HIGHEST Φ(-NORMAL_HIGHEST).
+ * GELU_A + GELU_A_LOW = 2 √(2/π), GELU_B_UPPER + GELU_B_LOW = 2 √(2/π) 0.044715; GELU_B_UPPER has half of the bits.
  * ln2 = LN2_HIGH + LN2_LOW; LN2_HIGH has so many trailing zero bits that n LN2_HIGH is exact for every exponent n */
 #if REAL_BITS == 32
 #define MANTISSA_BITS 23
@@ -44,6 +47,10 @@
 #define TANH_IS_ONE R(10)
 #define SQRT_HALF R(0.707106769)
 #define NORMAL_HIGHEST R(15)
+#define GELU_A R(1.5957691669464111)
+#define GELU_A_LOW R(-4.5340680543404233e-8)
+#define GELU_B_UPPER R(0.07135009765625)
+#define GELU_B_LOW R(4.7186163101287093e-6)
 static const real NAME(exp_c)[] = {R(0.5), R(0.166665763), R(0.0416663736), R(0.00836319011), R(0.00139411399)};
 static const real NAME(log_c)[] = {R(0.666666687), R(0.400001228), R(0.285507321), R(0.233325496)};
 static const real NAME(mills_c)[] = {
@@ -59,6 +66,10 @@ static const real NAME(mills_c)[] = {
 #define TANH_IS_ONE R(20)
 #define SQRT_HALF R(0.70710678118654757)
 #define NORMAL_HIGHEST R(39.5)
+#define GELU_A R(1.5957691216057308)
+#define GELU_A_LOW R(-9.9693088091109202e-17)
+#define GELU_B_UPPER R(0.071354815736413002014)
+#define GELU_B_LOW R(5.3618724676217855e-10)
 static const real NAME(exp_c)[] = {
     R(0.5), R(0.16666666666666674), R(0.041666666666624073), R(0.0083333333333221824), R(0.0013888888917239393),
     R(0.00019841269886672062), R(2.4801521256394844e-5), R(2.7557242241911524e-6), R(2.7620107155716606e-7),
@@ -185,11 +196,13 @@ NNK_INLINE vec v_log(vec x)
     return v_select(v_is_nan(x), x, y);
 }
 
-/* y e^(-t²/2) for 0 <= t <= NORMAL_HIGHEST, 2 ULP beside y's: t² is taken as high² + (t - high)(t + high), where `high` is t
- * without the lower half of its bits, so that its square is exact */
+/* t without the lower half of its bits: products of two such numbers are exact */
+NNK_INLINE vec v_upper_half(vec t) { return (vec)((ivec)t & ~(((integer)1 << (MANTISSA_BITS / 2 + 1)) - 1)); }
+
+/* y e^(-t²/2) for 0 <= t <= NORMAL_HIGHEST, 2 ULP beside y's: t² is taken as high² + (t - high)(t + high) */
 NNK_INLINE vec v_normal_times(vec y, vec t)
 {
-    const vec high = (vec)((ivec)t & ~(((integer)1 << (MANTISSA_BITS / 2 + 1)) - 1));
+    const vec high = v_upper_half(t);
     return v_exp_times(y, R(-0.5) * (high * high), R(0.5) * ((t - high) * (t + high)));
 }
 
@@ -267,14 +280,32 @@ NNK_INLINE vec v_gelu_slope(vec x)
     return Phi + v_copysign(t, x) * (e * R(0.39894228040143267794));
 }
 
-/* x (1 + tanh(u / 2)) / 2 = x σ(u), u = 2 √(2/π) (x + 0.044715 x³); 4 ULP and, below 0, as many more as |u| says */
+/* u = 2 √(2/π) (x + 0.044715 x³) = t (a + b t²) for 0 <= t <= GELU_TANH_IS_STEP, as a sum whose second term is small: an
+ * error of u is one of e^u as many times larger as u is. All products in `high` terms are of halves, hence exact. */
 #define GELU_SCALE R(1.5957691216057307118)
 #define GELU_CUBE R(0.044715)
 #define GELU_TANH_IS_STEP R(30)
-NNK_INLINE vec v_gelu_tanh(vec x_)
+NNK_INLINE vec v_gelu_tanh_u(vec t, vec *low)
 {
-    const vec x = v_select(v_less(x_, v_all(-GELU_TANH_IS_STEP)), v_all(-GELU_TANH_IS_STEP), x_);
-    return x * v_sigmoid(GELU_SCALE * (x + GELU_CUBE * (x * x) * x));
+    const vec t1 = v_upper_half(t), t2 = t - t1;
+    const vec square1 = v_upper_half(t * t), square2 = (t1 * t1 - square1) + t2 * (t + t1);
+    /* a + b t², with what its rounding leaves */
+    const vec product = GELU_B_UPPER * square1, sum = product + GELU_A, grown = sum - GELU_A;
+    const vec rest = (GELU_A - (sum - grown)) + (product - grown);
+    const vec factor1 = v_upper_half(sum);
+    const vec factor2 = (sum - factor1) + (rest + (GELU_A_LOW + (GELU_B_LOW * square1 + (GELU_B_UPPER + GELU_B_LOW) * square2)));
+    *low = t2 * factor1 + t * factor2;
+    return t1 * factor1;
+}
+
+/* x (1 + tanh(u / 2)) / 2 = x σ(u), 4 ULP: x / (1 + e^-u), or below 0 x e^u / (1 + e^u) */
+NNK_INLINE vec v_gelu_tanh(vec x)
+{
+    vec low;
+    const vec high = v_gelu_tanh_u(v_bounded(v_abs(x), R(0), GELU_TANH_IS_STEP), &low);
+    const vec e = v_exp_times(v_all(1), -high, low);
+    const vec xe = v_exp_times(v_bounded(x, -GELU_TANH_IS_STEP, R(0)), -high, low);
+    return v_select(v_less(x, v_all(0)), xe, x) / (R(1) + e);
 }
 
 /* its derivative, σ(u) + x σ'(u) u' */
