@@ -156,7 +156,7 @@ cdef inline double operations_of(const Product *q) noexcept nogil:
 cdef void set_operands(
     Product *q, void *C, Py_ssize_t ldc, double alpha, const Matrix *A, const Matrix *B, double beta,
 ) noexcept nogil:
-    check(A.n >= 0 and A.m >= 0 and B.m >= 0 and A.m == B.n and ldc >= max(A.n, <Py_ssize_t>1))
+    check(A.n >= 0 and A.m >= 0 and B.m >= 0 and A.m == B.n and ldc >= A.n)
     check(A.n == 0 or B.m == 0 or C is not NULL)
     check(A.m == 0 or A.n == 0 or (A.data is not NULL and fits_blas(A)))
     check(A.m == 0 or B.m == 0 or (B.data is not NULL and fits_blas(B)))

@@ -207,7 +207,7 @@ NNK_INLINE void backward_body(int activation, NAME(written) dZ, real *db, NAME(r
     static void NAME(name##_forward)(void *A, ptrdiff_t lda, const void *Z, ptrdiff_t ldz, const void *b,              \
                                      double slope, ptrdiff_t n, ptrdiff_t m)                                           \
     {                                                                                                                  \
-        assert(NNK_IS_MATRIX(A, lda, n, m) && NNK_IS_MATRIX(Z, ldz, n, m) && (A != Z || lda == ldz));                  \
+        assert(NNK_IS_MATRIX(A, lda, n, m) && NNK_IS_INPUT(Z, n, m) && (A != Z || lda == ldz));                        \
         forward_body(NNK_##name, (NAME(written)){A, lda}, (NAME(read)){Z, ldz}, b, R(slope), n, m);                    \
     }                                                                                                                  \
     static void NAME(name##_backward)(void *dZ, ptrdiff_t lddz, void *db, const void *dA, ptrdiff_t ldda,              \
@@ -215,8 +215,8 @@ NNK_INLINE void backward_body(int activation, NAME(written) dZ, real *db, NAME(r
                                       ptrdiff_t n, ptrdiff_t m)                                                        \
     {                                                                                                                  \
         const NAME(read) H = NAME(reads_A)(NNK_##name) ? (NAME(read)){A, lda} : (NAME(read)){Z, ldz};                  \
-        assert(NNK_IS_MATRIX(dZ, lddz, n, m) && NNK_IS_MATRIX(dA, ldda, n, m) && (dZ != dA || lddz == ldda));          \
-        assert(NNK_##name == NNK_linear || NNK_IS_MATRIX(H.x, H.ld, n, m));                                            \
+        assert(NNK_IS_MATRIX(dZ, lddz, n, m) && NNK_IS_INPUT(dA, n, m) && (dZ != dA || lddz == ldda));                 \
+        assert(NNK_##name == NNK_linear || NNK_IS_INPUT(H.x, n, m));                                                   \
         backward_body(NNK_##name, (NAME(written)){dZ, lddz}, db, (NAME(read)){dA, ldda}, H, R(slope), n, m);           \
     }
 #define COLUMNWISE(name, reads, init)
@@ -303,7 +303,7 @@ static void NAME(softmax_forward)(void *A_, ptrdiff_t lda, const void *Z_, ptrdi
     vec z[SQUARE_UNITS], e[SQUARE_UNITS], top, sum;
     ptrdiff_t j = 0;
     (void)slope;
-    assert(NNK_IS_MATRIX(A, lda, n, m) && NNK_IS_MATRIX(Z, ldz, n, m) && (A != Z || lda == ldz));
+    assert(NNK_IS_MATRIX(A, lda, n, m) && NNK_IS_INPUT(Z, n, m) && (A != Z || lda == ldz));
     while (n <= SQUARE_UNITS && j + SQUARE_LEAST <= m) {
         const ptrdiff_t columns = m - j < LANES ? m - j : LANES;
         NAME(exp_square)(z, e, &top, &sum, (NAME(read)){Z + j * ldz, ldz}, b, n, columns);
@@ -334,7 +334,7 @@ static void NAME(softmax_backward)(void *dZ, ptrdiff_t lddz, void *db_, const vo
 {
     real *db = db_;
     (void)Z, (void)ldz, (void)slope;
-    assert(NNK_IS_MATRIX(dZ, lddz, n, m) && NNK_IS_MATRIX(dA, ldda, n, m) && NNK_IS_MATRIX(A, lda, n, m));
+    assert(NNK_IS_MATRIX(dZ, lddz, n, m) && NNK_IS_INPUT(dA, n, m) && NNK_IS_INPUT(A, n, m));
     assert(dZ != dA || lddz == ldda);
     for (ptrdiff_t j = 0; j < m; j++) {
         real *dz = (real *)dZ + j * lddz;

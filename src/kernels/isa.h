@@ -13,7 +13,9 @@
 
 /* For assertions: whether there is a matrix (n, m) whose columns are contiguous, ld apart; and whether all labels, where
  * there are any, are in 0 … n-1 */
-#define NNK_IS_MATRIX(data, ld, n, m) ((n) >= 0 && (m) >= 0 && ((n) == 0 || (m) == 0 || (data)) && ((m) <= 1 || (ld) >= (n)))
+#define NNK_IS_MATRIX(data, ld, n, m) (NNK_IS_INPUT(data, n, m) && ((m) <= 1 || (ld) >= (n)))
+/* what is read may have its columns anywhere: in reverse order, or one place for all */
+#define NNK_IS_INPUT(data, n, m) ((n) >= 0 && (m) >= 0 && ((n) == 0 || (m) == 0 || (data)))
 static inline int nnk_labels_are_below(const int64_t *labels, int64_t n, ptrdiff_t m)
 {
     for (ptrdiff_t j = 0; labels && j < m; j++)

@@ -105,7 +105,7 @@ NNK_INLINE vec v_sums(vec rows[LANES])
 /* rows (n) := the rows of the first n entries of `columns` <= LANES columns of Z; lanes beyond these are 0 */
 NNK_INLINE void load_transposed(vec *rows, const real *Z, ptrdiff_t ldz, ptrdiff_t n, ptrdiff_t columns)
 {
-    assert(NNK_IS_MATRIX(Z, ldz, n, columns) && columns <= LANES);
+    assert(NNK_IS_INPUT(Z, n, columns) && columns <= LANES);
     for (ptrdiff_t i = 0; i < n; i += LANES) {
         vec square[LANES];
         for (int c = 0; c < LANES; c++)
