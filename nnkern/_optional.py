@@ -24,10 +24,13 @@ _NO_MEMORY = ("failed to map segment", "Cannot allocate memory", "cannot allocat
 
 @contextlib.contextmanager
 def loading():
-    """Makes a MemoryError of the ImportError of what is there and finds no memory, in whatever is imported inside."""
+    """Makes a MemoryError of the error of what is there and finds no memory, in whatever is imported inside.
+
+    That is an ImportError where a library can't be mapped, and an OSError where a folder or a file can't be read.
+    """
     try:
         yield
-    except ImportError as error:
+    except (ImportError, OSError) as error:
         if any(words in str(error) for words in _NO_MEMORY):
             raise MemoryError(str(error)) from error
         raise
