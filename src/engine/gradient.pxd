@@ -6,7 +6,7 @@ from libc.math cimport isfinite
 from engine.blocks cimport BLOCK_BYTES, CHUNK_COLUMNS, TREE_LEVELS, slots_for, sums_to_add
 from engine.data cimport Batch, Examples, part_of_block, take_block, take_targets, weight_of
 from engine.optimizer cimport Applied
-from engine.passes cimport Pass, backward_pass, finish_sums, forward_pass, loss_pass
+from engine.passes cimport Pass, backward_pass, forward_pass, loss_pass, scale_sums
 from engine.plan cimport Gradient, Plan, entry, operations
 from engine.step cimport penalise
 from engine.watch cimport Watch, follower_of
@@ -159,7 +159,7 @@ cdef inline double chunk_gradient(void *dtheta, const Gradients *g, Py_ssize_t s
         to.accumulate = at > start
         backward_pass(g.p, &block, &to)
         at += m
-    finish_sums(plan, dtheta, to.one_mth)
+    scale_sums(plan, dtheta, to.one_mth)
     return cost
 
 
@@ -249,7 +249,7 @@ cdef inline void retained_gradient(
         first += block.X.m
         done += 1
         full = add_pairs(&sums[0], full + 1, done, first == m, plan)
-    finish_sums(plan, dtheta, 1.0 / m)
+    scale_sums(plan, dtheta, 1.0 / m)
     for l in range(plan.L):
         for k in range(plan.layers[l].count if plan.layers[l].trainable else 0):
             penalise(dtheta, plan, &plan.layers[l], &plan.layers[l].parameters[k], plan.layers[l].l2, plan.layers[l].l1)

@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from engine.data cimport Examples
-from engine.plan cimport Activations, Gradient, Layer, Plan, db_of, entries_of, entry
+from engine.plan cimport Activations, Gradient, Layer, Parameter, Plan, db_of, entries_of, entry
 from engine.watch cimport Watch, must_stop
 from engine.workspace cimport Workspace
 from kernels.nnk cimport NNK_LOSSES, NNK_linear
@@ -79,7 +79,7 @@ cdef inline void backward_pass(const Pass *p, const Examples *block, const Gradi
     cdef Below below
     check(plan.first_trainable < plan.L and block.X.n == plan.n_x and to.dtheta is not NULL and to.one_mth > 0)
     if not to.accumulate:
-        clear_sums(plan, to)
+        scale_sums(plan, to.dtheta, 0)
     below = below_of(p, l, to, dZ)
     if plan.matched:
         below.activation = NNK_linear
@@ -131,28 +131,22 @@ cdef inline void through_activation(const Plan *plan, const Below *below, Py_ssi
         below.dZ, n, below.db, below.dZ, n, below.H, n, below.H, n, below.slope, n, m)
 
 
-cdef inline void clear_sums(const Plan *plan, const Gradient *to) noexcept nogil:
-    """Sums over examples begin at 0; other gradients are stored by the first block."""
+cdef inline void scale_sums(const Plan *plan, void *dtheta, double factor) noexcept nogil:
+    """The gradients that are sums over examples, times a factor: 0 before the first block, 1/m at last.
+
+    Other gradients are stored by the first block.
+    """
     cdef Py_ssize_t l, p
     cdef const Layer *layer
+    cdef const Parameter *parameter
     for l in range(plan.first_trainable, plan.L):
         layer = &plan.layers[l]
         for p in range(layer.count if layer.trainable else 0):
-            if layer.parameters[p].is_sum:
-                memset(entry(plan, to.dtheta, layer.parameters[p].at), 0,
-                       entries_of(&layer.parameters[p]) * plan.compute.itemsize)
-
-
-cdef inline void finish_sums(const Plan *plan, void *dtheta, double one_mth) noexcept nogil:
-    """Gradients from m times them."""
-    cdef Py_ssize_t l, p
-    cdef const Layer *layer
-    for l in range(plan.first_trainable, plan.L):
-        layer = &plan.layers[l]
-        for p in range(layer.count if layer.trainable else 0):
-            if layer.parameters[p].is_sum:
-                plan.compute.table.scale(entry(plan, dtheta, layer.parameters[p].at), one_mth,
-                                         entries_of(&layer.parameters[p]))
+            parameter = &layer.parameters[p]
+            if parameter.is_sum and factor == 0:
+                memset(entry(plan, dtheta, parameter.at), 0, entries_of(parameter) * plan.compute.itemsize)
+            elif parameter.is_sum:
+                plan.compute.table.scale(entry(plan, dtheta, parameter.at), factor, entries_of(parameter))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
