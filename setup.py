@@ -43,6 +43,8 @@ INSTRUMENTS += ["--coverage", "-fprofile-update=atomic", "-frandom-seed=nnkern"]
 SYMBOLS = "-g1" if INSTRUMENTS else "-g"
 COMPILE_ARGS += ["-O1", SYMBOLS, *INSTRUMENTS] if DEBUG or INSTRUMENTS else ["-O3", "-g0"]
 COMPILE_ARGS += ["-UNDEBUG"] if DEBUG else ["-DNDEBUG"]
+# a wheel's extensions need no names but those that Python looks for
+LINK_ARGS = INSTRUMENTS if DEBUG or INSTRUMENTS or sys.platform != "linux" else ["-Wl,--strip-all"]
 
 # Files of an earlier build are taken for this one's when no source is newer, whatever they were built with: each kind
 # of build has a folder of its own.
@@ -239,7 +241,7 @@ def extension(name, source, c_sources, calls_blas=False):
         extra_compile_args=COMPILE_ARGS,
         library_dirs=blas["library_dirs"],
         libraries=blas["libraries"],
-        extra_link_args=blas["link_args"] + INSTRUMENTS,
+        extra_link_args=blas["link_args"] + LINK_ARGS,
         depends=HEADERS,
     )
 

@@ -16,7 +16,7 @@ from nnkern.exports import Exports
 from nnkern.model import Model
 from nnkern.state import Evaluation, State, Stateful, of, take_optimizer
 from nnkern.summary import Summary
-from nnkern.training import Options, fit_arrays, fit_batches
+from nnkern.training import Options, fit_of_arrays, fit_of_batches, run
 
 __all__ = ["Evaluation", "Network", "Summary", "check_gradients"]
 
@@ -378,13 +378,16 @@ class Network(Stateful, Derivatives, Exports):
             threads=threads,
         )
         if Y is not None:
-            return fit_arrays(self, options, (X, Y, sample_weight), validation_data, validation_split)
-        if sample_weight is not None or validation_split:
+            fit = fit_of_arrays(self, options, (X, Y, sample_weight), validation_data, validation_split)
+        elif sample_weight is not None or validation_split:
             raise ValueError(
                 "with an iterable of batches the sample_weight comes inside them, as (X, Y, w), and there is nothing "
                 "for validation_split to split: use validation_data"
             )
-        return fit_batches(self, options, X, validation_data)
+        else:
+            fit = fit_of_batches(self, options, X, validation_data)
+        run([fit], options.threads)
+        return fit.history
 
     def partial_fit(self, X, Y, *, optimizer=None, sample_weight=None, class_weight=None):
         """One step on one batch of a stream; the optimizer's state is kept from call to call.

@@ -58,6 +58,17 @@ class EpochRunner:
         self._last_cost = np.nan  # finite, of a batch
         self._spread = source.spread() if plan.scored and not state.loss.classifies else None
 
+    def prepare(self, rates):
+        """What `_engine.train_together` takes of epochs with these rates; None where that isn't what runs them."""
+        raise NotImplementedError
+
+    def count(self):
+        """Counts the epochs that were done, however they ended."""
+
+    def outcome(self, error):
+        """The Outcome of these epochs. `error`: what `_engine.train_together` raised, or None."""
+        raise NotImplementedError
+
     def _options(self, rates, costs, seconds):
         optimizer, plan = self.state.optimizer, self.plan
         return {
@@ -92,7 +103,6 @@ class ArrayRunner(EpochRunner):
     most = EPOCHS_AT_ONCE
 
     def prepare(self, rates):
-        """What `_engine.train_together` takes."""
         count, plan = len(rates), self.plan
         self._costs, self._seconds = np.empty(count), np.empty(count)
         self._right, self._squares = self._score_vectors(count)
@@ -112,12 +122,10 @@ class ArrayRunner(EpochRunner):
         return self._job
 
     def count(self):
-        """Counts the epochs that were done, however they ended."""
         self._result = self._job.outcome()
         self.state.epochs_done += self._result["done"]
 
     def outcome(self, error):
-        """What they gave, and the error that they ended with."""
         result = self._result
         done, failure = result["done"], error
         if error is None and result["status"] == "diverged":
@@ -131,17 +139,20 @@ class ArrayRunner(EpochRunner):
 class PartsRunner(EpochRunner):
     """An epoch in parts, each of some batches: of examples that come as they are needed."""
 
-    def run(self, rates):
-        """The Outcome of an epoch; where it failed, the network is as it was before."""
+    def prepare(self, rates):
+        self._rates = rates
+
+    def outcome(self, error):
+        """Runs an epoch; where it failed, the network is as it was before."""
         engine = self.state.engine
         engine.keep()
         begun = time.perf_counter()
         right, squares = self._score_vectors(1)
         try:
-            cost = self._epoch(rates, right, squares)
-        except BaseException as error:
+            cost = self._epoch(right, squares)
+        except BaseException as raised:
             engine.rollback()
-            return Outcome(failure=error)
+            return Outcome(failure=raised)
         if isinstance(cost, tuple):
             engine.rollback()
             return Outcome(failure=cost)
@@ -150,13 +161,13 @@ class PartsRunner(EpochRunner):
             self.plan.patience.note(cost)
         return Outcome([cost], [time.perf_counter() - begun], self._scores(right, squares, 1))
 
-    def _epoch(self, rates, right, squares):
+    def _epoch(self, right, squares):
         """The epoch's cost, or what a divergence is told of by."""
         engine, epoch = self.state.engine, self.state.engine.epoch
         total, total_share, batches = 0.0, 0.0, 0
         for data, batch_size in self.source.parts(self.plan.batch_size, self._shuffled(epoch)):
             m = data[0].shape[1]
-            options = self._options(rates, np.empty(1), np.empty(1))
+            options = self._options(self._rates, np.empty(1), np.empty(1))
             if right is not None:
                 options |= {"right": np.zeros(1), "squares": squares}  # the engine adds to squares
             cost, result = _train_part(engine, data, options, batch_size, self.plan.threads)
@@ -187,28 +198,6 @@ class PartsRunner(EpochRunner):
             self.plan.random_state.shuffle(self.order)
             return self.order
         return _engine.shuffled_order(self.source.m, self.state.engine.key, epoch)
-
-
-def run_together(runners, rates, threads):
-    """An Outcome for each runner, of as many epochs as there are rates for it.
-
-    One network has all threads, several have one each at a time.
-    """
-    direct = [one for one in runners if isinstance(one, ArrayRunner)]
-    error = None
-    if direct:
-        jobs = [one.prepare(r) for one, r in zip(runners, rates, strict=True) if isinstance(one, ArrayRunner)]
-        try:
-            _engine.train_together(jobs, threads)
-        except BaseException as raised:
-            error = raised
-        finally:
-            for one in direct:  # all at once, lest an interrupt comes between
-                one.count()
-    return [
-        one.outcome(error) if isinstance(one, ArrayRunner) else one.run(r)
-        for one, r in zip(runners, rates, strict=True)
-    ]
 
 
 def _train_part(engine, data, options, batch_size, threads=None):

@@ -11,9 +11,9 @@ import numpy as np
 
 from nnkern import callbacks as callbacks_
 from nnkern import progress as progress_
-from nnkern import sources, validation
+from nnkern import _engine, sources, validation
 from nnkern.exceptions import DivergenceError
-from nnkern.runners import EPOCHS_AT_ONCE, Plan, run_together, runner
+from nnkern.runners import EPOCHS_AT_ONCE, Plan, runner
 from nnkern.state import of, take_optimizer
 
 # seconds of training several networks after which Python has its turn: Ctrl-C is noticed by then at the latest
@@ -171,7 +171,10 @@ class FitOfMany(Fit):
 
 
 def run(fits, threads):
-    """All fits to their end, some epochs of each at a time."""
+    """All fits to their end, some epochs of each at a time.
+
+    One network has all threads, several have one each at a time.
+    """
     with contextlib.ExitStack() as entered:
         for fit in fits:
             entered.enter_context(fit.entered())
@@ -182,7 +185,17 @@ def run(fits, threads):
             begun = time.perf_counter()
             count = min(count, *(fit.most() for fit in running))
             rates = [fit.rates(count) for fit in running]
-            outcomes = run_together([fit.runner for fit in running], rates, threads)
+            prepared = [fit.runner.prepare(its_rates) for fit, its_rates in zip(running, rates, strict=True)]
+            error = None
+            try:
+                if jobs := [job for job in prepared if job is not None]:
+                    _engine.train_together(jobs, threads)
+            except BaseException as raised:
+                error = raised
+            finally:
+                for fit in running:  # all at once, lest an interrupt comes between
+                    fit.runner.count()
+            outcomes = [fit.runner.outcome(error) for fit in running]
             for fit, outcome in zip(running, outcomes, strict=True):
                 fit.done += len(outcome.costs)  # of all, before the failure of one is raised
             for fit, its_rates, outcome in zip(running, rates, outcomes, strict=True):
@@ -193,8 +206,8 @@ def run(fits, threads):
             fit.end()
 
 
-def fit_arrays(net, options, data, validation_data, validation_split):
-    """Network.fit on arrays, in memory or memory-mapped; returns the history. `data`: (X, Y, sample_weight)."""
+def fit_of_arrays(net, options, data, validation_data, validation_split):
+    """The Fit of Network.fit on arrays, in memory or memory-mapped. `data`: (X, Y, sample_weight)."""
     state = of(net)
     optimizer = _optimizer_for(state, options)
     share = validation.number("validation_split", validation_split, 0, 1, high_open=True)
@@ -206,13 +219,11 @@ def fit_arrays(net, options, data, validation_data, validation_split):
     else:
         held_out = _validation_source(state, validation_data, source.n_x)
     source = source.weighted(options.class_weight, state.loss, state.n_y)
-    fit = Fit(net, source, options.plan(source.m), options, held_out=held_out, optimizer=optimizer)
-    run([fit], options.threads)
-    return fit.history
+    return Fit(net, source, options.plan(source.m), options, held_out=held_out, optimizer=optimizer)
 
 
-def fit_batches(net, options, batches, validation_data):
-    """Network.fit on an iterable of (X, Y) or (X, Y, sample_weight) batches; returns the history."""
+def fit_of_batches(net, options, batches, validation_data):
+    """The Fit of Network.fit on an iterable of (X, Y) or (X, Y, sample_weight) batches."""
     state = of(net)
     optimizer = _optimizer_for(state, options)
     if not hasattr(batches, "__iter__"):
@@ -229,9 +240,7 @@ def fit_batches(net, options, batches, validation_data):
     source = sources.Batches(state, batches, options.class_weight)
     held_out = _validation_source(state, validation_data, source.n_x)
     plan = Plan(batch_size=None, shuffle=False, threads=options.threads)
-    fit = Fit(net, source, plan, options, held_out=held_out, optimizer=optimizer)
-    run([fit], options.threads)
-    return fit.history
+    return Fit(net, source, plan, options, held_out=held_out, optimizer=optimizer)
 
 
 def fits_of_many(nets, optimizers, options, data):

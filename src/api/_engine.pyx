@@ -19,7 +19,7 @@ from engine.blocks cimport CHUNK_COLUMNS, slots_for
 from engine.data cimport Batch, Data, Examples, gathered, set_layouts, weight_of
 from engine.epochs cimport Kept, Patience as PatienceCounts, Run, enough, run_epochs, shuffle_from
 from engine.gradient cimport (
-    WORKERS, Gradients, Score, batch_gradient, retained_gradient, slots_of_batch, training_width, worth_workers,
+    WORKERS, Gradients, Score, batch_gradient, mean, retained_gradient, slots_of_batch, training_width, worth_workers,
 )
 from engine.inference cimport (
     INVARIANT_WIDTH, Prediction, evaluate_blocks, lay_out_prediction, predict_blocks, predict_invariantly,
@@ -468,10 +468,10 @@ cdef class Engine(Entrance):
         team = form_team(most_threads)
         p.plan, p.space, p.team, p.watch = &self.plan, &self.workspace.space, &team, NULL
         p.training, p.step = False, 0
-        g.p, g.batch, g.score, g.applied = &p, &batch, NULL, NULL
+        g.p, g.batch, g.weight, g.score, g.applied = &p, &batch, weight_of(&self.plan, &batch), NULL, NULL
         g.workspaces, g.slots = self.spaces_for(data.m), NULL if self.slots is None else address(self.slots)
         with nogil:
-            loss = batch_gradient(dtheta, &g, weight_of(&self.plan, &batch))
+            loss = mean(batch_gradient(dtheta, &g, 0, data.m), g.weight)
             dissolve(&team)
         self.raise_pending()
         return loss, self.dtheta

@@ -6,7 +6,7 @@ from libc.string cimport memcpy
 
 from engine.blocks cimport CHUNK_COLUMNS
 from engine.data cimport Batch, Data, weight_of
-from engine.gradient cimport Gradients, Score, batch_gradient, is_heavy
+from engine.gradient cimport Gradients, Score, batch_gradient, is_heavy, mean
 from engine.optimizer cimport Applied, Optimizer, begin_step, clips
 from engine.passes cimport Pass
 from engine.plan cimport Plan, operations
@@ -110,48 +110,38 @@ cdef inline void keep_epoch(Run *run) noexcept nogil:
     kept.written = 1
 
 
-cdef inline Status run_batch(
-    Run *run, Gradients *g, const Batch *batch, double weight, double frozen, double *cost,
-) noexcept nogil:
-    """One step; `cost` is J of the batch before it."""
-    cdef Plan *plan = run.plan
-    cdef Optimizer *optimizer = &run.optimizer
-    cdef Applied applied
-    # a batch of one block is applied layer by layer; clipping looks at the whole gradient first
-    cdef bint fused = batch.count <= run.space.capacity and batch.count <= CHUNK_COLUMNS and not clips(optimizer)
-    optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
-    begin_step(optimizer, run.t + 1)
-    applied.optimizer, applied.penalty = optimizer, 0
-    g.batch, g.applied, g.p.step = batch, &applied if fused else NULL, run.step
-    cost[0] = batch_gradient(run.dtheta, g, weight)
-    if g.p.watch is not NULL and g.p.watch.stop:
-        return INTERRUPTED
-    if not isfinite(cost[0]):
-        return DIVERGED
-    run.t += 1
-    run.step += 1
-    applied.penalty += apply_update(run.dtheta, plan, optimizer, True, fused, g.p.team)
-    cost[0] = run.loss_scale * cost[0] + applied.penalty + frozen
-    return DONE if isfinite(cost[0]) else DIVERGED
-
-
 cdef inline Status run_epoch(
     Run *run, Gradients *g, double frozen, Watch *watch, double *epoch_cost,
 ) noexcept nogil:
-    """All batches in turn."""
+    """All batches in turn: the gradient, then the step; a batch's cost is J before its step."""
+    cdef Plan *plan = run.plan
+    cdef Optimizer *optimizer = &run.optimizer
+    cdef Applied applied
     cdef Batch batch = Batch(&run.data, run.order, 0, 0)
     cdef Py_ssize_t m = run.data.m
-    cdef double cost = 0, weight, share, total = 0, total_share = 0
-    cdef Status status
+    cdef double cost, weight, share, total = 0, total_share = 0
+    cdef bint fused
     run.batch = 0
     while batch.first < m:
         batch.count = min(run.batch_size, m - batch.first)
-        weight = weight_of(run.plan, &batch)
-        status = run_batch(run, g, &batch, weight, frozen, &cost)
+        weight = weight_of(plan, &batch)
+        # a batch of one block is applied layer by layer; clipping looks at the whole gradient first
+        fused = batch.count <= run.space.capacity and batch.count <= CHUNK_COLUMNS and not clips(optimizer)
+        optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
+        begin_step(optimizer, run.t + 1)
+        applied.optimizer, applied.penalty = optimizer, 0
+        g.batch, g.weight, g.applied, g.p.step = &batch, weight, &applied if fused else NULL, run.step
+        cost = mean(batch_gradient(run.dtheta, g, 0, batch.count), weight)
         if watch.stop:
             return INTERRUPTED
-        if status != DONE:
-            return status
+        if not isfinite(cost):
+            return DIVERGED
+        run.t += 1
+        run.step += 1
+        applied.penalty += apply_update(run.dtheta, plan, optimizer, True, fused, g.p.team)
+        cost = run.loss_scale * cost + applied.penalty + frozen
+        if not isfinite(cost):
+            return DIVERGED
         run.last_cost = cost
         share = batch.count if run.by_count else weight
         total += share * cost
@@ -160,7 +150,7 @@ cdef inline Status run_epoch(
         run.batch += 1
         if must_stop(watch):
             return INTERRUPTED
-    epoch_cost[0] = total / total_share if total_share > 0 else 0
+    epoch_cost[0] = mean(total, total_share)
     return DONE
 
 

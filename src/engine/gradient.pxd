@@ -32,7 +32,7 @@ cdef struct Gradients:
     Pass *p
     Workspace **workspaces          # of WORKERS, the pass's own first; NULL where one works alone
     const Batch *batch
-    double scale                    # of dZ
+    double weight                   # of the whole batch
     void *slots                     # room for sums of chunks, each as large as θ
     Score *score                    # or NULL
     Applied *applied                # for a batch of one block, or NULL
@@ -90,28 +90,24 @@ cdef inline Py_ssize_t slots_of_batch(const Plan *plan, Py_ssize_t batch, Py_ssi
 # ---------------------------------------------------------------------------------------------------------------------
 # Chunks and their tree
 
-cdef inline double batch_gradient(void *dtheta, Gradients *g, double total_weight) noexcept nogil:
-    """dθ of the mean loss of a batch whose weights sum to `total_weight`, and that mean.
+cdef inline double mean(double total, double weight) noexcept nogil:
+    """`total` of what has a weight of `weight`; 0 where nothing counts."""
+    return total / weight if weight > 0 else 0
 
-    With `applied` (for one block of examples) the weights are updated on the way, if the mean is finite.
+
+cdef inline double batch_gradient(void *dtheta, const Gradients *g, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
+    """Σ w_i L_i of the examples start … end - 1 of the batch, and their share of dθ, chunk by chunk.
+
+    With `applied` (for one block of examples) the weights are updated on the way, if the sum is finite.
     """
-    cdef double cost
-    check(g.batch.count > 0 and total_weight >= 0)
-    check(g.applied is NULL or g.batch.count <= min(g.p.space.capacity, <Py_ssize_t>CHUNK_COLUMNS))
-    g.scale = g.batch.count / total_weight if total_weight > 0 else 0
-    if g.workspaces is not NULL and g.batch.count >= 4 * WORKERS * g.p.space.capacity:
-        cost = workers_gradient(dtheta, g)
-    else:
-        cost = tree_gradient(dtheta, g, 0, g.batch.count)
-    return cost / total_weight if total_weight > 0 else 0
-
-
-cdef inline double tree_gradient(void *dtheta, const Gradients *g, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
-    """Σ w_i L_i of the examples start … end - 1 of the batch, and their share of dθ, chunk by chunk."""
     cdef const Plan *plan = g.p.plan
     cdef Py_ssize_t full = 0, done = 0, chunk_end
     cdef double cost = 0
     cdef void *sums[TREE_LEVELS]
+    check(0 <= start and start < end and end <= g.batch.count and g.weight >= 0)
+    check(g.applied is NULL or end - start <= min(g.p.space.capacity, <Py_ssize_t>CHUNK_COLUMNS))
+    if g.workspaces is not NULL and end - start >= 4 * WORKERS * g.p.space.capacity:
+        return workers_gradient(dtheta, g)
     while start < end:
         if g.p.watch is not NULL and g.p.watch.stop:
             return 0
@@ -151,7 +147,7 @@ cdef inline double chunk_gradient(void *dtheta, const Gradients *g, Py_ssize_t s
         m = min(space.capacity, end - at)
         take_block(&block, plan, space, g.batch, at, m, g.p.team)
         forward_pass(g.p, &block, True)
-        cost += loss_pass(g.p, &block, A, space.dZ, A, g.scale)
+        cost += loss_pass(g.p, &block, A, space.dZ, A, mean(g.batch.count, g.weight))
         if g.score is not NULL:
             add_to_score(g.score, plan, A, &block)
         if g.applied is not NULL and (not isfinite(cost) or (g.p.watch is not NULL and g.p.watch.stop)):
@@ -191,8 +187,8 @@ cdef inline void worker_part(void *job_, Py_ssize_t part, void *scratch) noexcep
         follower = follower_of(p.watch)
         p.watch = &follower
     p.team, p.space = &alone, own.workspaces[part]
-    own.p, own.slots, own.applied = &p, job.slots[part], NULL
-    job.costs[part] = tree_gradient(job.sums[part], &own, count * part // WORKERS, count * (part + 1) // WORKERS)
+    own.p, own.slots, own.applied, own.workspaces = &p, job.slots[part], NULL, NULL
+    job.costs[part] = batch_gradient(job.sums[part], &own, count * part // WORKERS, count * (part + 1) // WORKERS)
 
 
 cdef inline double workers_gradient(void *dtheta, const Gradients *g) noexcept nogil:

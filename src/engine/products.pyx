@@ -219,17 +219,13 @@ cdef struct Part:
     Py_ssize_t row, row_end, first, end     # rows row … row_end - 1, columns first … end - 1
 
 
-cdef void product_part(const Compute *compute, const Product *q, const Part *part, void *scratch) noexcept nogil:
+cdef void blas_product(const Compute *compute, const Product *q, const Part *part) noexcept nogil:
+    """By BLAS; what has one row or column, by our own loops too."""
     cdef int size = compute.itemsize
     cdef Py_ssize_t n = part.row_end - part.row, m = part.end - part.first
     cdef char *C = <char *>q.p.C + (part.row + part.first * q.p.ldc) * size
     cdef const char *A = <const char *>q.p.A + (part.row * q.p.lda if q.p.transpose_a else part.row) * size
     cdef const char *B = <const char *>q.p.B + part.first * q.p.cs_b * size
-    if n <= 0 or m <= 0:
-        return
-    if q.path == TILES:
-        compute.table.gemm(&q.p, part.row, part.row_end, part.first, part.end, scratch)
-        return
     if q.path == GEMM:
         compute.blas.gemm(C, q.p.ldc, q.p.transpose_a, q.transpose_b, q.p.alpha, A, q.p.lda, B, q.ldb, q.p.beta,
                           n, m, q.p.k)
@@ -309,16 +305,21 @@ cdef void do_part(void *job_, Py_ssize_t number, void *scratch) noexcept nogil:
         part.end = column_bound(q.p.m, number // rows + 1, columns)
     if job.epilogue == APPLY:
         job.penalties[number] = 0
+    if part.row == part.row_end or part.first == part.end:
+        return
     # the epilogue finds its columns in the cache
     width = part.end - part.first
-    if job.epilogue != STORE and q.path == TILES and part.row < part.row_end:
+    if job.epilogue != STORE and q.path == TILES:
         width = job.compute.table.gemm_block(&q.p, part.row_end - part.row)
     elif job.epilogue != STORE and q.path != GEMM:
         width = block_columns(q.p.n, job.compute.itemsize)
     end = part.end
     while part.first < end:
         part.end = min(part.first + width, end)
-        product_part(job.compute, q, &part, scratch)
+        if q.path == TILES:
+            job.compute.table.gemm(&q.p, part.row, part.row_end, part.first, part.end, scratch)
+        else:
+            blas_product(job.compute, q, &part)
         finish(job, &part, number)
         part.first = part.end
 
@@ -352,12 +353,9 @@ cdef inline void activate(Job *job, char *Z, char *A, Py_ssize_t row, Py_ssize_t
         job.compute.table.forward[to.activation](A, to.ld, Z, to.ld, b, to.slope, n, m)
 
 
-cdef inline void run_job(Job *job, const Team *team) noexcept nogil:
-    cdef const Product *q = &job.product
-    if q.p.n == 0 or q.p.m == 0:
-        return
-    nnk_run(do_part, <void *>job, q.row_parts * q.column_parts, team.threads, operations_of(q) >= WAKING_OPERATIONS,
-            team.scratch)
+cdef inline bint wakes(const Product *q) noexcept nogil:
+    """Whether the product is worth waking threads that sleep."""
+    return operations_of(q) >= WAKING_OPERATIONS
 
 
 cdef inline void begin_job(Job *job, const Compute *compute, Epilogue epilogue) noexcept nogil:
@@ -371,22 +369,24 @@ cdef void multiply(
     const Team *team,
 ) noexcept nogil:
     cdef Job job
+    cdef Product *q = &job.product
     begin_job(&job, compute, STORE)
-    set_operands(&job.product, C, ldc, alpha, A, B, beta)
-    choose_path(&job.product, compute, team, False)
-    run_job(&job, team)
+    set_operands(q, C, ldc, alpha, A, B, beta)
+    choose_path(q, compute, team, False)
+    nnk_run(do_part, &job, q.row_parts * q.column_parts, team.threads, wakes(q), team.scratch)
 
 
 cdef void forward_product(
     const Compute *compute, const Forward *to, const Matrix *W, const Matrix *A_prev, const Team *team,
 ) noexcept nogil:
     cdef Job job
+    cdef Product *q = &job.product
     check(to.activation >= 0 and to.activation < NNK_ACTIVATIONS and to.A is not NULL and to.Z is not NULL)
     begin_job(&job, compute, ACTIVATE)
     job.forward = to
-    set_operands(&job.product, to.Z, to.ld, 1, W, A_prev, to.beta)
-    choose_path(&job.product, compute, team, to.activation == NNK_softmax)
-    run_job(&job, team)
+    set_operands(q, to.Z, to.ld, 1, W, A_prev, to.beta)
+    choose_path(q, compute, team, to.activation == NNK_softmax)
+    nnk_run(do_part, &job, q.row_parts * q.column_parts, team.threads, wakes(q), team.scratch)
 
 
 cdef void input_gradient_product(
@@ -394,6 +394,7 @@ cdef void input_gradient_product(
 ) noexcept nogil:
     cdef Matrix W_T = transposed(W), dZ_matrix = contiguous(dZ, W.n, m)
     cdef Job job
+    cdef Product *q = &job.product
     # db in the pass that writes dZ, unless the columns may be shared out among threads
     cdef bint apart = 2.0 * W.n * W.m * m >= PARALLEL_OPERATIONS
     check(below.activation >= 0 and below.activation < NNK_ACTIVATIONS and below.dZ != dZ)
@@ -402,9 +403,9 @@ cdef void input_gradient_product(
     job.below, job.db = below, NULL if apart else below.db
     if below.activation != NNK_linear or job.db is not NULL:
         job.epilogue = DIFFERENTIATE
-    set_operands(&job.product, below.dZ, W.m, 1, &W_T, &dZ_matrix, 0)
-    choose_path(&job.product, compute, team, below.activation == NNK_softmax)
-    run_job(&job, team)
+    set_operands(q, below.dZ, W.m, 1, &W_T, &dZ_matrix, 0)
+    choose_path(q, compute, team, below.activation == NNK_softmax)
+    nnk_run(do_part, &job, q.row_parts * q.column_parts, team.threads, wakes(q), team.scratch)
     if apart and below.db is not NULL:
         compute.table.add_columns(below.db, below.dZ, W.m, compute.table.one, 0, 1, W.m, m)
 
@@ -434,7 +435,7 @@ cdef void weight_gradient_product(
         q.row_parts, q.column_parts = min(2 * team.threads, (to.n + PART_ROWS - 1) // PART_ROWS), 1
     if update is not NULL and (update.penalised or q.row_parts * q.column_parts > MOST_APPLIED_PARTS):
         fix_parts(q)
-    run_job(&job, team)
+    nnk_run(do_part, &job, q.row_parts * q.column_parts, team.threads, wakes(q), team.scratch)
     if update is not NULL:
         update.penalty = 0
         for part in range(q.row_parts * q.column_parts):
