@@ -8,7 +8,7 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 from api.arrays cimport address, disjoint, in_own_layout, matrix_from
 from engine.frozen cimport (
-    Frozen, FrozenLayer, FrozenPrediction, lay_out_frozen, predict_frozen, predict_one, set_blocks, work_of,
+    Frozen, FrozenLayer, FrozenPrediction, lay_out_frozen, predict_frozen, predict_one, set_blocks, set_costs_of_one,
 )
 from kernels.nnk cimport (
     NNK_UNPACKED_BYTES, NNK_UNPACKED_DEPTH, NNK_bfloat16, NNK_int8, NNK_whole, nnk_block, nnk_packed,
@@ -49,8 +49,11 @@ cdef int predict_matrix(const Matrix *A, const Frozen *net, const Matrix *X, int
     cdef void *memory = NULL
     to.out, to.row, to.column = <void *>A.data, A.row, A.column
     set_blocks(&to, net, X)
-    memset(&arena, 0, sizeof(arena))
-    lay_out_frozen(&to, net, X, &arena)
+    arena.base, arena.used, arena.size = NULL, 0, 0
+    if to.one:
+        arena.used = net.bytes_of_one
+    else:
+        lay_out_frozen(&to, net, X, &arena)
     if arena.used <= STACK_BYTES - 64:
         arena.base, arena.size, arena.used = <char *>((<uintptr_t>local + 63) // 64 * 64), arena.used, 0
     else:
@@ -58,24 +61,29 @@ cdef int predict_matrix(const Matrix *A, const Frozen *net, const Matrix *X, int
         if memory is NULL:
             raise MemoryError(f"no {arena.size} bytes for the activations of {to.width} examples")
     lay_out_frozen(&to, net, X, &arena)
-    try:
-        if not to.one:
-            predict_many(&to, net, X, threads)
-        elif work_of(net) < RELEASING_WORK:
-            predict_one(&to, net, X.data, 1)
-        else:
-            with nogil:
-                predict_one(&to, net, X.data, threads)
-    finally:
-        free(memory)
+    if not to.one:
+        return predict_many(&to, net, X, threads, memory)
+    if net.work_of_one < RELEASING_WORK:
+        predict_one(&to, net, X.data, 1)
+    else:
+        with nogil:
+            predict_one(&to, net, X.data, threads)
+    free(memory)
     return 0
 
 
-cdef int predict_many(const FrozenPrediction *to, const Frozen *net, const Matrix *X, int threads) except -1:
-    cdef Team team = form_team(threads)
-    with nogil:
-        predict_frozen(to, net, X, &team)
-        dissolve(&team)
+cdef int predict_many(
+    const FrozenPrediction *to, const Frozen *net, const Matrix *X, int threads, void *memory,
+) except -1:
+    """The same in blocks; frees `memory`, whatever happens."""
+    cdef Team team
+    try:
+        team = form_team(threads)
+        with nogil:
+            predict_frozen(to, net, X, &team)
+            dissolve(&team)
+    finally:
+        free(memory)
     return 0
 
 
@@ -129,6 +137,7 @@ cdef class Packed:
             self.net.widest = max(self.net.widest, layer.weights.n)
         self.net.n_x = self.net.layers[0].weights.n_prev
         self.net.n_y = self.net.layers[self.net.L - 1].weights.n
+        set_costs_of_one(&self.net)
         memset(&arena, 0, sizeof(arena))
         self.lay_out(layers, &arena)
         self.memory = aligned_empty(arena.used, np.uint8)

@@ -28,6 +28,8 @@ cdef struct Frozen:
     const Compute *compute
     Py_ssize_t L, n_x, n_y, widest
     bint reduced                    # weights are narrower than the arithmetic
+    size_t bytes_of_one             # what lay_out_frozen takes for one example in place
+    double work_of_one              # its multiply-adds
     FrozenLayer *layers
 
 # Where a prediction goes, and the memory of a block on its way
@@ -43,8 +45,8 @@ cdef struct FrozenPrediction:
 
 
 cdef inline void set_blocks(FrozenPrediction *to, const Frozen *net, const Matrix *X) noexcept nogil:
-    to.width = width_of_prediction(X.m, net.widest, net.compute.itemsize)
     to.one = X.m == 1 and X.row == 1 and (to.row == 1 or net.n_y == 1)
+    to.width = 1 if to.one else width_of_prediction(X.m, net.widest, net.compute.itemsize)
     to.gathers = not to.one and (X.row != 1 or X.column != net.n_x)
 
 
@@ -58,13 +60,19 @@ cdef inline void lay_out_frozen(
     to.X = nnk_arena_take(arena, net.n_x * unit) if to.gathers else NULL
 
 
-cdef inline double work_of(const Frozen *net) noexcept nogil:
-    """Multiply-adds of one example."""
-    cdef double work = 0
+cdef inline void set_costs_of_one(Frozen *net) noexcept nogil:
+    """What a call for one example needn't find out anew."""
+    cdef FrozenPrediction to
+    cdef nnk_arena counting
+    cdef Matrix x = contiguous(NULL, net.n_x, 1)
     cdef Py_ssize_t l
+    counting.base, counting.used, counting.size = NULL, 0, 0
+    to.row, to.column = 1, net.n_y
+    set_blocks(&to, net, &x)
+    lay_out_frozen(&to, net, &x, &counting)
+    net.bytes_of_one, net.work_of_one = counting.used, 0
     for l in range(net.L):
-        work += <double>net.layers[l].weights.n * net.layers[l].weights.n_prev
-    return work
+        net.work_of_one += <double>net.layers[l].weights.n * net.layers[l].weights.n_prev
 
 
 # ---------------------------------------------------------------------------------------------------------------------
