@@ -179,8 +179,8 @@ class Copy:
 
 def main(options):
     """`mutate.py --python` and `--cython`: prints each refusal that can be deleted without a test that fails."""
-    folder, pattern = ("src", "*.pyx") if options.cython else ("nnkern", "*.py")
-    files = sorted((ROOT / folder).rglob(pattern))
+    folder, kinds = ("src", (".pyx", ".pxi", ".pxd")) if options.cython else ("nnkern", (".py",))
+    files = sorted(file for file in (ROOT / folder).rglob("*") if file.suffix in kinds)
     if options.files:
         files = [file for file in files if label(file) in options.files or file.name in options.files]
         if not files:
