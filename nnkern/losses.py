@@ -76,7 +76,7 @@ class Loss:
             There are no classes, or an output is NaN.
         """
         if not self.classifies:
-            raise ValueError(f"the loss {self.name} has no classes: its outputs are numbers, not labels")
+            raise ValueError(f"the loss {self.name} has no classes: outputs are numbers, not labels: use predict")
         validation.no_nan(A)
         if self.score == "argmax":
             return A.argmax(axis=0)

@@ -227,8 +227,6 @@ class Network(Stateful, Derivatives, Exports):
         ValueError
             As `predict`; or the network predicts numbers, not classes; or an output is NaN.
         """
-        if not self._state.loss.classifies:
-            raise ValueError(f"a network with the loss {self.loss} predicts numbers, not labels: use predict")
         return self._state.labels_of(self.predict(X, threads=threads))
 
     def compile_predict(self, *, weights=None, threads=None):

@@ -319,6 +319,16 @@ def test_refused_class_weights(loss, n_y, class_weight, words):
     np.testing.assert_array_equal(net.parameters["W1"], before)
 
 
+def test_batches_in_which_nothing_counts():
+    net = network("cross_entropy", 3)
+    X, Y = data(3)
+    net.fit(X, Y, epochs=1)
+    before = net.parameters["W1"].copy()
+    with pytest.raises(ValueError, match="give every example the weight 0"):
+        net.fit([(X, Y, np.zeros(X.shape[1]))] * 2, epochs=1)
+    np.testing.assert_array_equal(net.parameters["W1"], before)
+
+
 @pytest.mark.parametrize("loss", nk.losses.LOSSES.values(), ids=list(nk.losses.LOSSES))
 def test_labels_of_outputs(loss):
     """By the score that a loss has: the largest output, or each on its side of ½; numbers have no labels."""
