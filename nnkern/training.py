@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 
+from nnkern import _engine, sources, validation
 from nnkern import callbacks as callbacks_
 from nnkern import progress as progress_
-from nnkern import _engine, sources, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.runners import EPOCHS_AT_ONCE, Plan, runner
 from nnkern.state import of, take_optimizer
