@@ -281,12 +281,10 @@ cdef int run_forward(DenseForward *f, int threads) except -1:
     lay_out_forward(f, &arena)
     try:
         team = form_team(threads)
-    except MemoryError:
-        free(memory)
-        raise
-    with nogil:
-        forward_blocks(f, &team)
-        dissolve(&team)
+        with nogil:
+            forward_blocks(f, &team)
+            dissolve(&team)
+    finally:
         free(memory)
     return 0
 
@@ -418,12 +416,10 @@ cdef int run_backward(DenseBackward *f, int threads) except -1:
     lay_out_backward(f, &arena)
     try:
         team = form_team(threads)
-    except MemoryError:
-        free(memory)
-        raise
-    with nogil:
-        backward_chunks(f, &team)
-        dissolve(&team)
+        with nogil:
+            backward_chunks(f, &team)
+            dissolve(&team)
+    finally:
         free(memory)
     return 0
 

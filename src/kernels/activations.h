@@ -304,6 +304,8 @@ static void NAME(softmax_forward)(void *A_, ptrdiff_t lda, const void *Z_, ptrdi
     ptrdiff_t j = 0;
     (void)slope;
     assert(NNK_IS_MATRIX(A, lda, n, m) && NNK_IS_INPUT(Z, n, m) && (A != Z || lda == ldz));
+    if (n == 0)
+        return;
     while (n <= SQUARE_UNITS && j + SQUARE_LEAST <= m) {
         const ptrdiff_t columns = m - j < LANES ? m - j : LANES;
         NAME(exp_square)(z, e, &top, &sum, (NAME(read)){Z + j * ldz, ldz}, b, n, columns);
