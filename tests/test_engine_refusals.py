@@ -1,5 +1,5 @@
-"""What the compiled modules refuse by themselves: arrays that changed after Python had looked at them, and what subclasses
-hand on. Nothing that a user can do in one thread gets here, so the modules are called directly."""
+"""What the compiled modules refuse by themselves: arrays that changed after Python had looked at them, and what
+subclasses hand on. Nothing that a user can do in one thread gets here, so the modules are called directly."""
 
 import os
 from contextlib import contextmanager
@@ -37,9 +37,7 @@ def test_what_is_asked_of_an_array_is_asked_of_what_it_is_now(engine):
     with pytest.raises(ValueError, match=r"X has shape \(10,\) now: expected \(2, m\)"):
         engine.predict(X.reshape(-1))
     in_halves = np.ndarray((2, 3), X.dtype, np.zeros(100), strides=(8, 20))
-    with pytest.raises(
-        TypeError, match="X has strides .8, 20., no multiples of its entries' size|must be an aligned array"
-    ):
+    with pytest.raises(TypeError, match="X must be an aligned array"):
         engine.predict(in_halves)
     with pytest.raises(ValueError, match="out has 4 columns, X 5"):
         engine.predict(X, np.empty((3, 4)))

@@ -20,16 +20,22 @@ cdef inline Matrix matrix_of_array(cnp.ndarray array) noexcept:
     return A
 
 
+cdef inline bint in_whole_entries(cnp.ndarray array) noexcept:
+    """Whether it is aligned, and its strides are multiples of its entries' size (which may be twice the alignment)."""
+    cdef int axis
+    for axis in range(cnp.PyArray_NDIM(array)):
+        if cnp.PyArray_STRIDE(array, axis) % cnp.PyArray_ITEMSIZE(array):
+            return False
+    return cnp.PyArray_ISBEHAVED_RO(array)
+
+
 cdef inline Matrix matrix_from(str name, array, int number, Py_ssize_t n) except *:
     """An array (n, m) of that type number as it is now: its owner may give it another shape in the next moment."""
-    if not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(array) != number or not cnp.PyArray_ISBEHAVED_RO(array):
+    if not cnp.PyArray_Check(array) or cnp.PyArray_TYPE(array) != number or not in_whole_entries(array):
         raise TypeError(f"{name} must be an aligned array in the network's dtype; got {type(array).__name__} of "
                         f"{getattr(array, 'dtype', None)}")
     if cnp.PyArray_NDIM(array) != 2 or cnp.PyArray_DIM(array, 0) != n:
         raise ValueError(f"{name} has shape {array.shape} now: expected ({n}, m), which it had when it was handed in")
-    if cnp.PyArray_STRIDE(array, 0) % cnp.PyArray_ITEMSIZE(array) or (
-            cnp.PyArray_STRIDE(array, 1) % cnp.PyArray_ITEMSIZE(array)):
-        raise TypeError(f"{name} has strides {array.strides}, no multiples of its entries' size")
     return matrix_of_array(array)
 
 
