@@ -104,7 +104,7 @@ cdef inline double batch_gradient(void *dtheta, const Gradients *g, Py_ssize_t s
     cdef Py_ssize_t full = 0, done = 0, chunk_end
     cdef double cost = 0
     cdef void *sums[TREE_LEVELS]
-    check(0 <= start and start < end and end <= g.batch.count and g.weight >= 0)
+    check(0 <= start and start < end and end <= g.batch.count)
     check(g.applied is NULL or end - start <= min(g.p.space.capacity, <Py_ssize_t>CHUNK_COLUMNS))
     if g.workspaces is not NULL and end - start >= 4 * WORKERS * g.p.space.capacity:
         return workers_gradient(dtheta, g)
