@@ -55,6 +55,10 @@ X86_ISAS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
 }
+X86_ISAS["avx512_bf16"] = [*X86_ISAS["avx512"], "-mavx512bf16"]
+# a system gives the registers of tiles to who asks for them, each in its own way
+if sys.platform == "linux":
+    X86_ISAS["amx"] = [*X86_ISAS["avx512_bf16"], "-mamx-tile", "-mamx-bf16"]
 
 
 CLANG_CL_TARGETS = {"win-amd64": "x86_64-pc-windows-msvc", "win-arm64": "aarch64-pc-windows-msvc"}
@@ -143,6 +147,7 @@ class BuildExt(build_ext):
     def build_extension(self, ext):
         if ext.name == "nnkern._products":
             macros = [("NNK_X86", None)] if is_x86() else []
+            macros += [("NNK_AMX", None)] if is_x86() and "amx" in X86_ISAS else []
             isas = {"baseline": []} | (X86_ISAS if is_x86() else {})
             for isa, flags in isas.items():
                 ext.extra_objects += self.compiler.compile(

@@ -50,6 +50,7 @@ def show_config() -> Config:
             "blas_core": build["blas_core"],
             "gemm": build["gemm"],
             "isa": build["isa"],
+            "bfloat16": build["bfloat16"],
             "usable_isas": ", ".join(build["usable_isas"]),
             "vector_bytes": build["vector_bytes"],
             "threads": get_num_threads(),

@@ -29,6 +29,7 @@ def dense_forward(
     return_Z: Literal[False] = ...,
     negative_slope: float = ...,
     threads: int | None = ...,
+    compute: str | None = ...,
 ) -> _Floats: ...
 @overload
 def dense_forward(
@@ -41,6 +42,7 @@ def dense_forward(
     return_Z: Literal[True],
     negative_slope: float = ...,
     threads: int | None = ...,
+    compute: str | None = ...,
 ) -> tuple[_Floats, _Floats]: ...
 def dense_backward(
     dA: _Floats,
@@ -54,6 +56,7 @@ def dense_backward(
     out: tuple[_Floats | None, _Floats | None, _Floats | None, _Floats | None] | None = ...,
     negative_slope: float = ...,
     threads: int | None = ...,
+    compute: str | None = ...,
 ) -> DenseGradients: ...
 def activation_forward(Z: _Floats, name: str, *, out: _Floats | None = ..., negative_slope: float = ...) -> _Floats: ...
 def activation_backward(

@@ -11,6 +11,8 @@ cdef struct Compute:
     int itemsize
     const nnk_table *table          # the kernels of the instruction set chosen at import
     const nnk_blas *blas            # NULL: all products are our own, whose sums have the same order in every column
+    bint own                        # products of matrices are our own, where BLAS can have those with a vector
+    const Compute *without_blas     # the same, all products our own
 
 # What follows a block of a finished product while it is in the cache, and where a product goes.
 
@@ -43,8 +45,10 @@ cdef struct WeightGradient:
     double alpha, beta
     Update *update
 
+# The one of a dtype, by its item size; and the one of a name: "float32", "float64" or "bfloat16", in which the operands
+# of products are rounded to bfloat16, and all else is float32's.
 cdef const Compute *compute_type(int itemsize) noexcept nogil
-cdef const Compute *compute_without_blas(int itemsize) noexcept nogil
+cdef const Compute *compute_named(str name) except NULL
 
 cdef void multiply(
     const Compute *compute, void *C, Py_ssize_t ldc, double alpha, const Matrix *A, const Matrix *B, double beta,

@@ -40,6 +40,7 @@ class Model:
     n_x: int | None = None
     parameters: dict = field(default_factory=dict)
     dtype: np.dtype | str = "float32"
+    compute: str | None = None
     l2: float = 0.0
     l1: float = 0.0
     seed: int | None = None
@@ -65,6 +66,7 @@ class Model:
         self.l2 = validation.number("l2", self.l2, 0)
         self.l1 = validation.number("l1", self.l1, 0)
         self.dtype = validation.dtype(self.dtype)
+        self.compute = validation.compute(self.compute, self.dtype)
         self.seed = None if self.seed is None else validation.integer("seed", self.seed, 0)
 
     @property
@@ -84,7 +86,7 @@ class Model:
 
     def config(self):
         """What the network is, but for its parameters: a dict that JSON can hold."""
-        return {
+        config = {
             "layers": [layer.to_dict() for layer in self.layers],
             "loss": self.loss.config(),
             "l2": self.l2,
@@ -92,13 +94,16 @@ class Model:
             "dtype": self.dtype.name,
             "seed": self.seed,
         }
+        if self.compute is not None:
+            config["compute"] = self.compute
+        return config
 
     @classmethod
     def from_config(cls, config, **more):
         """The model of what `config` returned; `more`: the other fields."""
         config = dict(config)
         layers = [kinds.from_dict(one) for one in config.pop("layers")]
-        unknown = set(config) - {"loss", "l2", "l1", "dtype", "seed"}
+        unknown = set(config) - {"loss", "l2", "l1", "dtype", "compute", "seed"}
         if unknown:
             raise ValueError(f"a network has no {', '.join(sorted(unknown))}")
         return cls(layers=layers, **config, **more)

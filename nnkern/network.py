@@ -15,7 +15,7 @@ from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
 from nnkern.model import Model
 from nnkern.state import Evaluation, State, Stateful, of, take_optimizer
-from nnkern.summary import Summary
+from nnkern.summary import Summary, numbers_of
 from nnkern.training import Options, fit_of_arrays, fit_of_batches, run
 
 __all__ = ["Evaluation", "Network", "Summary", "check_gradients"]
@@ -37,6 +37,11 @@ class Network(Stateful, Derivatives, Exports):
     l2, l1 : float
         The cost gets l2/2 Σ‖W[l]‖² + l1 Σ|W[l]|; biases carry no penalty.
     dtype : "float32" or "float64"
+    compute : "bfloat16", optional
+        What products are computed in; by default the dtype. With "bfloat16", for float32, the operands of the three
+        products (weights, inputs and dZ) are rounded to their 8 leading bits where they enter one; sums, parameters,
+        optimizer, activations and losses stay float32's, and so do small products. Takes less time where the processor
+        has instructions for it, as ``nnkern.show_config()`` tells, elsewhere a little more.
     seed : int, optional
         Decides initial weights, shuffling and dropout: same seed, same bits. None draws one.
 
@@ -57,8 +62,8 @@ class Network(Stateful, Derivatives, Exports):
     array([0, 1, 1, 0])
     """
 
-    def __init__(self, layers, loss, *, n_x=None, l2=0.0, l1=0.0, dtype="float32", seed=None):
-        super().__init__(State(Model(layers, loss, dtype=dtype, l2=l2, l1=l1, seed=seed)))
+    def __init__(self, layers, loss, *, n_x=None, l2=0.0, l1=0.0, dtype="float32", compute=None, seed=None):
+        super().__init__(State(Model(layers, loss, dtype=dtype, compute=compute, l2=l2, l1=l1, seed=seed)))
         self.metadata = {}
         if n_x is not None:
             self.initialize(n_x)
@@ -84,6 +89,11 @@ class Network(Stateful, Derivatives, Exports):
     def dtype(self):
         """Of the parameters and of the arithmetic."""
         return self._state.dtype
+
+    @property
+    def compute(self):
+        """What products are computed in: "float32", "float64" or "bfloat16"."""
+        return self._state.compute or self.dtype.name
 
     @property
     def seed(self):
@@ -497,7 +507,7 @@ class Network(Stateful, Derivatives, Exports):
     def __repr__(self):
         n_x, *outputs = kinds.outputs(self.layers, self.n_x)
         parts = [f"{n or '?'} {layer.label}" for n, layer in zip(outputs, self.layers, strict=True)]
-        return f"<Network {n_x or '?'} → {' → '.join(parts)}, {self.loss}, {self.dtype}>"
+        return f"<Network {n_x or '?'} → {' → '.join(parts)}, {self.loss}, {numbers_of(self)}>"
 
     def __eq__(self, other):
         """Networks are equal when configuration and parameters are, to the bit."""
@@ -549,7 +559,8 @@ class Network(Stateful, Derivatives, Exports):
             An array has another name or shape than the layers say, or holds no numbers.
         """
         net = cls.__new__(cls)  # the constructor of a subclass may have other parameters
-        Network.__init__(net, model.layers, model.loss, l2=model.l2, l1=model.l1, dtype=model.dtype, seed=model.seed)
+        options = {name: getattr(model, name) for name in ("l2", "l1", "dtype", "compute", "seed")}
+        Network.__init__(net, model.layers, model.loss, **options)
         net.metadata = model.metadata
         of(net).take(model)
         return net

@@ -36,6 +36,7 @@ class Network:
         l2: float = ...,
         l1: float = ...,
         dtype: npt.DTypeLike = ...,
+        compute: str | None = ...,
         seed: int | None = ...,
     ) -> None: ...
     @property
@@ -46,6 +47,8 @@ class Network:
     def l1(self) -> float: ...
     @property
     def dtype(self) -> np.dtype[np.floating[Any]]: ...
+    @property
+    def compute(self) -> str: ...
     @property
     def seed(self) -> int | None: ...
     @property

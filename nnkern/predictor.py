@@ -112,7 +112,7 @@ class Predictor(_predictor.Packed):
         evaluation = network_evaluation = None
         if Y is not None:
             network_evaluation = net.evaluate(X, Y)
-            reduced = type(net).from_model(replace(model, parameters=parameters, dtype=self.dtype))
+            reduced = type(net).from_model(replace(model, parameters=parameters, dtype=self.dtype, compute=None))
             evaluation = reduced.evaluate(X, Y)
         return PredictorReport(
             weights=self.weights,

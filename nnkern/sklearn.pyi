@@ -48,6 +48,7 @@ class _Shared(TypedDict, total=False):
     callbacks: _OneCallback | Sequence[_OneCallback] | None
     progress: bool
     threads: int | None
+    compute: str | None
 
 class _MLP(BaseEstimator):
     coefs_: list[_Floats]

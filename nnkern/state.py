@@ -33,7 +33,7 @@ def of(net):
 
 
 class State:
-    """The state of one network, and what it was made from: layers, loss object, penalties, dtype, seed.
+    """The state of one network, and what it was made from: layers, loss object, penalties, dtype, compute, seed.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class State:
     def __init__(self, plain):
         """Of a Model, whose parameters and training aren't taken over."""
         self.layers, self.loss, self.dtype = plain.layers, plain.loss, plain.dtype
-        self.l2, self.l1, self.seed = plain.l2, plain.l1, plain.seed
+        self.l2, self.l1, self.seed, self.compute = plain.l2, plain.l1, plain.seed, plain.compute
         self.engine = None
         self.optimizer = self.update = None
         self.epochs_done = 0
@@ -117,7 +117,8 @@ class State:
             layer.engine_config(n_prev, self.l2, self.l1)
             for layer, n_prev in zip(self.layers, layers.outputs(self.layers, n_x), strict=False)
         ]
-        self.engine = _engine.Engine(configs, self.dtype, self.loss.native, self.loss.parameter, key)
+        compute = self.compute or self.dtype.name
+        self.engine = _engine.Engine(configs, self.dtype, self.loss.native, self.loss.parameter, key, compute)
         self.fresh()
 
     def _draw_entropy(self):
@@ -269,7 +270,7 @@ class State:
 
     def description(self, metadata):
         """The Model of this network without its parameters."""
-        config = {name: getattr(self, name) for name in ("layers", "loss", "dtype", "l2", "l1", "seed")}
+        config = {name: getattr(self, name) for name in ("layers", "loss", "dtype", "compute", "l2", "l1", "seed")}
         return model.Model(n_x=None, parameters={}, metadata=metadata, **config)
 
     def model(self, metadata, training_state):

@@ -29,7 +29,7 @@ class Summary:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.append(
-            f"loss {net.loss}, {net.dtype}, "
+            f"loss {net.loss}, {numbers_of(net)}, "
             + ("parameters not yet initialized" if total is None else f"{total:,} parameters")
         )
         self.parameters = total
@@ -39,6 +39,11 @@ class Summary:
         return self._text
 
     __repr__ = __str__
+
+
+def numbers_of(net):
+    """The dtype of a network, and what its products are computed in where that is another."""
+    return str(net.dtype) if net.compute == net.dtype.name else f"{net.dtype}, products in {net.compute}"
 
 
 def _number(n):

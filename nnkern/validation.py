@@ -77,6 +77,19 @@ def dtype(value):
     return result
 
 
+def compute(value, dtype):
+    """What products are computed in where that isn't the dtype: "bfloat16", or None."""
+    if value is None or value == dtype.name:
+        return None
+    if value != "bfloat16":
+        raise ValueError(
+            f'compute must be None, "{dtype.name}" as the dtype or, for float32, "bfloat16"; got {value!r}'
+        )
+    if dtype != np.float32:
+        raise ValueError(f'compute="bfloat16" is for dtype float32; the dtype is {dtype.name}')
+    return value
+
+
 class _Memory:
     """The memory of an array. A view of it keeps the owner from being resized, for that has a weak reference then."""
 

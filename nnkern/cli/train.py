@@ -10,6 +10,7 @@ from nnkern.cli.models import FORMATS, RECORD, measure, measures_line, task_of
 from nnkern.cli.output import check_folder, check_written, is_safetensors, is_special
 from nnkern.cli.train_options import DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train
 from nnkern.data.texts import label_codes
+from nnkern.summary import numbers_of
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -180,7 +181,7 @@ def _describe(options, data, target, training):
     hidden = f"{', '.join(options.activation)}, " if options.layers else ""
     rate = "" if options.learning_rate is None else f" {options.learning_rate:g}"
     print(
-        f"network  {sizes}, {hidden}{outputs}, {net.loss}, {options.dtype}, {options.optimizer}{rate}",
+        f"network  {sizes}, {hidden}{outputs}, {net.loss}, {numbers_of(net)}, {options.optimizer}{rate}",
         flush=True,
     )
 
@@ -272,6 +273,7 @@ def _network(options, preprocessor, loss):
         l2=options.l2,
         l1=options.l1,
         dtype=options.dtype,
+        compute=options.compute,
         seed=options.seed,
     )
 

@@ -109,6 +109,7 @@ def add_train(commands, run):
         metavar="P,P",
     )
     option(group, "--dtype", "of all numbers", "float32", choices=("float32", "float64"))
+    option(group, "--compute", "what products are computed in (default: the dtype)", choices=("bfloat16",))
     group = train.add_argument_group("what is minimised")
     option(
         group,

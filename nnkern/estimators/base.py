@@ -66,6 +66,7 @@ class BaseMLP(BaseEstimator):
         "callbacks": "no_validation",  # nnkern.callbacks does that
         "progress": ["boolean"],
         "threads": [Interval(Integral, 1, None, closed="left"), None],
+        "compute": [StrOptions({"bfloat16"}), None],
     }
 
     # Σ w of the samples predicted rightly: a classifier has the function
@@ -103,6 +104,7 @@ class BaseMLP(BaseEstimator):
         callbacks=None,
         progress=False,
         threads=None,
+        compute=None,
     ):
         # the docstrings of both classes take this one in, see in_full
         """activation : str or list of str, default="relu"
@@ -154,6 +156,8 @@ class BaseMLP(BaseEstimator):
             Show epochs, loss, score and time left on standard error.
         threads : int or None, default=None
             At most this many threads; results don't depend on it.
+        compute : "bfloat16" or None, default=None
+            What products are computed in, as `nnkern.Network` says; X is converted to float32 for "bfloat16".
         """
         arguments = dict(locals())
         del arguments["self"]
@@ -221,7 +225,7 @@ class BaseMLP(BaseEstimator):
         activations, dropouts = self._activations(len(hidden)), self._per_layer("dropout", len(hidden))
         layers = [Dense(n, g, dropout=p) for n, g, p in zip(hidden, activations, dropouts, strict=True)]
         layers.append(Dense(n_y, output))
-        new = Network(layers, loss, dtype=dtype)
+        new = Network(layers, loss, dtype=dtype, compute=self.compute)
         if first:
             draws = self._draw([n_x, *hidden, n_y], activations)
             # only dropout draws more than scikit-learn does
@@ -342,7 +346,8 @@ class BaseMLP(BaseEstimator):
         """Checks all that came and makes the network; returns the function that trains it."""
         hidden = self._hidden()
         first = not hasattr(self, "_network") or not (self.warm_start or incremental)
-        dtype = (np.float64, np.float32) if first else self._network.dtype
+        floats = np.float32 if self.compute else (np.float64, np.float32)
+        dtype = floats if first else self._network.dtype
         X, y = self._validate(X, y, dtype, reset=first)
         n_x, dtype = X.shape[1], X.dtype
         self._learn_classes(y, first, incremental)

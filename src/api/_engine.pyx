@@ -38,7 +38,7 @@ from kernels.nnk cimport (
 )
 from nnkern._kernels cimport number_of_threads
 from nnkern._matrix cimport Matrix, Team, contiguous, fits_blas
-from nnkern._products cimport compute_type, dissolve, form_team, share_out
+from nnkern._products cimport compute_named, dissolve, form_team, share_out
 from runtime.arena cimport nnk_arena, nnk_arena_provide
 from runtime.system cimport nnk_seconds
 from api.arrays cimport address, disjoint, in_own_layout, matrix_from, vector_from
@@ -106,7 +106,7 @@ cdef class Engine(Entrance):
     """One network's parameters and everything that is done to them in native code.
 
     `layers`: a list of dicts with kind, n, n_prev, activation (its code), slope, dropout, l2, l1, use_bias, trainable;
-    `loss`: its name, or a function (A, Y) -> (cost, dA); `parameter`: its number.
+    `loss`: its name, or a function (A, Y) -> (cost, dA); `parameter`: its number; `compute`: the compute type's name.
     """
     cdef Plan plan
     cdef int number                         # numpy's of the dtype
@@ -124,10 +124,10 @@ cdef class Engine(Entrance):
     cdef object source                      # numpy's generator that shuffles the present training
     cdef bint running                       # whether a training is inside native code
 
-    def __cinit__(self, list layers, dtype, loss, double parameter, uint64_t key):
+    def __cinit__(self, list layers, dtype, loss, double parameter, uint64_t key, str compute):
         self.dtype = np.dtype(dtype)
         self.number = self.dtype.num
-        self.plan.compute = compute_type(self.dtype.itemsize)
+        self.plan.compute = compute_named(compute)
         self.plan.key, self.plan.owner, self.plan.parameter = key, <void *>self, parameter
         self.plan.layers = <Layer *>calloc(len(layers), sizeof(Layer))
         if self.plan.layers is NULL:

@@ -1,8 +1,7 @@
 # The kernels as Python and other Cython code have them: forward, backward, activations, losses of one layer.
 #
-# Checks that dimensions, dtypes and memory agree, releases the GIL and calls down: products to the engine, everything
-# entry by entry to the C kernels of the chosen instruction set. Knows nothing of networks, and doesn't validate what a
-# user meant: validation.py does.
+# Checks that dimensions, dtypes and memory agree, releases the GIL and calls down: products to the engine, the rest to
+# the C kernels. Knows nothing of networks, and doesn't validate what a user meant: validation.py does.
 
 from collections import namedtuple
 
@@ -14,7 +13,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 cimport numpy as cnp
-from api.arrays cimport address, check_int, dtype_of, matrix_of_array, new_matrix, share_bytes, type_of
+from api.arrays cimport address, check_int, compute_for, dtype_of, matrix_of_array, new_matrix, share_bytes, type_of
 from engine.blocks cimport block_columns
 from engine.layer cimport (
     DenseBackward, DenseForward, Elementwise, LossPass, backward_chunks, elementwise_blocks, forward_blocks,
@@ -194,7 +193,8 @@ cpdef cnp.ndarray output(str name, out, Py_ssize_t n, Py_ssize_t m, int number, 
 # ---------------------------------------------------------------------------------------------------------------------
 # Dense layers
 
-def dense_forward(W, A_prev, b, activation, *, out=None, return_Z=False, negative_slope=0.01, threads=None):
+def dense_forward(W, A_prev, b, activation, *, out=None, return_Z=False, negative_slope=0.01, threads=None,
+                  compute=None):
     """A = g(W A_prev + b), one dense layer forward.
 
     Parameters
@@ -212,6 +212,8 @@ def dense_forward(W, A_prev, b, activation, *, out=None, return_Z=False, negativ
         leaky_relu's slope below 0.
     threads : int, optional
         At most this many threads; results don't depend on it.
+    compute : "bfloat16", optional
+        For float32: the product's operands are rounded to bfloat16, as `nnkern.Network` says.
 
     Returns
     -------
@@ -257,7 +259,7 @@ def dense_forward(W, A_prev, b, activation, *, out=None, return_Z=False, negativ
     cdef Matrix A_ = matrix_of_array(A)
     f.Z = address(Z) if return_Z else NULL
     if W_.n and A_prev_.m:
-        f.compute = compute_type(cnp.PyArray_ITEMSIZE(A))
+        f.compute = compute_for(compute, number)
         set_forward_blocks(&f, &W_, &A_prev_, &A_)
         run_forward(&f, most_threads)
     return (A, Z) if return_Z else A
@@ -290,7 +292,7 @@ cdef int run_forward(DenseForward *f, int threads) except -1:
 
 
 def dense_backward(dA, W, A_prev, A, activation, *, Z=None, need_dA_prev=True, out=None, negative_slope=0.01,
-                   threads=None):
+                   threads=None, compute=None):
     """dZ, dW, db, dA_prev of one dense layer: its backward pass.
 
     Parameters
@@ -313,6 +315,8 @@ def dense_backward(dA, W, A_prev, A, activation, *, Z=None, need_dA_prev=True, o
         leaky_relu's slope below 0.
     threads : int, optional
         At most this many threads; results don't depend on it.
+    compute : "bfloat16", optional
+        As in `dense_forward`.
 
     Returns
     -------
@@ -357,7 +361,7 @@ def dense_backward(dA, W, A_prev, A, activation, *, Z=None, need_dA_prev=True, o
     check_shape("Z" if reads_Z else "A", &H_, W_.n, A_prev_.m)
     inputs = (("dA", dA), ("W", W), ("A_prev", A_prev), ("Z" if reads_Z else "A", A))
     gradients = gradient_arrays(out, inputs, number, need_dA_prev)
-    f.compute = compute_type(cnp.PyArray_ITEMSIZE(dA))
+    f.compute = compute_for(compute, number)
     cdef Matrix dZ = matrix_of_array(gradients[0]), dW = matrix_of_array(gradients[1])
     cdef Matrix db = matrix_of_array(gradients[2]), dA_prev
     if need_dA_prev:

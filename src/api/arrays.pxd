@@ -4,6 +4,7 @@ from libc.limits cimport INT_MAX
 
 cimport numpy as cnp
 from nnkern._matrix cimport Matrix
+from nnkern._products cimport Compute, compute_named, compute_type
 
 
 cdef inline void *address(cnp.ndarray array) noexcept:
@@ -72,6 +73,15 @@ cdef inline int type_of(str name, x) except -1:
     if number != cnp.NPY_FLOAT and number != cnp.NPY_DOUBLE:
         raise TypeError(f"{name} must be a numpy array of float32 or float64; got dtype {x.dtype}")
     return number
+
+
+cdef inline const Compute *compute_for(compute, int number) except NULL:
+    """What a call computes in: in the dtype of its operands, or in what it asks for."""
+    if compute is None:
+        return compute_type(4 if number == cnp.NPY_FLOAT else 8)
+    if compute != "bfloat16" or number != cnp.NPY_FLOAT:
+        raise ValueError(f'compute must be None or, for float32, "bfloat16"; got {compute!r} for {dtype_of(number)}')
+    return compute_named("bfloat16")
 
 
 cdef inline object dtype_of(int number):

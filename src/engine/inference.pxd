@@ -9,7 +9,6 @@ from engine.passes cimport Pass, forward_pass, loss_pass
 from engine.plan cimport Activations, Layer, Plan, widest_of
 from kernels.nnk cimport NNK_softmax
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous, fits_blas
-from nnkern._products cimport compute_without_blas
 from runtime.arena cimport nnk_arena, nnk_arena_take
 from runtime.check cimport check
 
@@ -78,7 +77,7 @@ cdef inline void predict_invariantly(
     cdef Py_ssize_t first = 0, m, used, size = plan.compute.itemsize
     cdef Matrix columns, block = contiguous(to.X, plan.n_x, INVARIANT_WIDTH)
     cdef void *A = to.A[(plan.L - 1) % 2]
-    own_products.compute = compute_without_blas(size)
+    own_products.compute = plan.compute.without_blas
     while first < X.m:
         m = min(<Py_ssize_t>INVARIANT_WIDTH, X.m - first)
         columns, used = columns_of(X, first, m, size), m * plan.n_x * size

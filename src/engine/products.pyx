@@ -8,8 +8,8 @@ from libc.string cimport memset
 
 from engine.blocks cimport PARALLEL_OPERATIONS, block_columns
 from kernels.nnk cimport (
-    NNK_ACTIVATIONS, NNK_UPDATES, NNK_linear, NNK_sgd, NNK_softmax, nnk_choose_tables, nnk_product, nnk_step,
-    nnk_tables, nnk_usable_isas,
+    NNK_ACTIVATIONS, NNK_UPDATES, NNK_linear, NNK_sgd, NNK_softmax, nnk_bf16_table, nnk_choose_tables, nnk_product,
+    nnk_step, nnk_tables, nnk_usable_isas,
 )
 from nnkern._matrix cimport contiguous, fits_blas, has_contiguous_columns, transposed
 from runtime.blas cimport (
@@ -50,20 +50,48 @@ if _asked not in ("auto", "blas", "tiles"):
     raise ImportError(f"NNKERN_GEMM={_asked!r} is unknown: auto, blas or tiles")
 cdef bint own_products = _asked != "blas", always_tiles = _asked == "tiles"
 
-# The compute types. A further one is a row here, with a table of kernels of its own.
-cdef Compute float32, float64, own_float32, own_float64
-float32.itemsize, float32.table, float32.blas = 4, tables.f32, &nnk_blas_f32
-float64.itemsize, float64.table, float64.blas = 8, tables.f64, &nnk_blas_f64
-own_float32.itemsize, own_float32.table, own_float32.blas = 4, tables.f32, NULL
-own_float64.itemsize, own_float64.table, own_float64.blas = 8, tables.f64, NULL
+cdef inline bint tiles_pay() noexcept nogil:
+    """Whether our micro-kernels beat BLAS: with vectors that are wider than the baseline's.
+
+    Measured against OpenBLAS 0.3.34 on one core of a Zen 4 (limit 117 GF/s in float32; n×m×k, GF/s of tiles : BLAS):
+    128×64×784 117 : 96, 256×128×256 117 : 101, 512×256×784 116 : 105, 10×256×512 82 : 49, 1024×1024×1024 105 : 102,
+    4096×1024×1024 104 : 101, 1024×256×1024 107 : 99, 20×209×12288 88 : 73; with rows of B contiguous 20×209×12288
+    97 : 68; with A transposed 512×256×512 109 : 98, 1024×1024×4096 101 : 99. A whole training of 1024-4096-4096-1024
+    units, larger than all caches, takes as long with either.
+    """
+    return tables.vector_bytes >= 32
+
+
+# The compute types, and the same without BLAS. A further one is a row here, with a table of kernels of its own.
+cdef enum:
+    IN_FLOAT32
+    IN_FLOAT64
+    IN_BFLOAT16
+    COMPUTE_TYPES
+
+COMPUTE_NAMES = ("float32", "float64", "bfloat16")
+cdef Compute types[COMPUTE_TYPES]
+cdef Compute own_types[COMPUTE_TYPES]
+
+
+cdef void set_type(int which, int itemsize, const nnk_table *table, const nnk_blas *blas, bint own) noexcept:
+    types[which] = Compute(itemsize, table, blas, own, &own_types[which])
+    own_types[which] = Compute(itemsize, table, NULL, True, &own_types[which])
+
+
+set_type(IN_FLOAT32, 4, tables.f32, &nnk_blas_f32, own_products and (always_tiles or tiles_pay()))
+set_type(IN_FLOAT64, 8, tables.f64, &nnk_blas_f64, own_products and (always_tiles or tiles_pay()))
 
 
 cdef const Compute *compute_type(int itemsize) noexcept nogil:
-    return &float32 if itemsize == 4 else &float64
+    return &types[IN_FLOAT32] if itemsize == 4 else &types[IN_FLOAT64]
 
 
-cdef const Compute *compute_without_blas(int itemsize) noexcept nogil:
-    return &own_float32 if itemsize == 4 else &own_float64
+cdef const Compute *compute_named(str name) except NULL:
+    cdef int which = COMPUTE_NAMES.index(name)
+    if which == IN_BFLOAT16 and types[IN_BFLOAT16].table is NULL:
+        set_type(IN_BFLOAT16, 4, nnk_bf16_table(), &nnk_blas_f32, True)
+    return &types[which]
 
 
 def processors():
@@ -79,6 +107,7 @@ def build_config():
         "blas_core": nnk_blas_core().decode(),
         "gemm": _asked,
         "isa": tables.isa.decode(),
+        "bfloat16": tables.bf16.by.decode(),
         "usable_isas": usable_isas(),
         "vector_bytes": tables.vector_bytes,
     }
@@ -116,18 +145,6 @@ cdef struct Product:
     bint transpose_b
     Py_ssize_t ldb
     Py_ssize_t row_parts, column_parts      # the grid of parts
-
-
-cdef inline bint tiles_pay() noexcept nogil:
-    """Whether our micro-kernels beat BLAS: with vectors that are wider than the baseline's.
-
-    Measured against OpenBLAS 0.3.34 on one core of a Zen 4 (limit 117 GF/s in float32; n×m×k, GF/s of tiles : BLAS):
-    128×64×784 117 : 96, 256×128×256 117 : 101, 512×256×784 116 : 105, 10×256×512 82 : 49, 1024×1024×1024 105 : 102,
-    4096×1024×1024 104 : 101, 1024×256×1024 107 : 99, 20×209×12288 88 : 73; with rows of B contiguous 20×209×12288
-    97 : 68; with A transposed 512×256×512 109 : 98, 1024×1024×4096 101 : 99. A whole training of 1024-4096-4096-1024
-    units, larger than all caches, takes as long with either.
-    """
-    return tables.vector_bytes >= 32
 
 
 cdef inline bint as_blas(const Matrix *A, Py_ssize_t *ld) noexcept nogil:
@@ -182,7 +199,7 @@ cdef void choose_path(Product *q, const Compute *compute, const Team *team, bint
                 q.column_parts = min(parts, m)
             elif not whole_columns:
                 q.row_parts = min(parts, n)
-    elif compute.blas is NULL or (own_products and (always_tiles or tiles_pay())):
+    elif compute.own:
         q.path = TILES
         if parts > 1:
             # twice as many parts as threads: who is done first takes over

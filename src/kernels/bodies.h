@@ -12,6 +12,14 @@
 #include "kernels/gemm_packing.h"
 #include "kernels/gemm_inner_product.h"
 #include "kernels/gemm.h"
+#if REAL_BITS == 32
+#define FLOAT32_GEMM NAME(gemm)
+#define FLOAT32_GEMM_BLOCK NAME(gemm_block)
+#define MICRO_ROWS NAME(micro_rows)
+#define MACRO_KERNEL NAME(macro_kernel)
+#include "kernels/bf16_packing.h"
+#include "kernels/gemm_bf16.h"
+#endif
 #include "kernels/packed.h"
 #include "kernels/limit.h"
 #include "kernels/flat.h"

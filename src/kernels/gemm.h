@@ -115,23 +115,6 @@ static void NAME(gemm_transposed)(const nnk_product *p, ptrdiff_t first, ptrdiff
         }
 }
 
-/* Rows of one panel of A and all nc columns of a block of B: micro-tiles whose columns are dealt out evenly, some of one
- * column more than the others */
-NNK_INLINE void NAME(macro_kernel)(const micro_operands *block, ptrdiff_t rows, ptrdiff_t nc)
-{
-    const ptrdiff_t tiles = (nc + NR - 1) / NR, fewest = nc / tiles, over = nc - fewest * tiles;
-    micro_operands o = *block;
-    ptrdiff_t last;
-    const microkernel *of_columns = NAME(microkernels_of)(rows, &last);
-    for (ptrdiff_t columns = fewest + 1, count = over; columns >= fewest; columns--) {
-        if (count)
-            of_columns[columns - 1](&o, last, count);
-        o.C += count * columns * o.ldc;
-        o.B += count * columns * o.cs_b;
-        count = tiles - over;
-    }
-}
-
 /* Rows `row` … row_end-1 and columns first … end-1 of C. The order of summation depends on the whole product only, so that
  * C may be computed in any parts; where the rows are few, in columns only. */
 static void NAME(gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end,

@@ -1,5 +1,5 @@
-/* All micro-kernels of the product, by the size of their micro-tile, and which of them are for how many rows. Knows nothing
- * of how a product is cut into micro-tiles.
+/* All micro-kernels of the product, by the size of their micro-tile, which of them are for how many rows, and the micro-tiles
+ * of one panel. Knows nothing of how a product is cut into panels.
  */
 typedef struct {
     real *C;
@@ -9,6 +9,10 @@ typedef struct {
     ptrdiff_t k;
 } NAME(micro_operands);
 #define micro_operands NAME(micro_operands)
+
+#ifndef MICRO_MULTIPLY_ADD
+#define MICRO_MULTIPLY_ADD(sum, a, b) ((sum) += (a) * (b))
+#endif
 
 /* `count` micro-tiles side by side; the last vector of rows has `last` lanes */
 typedef void (*NAME(microkernel))(const micro_operands *p, ptrdiff_t last, ptrdiff_t count);
@@ -110,4 +114,21 @@ NNK_INLINE const microkernel *NAME(microkernels_of)(ptrdiff_t rows, ptrdiff_t *l
         return NAME(half_microkernels);
 #endif
     return NAME(microkernels)[vectors - 1][*last < LANES];
+}
+
+/* Rows of one panel of A and all nc columns of a block of B: micro-tiles whose columns are dealt out evenly, some of one
+ * column more than the others */
+NNK_INLINE void NAME(macro_kernel)(const micro_operands *block, ptrdiff_t rows, ptrdiff_t nc)
+{
+    const ptrdiff_t tiles = (nc + NR - 1) / NR, fewest = nc / tiles, over = nc - fewest * tiles;
+    micro_operands o = *block;
+    ptrdiff_t last;
+    const microkernel *of_columns = NAME(microkernels_of)(rows, &last);
+    for (ptrdiff_t columns = fewest + 1, count = over; columns >= fewest; columns--) {
+        if (count)
+            of_columns[columns - 1](&o, last, count);
+        o.C += count * columns * o.ldc;
+        o.B += count * columns * o.cs_b;
+        count = tiles - over;
+    }
 }

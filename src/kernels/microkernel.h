@@ -4,7 +4,8 @@
  *   micro_vec                                   its vector, a whole one or half of one
  *   MICRO_LANES                                 the entries of that
  *   micro_load_first, micro_store_first         the first lanes of one, from memory and back
- * and undefines them here.
+ *   MICRO_MULTIPLY_ADD(sum, a, b)               adds the products of the entries of the vector a and the entry b
+ * and undefines all but the last here.
  */
 
 /* C is at hand when the sum is finished. */
@@ -79,7 +80,7 @@ NNK_INLINE void micro_kernel(const int columns, const int vectors, const int par
             const real b_j = b[j / 3][j % 3 * p->cs_b];
 #pragma GCC unroll 2
             for (int v = 0; v < vectors; v++)
-                sums[j][v] += a[v] * b_j;
+                MICRO_MULTIPLY_ADD(sums[j][v], a[v], b_j);
         }
         A += p->lda;
 #pragma GCC unroll 5

@@ -130,13 +130,18 @@ cdef extern from "kernels/nnk.h" nogil:
             Py_ssize_t m) noexcept nogil
         double multiply_adds(double *sum, Py_ssize_t rounds) noexcept nogil
 
+    ctypedef struct nnk_bf16_products:
+        const char *by
+
     ctypedef struct nnk_tables:
         const char *isa
         int vector_bytes
         const nnk_table *f32
         const nnk_table *f64
+        const nnk_bf16_products *bf16
 
     const nnk_tables *nnk_choose_tables() noexcept
+    const nnk_table *nnk_bf16_table() noexcept
     const char *const *nnk_usable_isas() noexcept
     void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch) noexcept
     void nnk_philox(uint32_t *out, const uint32_t *counter, const uint32_t *key) noexcept
