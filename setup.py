@@ -55,10 +55,11 @@ X86_ISAS = {
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512"],
 }
+X86_ISAS["avx512_vnni"] = [*X86_ISAS["avx512"], "-mavx512vnni"]
 X86_ISAS["avx512_bf16"] = [*X86_ISAS["avx512"], "-mavx512bf16"]
 # a system gives the registers of tiles to who asks for them, each in its own way
 if sys.platform == "linux":
-    X86_ISAS["amx"] = [*X86_ISAS["avx512_bf16"], "-mamx-tile", "-mamx-bf16"]
+    X86_ISAS["amx"] = [*X86_ISAS["avx512_vnni"], "-mavx512bf16", "-mamx-tile", "-mamx-bf16", "-mamx-int8"]
 
 
 CLANG_CL_TARGETS = {"win-amd64": "x86_64-pc-windows-msvc", "win-arm64": "aarch64-pc-windows-msvc"}

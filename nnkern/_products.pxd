@@ -3,7 +3,7 @@
 # A compute type is an item size and the functions that know what an entry is: nothing above asks for a dtype. Products
 # know no layers and no networks. Matrices fit BLAS unless said otherwise; outputs have contiguous columns.
 
-from kernels.nnk cimport nnk_table
+from kernels.nnk cimport nnk_packed_product, nnk_table
 from nnkern._matrix cimport Matrix, Task, Team, Update
 from runtime.blas cimport nnk_blas
 
@@ -49,6 +49,8 @@ cdef struct WeightGradient:
 # of products are rounded to bfloat16, and all else is float32's.
 cdef const Compute *compute_type(int itemsize) noexcept nogil
 cdef const Compute *compute_named(str name) except NULL
+# What multiplies weights that are kept as bfloat16 or int8; NULL where they are widened first.
+cdef nnk_packed_product product_of(int weights) noexcept
 
 cdef void multiply(
     const Compute *compute, void *C, Py_ssize_t ldc, double alpha, const Matrix *A, const Matrix *B, double beta,

@@ -239,15 +239,19 @@ class Network(Stateful, Derivatives, Exports):
         """
         return self._state.labels_of(self.predict(X, threads=threads))
 
-    def compile_predict(self, *, weights=None, threads=None):
+    def compile_predict(self, *, weights=None, compute=None, threads=None):
         """A frozen predictor: a copy of the present weights, packed for prediction, for one example above all.
 
         Parameters
         ----------
         weights : "float32", "float64", "bfloat16" or "int8", optional
-            What they are kept in; by default the network's dtype. "bfloat16" has the 8 leading bits of each weight, and
-            "int8" a whole number of 127ths of the largest of its unit: half and a quarter of the memory of float32, in
-            which both compute. Reduced weights are faster where they make room in a cache.
+            What they are kept in; by default what the network computes in. "bfloat16" has the 8 leading bits of each
+            weight, and "int8" a whole number of 127ths of the largest of its unit: half and a quarter of the memory of
+            float32, which makes room in a cache.
+        compute : "float32", "float64", "bfloat16" or "int8", optional
+            What blocks of 8 and more examples are multiplied in: by default what the weights are kept in where the
+            processor can, and then examples are rounded to that too (to int8 each by its own largest entry). "float32"
+            widens reduced weights, as is done for fewer examples and on other processors.
         threads : int, optional
             At most this many threads a call; the default is that of the moment of the call.
 
@@ -277,7 +281,7 @@ class Network(Stateful, Derivatives, Exports):
         from nnkern import predictor
 
         with self._state.reading():
-            return predictor.compile(self.to_model(), weights=weights, threads=threads)
+            return predictor.compile(self.to_model(), weights=weights, compute=compute, threads=threads)
 
     def evaluate(self, X, Y, *, sample_weight=None, threads=None):
         """Cost without penalty, and score.

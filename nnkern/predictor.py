@@ -4,26 +4,32 @@ Here is what goes into one and how users' input is validated; packing and predic
 network only as the Model that it is made from, and as what it is compared with.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from nnkern import _kernels, _predictor, validation
+from nnkern.layers import Dense
+from nnkern.model import Model
 
 # From here on a float32 is rounded to infinity: halfway from the largest bfloat16 to what would be the next.
 _BFLOAT16_INFINITY = float.fromhex("0x1.ffp127")
 
 
-def compile(model, *, weights=None, threads=None):
+def compile(model, *, weights=None, compute=None, threads=None):
     """A Predictor with the present weights of a Model; see `Network.compile_predict`."""
     dtype = model.dtype.name
-    weights = dtype if weights is None else validation.choice("weights", weights, tuple(_predictor.WEIGHTS))
+    if weights is None:
+        weights = model.compute or dtype
+    validation.choice("weights", weights, tuple(_predictor.WEIGHTS))
+    if compute is not None:
+        validation.choice("compute", compute, tuple(dict.fromkeys((_predictor.WEIGHTS[weights][0].__name__, weights))))
     threads = validation.threads(threads)
     layers = [
         LAYERS[layer.kind](l, layer, weights if weights != dtype else None, **parameters)
         for l, layer, parameters in model.numbered_layers()
     ]
-    return Predictor(layers, weights, threads)
+    return Predictor(layers, weights, threads, compute not in (None, weights))
 
 
 def _dense(l, layer, weights, W, b=None):
@@ -50,6 +56,29 @@ def _converted(name, array, weights):
     if weights == "bfloat16":
         array = np.where(np.abs(array) >= _BFLOAT16_INFINITY, np.inf, array)
     return validation.parameter(f"{name} in {weights}", array, array.shape, dtype)
+
+
+# Z of the outputs A of a layer, where its activation goes with a loss
+_INVERSES = {
+    None: lambda A: A,
+    "softmax": np.log,
+    "exp": np.log,
+    "sigmoid": lambda A: np.log(A) - np.log1p(-A),
+}
+
+
+def _inverse(loss, A):
+    """Z of the output layer, in float64; where A was rounded to 0 or 1, of what is next to that."""
+    A = A.astype(np.float64)
+    if loss.output is not None:
+        A = A.clip(np.finfo(np.float32).tiny, 1 - 2.0**-53 if loss.output == "sigmoid" else None)
+    return _INVERSES[loss.output](A)
+
+
+def _output_alone(model):
+    """The Model of a network that does no more than apply the output's activation to its inputs."""
+    layer, W = Dense(model.n_y, model.loss.output or "linear", use_bias=False), np.eye(model.n_y)
+    return Model([layer], model.loss, n_x=model.n_y, parameters={"W1": W}, dtype="float64")
 
 
 class Predictor(_predictor.Packed):
@@ -112,8 +141,7 @@ class Predictor(_predictor.Packed):
         evaluation = network_evaluation = None
         if Y is not None:
             network_evaluation = net.evaluate(X, Y)
-            reduced = type(net).from_model(replace(model, parameters=parameters, dtype=self.dtype, compute=None))
-            evaluation = reduced.evaluate(X, Y)
+            evaluation = type(net).from_model(_output_alone(model)).evaluate(_inverse(model.loss, mine), Y)
         return PredictorReport(
             weights=self.weights,
             nbytes=self.nbytes,

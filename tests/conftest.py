@@ -37,9 +37,9 @@ fuzzing = settings(
 )
 
 # The instruction sets, by the names that NNKERN_ISA takes.
-VECTOR_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64, "avx512_bf16": 64, "amx": 64}
-# Those that are AVX-512 but for products of bfloat16: for float32 and float64 they have its kernels.
-BF16_ISAS = ("avx512_bf16", "amx")
+VECTOR_BYTES = {"baseline": 16, "avx2": 32, "avx512": 64, "avx512_vnni": 64, "avx512_bf16": 64, "amx": 64}
+# Those that are AVX-512 but for products of bfloat16 and int8: for float32 and float64 they have its kernels.
+BF16_ISAS = ("avx512_vnni", "avx512_bf16", "amx")
 
 # One below, at and one above the widths of vectors and tiles.
 SIZES = (0, 1, 2, 3, 5, 7, 8, 9, 13, 14, 15, 16, 17, 31, 32, 33, 63, 64, 65)

@@ -161,6 +161,7 @@ def test_in_a_worker_of_joblib():
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 @pytest.mark.parametrize("options", [{}, {"early_stopping": True}, {"class_weight": "balanced", "shuffle": False}])
 def test_estimators_in_a_worker_of_joblib(options):
+    pytest.importorskip("sklearn")
     ours = pytest.importorskip("nnkern.sklearn")
     mlp = ours.MLPClassifier((8,), max_iter=5, random_state=0, tol=0, n_iter_no_change=100, **options)
 

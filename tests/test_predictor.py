@@ -95,7 +95,9 @@ def test_whole_numbers_are_exact(weights, n, n_prev, m, seed, use_bias, layout, 
     predictor = net.compile_predict(weights=weights)
     # bfloat16 has 8 bits: 127 and what is below
     assert np.array_equal(predictor.parameters["W1"], parameters["W1"])
-    X = LAYOUTS[layout](rng.integers(-8, 9, (n_prev, m)).astype(predictor.dtype))
+    X = rng.integers(-8, 9, (n_prev, m)).astype(predictor.dtype)
+    X[rng.integers(n_prev)] = 127  # and the scale of each example
+    X = LAYOUTS[layout](X)
     expected = parameters["W1"] @ X.astype(np.int64) + (parameters["b1"] if use_bias else 0)
     out = prefilled((n, m), predictor.dtype, out_layout)
     with unmodified(X):
@@ -175,18 +177,23 @@ def test_weights_are_rounded_to_whole_numbers_of_a_units_scale():
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 5, 100, 300])
+@pytest.mark.parametrize("compute", ["float32", None])
 @pytest.mark.parametrize("weights", ["bfloat16", "int8"])
-def test_reduced_weights_are_computed_with_as_they_were_rounded(weights, n, compare):
-    """γ of K products, of their scale and of the bias; and what rounding the weights costs."""
-    n_prev = 333
+def test_reduced_weights_are_computed_with_as_they_were_rounded(weights, compute, n, compare):
+    """γ of K products, of two scales and of the bias; and what rounding weights and examples costs."""
+    n_prev = 1333
     net = network((n_prev, n))
     W, b = net.parameters["W1"].astype(np.float64), net.parameters["b1"]
-    predictor = net.compile_predict(weights=weights)
+    predictor = net.compile_predict(weights=weights, compute=compute)
     rounded = predictor.parameters["W1"].astype(np.float64)
     step = np.abs(W) * 2.0**-8 if weights == "bfloat16" else np.abs(W).max(axis=1, keepdims=True) / 127 * 0.5001
     for m in EXAMPLES:
         X = examples(n_prev, m).astype(np.float64)
-        computing = ref.gamma_both(n_prev + 2, np.float32) * (np.abs(rounded) @ np.abs(X) + np.abs(b))
+        computing = ref.gamma_both(n_prev + 3, np.float32) * (np.abs(rounded) @ np.abs(X) + np.abs(b))
+        if compute is None:
+            # an example's entries are rounded to half a unit of 8 bits, or of its scale (and that by 2 roundings more)
+            halves = np.abs(X) * 2.0**-9 if weights == "bfloat16" else np.abs(X).max(axis=0) / 127 * 0.5001
+            computing += np.abs(rounded) @ np.broadcast_to(halves, X.shape)
         compare(predictor(X.astype(np.float32)), rounded @ X + b, computing, f"{m} examples")
         rounding = np.broadcast_to(step, W.shape) @ np.abs(X)
         compare(predictor(X.astype(np.float32)), W @ X + b, computing + rounding, f"{m} examples, whole weights")

@@ -15,7 +15,7 @@ from kernels.nnk cimport (
 )
 from nnkern._kernels cimport number_of_threads
 from nnkern._matrix cimport Matrix, Team, contiguous
-from nnkern._products cimport compute_type, dissolve, form_team
+from nnkern._products cimport compute_type, dissolve, form_team, product_of
 from runtime.arena cimport nnk_arena, nnk_arena_provide, nnk_arena_take
 
 import numpy as np
@@ -107,7 +107,7 @@ cdef class Packed:
     """The weights of one network, packed, and prediction by them.
 
     `layers`: a list of (W, b or None, code of the activation, slope); `weights`: one of WEIGHTS; `threads`: at most so
-    many a call, None for the default of that moment. A subclass has `validated(X, out)`: the arrays of an X and of
+    many a call, None for the default of that moment; `widens`: products are float32's in any case. A subclass has `validated(X, out)`: the arrays of an X and of
     an `out`, which may be None, that `predict` can't take as they are.
     """
     cdef Frozen net
@@ -117,7 +117,7 @@ cdef class Packed:
     cdef readonly object dtype, threads
     cdef readonly str weights
 
-    def __cinit__(self, list layers, str weights, threads):
+    def __cinit__(self, list layers, str weights, threads, bint widens=False):
         cdef FrozenLayer *layer
         cdef nnk_arena arena
         cdef Py_ssize_t l
@@ -127,6 +127,7 @@ cdef class Packed:
         self.number = self.dtype.num
         self.net.compute = compute_type(self.dtype.itemsize)
         self.net.L, self.net.reduced = len(layers), code != NNK_whole
+        self.net.product = NULL if widens else product_of(code)
         self.net.layers = <FrozenLayer *>calloc(self.net.L, sizeof(FrozenLayer))
         if self.net.layers is NULL:
             raise MemoryError("no memory for the layers")

@@ -4,7 +4,8 @@
 
 from engine.blocks cimport width_of_prediction
 from kernels.nnk cimport (
-    NNK_UNPACKED_BYTES, NNK_UNPACKED_DEPTH, NNK_linear, NNK_softmax, nnk_block, nnk_packed, nnk_table,
+    NNK_UNPACKED_BYTES, NNK_UNPACKED_DEPTH, NNK_linear, NNK_softmax, nnk_block, nnk_packed, nnk_packed_block,
+    nnk_packed_product, nnk_table,
 )
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous
 from nnkern._products cimport Compute, Forward, forward_product, share_out
@@ -14,6 +15,16 @@ from runtime.check cimport check
 cdef enum:
     # examples from which widening reduced weights for a matrix product pays; fewer are taken one by one
     WIDENING_WIDTH = 8
+    # fewest units of a layer whose reduced weights are multiplied as they are; its parts have so many, and so many
+    # columns are finished at a time
+    REDUCED_UNITS = 5
+    UNITS_OF_PART = 128
+    REDUCED_COLUMNS = 384
+    # operations of such a layer from which it is shared out, by columns where each thread gets so many, and from which
+    # it wakes threads
+    REDUCED_PARALLEL = 4000000
+    REDUCED_WAKING = 20000000
+    LEAST_COLUMNS = 64
     # weights of a layer from which one example is shared out among threads, and from which it wakes them
     PARALLEL_WEIGHTS = 1 << 18
     WAKING_WEIGHTS = 2500000
@@ -27,7 +38,8 @@ cdef struct FrozenLayer:
 cdef struct Frozen:
     const Compute *compute
     Py_ssize_t L, n_x, n_y, widest
-    bint reduced                    # weights are narrower than the arithmetic
+    bint reduced                    # weights are narrower than float32
+    nnk_packed_product product      # what multiplies them as they are, or NULL
     size_t bytes_of_one             # what lay_out_frozen takes for one example in place
     double work_of_one              # its multiply-adds
     FrozenLayer *layers
@@ -155,6 +167,55 @@ cdef inline void part_of_layer(
         k += depth
 
 
+# A block of examples by weights that are multiplied in what they are kept in, in a grid of parts: units by columns.
+cdef struct ReducedJob:
+    const Frozen *net
+    const FrozenLayer *layer
+    const Matrix *A_prev
+    char *A
+    Py_ssize_t unit_parts, column_parts
+    bint plain
+
+
+cdef inline void reduced_part(void *job_, Py_ssize_t number, void *scratch) noexcept nogil:
+    cdef const ReducedJob *job = <const ReducedJob *>job_
+    cdef const FrozenLayer *layer = job.layer
+    cdef const Matrix *X = job.A_prev
+    cdef int itemsize = job.net.compute.itemsize
+    cdef Py_ssize_t n = layer.weights.n, parts = job.net.compute.table.packed_parts(&layer.weights), row, rows, end
+    cdef Py_ssize_t which = number % job.unit_parts, column = number // job.unit_parts
+    cdef Py_ssize_t part = which * parts // job.unit_parts, part_end = (which + 1) * parts // job.unit_parts
+    cdef Py_ssize_t first = column * X.m // job.column_parts, last = (column + 1) * X.m // job.column_parts
+    cdef nnk_packed_block block
+    cdef char *A
+    row, rows = part * UNITS_OF_PART, min(part_end * UNITS_OF_PART, n) - part * UNITS_OF_PART
+    # bias and activation find what was multiplied in the cache
+    while first < last:
+        end = min(first + REDUCED_COLUMNS, last)
+        block = nnk_packed_block(job.A, X.data, n, X.column, part, part_end, first, end)
+        job.net.product(&layer.weights, &block, scratch)
+        A = job.A + (row + first * n) * itemsize
+        if not job.plain and (layer.b is not NULL or layer.activation != NNK_linear):
+            job.net.compute.table.forward[layer.activation](
+                A, n, A, n, NULL if layer.b is NULL else <const char *>layer.b + row * itemsize, layer.slope, rows,
+                end - first)
+        first = end
+
+
+cdef inline void reduced_layer(
+    void *A, const Frozen *net, const FrozenLayer *layer, const Matrix *A_prev, bint plain, const Team *team,
+) noexcept nogil:
+    """A (n, m) = g(W A_prev + b), or W A_prev where `plain`."""
+    cdef ReducedJob job = ReducedJob(net, layer, A_prev, <char *>A, 1, 1, plain)
+    cdef double operations = 2.0 * layer.weights.n * layer.weights.n_prev * A_prev.m
+    if team.threads > 1 and operations >= REDUCED_PARALLEL:
+        if A_prev.m >= LEAST_COLUMNS * team.threads:
+            job.column_parts = team.threads
+        else:
+            job.unit_parts = min(<Py_ssize_t>team.threads, net.compute.table.packed_parts(&layer.weights))
+    share_out(reduced_part, &job, job.unit_parts * job.column_parts, operations >= REDUCED_WAKING, team)
+
+
 cdef inline void forward_layer(
     void *A, const Frozen *net, const FrozenLayer *layer, const Matrix *A_prev, void *widened, const Team *team,
 ) noexcept nogil:
@@ -165,7 +226,9 @@ cdef inline void forward_layer(
     cdef bint one_by_one = net.reduced and m < WIDENING_WIDTH
     # softmax wants whole columns
     cdef bint plain = layer.activation == NNK_softmax and parts > 1
-    if one_by_one:
+    if net.product is not NULL and not one_by_one and weights.n >= REDUCED_UNITS:
+        reduced_layer(A, net, layer, A_prev, plain, team)
+    elif one_by_one:
         for j in range(m):
             times_vector(<char *>A + j * weights.n * itemsize, net, weights,
                          <const char *>A_prev.data + j * weights.n_prev * itemsize, team)

@@ -8,8 +8,8 @@ from libc.string cimport memset
 
 from engine.blocks cimport PARALLEL_OPERATIONS, block_columns
 from kernels.nnk cimport (
-    NNK_ACTIVATIONS, NNK_UPDATES, NNK_linear, NNK_sgd, NNK_softmax, nnk_bf16_table, nnk_choose_tables, nnk_product,
-    nnk_step, nnk_tables, nnk_usable_isas,
+    NNK_ACTIVATIONS, NNK_UPDATES, NNK_linear, NNK_sgd, NNK_softmax, nnk_bf16_table, nnk_choose_tables,
+    nnk_packed_product, nnk_product, nnk_product_of, nnk_step, nnk_tables, nnk_usable_isas,
 )
 from nnkern._matrix cimport contiguous, fits_blas, has_contiguous_columns, transposed
 from runtime.blas cimport (
@@ -94,6 +94,10 @@ cdef const Compute *compute_named(str name) except NULL:
     return &types[which]
 
 
+cdef nnk_packed_product product_of(int weights) noexcept:
+    return nnk_product_of(weights)
+
+
 def processors():
     """How many processors this process may use, by its affinity and its share of them."""
     return nnk_processors()
@@ -107,7 +111,7 @@ def build_config():
         "blas_core": nnk_blas_core().decode(),
         "gemm": _asked,
         "isa": tables.isa.decode(),
-        "bfloat16": tables.bf16.by.decode(),
+        "bfloat16": tables.reduced.by.decode(),
         "usable_isas": usable_isas(),
         "vector_bytes": tables.vector_bytes,
     }

@@ -8,13 +8,6 @@
 #define TERMS 1
 #endif
 
-/* A panel of A and a block of B: KC entries of MR rows, and KC entries of NC columns, which are packed by columns or by rows
- * of entries that don't share sets of the cache */
-#define KC_BF16 256
-#define NC_BF16 384
-#define CS_BF16 (KC_BF16 + LANES)
-#define RS_BF16 (NC_BF16 + LANES)
-
 #ifdef NNK_BF16_PAIRS
 /* Two vectors of terms as pairs: lane i has the bfloat16s of low[i] and high[i] */
 NNK_INLINE vec pairs_across(vec low, vec high)
@@ -76,7 +69,7 @@ NNK_INLINE void load_square(vec square[LANES], const real *p, ptrdiff_t ld, ptrd
 static void pack_panel(real *panel, const real *A, ptrdiff_t lda, int transposed, ptrdiff_t rows, ptrdiff_t terms)
 {
     const ptrdiff_t entries = entries_of(terms);
-    assert(0 < rows && rows <= MR && 0 < entries && entries <= KC_BF16);
+    assert(0 < rows && rows <= MR && 0 < entries && entries <= KC_REDUCED);
     for (ptrdiff_t v = 0; v * LANES < rows; v++)
         for (ptrdiff_t e = 0; e < entries; e += LANES) {
             vec square[LANES];
@@ -100,7 +93,7 @@ static void pack_panel(real *panel, const real *A, ptrdiff_t lda, int transposed
 static void pack_columns(real *packed, const real *B, ptrdiff_t rs_b, ptrdiff_t cs_b, ptrdiff_t terms, ptrdiff_t nc)
 {
     const ptrdiff_t entries = entries_of(terms);
-    assert((uintptr_t)packed % 64 == 0 && 0 < entries && entries <= KC_BF16 && 0 < nc && nc <= NC_BF16);
+    assert((uintptr_t)packed % 64 == 0 && 0 < entries && entries <= KC_REDUCED && 0 < nc && nc <= NC_REDUCED);
     for (ptrdiff_t j = 0; j < nc; j += LANES)
         for (ptrdiff_t e = 0; e < entries; e += LANES) {
             vec square[LANES];
@@ -116,7 +109,7 @@ static void pack_columns(real *packed, const real *B, ptrdiff_t rs_b, ptrdiff_t 
                 transpose_square(square);
             }
             for (int c = 0; c < LANES; c++)
-                v_store(packed + (j + c) * CS_BF16 + e, square[c]);
+                v_store(packed + (j + c) * CS_REDUCED + e, square[c]);
         }
 }
 
@@ -126,6 +119,6 @@ NNK_INLINE void pack_rows(real *packed, const real *B, ptrdiff_t rs_b, ptrdiff_t
     for (ptrdiff_t e = 0; e * TERMS < terms; e++)
         for (ptrdiff_t j = 0; j < nc; j += LANES) {
             const real *row = B + e * TERMS * rs_b + j;
-            v_store(packed + e * RS_BF16 + j, entries_across(row, next_row(row, rs_b, terms - e * TERMS), nc - j));
+            v_store(packed + e * RS_REDUCED + j, entries_across(row, next_row(row, rs_b, terms - e * TERMS), nc - j));
         }
 }

@@ -17,9 +17,12 @@
 #define FLOAT32_GEMM_BLOCK NAME(gemm_block)
 #define MICRO_ROWS NAME(micro_rows)
 #define MACRO_KERNEL NAME(macro_kernel)
+#define BEGIN_TILES() ((void)0)
+#define END_TILES() ((void)0)
 #include "kernels/bf16_packing.h"
 #include "kernels/gemm_bf16.h"
 #endif
+#include "kernels/packed_layout.h"
 #include "kernels/packed.h"
 #include "kernels/limit.h"
 #include "kernels/flat.h"

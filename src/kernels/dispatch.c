@@ -13,9 +13,9 @@
 extern const nnk_tables nnk_tables_baseline;
 #ifdef NNK_X86
 extern const nnk_tables nnk_tables_avx2, nnk_tables_avx512;
-extern const nnk_bf16_products nnk_bf16_products_avx512_bf16;
+extern const nnk_reduced nnk_reduced_avx512_bf16, nnk_reduced_avx512_vnni;
 #ifdef NNK_AMX
-extern const nnk_bf16_products nnk_bf16_products_amx;
+extern const nnk_reduced nnk_reduced_amx;
 #endif
 
 static int runs_avx512(void)
@@ -26,7 +26,9 @@ static int runs_avx512(void)
 
 static int runs_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-static int runs_avx512_bf16(void) { return runs_avx512() && __builtin_cpu_supports("avx512bf16"); }
+static int runs_avx512_vnni(void) { return runs_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
+static int runs_avx512_bf16(void) { return runs_avx512_vnni() && __builtin_cpu_supports("avx512bf16"); }
 
 /* Intel's processors take four times as long for a pair as for two terms: there it is chosen by name only. */
 static int pairs_pay(void) { return __builtin_cpu_is("intel") == 0; }
@@ -39,9 +41,9 @@ static int runs_amx(void)
 {
     unsigned eax, ebx, ecx, edx = 0;
     unsigned long supported = 0;
-    const unsigned bf16_and_tiles = 1u << 22 | 1u << 24;
+    const unsigned bf16_tiles_int8 = 1u << 22 | 1u << 24 | 1u << 25;
     return runs_avx512_bf16() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) &&
-           (edx & bf16_and_tiles) == bf16_and_tiles && !syscall(SYS_arch_prctl, ARCH_GET_XCOMP_SUPP, &supported) &&
+           (edx & bf16_tiles_int8) == bf16_tiles_int8 && !syscall(SYS_arch_prctl, ARCH_GET_XCOMP_SUPP, &supported) &&
            supported >> XFEATURE_XTILEDATA & 1;
 }
 
@@ -51,26 +53,36 @@ static int may_use_tiles(void) { return !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_
 
 static int always(void) { return 1; }
 
-/* best first; `bf16`: products of bfloat16, where the tables' own aren't meant */
+/* best first; `bf16` and `int8`: products of these where the tables' own aren't meant */
 static const struct {
     const char *name;
     const nnk_tables *tables;
-    const nnk_bf16_products *bf16;
+    const nnk_reduced *bf16, *int8;
     int (*runs)(void), (*pays)(void);
 } built[] = {
 #ifdef NNK_X86
 #ifdef NNK_AMX
-    {"amx", &nnk_tables_avx512, &nnk_bf16_products_amx, runs_amx, always},
+    {"amx", &nnk_tables_avx512, &nnk_reduced_amx, &nnk_reduced_amx, runs_amx, always},
 #endif
-    {"avx512_bf16", &nnk_tables_avx512, &nnk_bf16_products_avx512_bf16, runs_avx512_bf16, pairs_pay},
-    {"avx512", &nnk_tables_avx512, NULL, runs_avx512, always},
-    {"avx2", &nnk_tables_avx2, NULL, runs_avx2, always},
+    {"avx512_bf16", &nnk_tables_avx512, &nnk_reduced_avx512_bf16, &nnk_reduced_avx512_vnni, runs_avx512_bf16, pairs_pay},
+    {"avx512_vnni", &nnk_tables_avx512, NULL, &nnk_reduced_avx512_vnni, runs_avx512_vnni, always},
+    {"avx512", &nnk_tables_avx512, NULL, NULL, runs_avx512, always},
+    {"avx2", &nnk_tables_avx2, NULL, NULL, runs_avx2, always},
 #endif
-    {"baseline", &nnk_tables_baseline, NULL, always, always},
+    {"baseline", &nnk_tables_baseline, NULL, NULL, always, always},
 };
 #define BUILT (sizeof built / sizeof built[0])
 
 static nnk_tables chosen;
+static nnk_reduced chosen_reduced;
+
+/* Where there are no instructions for it (NULL), bfloat16 is multiplied as the table's own kernels do. */
+static void set_reduced(const nnk_reduced *own, const nnk_reduced *bf16, const nnk_reduced *int8)
+{
+    chosen_reduced = bf16 ? *bf16 : *own;
+    chosen_reduced.packed[NNK_int8] = int8 ? int8->packed[NNK_int8] : NULL;
+    chosen.reduced = &chosen_reduced;
+}
 
 const nnk_tables *nnk_choose_tables(void)
 {
@@ -83,26 +95,37 @@ const nnk_tables *nnk_choose_tables(void)
         if (built[i].runs() && (by_name ? !strcmp(asked, built[i].name) : built[i].pays())) {
             chosen = *built[i].tables;
             chosen.isa = built[i].name;
-            if (built[i].bf16)
-                chosen.bf16 = built[i].bf16;
+            set_reduced(built[i].tables->reduced, built[i].bf16, built[i].int8);
             return &chosen;
         }
     return NULL;
 }
 
+/* Before a reduced product runs for the first time */
+static void ask_for_registers(void)
+{
+#ifdef NNK_AMX
+    static int asked;
+    if (!asked && !strcmp(chosen.isa, "amx") && !may_use_tiles())
+        set_reduced(nnk_tables_avx512.reduced, NULL, &nnk_reduced_avx512_vnni);
+    asked = 1;
+#endif
+}
+
 const nnk_table *nnk_bf16_table(void)
 {
     static nnk_table table;
-    if (table.gemm)
-        return &table;
-#ifdef NNK_AMX
-    if (chosen.bf16 == &nnk_bf16_products_amx && !may_use_tiles())
-        chosen.bf16 = nnk_tables_avx512.bf16;
-#endif
+    ask_for_registers();
     table = *chosen.f32;
-    table.gemm_block = chosen.bf16->gemm_block;
-    table.gemm = chosen.bf16->gemm;
+    table.gemm_block = chosen_reduced.gemm_block;
+    table.gemm = chosen_reduced.gemm;
     return &table;
+}
+
+nnk_packed_product nnk_product_of(int weights)
+{
+    ask_for_registers();
+    return chosen_reduced.packed[weights];
 }
 
 const char *const *nnk_usable_isas(void)

@@ -23,12 +23,19 @@ NNK_INLINE int stays_float32(const nnk_product *p)
     return p->k < BF16_MIN_K || p->n * p->m < BF16_LEAST * (p->n + p->m) || (p->rs_b != 1 && p->cs_b != 1);
 }
 
+/* Entries of a panel that the kernel reads: tiles take whole squares, which end in zeros */
+#ifdef NNK_BF16_TILES
+#define PACKED_ENTRIES(terms) ((entries_of(terms) + LANES - 1) / LANES * LANES)
+#else
+#define PACKED_ENTRIES(terms) entries_of(terms)
+#endif
+
 /* Columns of C that had best be finished before the next */
 static ptrdiff_t NAME(gemm_block_bf16)(const nnk_product *p, ptrdiff_t rows)
 {
     if (stays_float32(p))
         return FLOAT32_GEMM_BLOCK(p, rows);
-    return p->m < NC_BF16 ? p->m : NC_BF16;
+    return p->m < NC_REDUCED ? p->m : NC_REDUCED;
 }
 
 static void NAME(gemm_bf16)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end,
@@ -41,20 +48,20 @@ static void NAME(gemm_bf16)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_e
     assert(NNK_IS_MATRIX(p->C, p->ldc, p->n, p->m) && p->B && p->C != p->A && p->C != p->B);
     assert(NNK_IS_MATRIX(p->A, p->lda, p->transpose_a ? p->k : p->n, p->transpose_a ? p->n : p->k));
     assert(0 <= row && row <= row_end && row_end <= p->n && 0 <= first && first <= end && end <= p->m);
-    real panel[KC_BF16 * MR] __attribute__((aligned(64)));
+    real panel[KC_REDUCED * MR] __attribute__((aligned(64)));
 #ifdef NNK_BF16_TILES
     const int by_rows = 0;
-    configure_tiles();
 #else
     const int by_rows = p->rs_b != 1;
 #endif
-    for (ptrdiff_t jc = first; jc < end; jc += NC_BF16) {
-        const ptrdiff_t nc = end - jc < NC_BF16 ? end - jc : NC_BF16;
-        for (ptrdiff_t pc = 0; pc < p->k; pc += KC_BF16 * TERMS) {
-            const ptrdiff_t terms = p->k - pc < KC_BF16 * TERMS ? p->k - pc : KC_BF16 * TERMS;
+    BEGIN_TILES();
+    for (ptrdiff_t jc = first; jc < end; jc += NC_REDUCED) {
+        const ptrdiff_t nc = end - jc < NC_REDUCED ? end - jc : NC_REDUCED;
+        for (ptrdiff_t pc = 0; pc < p->k; pc += KC_REDUCED * TERMS) {
+            const ptrdiff_t terms = p->k - pc < KC_REDUCED * TERMS ? p->k - pc : KC_REDUCED * TERMS;
             const real *B = (const real *)p->B + pc * p->rs_b + jc * p->cs_b;
-            micro_operands o = {NULL, panel, pack_buffer, p->ldc, MR, by_rows ? RS_BF16 : 1, by_rows ? 1 : CS_BF16,
-                                R(p->alpha), pc == 0 ? R(p->beta) : R(1), entries_of(terms)};
+            micro_operands o = {NULL, panel, pack_buffer, p->ldc, MR, by_rows ? RS_REDUCED : 1, by_rows ? 1 : CS_REDUCED,
+                                R(p->alpha), pc == 0 ? R(p->beta) : R(1), PACKED_ENTRIES(terms)};
             if (by_rows)
                 pack_rows(pack_buffer, B, p->rs_b, terms, nc);
             else
@@ -68,7 +75,5 @@ static void NAME(gemm_bf16)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_e
             }
         }
     }
-#ifdef NNK_BF16_TILES
-    _tile_release();
-#endif
+    END_TILES();
 }

@@ -12,6 +12,7 @@ typedef struct {
 
 #ifndef MICRO_MULTIPLY_ADD
 #define MICRO_MULTIPLY_ADD(sum, a, b) ((sum) += (a) * (b))
+#define MICRO_SCALED(alpha, sum) ((alpha) * (sum))
 #endif
 
 /* `count` micro-tiles side by side; the last vector of rows has `last` lanes */

@@ -59,3 +59,10 @@
  * costs less than transposing panels */
 #define IP_TRANSPOSED_MIN_K 128
 #define IP_TRANSPOSED_MIN_K_PER_COLUMN 8
+
+/* Of rounded operands, both packed: a panel and a block of entries of 32 bits, which hold one term of a sum or more, KC of
+ * them, NC columns; the strides of the block by columns and by rows */
+#define KC_REDUCED 256
+#define NC_REDUCED 384
+#define CS_REDUCED (KC_REDUCED + LANES)
+#define RS_REDUCED (NC_REDUCED + LANES)

@@ -27,5 +27,5 @@
 #undef REAL_BITS
 #undef NAME
 
-static const nnk_bf16_products bf16 = {"float32", gemm_bf16_f32, gemm_block_bf16_f32};
-const nnk_tables NNK_TABLES_(NNK_ISA) = {NNK_STRING(NNK_ISA), NNK_VECTOR_BYTES, &table_f32, &table_f64, &bf16};
+static const nnk_reduced reduced = {"float32", gemm_bf16_f32, gemm_block_bf16_f32, {NULL}};
+const nnk_tables NNK_TABLES_(NNK_ISA) = {NNK_STRING(NNK_ISA), NNK_VECTOR_BYTES, &table_f32, &table_f64, &reduced};

@@ -1,5 +1,6 @@
-/* Products of bfloat16 by the tiles of AMX. */
+/* Products of bfloat16 and int8 by the tiles of AMX. */
 #define NNK_ISA amx
 #define NNK_BF16_PAIRS
+#define NNK_INT8
 #define NNK_BF16_TILES
-#include "kernels/isa_bf16.h"
+#include "kernels/isa_reduced.h"

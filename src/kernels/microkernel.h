@@ -5,7 +5,8 @@
  *   MICRO_LANES                                 the entries of that
  *   micro_load_first, micro_store_first         the first lanes of one, from memory and back
  *   MICRO_MULTIPLY_ADD(sum, a, b)               adds the products of the entries of the vector a and the entry b
- * and undefines all but the last here.
+ *   MICRO_SCALED(alpha, sum)                    a sum as it is stored
+ * and undefines all but the last two here.
  */
 
 /* C is at hand when the sum is finished. */
@@ -25,7 +26,7 @@ NNK_INLINE void micro_prefetch(const int columns, const int vectors, const real 
 NNK_INLINE void micro_store(const int partial, real *c, micro_vec sum, real alpha, real beta, ptrdiff_t last)
 {
     micro_vec old;
-    sum = alpha * sum;
+    sum = MICRO_SCALED(alpha, sum);
     NNK_ROUNDED(sum);
     if (partial) {
         if (beta != 0)

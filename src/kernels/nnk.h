@@ -176,27 +176,39 @@ typedef struct {
     double (*multiply_adds)(double *sum, ptrdiff_t rounds);
 } nnk_table;
 
-/* What the compute type bfloat16 has in place of float32's: products whose operands are rounded to bfloat16. All else is
- * float32's. */
+/* C (n, m) := W X for packed weights and examples of float32, columns contiguous, which are rounded to what the weights are
+ * kept in: the units of parts part … part_end - 1, columns first … end - 1. The bits don't depend on the parts. */
+typedef struct {
+    void *C;
+    const void *X;
+    ptrdiff_t ldc, ldx, part, part_end, first, end;
+} nnk_packed_block;
+typedef void (*nnk_packed_product)(const nnk_packed *p, const nnk_packed_block *block, void *scratch);
+
+/* Products of reduced numbers. The compute type bfloat16 has gemm and gemm_block in place of float32's, whose operands are
+ * rounded; all else is float32's. */
 typedef struct {
     const char *by; /* the instruction set that multiplies, or "float32" where numbers are rounded only */
     void (*gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end, void *scratch);
     ptrdiff_t (*gemm_block)(const nnk_product *p, ptrdiff_t rows);
-} nnk_bf16_products;
+    nnk_packed_product packed[NNK_WEIGHTS]; /* NULL where weights are widened and multiplied as float32 */
+} nnk_reduced;
 
 typedef struct {
     const char *isa; /* NNK_ISA of its isa_*.c */
     int vector_bytes;
     const nnk_table *f32, *f64;
-    const nnk_bf16_products *bf16;
+    const nnk_reduced *reduced;
 } nnk_tables;
 
 /* The tables of the best instruction set of this processor, or of the one named by NNKERN_ISA; NULL where that name is
  * unknown, or the processor or the build lacks it. */
 const nnk_tables *nnk_choose_tables(void);
-/* The table of the compute type bfloat16, by the chosen instruction set. The first call asks the system for AMX's registers
- * where that is the one, and takes what the others have where it may not use them. */
+/* The table of the compute type bfloat16, and the products of weights that are kept reduced, by the chosen instruction set.
+ * The first call asks the system for AMX's registers where that is the one; where it may not use them there are the others'
+ * products. */
 const nnk_table *nnk_bf16_table(void);
+nnk_packed_product nnk_product_of(int weights);
 /* Names of the instruction sets that this build holds and this processor runs, best first, ended by NULL. */
 const char *const *nnk_usable_isas(void);
 

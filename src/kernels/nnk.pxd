@@ -130,7 +130,15 @@ cdef extern from "kernels/nnk.h" nogil:
             Py_ssize_t m) noexcept nogil
         double multiply_adds(double *sum, Py_ssize_t rounds) noexcept nogil
 
-    ctypedef struct nnk_bf16_products:
+    ctypedef struct nnk_packed_block:
+        void *C
+        const void *X
+        Py_ssize_t ldc, ldx, part, part_end, first, end
+
+    ctypedef void (*nnk_packed_product)(
+        const nnk_packed *p, const nnk_packed_block *block, void *scratch) noexcept nogil
+
+    ctypedef struct nnk_reduced:
         const char *by
 
     ctypedef struct nnk_tables:
@@ -138,10 +146,11 @@ cdef extern from "kernels/nnk.h" nogil:
         int vector_bytes
         const nnk_table *f32
         const nnk_table *f64
-        const nnk_bf16_products *bf16
+        const nnk_reduced *reduced
 
     const nnk_tables *nnk_choose_tables() noexcept
     const nnk_table *nnk_bf16_table() noexcept
+    nnk_packed_product nnk_product_of(int weights) noexcept
     const char *const *nnk_usable_isas() noexcept
     void nnk_shuffle(int64_t *order, int64_t count, uint64_t key, uint64_t epoch) noexcept
     void nnk_philox(uint32_t *out, const uint32_t *counter, const uint32_t *key) noexcept
