@@ -16,7 +16,9 @@ _Weights: TypeAlias = Literal["float32", "float64", "bfloat16", "int8"]
 
 LAYERS: dict[str, Callable[..., tuple[_Floats, _Floats | None, int, float]]]
 
-def compile(model: Model, *, weights: _Weights | None = ..., threads: int | None = ...) -> Predictor: ...
+def compile(
+    model: Model, *, weights: _Weights | None = ..., compute: _Weights | None = ..., threads: int | None = ...
+) -> Predictor: ...
 
 class Predictor:
     @property

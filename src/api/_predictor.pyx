@@ -107,8 +107,8 @@ cdef class Packed:
     """The weights of one network, packed, and prediction by them.
 
     `layers`: a list of (W, b or None, code of the activation, slope); `weights`: one of WEIGHTS; `threads`: at most so
-    many a call, None for the default of that moment; `widens`: products are float32's in any case. A subclass has `validated(X, out)`: the arrays of an X and of
-    an `out`, which may be None, that `predict` can't take as they are.
+    many a call, None for the default of that moment; `widens`: products are float32's in any case. A subclass has
+    `validated(X, out)`: the arrays of an X and of an `out`, which may be None, that `predict` can't take as they are.
     """
     cdef Frozen net
     cdef int number                 # numpy's of the type of the arithmetic
