@@ -79,9 +79,9 @@ def dtype(value):
 
 def compute(value, dtype):
     """What products are computed in where that isn't the dtype: "bfloat16", or None."""
-    if value is None or value == dtype.name:
+    if value is None or (isinstance(value, str) and value == dtype.name):
         return None
-    if value != "bfloat16":
+    if not isinstance(value, str) or value != "bfloat16":
         raise ValueError(
             f'compute must be None, "{dtype.name}" as the dtype or, for float32, "bfloat16"; got {value!r}'
         )

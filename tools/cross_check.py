@@ -21,6 +21,7 @@ TARGETS = (
 )
 # clang's names for what setup.py asks gcc for: zig takes processors, not single extensions
 ISAS = {"baseline": [], "avx2": ["-mcpu=x86_64_v3"], "avx512": ["-mcpu=x86_64_v4"]}
+ISAS |= {"avx512_vnni": ["-mcpu=icelake_server"], "avx512_bf16": ["-mcpu=cooperlake"], "amx": ["-mcpu=sapphirerapids"]}
 FLAGS = ["-std=c11", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # all but BLAS, whose headers a platform may lack
 COMMON = ["kernels/dispatch.c", "kernels/facts.c", "kernels/sums.c", "runtime/pool.c", "runtime/system.c"]

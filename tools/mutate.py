@@ -58,6 +58,7 @@ FILES = {
         (LOSSES, ACTIVATIONS, DENSE),
     ),
     **dict.fromkeys(GEMM, Judges(("products",), ("gemm", "gemm_block"), (DENSE,))),
+    **dict.fromkeys(("bf16_packing.h", "gemm_bf16.h"), Judges(("reduced",), ("gemm", "gemm_block"), ("test_bfloat16.py",))),
     "gemv.h": Judges(("vectors",), ("dots", "add_columns"), (DENSE,)),
     "packed.h": Judges(
         ("packed",),
@@ -222,7 +223,9 @@ class Package:
         where, isas = answer.stdout.splitlines()
         if not where.startswith(str(folder / "lib")):
             raise SystemExit(f"the tests would run on {where}")
-        self.isa = isa or isas.split(", ")[0]
+        # the best that has all kernels, and not products of reduced numbers alone
+        whole = [name for name in isas.split(", ") if "isa.h" in (ROOT / KERNELS / f"isa_{name}.c").read_text("utf-8")]
+        self.isa = isa or whole[0]
         if self.isa not in isas.split(", "):
             raise SystemExit(f"{self.isa}: this processor has {isas}")
         self.environment["NNKERN_ISA"] = self.isa
@@ -291,7 +294,12 @@ class Driver:
         isa = package.isa
         (self.folder / "choice.c").write_text(
             f'#include "kernels/nnk.h"\nextern const nnk_tables nnk_tables_{isa};\n'
-            f"const nnk_tables *nnk_choose_tables(void) {{ return &nnk_tables_{isa}; }}\n",
+            f"const nnk_tables *nnk_choose_tables(void) {{ return &nnk_tables_{isa}; }}\n"
+            "const nnk_table *nnk_bf16_table(void)\n{\n    static nnk_table table;\n"
+            f"    table = *nnk_tables_{isa}.f32;\n    table.gemm = nnk_tables_{isa}.reduced->gemm;\n"
+            f"    table.gemm_block = nnk_tables_{isa}.reduced->gemm_block;\n    return &table;\n}}\n"
+            "nnk_packed_product nnk_product_of(int weights)\n"
+            f"{{\n    return nnk_tables_{isa}.reduced->packed[weights];\n}}\n",
             encoding="utf-8",
         )
         checks = package.folder / "tests" / "c" / "kernels_driver.c"

@@ -79,7 +79,7 @@ cdef inline const Compute *compute_for(compute, int number) except NULL:
     """What a call computes in: in the dtype of its operands, or in what it asks for."""
     if compute is None:
         return compute_type(4 if number == cnp.NPY_FLOAT else 8)
-    if compute != "bfloat16" or number != cnp.NPY_FLOAT:
+    if not isinstance(compute, str) or compute != "bfloat16" or number != cnp.NPY_FLOAT:
         raise ValueError(f'compute must be None or, for float32, "bfloat16"; got {compute!r} for {dtype_of(number)}')
     return compute_named("bfloat16")
 

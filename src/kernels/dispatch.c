@@ -1,4 +1,5 @@
 /* Looks at the processor once and picks the tables. */
+#define _GNU_SOURCE /* syscall */
 #include <stdlib.h>
 #include <string.h>
 #if defined(NNK_X86) && defined(__linux__)

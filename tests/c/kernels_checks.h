@@ -136,6 +136,65 @@ static void NAME(check_products)(const nnk_tables *tables)
         for (int way = 0; way < 6; way++)
             NAME(products_in_parts)(t, large[s][0], large[s][1], large[s][2], way % 2, way / 2);
 }
+
+/* ---- products of bfloat16, and of weights that are kept reduced ---- */
+
+static void NAME(check_packed_product)(const nnk_table *t, long n, long n_prev, long m, int weights)
+{
+    const nnk_packed_product product = nnk_product_of(weights);
+    const long ldx = n_prev + 3, ldc = n + 5;
+    nnk_packed p = {NULL, NULL, weights, n, n_prev};
+    if (!product)
+        return;
+    real *X = NAME(take)(FIRST, (m - 1) * ldx + n_prev), *C = NAME(take)(SECOND, (m - 1) * ldc + n);
+    real *W = NAME(take)(THIRD, n * n_prev), *scratch = take(SCRATCH, NNK_SCRATCH_BYTES);
+    p.W = take(FOURTH, t->packed_bytes(&p));
+    p.scale = take(FIFTH, ((size_t)n * sizeof(real) + 63) / 64 * 64);
+    /* scales of 1, of units and of examples */
+    for (long k = 0; k < n_prev; k++) {
+        for (long i = 0; i < n; i++)
+            W[i + k * n] = (real)(k ? whole(i, k) : 127);
+        for (long j = 0; j < m; j++)
+            X[k + j * ldx] = (real)(k == j % n_prev ? 127 : whole(k, j));
+    }
+    t->pack_weights(&p, W);
+    const long parts = t->packed_parts(&p), column = m > 20 ? m / 2 + 1 : m;
+    for (long part = 0; part < parts; part++)
+        for (long first = 0; first < m; first += column) {
+            const nnk_packed_block block = {C, X, ldc, ldx, part, part + 1, first, first + column < m ? first + column : m};
+            product(&p, &block, scratch);
+        }
+    for (long j = 0; j < m; j++)
+        for (long i = 0; i < n; i++) {
+            double sum = 0;
+            for (long k = 0; k < n_prev; k++)
+                sum += (double)W[i + k * n] * (double)X[k + j * ldx];
+            compare("packed product", C[i + j * ldc], sum, 0);
+        }
+    NAME(check_beside)("beside a packed product", SECOND, n, ldc);
+    NAME(check_beside)("before packed weights", FOURTH, 1, 1);
+    NAME(check_beside)("before the scratch", SCRATCH, 1, 1);
+}
+
+static void NAME(check_reduced)(const nnk_tables *tables)
+{
+    static const int depths[] = {16, 17, 31, 32, 33, 255, 256, 257, 511, 512, 513, 1025};
+    static const int rows[] = {20, 31, 32, 33, 63, 64, 65, 131}, columns[] = {20, 33, 47, 48, 49, 65, 385, 417};
+    static const int large[][3] = {{131, 300, 401}, {98, 520, 417}, {131, 1030, 415}, {33, 800, 60}};
+    static const int units[] = {5, 10, 16, 17, 33, 127, 128, 129, 300}, inputs[] = {1, 2, 5, 31, 64, 65, 511, 512, 513, 1030};
+    static const int examples[] = {8, 15, 16, 17, 33, 400};
+    if (sizeof(real) != 4)
+        return;
+    for (int d = 0; d < COUNT(depths); d++)
+        NAME(products_of_depth)(nnk_bf16_table(), depths[d], rows, COUNT(rows), columns, COUNT(columns), d, 7);
+    for (int s = 0; s < COUNT(large); s++)
+        for (int way = 0; way < 6; way++)
+            NAME(products_in_parts)(nnk_bf16_table(), large[s][0], large[s][1], large[s][2], way % 2, way / 2);
+    for (int a = 0; a < COUNT(units); a++)
+        for (int b = 0; b < COUNT(inputs); b++)
+            for (int weights = NNK_bfloat16; weights < NNK_WEIGHTS; weights++)
+                NAME(check_packed_product)(tables->TABLE, units[a], inputs[b], examples[(a + b) % COUNT(examples)], weights);
+}
 #undef MOST_ROWS
 #undef MOST_COLUMNS
 
