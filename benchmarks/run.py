@@ -21,7 +21,7 @@ import machine
 import picture
 import report
 import training
-from sides import SLOW_TO_START, UNSET, Missing, Session, SideError, cores, installed_sides
+from sides import SLOW_TO_START, UNSET, Missing, Session, SideError, cores, installed_sides, precision
 
 OURS = "nnkern"
 GROUPS = {
@@ -54,6 +54,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         help="only these sides (a name, or the path of a side's file); repeat. "
         f"There are {', '.join(installed_sides())}",
     )
+    parser.add_argument("--reduced", action="store_true", help="the sides of reduced precision too, for float32")
     parser.add_argument("--threads", type=int, default=1, help="0: all there are; default 1")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument(
@@ -88,6 +89,15 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
+def sides(options: argparse.Namespace) -> list[str]:
+    """Those that were named, or the installed ones but for what the options leave out."""
+
+    def wanted(name: str) -> bool:
+        return (options.reduced or not precision(name)) and not (options.quick and name in SLOW_TO_START)
+
+    return options.side or list(filter(wanted, installed_sides()))
+
+
 def header(result: dict) -> str:
     found = result["machine"]
     sizes = ", ".join(f"{name} {size}" for name, size in found["caches"].items())
@@ -119,8 +129,7 @@ def main(argv: list[str] | None = None) -> int:
         "groups": {},
     }
     failed = False
-    sides = options.side or [name for name in installed_sides() if not (options.quick and name in SLOW_TO_START)]
-    with Session(sides, options.threads, options.dtype, options.quick) as session:
+    with Session(sides(options), options.threads, options.dtype, options.quick) as session:
         result |= {"cores": session.cores, "missing": session.missing}
         session.measure_limit()
         for group in options.groups:
