@@ -1,29 +1,56 @@
-"""One step of mini-batch gradient descent: the whole `fit` of each side, per step."""
+"""One step of mini-batch training: the whole `fit` of each side, per step."""
 
 from __future__ import annotations
 
+import functools
 import tempfile
+from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 
 import cases
 import numpy as np
+import precision
 import reference
 from reference import Disagreement, compare
-from sides import Missing, Session, Side, SideError, alternate, progress
+from sides import Missing, Session, Side, SideError, alternate, precision_of, progress
 
 # Too small to change any float32 parameter, as long as gradients stay below 10^20.
 NO_STEP = 1e-30
+# So large that a parameter after one step is its gradient times this, to all digits that it has.
+ALL_STEP = 2.0**20
+
+
+def first_steps(case: cases.TrainingCase) -> tuple[int, int]:
+    """How many batches, and how often, a side is verified on."""
+    # One step of a slow case is as much work as 1000 of another.
+    steps = 1 if case.full_batch else min(case.steps, 2 if case.slow else 3)
+    return steps, 3 if case.full_batch else 1
+
+
+def trained(side: Side, **options) -> tuple[list[float] | None, dict[str, np.ndarray]]:
+    """Costs and parameters of a side's first steps."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "parameters.npz"
+        costs = side.ask("first_steps", to=str(file), **options)
+        with np.load(file) as came:
+            return costs, dict(came)
+
+
+def check_form(what: str, came: dict, expected: dict, dtype: str) -> None:
+    if set(came) != set(expected):
+        raise Disagreement(f"{what}: parameters {sorted(came)}")
+    for name, array in came.items():
+        if array.dtype != dtype:
+            raise Disagreement(f"{what}, {name}: {array.dtype}, not {dtype}")
 
 
 class Expected:
-    """A case in float64 numpy, with bounds; computed once, compared with each side."""
+    """A case in float64 numpy, with bounds for each entry; computed once, compared with each side of the dtype."""
 
     def __init__(self, case: cases.TrainingCase, dtype: str):
         self.case, self.dtype = case, dtype
-        # One step of a slow case is as much work as 1000 of another.
-        self.steps = 1 if case.full_batch else min(case.steps, 2 if case.slow else 3)
-        self.epochs = 3 if case.full_batch else 1
+        self.steps, self.epochs = first_steps(case)
         self.initial = cases.initial(case)
         self.X, self.labels = cases.data(case)
         if case.shuffle:
@@ -59,20 +86,78 @@ class Expected:
         """Raise Disagreement if the side's first steps give other parameters or costs."""
         what = f"{side.name}, {self.case.name}"
         rate = {"learning_rate": NO_STEP} if self.case.shuffle else {}
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "parameters.npz"
-            costs = side.ask("first_steps", steps=self.steps, epochs=self.epochs, to=str(file), **rate)
-            with np.load(file) as came:
-                if set(came.files) != set(self.parameters):
-                    raise Disagreement(f"{what}: parameters {sorted(came.files)}")
-                for name, (value, bound) in self.parameters.items():
-                    array = came[name]
-                    if array.dtype != self.dtype:
-                        raise Disagreement(f"{what}, {name}: {array.dtype}, not {self.dtype}")
-                    compare(f"{what}, {name}", array, value, bound)
+        costs, came = trained(side, steps=self.steps, epochs=self.epochs, **rate)
+        check_form(what, came, self.parameters, self.dtype)
+        for name, (value, bound) in self.parameters.items():
+            compare(f"{what}, {name}", came[name], value, bound)
         if costs is not None:
             value, bound = zip(*self.costs, strict=True)
             compare(f"{what}, cost", np.array(costs), np.array(value), np.array(bound))
+
+
+class Approximate:
+    """A case in float64 numpy, for sides of reduced precision and for Adam: tolerances in terms of the spread."""
+
+    def __init__(self, case: cases.TrainingCase, dtype: str):
+        self.case, self.dtype = case, dtype
+        self.initial = cases.initial(case)
+        X, labels = cases.data(case)
+        # Shuffled, the first batch alone has the same examples in any order.
+        self.steps, self.epochs = (1, 1) if case.shuffle else first_steps(case)
+
+        def descend(steps: int, epochs: int):
+            part = case.first(steps)
+            return reference.descend(part, X[:, : part.examples], labels[: part.examples], self.initial, epochs)
+
+        first = case.first(1)
+        Y = cases.one_hot(labels[: first.examples], case.n[-1], np.float64)
+        u = reference.roundoff(np.float64)
+        _, gradients, _, _ = reference.step(first, X[:, : first.examples], Y, self.initial, u)
+        self.gradients = {name: g.value for name, g in gradients.items()}
+        self.costs, self.parameters = descend(self.steps, self.epochs)
+
+    def verify(self, side: Side) -> dict[str, float]:
+        """Raise Disagreement, or return the error of what the first steps change."""
+        what, kind = f"{side.name}, {self.case.name}", precision_of(side.name)
+        options = {"optimizer": "sgd", "learning_rate": ALL_STEP}
+        _, came = trained(side, steps=1, epochs=1, **options)
+        check_form(what, came, self.gradients, self.dtype)
+        tolerance = precision.of_gradients(kind, self.case)
+        for name, gradient in self.gradients.items():
+            found = (self.initial[name].astype(np.float64) - came[name]) / ALL_STEP
+            spread = precision.root_mean_square(gradient)
+            precision.measure(f"{what}, gradient of {name}", found, gradient, spread, tolerance)
+        costs, came = trained(side, steps=self.steps, epochs=self.epochs)
+        check_form(what, came, self.parameters, self.dtype)
+        start, came, value = (flat(named) for named in (self.initial, came, self.parameters))
+        spread = precision.root_mean_square(value - start)
+        tolerance = precision.of_change(kind, self.case)
+        if side.ask("describe")["stores_reduced"]:
+            # Steps smaller than half a unit in the last place are lost: the first ones, as a rule.
+            tolerance += precision.STORED * precision.ROUNDOFF[kind] * precision.root_mean_square(start) / spread
+        if costs is not None:
+            bound = precision.of_outputs(kind, self.case) * (1 + np.abs(self.costs))
+            compare(f"{what}, cost", np.array(costs), np.array(self.costs), bound)
+        return precision.measure(f"{what}, change of the parameters", came, value, spread, tolerance)
+
+
+def flat(named: dict[str, np.ndarray]) -> np.ndarray:
+    """All parameters in one float64 array."""
+    return np.concatenate([named[name].ravel().astype(np.float64) for name in sorted(named)])
+
+
+def checker(case: cases.TrainingCase, dtype: str) -> Callable[[Side], dict[str, float] | None]:
+    """Verifies a side; gives the error of one of reduced precision. What it compares with is computed once."""
+    exact = functools.cache(lambda: Expected(case, dtype))
+    approximate = functools.cache(lambda: Approximate(case, dtype))
+
+    def verify(side: Side):
+        if precision_of(side.name):
+            return approximate().verify(side)
+        # The bounds are those of plain gradient descent.
+        (exact() if case.optimizer == "sgd" else approximate()).verify(side)
+
+    return verify
 
 
 @contextmanager
@@ -91,7 +176,7 @@ def noting(entry: dict):
 
 
 def measure(case: cases.TrainingCase, session: Session) -> dict:
-    expected = Expected(case, session.dtype)
+    verify = checker(case, session.dtype)
     row = {
         "case": case.name,
         "shape": case.shape,
@@ -105,10 +190,11 @@ def measure(case: cases.TrainingCase, session: Session) -> dict:
         entry = row["sides"][name] = {}
         with noting(entry):
             side.ask("training", case=case.name, dtype=session.dtype, threads=session.threads)
-            expected.verify(side)
+            if error := verify(side):
+                entry["error"] = error
             once[name] = side.ask("ready")
             entry["form"] = side.ask("form")
-    del expected
+    del verify
     calls = {name: lambda epochs, side=session.sides[name]: side.ask("round", epochs=epochs) for name in once}
     if calls:
         rounds = min(session.rounds, 4) if case.slow else session.rounds
@@ -120,9 +206,17 @@ def measure(case: cases.TrainingCase, session: Session) -> dict:
 
 
 def run(session: Session, chosen: list[str] | None) -> list[dict]:
+    return run_cases(session.cases("training", cases.TRAINING, cases.TINY_TRAINING, chosen), session)
+
+
+def sweep(session: Session, names: list[str]) -> list[dict]:
+    return run_cases(map(cases.training_case, names), session)
+
+
+def run_cases(chosen: Iterable[cases.TrainingCase], session: Session) -> list[dict]:
     rows = []
-    for case in session.cases("training", cases.TRAINING, cases.TINY_TRAINING, chosen):
-        progress(f"training {case.name}")
+    for case in chosen:
+        progress(f"training {case.name}: {case.shape}")
         rows.append(measure(case, session))
         session.measure_limit()
     return rows

@@ -11,6 +11,8 @@ import nnkern as nk
 from nnkern import _kernels
 from peers import Unsupported
 
+OPTIMIZERS = {"sgd": nk.SGD, "adam": nk.Adam}
+
 
 class Side:
     library = "nnkern"
@@ -36,7 +38,7 @@ class Side:
             labels,
             batch_size=None if case.full_batch else case.batch,
             shuffle=case.shuffle,
-            optimizer=nk.SGD(case.learning_rate),
+            optimizer=OPTIMIZERS[case.optimizer](case.learning_rate),
         )
 
     def load(self, parameters):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
 
 class Side:
@@ -17,6 +18,7 @@ class Side:
 
     def __init__(self):
         self.mode = contextlib.ExitStack()
+        self.optimizer = None
 
     def wrapped(self, function: Callable) -> Callable:
         """The function that is run instead: other sides compile it, or round what it multiplies."""
@@ -61,7 +63,8 @@ class Side:
             loss = nn.CrossEntropyLoss()
             self.Y = torch.from_numpy(labels.astype(np.int64))
         self.loss = self.wrapped(lambda X, Y: loss(self.net(X), Y))
-        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=case.learning_rate, fused=True)
+        kind = OPTIMIZERS[case.optimizer]
+        self.optimizer = kind(self.net.parameters(), lr=case.learning_rate, fused=True)
         self.batches = list(zip(self.X.split(case.batch), self.Y.split(case.batch), strict=True))
         sizes = [len(Y) for _, Y in self.batches]
         self.shares = torch.tensor(sizes, dtype=self.dtype) / case.examples
@@ -73,6 +76,8 @@ class Side:
         return ((self.X.index_select(0, part), self.Y.index_select(0, part)) for part in order)
 
     def load(self, parameters):
+        if self.optimizer is not None:
+            self.optimizer.state.clear()
         with torch.no_grad():
             for k, layer in enumerate(self.linear_layers(), 1):
                 layer.weight.copy_(torch.from_numpy(parameters[f"W{k}"]))

@@ -8,5 +8,7 @@ from peers import with_torch
 
 
 class Side(with_torch.Side):
+    stores_reduced = True
+
     def kind(self, dtype):
         return torch.bfloat16
