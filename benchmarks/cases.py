@@ -208,6 +208,8 @@ def drawn_training(name: str) -> TrainingCase:
     activation, optimizer = str(rng.choice(["relu", "tanh"])), str(rng.choice(["sgd", "adam"]))
     batch = between(8, 1024)
     classes = 1 if rng.random() < 0.2 else between(3, 100)
+    # Plain gradient descent diverges where the rate is above the reciprocal of some widths.
+    rate = 2.0**-10 if optimizer == "adam" else 2.0 ** -(max(hidden).bit_length() + 1)
     case = TrainingCase(
         name,
         (between(4, 1024), *hidden, classes),
@@ -216,7 +218,7 @@ def drawn_training(name: str) -> TrainingCase:
         # the last batch is a smaller one
         8 * batch - batch // 2,
         optimizer=optimizer,
-        learning_rate=2.0**-10 if optimizer == "adam" else 2.0**-7,
+        learning_rate=rate,
     )
     # half a second or more for an epoch
     return replace(case.first(3), slow=True) if case.work > 5e10 else case

@@ -46,9 +46,7 @@ def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
                     raise Disagreement(f"{name}, {case.name}: {came.dtype}, not {session.dtype}")
                 what = f"{name}, {case.name} with {batch} examples"
                 if kind := precision_of(name):
-                    tolerance = precision.of_outputs(kind, case)
-                    largest = precision.LARGEST * tolerance
-                    entry["error"] = precision.measure(what, came, value, float(value.std()), tolerance, largest)
+                    entry["error"] = precision.measure_outputs(what, came, value, kind, case)
                 else:
                     compare(what, came, value, bound)
                 once[name] = seconds

@@ -18,12 +18,13 @@ Adam divides each gradient by its size, so that small ones whose sign changes mo
 from __future__ import annotations
 
 import numpy as np
-from reference import LAMBDA, Disagreement
+from reference import LAMBDA, Disagreement, compare
 
 ROUNDOFF = {"": 2.0**-18, "bfloat16": 2.0**-9, "int8": 2.0**-7}
-# A parameter that is stored narrow is rounded before the first step, and after each of a few.
+# A parameter is rounded as it is stored, narrow ones before the first step too, and after each of a few.
 STORED = 4
-# Errors of a softmax are in proportion to its outputs, of which one may be many times the spread.
+# How many times the tolerance one entry's error may be, in terms of the spread and the entry: errors of a softmax are
+# in proportion to its outputs, of which one may be many times the spread.
 LARGEST = 8
 
 
@@ -47,17 +48,25 @@ def of_change(kind: str, case) -> float:
     return min(0.9, 2 * np.sqrt(tolerance)) if case.optimizer == "adam" else tolerance
 
 
-def measure(what: str, came, value, spread: float, tolerance: float, largest: float = np.inf) -> dict[str, float]:
-    """The largest and the root-mean-square error by `spread`; Disagreement where one is above its tolerance."""
+def measure(what: str, came, value, spread: float, tolerance: float) -> dict[str, float]:
+    """The largest and the root-mean-square error by `spread`; Disagreement where the latter is above its tolerance."""
     came, value = np.asarray(came), np.asarray(value)
     if came.shape != value.shape:
         raise Disagreement(f"{what}: shape {came.shape}, expected {value.shape}")
     off = np.abs(came - value) / spread
     found = {"largest": float(off.max()), "rms": root_mean_square(off)}
-    for name, limit in (("rms", tolerance), ("largest", largest)):
-        # NaN is below no limit
-        if not found[name] <= limit:
-            raise Disagreement(f"{what}: {name} error {found[name]:.2g} of the spread, expected at most {limit:.2g}")
+    # NaN is below no limit.
+    if not found["rms"] <= tolerance:
+        rms = f"{found['rms']:.2g} of the spread"
+        raise Disagreement(f"{what}: the root-mean-square error is {rms}, expected at most {tolerance:.2g}")
+    return found
+
+
+def measure_outputs(what: str, came, value, kind: str, case) -> dict[str, float]:
+    """The same of predictions, none of which may be far off."""
+    spread, tolerance = float(value.std()), of_outputs(kind, case)
+    found = measure(what, came, value, spread, tolerance)
+    compare(what, came, value, LARGEST * tolerance * (spread + np.abs(value)))
     return found
 
 
