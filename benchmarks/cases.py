@@ -1,11 +1,12 @@
 """The list of what is timed: training cases, inference cases, their data and their work.
 
-Every other file of this folder reads it; a case that isn't here isn't measured. Data are
-generated from fixed seeds, so that each side can make its own copy of the same bytes.
+Every other file of this folder reads it; a case that isn't here, or drawn here from a seed, isn't
+measured. Data are generated from fixed seeds, so that each side can make its own copy of the same bytes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -26,6 +27,7 @@ class TrainingCase:
     examples: int
     shuffle: bool = False
     slow: bool = False  # seconds for one epoch: left out of --quick
+    optimizer: str = "sgd"  # plain, or "adam"
     # A power of two, so that it is the same number in float32 and float64.
     learning_rate: float = 0.0078125
 
@@ -67,7 +69,8 @@ class TrainingCase:
     def shape(self) -> str:
         size = f"full {self.batch}" if self.full_batch else str(self.batch)
         hidden = f" {self.activation}" if len(self.n) > 2 else ""
-        return "-".join(map(str, self.n)) + f"{hidden}, {size}" + " shuffled" * self.shuffle
+        adam = " Adam" * (self.optimizer == "adam")
+        return "-".join(map(str, self.n)) + f"{hidden}, {size}" + " shuffled" * self.shuffle + adam
 
     def first(self, steps: int) -> TrainingCase:
         """The same case on the examples of its first `steps` batches alone."""
@@ -177,11 +180,65 @@ ALL = (
 )
 
 
+# How many networks `sweep` draws.
+SWEEP = {"training": 24, "inference": 40}
+
+
+def sweep_names(kind: str, seed: int, count: int | None) -> list[str]:
+    """Names that training_case or inference_case draws a case from; a smaller count gives the first of them."""
+    count = SWEEP[kind] if count is None else min(count, SWEEP[kind])
+    return [f"sweep-{seed}-{number}" for number in range(count)]
+
+
+def drawn(name: str) -> tuple[np.random.Generator, Callable[[int, int], int], tuple[int, ...]]:
+    """For sweep-SEED-NUMBER: a generator, a whole number between two drawn evenly in its logarithm, hidden units."""
+    seed, number = map(int, name.split("-")[1:])
+    rng = np.random.default_rng([seed, number])
+
+    def between(low: int, high: int) -> int:
+        return round(float(np.exp(rng.uniform(np.log(low), np.log(high)))))
+
+    # Evenly in the logarithm few layers are wide: every other network draws its units evenly.
+    units = between if number % 2 == 0 else lambda low, high: int(rng.integers(low, high + 1))
+    return rng, between, tuple(units(4, 2048) for _ in range(rng.integers(1, 4)))
+
+
+def drawn_training(name: str) -> TrainingCase:
+    rng, between, hidden = drawn(name)
+    activation, optimizer = str(rng.choice(["relu", "tanh"])), str(rng.choice(["sgd", "adam"]))
+    batch = between(8, 1024)
+    classes = 1 if rng.random() < 0.2 else between(3, 100)
+    # Plain gradient descent diverges where the rate is above the reciprocal of some widths.
+    rate = 2.0**-10 if optimizer == "adam" else 2.0 ** -(max(hidden).bit_length() + 1)
+    case = TrainingCase(
+        name,
+        (between(4, 1024), *hidden, classes),
+        activation,
+        batch,
+        # the last batch is a smaller one
+        8 * batch - batch // 2,
+        optimizer=optimizer,
+        learning_rate=rate,
+    )
+    # half a second or more for an epoch
+    return replace(case.first(3), slow=True) if case.work > 5e10 else case
+
+
+def drawn_inference(name: str) -> InferenceCase:
+    _, between, hidden = drawn(name)
+    # Of a few outputs the spread, which errors are compared with, may be small by chance.
+    return InferenceCase(name, (between(4, 1024), *hidden, between(10, 1000)), batches=(between(1, 1024),))
+
+
 def training_case(name: str) -> TrainingCase:
+    if name.startswith("sweep-"):
+        return drawn_training(name)
     return next(case for case in TRAINING + TINY_TRAINING if case.name == name)
 
 
 def inference_case(name: str) -> InferenceCase:
+    if name.startswith("sweep-"):
+        return drawn_inference(name)
     return next(case for case in INFERENCE + SERVING + TINY_INFERENCE + TINY_SERVING if case.name == name)
 
 

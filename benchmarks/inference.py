@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import cases
 import numpy as np
+import precision
 import reference
 from reference import Disagreement, compare
-from sides import Session, alternate, progress
+from sides import Session, alternate, precision_of, progress
 from training import noting
 
 
@@ -42,7 +44,11 @@ def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
                 came = np.load(file)
                 if came.dtype != session.dtype:
                     raise Disagreement(f"{name}, {case.name}: {came.dtype}, not {session.dtype}")
-                compare(f"{name}, {case.name} with {batch} examples", came, value, bound)
+                what = f"{name}, {case.name} with {batch} examples"
+                if kind := precision_of(name):
+                    entry["error"] = precision.measure_outputs(what, came, value, kind, case)
+                else:
+                    compare(what, came, value, bound)
                 once[name] = seconds
                 entry["form"] = side.ask("form")
     calls = {name: lambda calls, side=session.sides[name]: side.ask("calls", calls=calls) for name in once}
@@ -54,18 +60,22 @@ def measure(case: cases.InferenceCase, batch: int, session: Session) -> dict:
 
 
 def run(session: Session, chosen: list[str] | None) -> list[dict]:
-    return run_group("inference", cases.INFERENCE, cases.TINY_INFERENCE, session, chosen)
+    return run_cases(session.cases("inference", cases.INFERENCE, cases.TINY_INFERENCE, chosen), session)
 
 
 def serve(session: Session, chosen: list[str] | None) -> list[dict]:
     """The same by frozen predictors."""
-    return run_group("serving", cases.SERVING, cases.TINY_SERVING, session, chosen)
+    return run_cases(session.cases("serving", cases.SERVING, cases.TINY_SERVING, chosen), session)
 
 
-def run_group(group: str, usual: tuple, tiny: tuple, session: Session, chosen: list[str] | None) -> list[dict]:
+def sweep(session: Session, names: list[str]) -> list[dict]:
+    return run_cases(map(cases.inference_case, names), session)
+
+
+def run_cases(chosen: Iterable[cases.InferenceCase], session: Session) -> list[dict]:
     rows = []
-    for case in session.cases(group, usual, tiny, chosen):
-        progress(f"{group} {case.name}")
+    for case in chosen:
+        progress(f"prediction {case.name}: {case.shape}")
         rows += [measure(case, batch, session) for batch in case.batches]
         session.measure_limit()
     return rows

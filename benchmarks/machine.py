@@ -33,7 +33,7 @@ def vectors() -> list[str]:
         found = re.search(r"^flags\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
     except OSError:
         return []
-    wanted = re.compile(r"avx|fma|sse4|neon|asimd|sve")
+    wanted = re.compile(r"amx|avx|fma|sse4|neon|asimd|sve")
     return [flag for flag in found[1].split() if wanted.match(flag)] if found else []
 
 

@@ -9,6 +9,7 @@ import math
 from html import escape
 
 from report import microseconds
+from sides import precision_of
 
 # Okabe and Ito's palette, which suits every kind of colour vision, without its yellow and black.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c6d31", "#888888")
@@ -40,7 +41,8 @@ def lines_of(result: dict, ours: str) -> list[tuple[str, str, float, dict[str, f
     found = []
     for group in ("training", "inference"):
         for row in result["groups"].get(group, ()):
-            best = row.get("best", {})
+            # of reduced precision would be another picture
+            best = {name: seconds for name, seconds in row.get("best", {}).items() if not precision_of(name)}
             if ours in best and len(best) > 1:
                 ratios = {name: seconds / best[ours] for name, seconds in best.items() if name != ours}
                 batch = f" × {row['batch']}" if "batch" in row else ""

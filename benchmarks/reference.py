@@ -197,6 +197,38 @@ def train(case, X, labels, initial, epochs: int, dtype):
     return costs, {name: (parameters[name], bounds[name]) for name in bounds}
 
 
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8  # Adam's, in every library
+
+
+def descend(case, X, labels, initial, epochs: int):
+    """As `train`, by the case's optimizer and without bounds: [cost per epoch], {name: value}.
+
+    Adam: m += (1 - beta1) (g - m), v += (1 - beta2) (g^2 - v), theta -= rate m^ / (sqrt(v^) + eps).
+    """
+    Y = one_hot(labels, case.n[-1], np.float64)
+    parameters = {name: np.asarray(array, np.float64) for name, array in initial.items()}
+    moments = {name: np.zeros((2, *array.shape)) for name, array in initial.items()}
+    costs = []
+    t = 0
+    for _ in range(epochs):
+        total = 0.0
+        for start in range(0, case.examples, case.batch):
+            part = slice(start, min(start + case.batch, case.examples))
+            (cost, _), gradients, moved, _ = step(case, X[:, part], Y[:, part], parameters, roundoff(np.float64))
+            total += cost * (part.stop - start)
+            t += 1
+            if case.optimizer == "adam":
+                for name, g in gradients.items():
+                    m, v = moments[name]
+                    m += (1 - BETA1) * (g.value - m)
+                    v += (1 - BETA2) * (np.square(g.value) - v)
+                    root = np.sqrt(v / (1 - BETA2**t)) + EPS
+                    moved[name] = parameters[name] - case.learning_rate * (m / (1 - BETA1**t)) / root
+            parameters = moved
+        costs.append(total / case.examples)
+    return costs, parameters
+
+
 def predict(case, X, initial, dtype) -> tuple[np.ndarray, np.ndarray]:
     """A[L] and its bound."""
     _, Z = forward(case, exact(X), initial)

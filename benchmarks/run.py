@@ -21,7 +21,7 @@ import machine
 import picture
 import report
 import training
-from sides import SLOW_TO_START, UNSET, Missing, Session, SideError, cores, installed_sides
+from sides import PRECISIONS, SLOW_TO_START, UNSET, Missing, Session, SideError, cores, installed_sides, precision_of
 
 OURS = "nnkern"
 GROUPS = {
@@ -31,18 +31,25 @@ GROUPS = {
     "kernels": (kernels.run, "One layer, one thread, µs per call"),
     "elementwise": (elementwise.run, "One array, one thread, µs per call"),
 }
+# Random networks, by the names that their cases are drawn from; "sweep" is both.
+SWEEPS = {
+    "sweep-training": (training.sweep, "One step of the whole fit of random networks, µs"),
+    "sweep-inference": (inference.sweep, "One prediction of random networks, µs"),
+}
+GROUPS |= SWEEPS
 # groups that compare with numpy alone, both in one child process
 ON_ONE_THREAD = ("kernels", "elementwise")
 # run only if named
-FOR_DEVELOPERS = ("elementwise",)
+FOR_DEVELOPERS = ("elementwise", *SWEEPS)
 FOOTPRINT = "footprint"
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     groups = [*GROUPS, FOOTPRINT]
+    named = [*groups, "sweep"]
     parser = argparse.ArgumentParser(prog="nnkern bench", description=__doc__.splitlines()[0])
     rare = ", ".join(FOR_DEVELOPERS)
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(groups)}; default: all but {rare}")
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(named)}; default: all but {rare}")
     parser.add_argument(
         "--quick", action="store_true", help="shorter rounds, and no case that takes seconds for a step"
     )
@@ -54,6 +61,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         help="only these sides (a name, or the path of a side's file); repeat. "
         f"There are {', '.join(installed_sides())}",
     )
+    parser.add_argument("--reduced", action="store_true", help="the sides of reduced precision too, for float32")
+    parser.add_argument("--seed", type=int, default=0, help="of sweep's random networks; default 0")
+    parser.add_argument("--count", type=int, metavar="N", help="at most N networks of each kind in a sweep")
     parser.add_argument("--threads", type=int, default=1, help="0: all there are; default 1")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument(
@@ -65,12 +75,14 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--svg", type=Path, metavar="FILE", help="a picture of the ratios")
     options = parser.parse_args(argv)
     for group in options.groups:
-        if group not in groups:
-            parser.error(f"unknown group {group!r}: there are {', '.join(groups)}")
+        if group not in named:
+            parser.error(f"unknown group {group!r}: there are {', '.join(named)}")
     known = {case.name for case in cases.ALL}
     for name in options.case or ():
         if name not in known:
             parser.error(f"unknown case {name!r}: there are {', '.join(sorted(known))}")
+    if options.seed < 0 or (options.count is not None and options.count < 1):
+        parser.error("--seed takes a number from 0, --count one from 1")
     if options.threads < 0:
         parser.error("--threads takes a number from 0")
     if options.cpu_time and options.threads != 1:
@@ -78,6 +90,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     for file in filter(None, (options.json, options.svg)):
         if not file.resolve().parent.is_dir():
             parser.error(f"there is no folder {file.parent} to write {file.name} in")
+    if "sweep" in options.groups:
+        options.groups = [*(group for group in options.groups if group not in ("sweep", *SWEEPS)), *SWEEPS]
     # The footprint belongs to no case.
     usual = [group for group in groups if group not in FOR_DEVELOPERS]
     options.groups = options.groups or [group for group in usual if group in GROUPS or not options.case]
@@ -86,6 +100,24 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         # These groups compare single threads.
         options.groups = [group for group in options.groups if group not in ON_ONE_THREAD]
     return options
+
+
+def sides(options: argparse.Namespace) -> list[str]:
+    """Those that were named, or the installed ones but for what the options leave out."""
+    sweep = not SWEEPS.keys().isdisjoint(options.groups)
+    precisions = PRECISIONS if options.reduced else ("", "bfloat16") if sweep else ("",)
+
+    def wanted(name: str) -> bool:
+        return precision_of(name) in precisions and not ((options.quick or sweep) and name in SLOW_TO_START)
+
+    return options.side or list(filter(wanted, installed_sides()))
+
+
+def chosen(options: argparse.Namespace, group: str) -> list[str] | None:
+    """The names of a group's cases; None for the usual ones."""
+    if group in SWEEPS:
+        return cases.sweep_names(group.removeprefix("sweep-"), options.seed, options.count)
+    return options.case
 
 
 def header(result: dict) -> str:
@@ -119,8 +151,7 @@ def main(argv: list[str] | None = None) -> int:
         "groups": {},
     }
     failed = False
-    sides = options.side or [name for name in installed_sides() if not (options.quick and name in SLOW_TO_START)]
-    with Session(sides, options.threads, options.dtype, options.quick) as session:
+    with Session(sides(options), options.threads, options.dtype, options.quick) as session:
         result |= {"cores": session.cores, "missing": session.missing}
         session.measure_limit()
         for group in options.groups:
@@ -128,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
                 if group == FOOTPRINT:
                     result[group] = footprint.run(session)
                 else:
-                    result["groups"][group] = GROUPS[group][0](session, options.case)
+                    result["groups"][group] = GROUPS[group][0](session, chosen(options, group))
             except (Missing, SideError) as error:
                 session.missing[group] = str(error)
                 failed = True
@@ -144,8 +175,7 @@ def main(argv: list[str] | None = None) -> int:
             report.summarise(row, OURS, session.limit, kind)
         columns = list(rows[0]["sides"]) if group in ON_ONE_THREAD and rows else names
         title = GROUPS[group][1] + " of processor time" * options.cpu_time
-        print(report.table(title, rows, columns))
-        print(report.verdict(rows, OURS))
+        print(report.tables(title, rows, columns, OURS, worst_first=group in SWEEPS))
         wrong = report.wrong(rows)
         failed |= bool(wrong)
         for text in wrong:

@@ -48,6 +48,7 @@ class Commands:
         return {
             "library": self.side.library,
             "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+            "stores_reduced": getattr(self.side, "stores_reduced", False),
             **self.side.describe(),
         }
 
@@ -61,11 +62,9 @@ class Commands:
         self.X, self.labels = data(self.case)
         self.initial = initial(self.case)
 
-    def first_steps(self, steps, epochs, to, learning_rate=None):
-        """Train on the first batches alone; parameters go to the file `to`, costs come back."""
-        case = self.case.first(steps)
-        if learning_rate is not None:
-            case = replace(case, learning_rate=learning_rate)
+    def first_steps(self, steps, epochs, to, **changes):
+        """Train on the first batches alone, the case changed; parameters go to the file `to`, costs come back."""
+        case = replace(self.case.first(steps), **changes)
         X, labels = self.X[:, : case.examples], self.labels[: case.examples]
         self.side.prepare_training(case, self.dtype, self.threads, X, labels)
         self.side.load(self.initial)

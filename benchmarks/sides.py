@@ -25,6 +25,17 @@ THREADS = (
 )
 
 
+# A side whose name ends in one of these computes in it, from the finer to the coarser; others in the dtype that is
+# asked for, which "" stands for.
+REDUCED = ("bfloat16", "int8")
+PRECISIONS = ("", *REDUCED)
+
+
+def precision_of(name: str) -> str:
+    """What a side's name says that it computes in."""
+    return next((kind for kind in REDUCED if name.endswith(f"_{kind}")), "")
+
+
 class SideError(Exception):
     """A side failed; the message says where."""
 
@@ -210,6 +221,8 @@ class Session:
         self.missing: dict[str, str] = {}
         for source in sources:
             try:
+                if dtype != "float32" and precision_of(Path(source).stem):
+                    raise Missing("reduced precision is for float32")
                 side = Side(source, threads, self.cores)
                 self.described[side.name] = side.ask("describe")
                 self.sides[side.name] = side
@@ -239,7 +252,8 @@ class Session:
 
     def measure_limit(self) -> None:
         """Called between cases, so that the limit is measured at the clock frequency of the cases."""
-        for side in self.sides.values():
+        # That of the dtype: nothing measures those of reduced precision yet.
+        for side in (side for name, side in self.sides.items() if not precision_of(name)):
             with contextlib.suppress(Missing, SideError):
                 what, rate = side.ask("limit", dtype=self.dtype, threads=self.threads)
                 self.limits[what] = max(self.limits.get(what, 0.0), rate)

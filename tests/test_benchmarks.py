@@ -31,6 +31,16 @@ PEERS = {
     "torch": ("torch",),
     "torch_compile": ("torch",),
 }
+# Sides of reduced precision, and what each imports.
+REDUCED = {
+    "nnkern_bfloat16": ("nnkern",),
+    "nnkern_frozen_bfloat16": ("nnkern",),
+    "nnkern_frozen_int8": ("nnkern",),
+    "onnxruntime_int8": PEERS["onnxruntime"],
+    "openvino_bfloat16": PEERS["openvino"],
+    "torch_autocast_bfloat16": PEERS["torch"],
+    "torch_bfloat16": PEERS["torch"],
+}
 SERVING = ("tiny-whole", "tiny-bfloat16", "tiny-int8")
 TINY = ("tiny-relu", "tiny-tanh", "tiny-shuffled", "tiny", *SERVING)
 
@@ -152,8 +162,8 @@ def test_frozen_predictors_in_float64(tmp_path):
     assert measured == {"tiny-whole": True, "tiny-bfloat16": False, "tiny-int8": False}
 
 
-def is_installed(peer):
-    return all(map(importlib.util.find_spec, PEERS[peer]))
+def is_installed(side):
+    return all(map(importlib.util.find_spec, (PEERS | REDUCED)[side]))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -174,6 +184,148 @@ def test_each_peer_agrees_with_the_reference(tmp_path, dtype):
             timed = {name for name, entry in row["sides"].items() if min(entry.get("seconds", [0])) > 0}
             assert timed == set(installed) - unable[group], (group, row["case"])
             assert not any(key in entry for entry in row["sides"].values() for key in ("wrong", "failed"))
+
+
+def test_reduced_precision_agrees_with_the_reference_in_its_class(tmp_path):
+    """digits too: the tiny products aren't computed in bfloat16."""
+    installed = list(filter(is_installed, REDUCED))
+    options = repeated("--case", ("tiny-relu", "tiny-tanh", "tiny-shuffled", "tiny", "digits", "tiny-int8"))
+    status, printed, result = run(
+        tmp_path, "training", "inference", "serving", *options, *repeated("--side", ["nnkern", "numpy", *installed])
+    )
+    assert status == 0, printed
+    assert set(result["sides"]) == {"nnkern", "numpy", *installed}, result["missing"]
+    unable = {"nnkern_frozen_bfloat16", "nnkern_frozen_int8", "onnxruntime_int8", "openvino_bfloat16"}
+    for group, rows in result["groups"].items():
+        assert rows
+        for row in rows:
+            able = set(installed) - (unable if group == "training" else set())
+            for name in able:
+                entry = row["sides"][name]
+                assert min(entry["seconds"]) > 0
+                assert 0 <= entry["error"]["rms"] <= entry["error"]["largest"], (group, row["case"], name)
+                if row["case"] == "digits" and row.get("batch", 32) == 32:
+                    assert entry["error"]["rms"] > 1e-4, (group, name)
+            assert not any("error" in row["sides"][name] for name in ("nnkern", "numpy"))
+            # The ratio of the dtype knows its own sides alone.
+            assert row["best_peer"] == "numpy"
+            found = row["reduced"]["bfloat16"]
+            assert found["own"] in {"nnkern_bfloat16", "nnkern_frozen_bfloat16"}
+            assert found["of_whole"] == row["best"][found["own"]] / row["best"]["nnkern"]
+    assert "One step of the whole fit, µs, bfloat16" in printed
+    assert "One step of the whole fit, µs, int8" not in printed
+    assert "One prediction, µs, int8" in printed
+
+
+def test_reduced_precision_is_for_float32(tmp_path):
+    sides = repeated("--side", ["nnkern", "nnkern_bfloat16"])
+    status, printed, result = run(tmp_path, "inference", "--case", "tiny", *sides, "--dtype", "float64")
+    assert status == 0, printed
+    assert result["missing"] == {"nnkern_bfloat16": "reduced precision is for float32"}
+
+
+def test_which_sides_run(monkeypatch):
+    monkeypatch.syspath_prepend(str(INSTALLED))
+    import run
+
+    def sides(*options):
+        return set(run.sides(run.arguments(list(options))))
+
+    whole = {"nnkern", "numpy", *PEERS}
+    assert sides() == whole
+    assert sides("--reduced") == whole | set(REDUCED)
+    assert sides("--reduced", "--quick") == (whole | set(REDUCED)) - {"torch_compile"}
+    bfloat16 = {name for name in REDUCED if name.endswith("_bfloat16")}
+    assert sides("sweep") == (whole | bfloat16) - {"torch_compile"}
+    assert sides("sweep", "--side", "numpy") == {"numpy"}
+
+
+def test_a_side_is_compared_with_peers_of_its_precision_or_finer_ones(monkeypatch):
+    monkeypatch.syspath_prepend(str(INSTALLED))
+    import report
+
+    def row(case, **microseconds):
+        rounds = {name: [t * 1e-6] for name, t in microseconds.items()}
+        sides = {name: {"seconds": rounds[name], "cpu_seconds": rounds[name]} for name in rounds}
+        sides["x_bfloat16"]["error"] = {"largest": 0.25, "rms": 0.125}
+        return {"case": case, "threads": 1, "flops": 1e6, "sides": sides}
+
+    rows = [
+        row("a", nnkern=8, nnkern_bfloat16=4, nnkern_frozen_bfloat16=3, nnkern_int8=2, x=6, x_bfloat16=9, x_int8=1),
+        row("b", nnkern=8, nnkern_bfloat16=2, nnkern_frozen_bfloat16=4, nnkern_int8=1, x=4, x_bfloat16=1, x_int8=4),
+    ]
+    for one in rows:
+        report.summarise(one, "nnkern", 0.0, "seconds")
+    assert [(one["ratio"], one["best_peer"]) for one in rows] == [(6 / 8, "x"), (4 / 8, "x")]
+    found = [one["reduced"] for one in rows]
+    assert [(one["bfloat16"]["own"], one["bfloat16"]["best_peer"]) for one in found] == [
+        ("nnkern_frozen_bfloat16", "x"),
+        ("nnkern_bfloat16", "x_bfloat16"),
+    ]
+    np.testing.assert_allclose([one["bfloat16"]["ratio"] for one in found], [6 / 3, 1 / 2])
+    np.testing.assert_allclose([one["bfloat16"]["of_whole"] for one in found], [3 / 8, 2 / 8])
+    assert [one["int8"]["best_peer"] for one in found] == ["x_int8", "x_bfloat16"]
+    names = list(rows[0]["sides"])
+    text = report.tables("µs", rows, names, "nnkern", worst_first=True)
+    whole, bfloat16, int8 = text.split("\nµs, ")
+    for table, order in ((whole, "ba"), (bfloat16, "ba"), (int8, "ab")):
+        lines = [line.split()[1] for line in table.splitlines() if line.startswith("| ")]
+        assert lines[2:] == list(order), table
+    assert "0.25, 0.12" in bfloat16
+    assert "x_int8" not in whole + bfloat16
+    assert "nnkern in bfloat16 is ahead in 1 of 2, least 0.50, geometric mean 1.00; BEHIND in b (0.50)" in bfloat16
+
+
+def test_a_sweep_of_random_networks(tmp_path):
+    """Each is the same in every run with its seed."""
+    options = ["sweep", "--seed", "42", "--count", "1", *repeated("--side", ["nnkern", "nnkern_bfloat16", "numpy"])]
+    status, printed, result = run(tmp_path, *options)
+    assert status == 0, printed
+    assert {group: [row["shape"] for row in rows] for group, rows in result["groups"].items()} == {
+        "sweep-training": ["895-62-1 tanh, 236"],
+        "sweep-inference": ["467-62-248"],
+    }
+    for (row,) in result["groups"].values():
+        assert set(row["best"]) == {"nnkern", "nnkern_bfloat16", "numpy"}
+        assert "error" in row["sides"]["nnkern_bfloat16"]
+        assert row["ratio"] > 0
+
+
+def test_what_a_sweep_draws(monkeypatch):
+    monkeypatch.syspath_prepend(str(INSTALLED))
+    import cases
+
+    trainings = [cases.training_case(name) for name in cases.sweep_names("training", 0, None)]
+    predictions = [cases.inference_case(name) for name in cases.sweep_names("inference", 0, None)]
+    assert (len(trainings), len(predictions)) == (24, 40)
+    assert cases.sweep_names("training", 0, 3) == [case.name for case in trainings[:3]]
+    assert trainings[0] != cases.training_case("sweep-1-0")
+    assert {case.optimizer for case in trainings} == {"sgd", "adam"}
+    assert {case.activation for case in trainings} == {"relu", "tanh"}
+    for case in trainings + predictions:
+        hidden = case.n[1:-1]
+        assert 1 <= len(hidden) <= 3
+        assert 4 <= min(hidden) <= max(hidden) <= 2048
+    assert all(8 <= case.batch <= 1024 and case.steps > 1 for case in trainings)
+    assert all(1 <= case.batches[0] <= 1024 for case in predictions)
+
+
+def test_adam_of_each_side(tmp_path):
+    """A sweep's Adam is verified against float64's, and a wrong one found."""
+    installed = [name for name in (*PEERS, *REDUCED) if name != "torch_compile" and is_installed(name)]
+    methods = """
+    def prepare_training(self, case, *arguments):
+        super().prepare_training(replace(case, optimizer="sgd"), *arguments)
+    """
+    wrong = side_file(tmp_path, methods, "sgd_bfloat16")
+    options = ["sweep-training", "--seed", "27", "--count", "1", "--side", "nnkern", "--side", wrong]
+    status, printed, result = run(tmp_path, *options, *repeated("--side", installed))
+    (row,) = result["groups"]["sweep-training"]
+    assert row["shape"].endswith("Adam")
+    assert [name for name, entry in row["sides"].items() if "wrong" in entry] == ["sgd_bfloat16"], printed
+    assert status == 1
+    for name in ("nnkern", *installed):
+        assert row["sides"][name].keys() & {"seconds", "missing"}, (name, printed)
 
 
 def test_torch_compile_agrees_with_the_reference(tmp_path):
@@ -341,6 +493,16 @@ FAULTS = {
     """,
 }
 
+# These would be errors of a bfloat16 side too; what is smaller than its roundings can't be found.
+REDUCED_FAULTS = {name: methods.replace("1.01", "1.4") for name, methods in FAULTS.items()} | {
+    "a cost that is 10 % off": """
+    def train(self, epochs):
+        return [1.1 * cost for cost in super().train(epochs)]
+    """,
+}
+for name in ("float64 throughout", "a cost that is 0.1 % off", "batches in another order"):
+    del REDUCED_FAULTS[name]
+
 SHUFFLED_FAULTS = {
     "labels in an order of their own": """
     def prepare_training(self, *arguments):
@@ -368,10 +530,24 @@ INFERENCE_FAULTS = {
     """,
 }
 
+REDUCED_INFERENCE_FAULTS = {name: methods.replace("1.001", "1.2") for name, methods in INFERENCE_FAULTS.items()} | {
+    "one entry": """
+    def predictor(self, *arguments):
+        call, result = super().predictor(*arguments)
+        def altered():
+            A = result()
+            A[0, 0] += 0.5
+            return A
+        return call, altered
+    """,
+}
+
 GROUPS = (
-    ("training", "tiny-relu", FAULTS),
-    ("training", "tiny-shuffled", SHUFFLED_FAULTS),
-    ("inference", "tiny", INFERENCE_FAULTS),
+    ("training", "tiny-relu", FAULTS, ""),
+    ("training", "tiny-relu", REDUCED_FAULTS, "_bfloat16"),
+    ("training", "tiny-shuffled", SHUFFLED_FAULTS, ""),
+    ("inference", "tiny", INFERENCE_FAULTS, ""),
+    ("inference", "tiny", REDUCED_INFERENCE_FAULTS, "_bfloat16"),
 )
 
 
@@ -379,26 +555,27 @@ def side_file(folder, methods, name="altered"):
     """numpy's side with some methods replaced."""
     file = folder / f"with_{name}.py"
     file.write_text(
-        "import os\nimport numpy as np\nfrom peers import with_numpy\n\n"
+        "import os\nfrom dataclasses import replace\nimport numpy as np\nfrom peers import with_numpy\n\n"
         f"class Side(with_numpy.Side):\n    library = 'altered'\n{methods}\n"
     )
     return str(file)
 
 
-@pytest.mark.parametrize(("group", "case", "faults"), GROUPS, ids=[case for _, case, _ in GROUPS])
-def test_a_wrong_side_is_found_and_not_timed(tmp_path, group, case, faults):
-    sides = ["--side", "numpy"]
+@pytest.mark.parametrize(("group", "case", "faults", "kind"), GROUPS, ids=[case + kind for _, case, _, kind in GROUPS])
+def test_a_wrong_side_is_found_and_not_timed(tmp_path, group, case, faults, kind):
+    right = side_file(tmp_path, "", f"right{kind}")
+    sides = ["--side", right]
     for number, methods in enumerate(faults.values()):
-        sides += ["--side", side_file(tmp_path, methods, f"fault{number}")]
+        sides += ["--side", side_file(tmp_path, methods, f"fault{number}{kind}")]
     status, printed, result = run(tmp_path, group, "--case", case, *sides)
     assert status == 1
     assert "WRONG" in printed
     for row in result["groups"][group]:
         for number, fault in enumerate(faults):
-            entry = row["sides"][f"fault{number}"]
+            entry = row["sides"][f"fault{number}{kind}"]
             assert "wrong" in entry, f"not found: {fault}"
             assert "seconds" not in entry, fault
-        assert "seconds" in row["sides"]["numpy"]
+        assert "seconds" in row["sides"][f"right{kind}"]
 
 
 def test_what_a_side_prints_does_no_harm(tmp_path):
@@ -440,7 +617,13 @@ def test_a_library_that_is_not_installed_is_left_out(tmp_path):
 
 
 def test_an_unknown_case_or_group_is_refused(tmp_path):
-    for arguments in (["training", "--case", "nosuch"], ["nosuch"], ["--threads", "-1"], ["--svg", "no/a.svg"]):
+    for arguments in (
+        ["training", "--case", "nosuch"],
+        ["nosuch"],
+        ["--threads", "-1"],
+        ["sweep", "--count", "0"],
+        ["--svg", "no/a.svg"],
+    ):
         done = subprocess.run([*BENCH, *arguments], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 2, arguments
         assert "error" in done.stderr

@@ -30,8 +30,8 @@ class SideProtocol(Protocol):
         """Set {"W1": (n1, n0), "b1": (n1, 1), ...}, float32, before each round; not timed."""
 
     def train(self, epochs: int) -> list[float] | None:
-        """Plain SGD over contiguous batches in order (shuffled anew in each epoch if the case
-        says so). Each epoch's mean cost before its updates, None where the library keeps none.
+        """Plain SGD over contiguous batches in order, or Adam with the usual β and ε where the case says so (shuffled
+        anew in each epoch if it says so). Each epoch's mean cost before its updates, None where the library keeps none.
         """
 
     def parameters(self) -> dict[str, np.ndarray]:
@@ -46,6 +46,9 @@ class SideProtocol(Protocol):
         X: np.ndarray,
     ) -> tuple[Callable[[], object], Callable[[], np.ndarray]]:
         """A call that predicts X (n_x, batch), timed; one that predicts and gives (n_y, batch)."""
+
+    # Optional: whether a side of reduced precision also keeps its parameters in it, so that small updates are lost.
+    stores_reduced: ClassVar[bool]
 
     # Optional, for a library that can measure the processor's limit: what it measures, and
     # measure_limit(dtype, threads) -> flops per second.

@@ -15,6 +15,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from cases import one_hot  # noqa: E402
+from reference import BETA1, BETA2, EPS  # noqa: E402
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
 
@@ -25,6 +26,21 @@ def logits(parameters, X, activation):
     for W_hidden, b_hidden in hidden:
         X = ACTIVATIONS[activation](X @ W_hidden + b_hidden)
     return X @ W + b
+
+
+def sgd(state, gradients, rate):
+    return (jax.tree.map(lambda p, g: p - rate * g, state[0], gradients),)
+
+
+def adam(state, gradients, rate):
+    """State is (parameters, m, v, step)."""
+    parameters, m, v, t = state
+    t += 1
+    m = jax.tree.map(lambda m, g: BETA1 * m + (1 - BETA1) * g, m, gradients)
+    v = jax.tree.map(lambda v, g: BETA2 * v + (1 - BETA2) * g * g, v, gradients)
+    scale, root = rate / (1 - BETA1**t), 1 / jnp.sqrt(1 - BETA2**t)
+    moved = jax.tree.map(lambda p, m, v: p - scale * m / (jnp.sqrt(v) * root + EPS), parameters, m, v)
+    return moved, m, v, t
 
 
 def cost(parameters, X, Y, activation):
@@ -55,51 +71,58 @@ class Side:
         cut = full * case.batch
         self.rng = np.random.default_rng(0)
 
-        def step(parameters, batch):
-            value, gradients = jax.value_and_grad(cost)(parameters, *batch, case.activation)
-            moved = jax.tree.map(lambda p, g: p - case.learning_rate * g, parameters, gradients)
-            return moved, value
+        update = {"sgd": sgd, "adam": adam}[case.optimizer]
 
-        def epoch(parameters, batches, last, pick=lambda batch: batch):
+        def step(state, batch):
+            value, gradients = jax.value_and_grad(cost)(state[0], *batch, case.activation)
+            return update(state, gradients, case.learning_rate), value
+
+        def epoch(state, batches, last, pick=lambda batch: batch):
             """`batches` are (full, batch, ...), `last` is the smaller one that may be left over."""
-            parameters, values = jax.lax.scan(lambda p, batch: step(p, pick(batch)), parameters, batches)
+            state, values = jax.lax.scan(lambda state, batch: step(state, pick(batch)), state, batches)
             total = jnp.sum(values) * case.batch
             if rest:
-                parameters, value = step(parameters, pick(last))
+                state, value = step(state, pick(last))
                 total += value * rest
-            return parameters, total / case.examples
+            return state, total / case.examples
 
         X = jnp.asarray(np.ascontiguousarray(X.T, dtype))
         Y = jnp.asarray(np.ascontiguousarray(one_hot(labels, case.n[-1], dtype).T))
         if case.shuffle:
 
-            def shuffled(parameters, X, Y, order):
+            def shuffled(state, X, Y, order):
                 def pick(part):
                     return X[part], Y[part]
 
-                return epoch(parameters, order[:cut].reshape(full, case.batch), order[cut:], pick)
+                return epoch(state, order[:cut].reshape(full, case.batch), order[cut:], pick)
 
             run = jax.jit(shuffled, donate_argnums=0)
-            self.epoch = lambda p: run(p, X, Y, self.rng.permutation(case.examples).astype(np.int32))
+            self.epoch = lambda state: run(state, X, Y, self.rng.permutation(case.examples).astype(np.int32))
         else:
             batches = tuple(data[:cut].reshape(full, case.batch, -1) for data in (X, Y))
             last = (X[cut:], Y[cut:]) if rest else None
             run = jax.jit(epoch, donate_argnums=0)
-            self.epoch = lambda p: run(p, batches, last)
+            self.epoch = lambda state: run(state, batches, last)
 
     def load(self, parameters):
-        self.layers_ = jax.block_until_ready(self.layers(self.case, self.dtype, parameters))
+        layers = self.layers(self.case, self.dtype, parameters)
+        self.state = (layers,)
+        if self.case.optimizer == "adam":
+            # m and v are donated, so they can't be the same arrays
+            m, v = (jax.tree.map(jnp.zeros_like, layers) for _ in range(2))
+            self.state = layers, m, v, jnp.zeros((), self.dtype)
+        jax.block_until_ready(self.state)
 
     def train(self, epochs):
         costs = []
         for _ in range(epochs):
-            self.layers_, value = self.epoch(self.layers_)
+            self.state, value = self.epoch(self.state)
             costs.append(value)
-        jax.block_until_ready(self.layers_)
+        jax.block_until_ready(self.state)
         return costs
 
     def parameters(self):
-        pairs = enumerate(self.layers_, 1)
+        pairs = enumerate(self.state[0], 1)
         named = {name: array for k, (W, b) in pairs for name, array in ((f"W{k}", W.T), (f"b{k}", b[:, None]))}
         return {name: np.asarray(array) for name, array in named.items()}
 

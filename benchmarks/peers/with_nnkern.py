@@ -11,9 +11,12 @@ import nnkern as nk
 from nnkern import _kernels
 from peers import Unsupported
 
+OPTIMIZERS = {"sgd": nk.SGD, "adam": nk.Adam}
+
 
 class Side:
     library = "nnkern"
+    compute = None  # what products are computed in, where that isn't the dtype
 
     def describe(self) -> dict:
         config = nk.show_config().to_dict()
@@ -24,7 +27,7 @@ class Side:
         nk.set_num_threads(threads)
         layers = [nk.Dense(n, name) for n, name in zip(case.n[1:], case.activations, strict=True)]
         loss = "binary_cross_entropy" if case.output == "sigmoid" else "cross_entropy"
-        return nk.Network(layers, loss, n_x=case.n[0], dtype=dtype, seed=0)
+        return nk.Network(layers, loss, n_x=case.n[0], dtype=dtype, compute=self.compute, seed=0)
 
     def prepare_training(self, case, dtype, threads, X, labels):
         self.net = self.network(case, dtype, threads)
@@ -35,7 +38,7 @@ class Side:
             labels,
             batch_size=None if case.full_batch else case.batch,
             shuffle=case.shuffle,
-            optimizer=nk.SGD(case.learning_rate),
+            optimizer=OPTIMIZERS[case.optimizer](case.learning_rate),
         )
 
     def load(self, parameters):
@@ -47,17 +50,22 @@ class Side:
     def parameters(self):
         return dict(self.net.parameters)
 
+    def frozen(self, case) -> str:
+        """What the weights of a frozen predictor are kept in, as a case says it; empty for none."""
+        return case.frozen
+
     def predictor(self, case, dtype, threads, parameters, X):
         net = self.network(case, dtype, threads)
         net.set_parameters(parameters)
         X = np.asarray(X, dtype, order="F")
         A = np.empty((case.n[-1], X.shape[1]), dtype, order="F")
-        if not case.frozen:
+        frozen = self.frozen(case)
+        if not frozen:
             predict = partial(net.predict, X, out=A)
-        elif case.frozen == "whole":
+        elif frozen == "whole":
             predict = partial(net.compile_predict().predict, X, A)
         elif dtype == "float32":
-            predict = partial(net.compile_predict(weights=case.frozen).predict, X, A)
+            predict = partial(net.compile_predict(weights=frozen).predict, X, A)
         else:
             raise Unsupported("reduced weights are for float32")
         return predict, lambda: predict().copy()

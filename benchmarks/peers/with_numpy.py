@@ -18,6 +18,8 @@ import numpy as np
 from cases import initial, one_hot
 from clock import Clock
 
+from peers import Unsupported
+
 
 @dataclass(frozen=True)
 class Form:
@@ -253,6 +255,8 @@ class Side:
         return {"version": np.__version__, **blas_in_use()}
 
     def prepare_training(self, case, dtype, threads, X, labels):
+        if case.optimizer != "sgd":
+            raise Unsupported("plain SGD only")
         key = case.name, dtype, threads
         if key not in self.tuned:
             self.tuned[key] = self.tune(case, dtype, threads, X, labels)

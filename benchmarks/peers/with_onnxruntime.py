@@ -46,12 +46,15 @@ class Side:
     def prepare_training(self, case, dtype, threads, X, labels):
         raise Unsupported("inference only")
 
+    def model(self, case, dtype: str, parameters, batch: int) -> bytes:
+        return model(case, dtype, parameters, batch).SerializeToString()
+
     def predictor(self, case, dtype, threads, parameters, X):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        source = model(case, dtype, parameters, X.shape[1]).SerializeToString()
+        source = self.model(case, dtype, parameters, X.shape[1])
         session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         X = np.ascontiguousarray(X.T, dtype)
         A = np.empty((X.shape[0], case.n[-1]), dtype)

@@ -20,28 +20,34 @@ class Side:
         # Its products are numpy's.
         return {"version": sklearn.__version__, **with_numpy.blas_in_use()}
 
-    def network(self, case, batch: int, shuffle: bool, rate: float, X, labels) -> MLPClassifier:
+    def network(self, case, batch: int, settings: dict, X, labels) -> MLPClassifier:
         """A network whose parameters exist, from a first partial_fit, and are to be replaced."""
         net = MLPClassifier(
             case.n[1:-1],
             case.activation,
-            solver="sgd",
             alpha=0.0,
             batch_size=batch,
-            learning_rate_init=rate,
             momentum=0.0,
             nesterovs_momentum=False,
-            shuffle=shuffle,
             random_state=0,
+            **settings,
         )
         classes = max(case.n[-1], 2)
         return net.partial_fit(X[:batch], labels[:batch], classes=np.arange(classes))
 
     def prepare_training(self, case, dtype, threads, X, labels):
         self.X, self.labels = np.ascontiguousarray(X.T, dtype), labels
-        self.net = self.network(case, case.batch, case.shuffle, case.learning_rate, self.X, labels)
+        settings = {
+            "solver": case.optimizer,
+            "learning_rate_init": case.learning_rate,
+            "shuffle": case.shuffle,
+        }
+        self.net = self.network(case, case.batch, settings, self.X, labels)
 
     def load(self, parameters):
+        if self.net.solver == "adam":
+            # Its moments; the next partial_fit makes new ones.
+            del self.net._optimizer
         # In place: the optimizer holds these arrays.
         for k, (W, b) in enumerate(zip(self.net.coefs_, self.net.intercepts_, strict=True), 1):
             W[...] = parameters[f"W{k}"].T
@@ -58,6 +64,6 @@ class Side:
 
     def predictor(self, case, dtype, threads, parameters, X):
         X = np.ascontiguousarray(X.T, dtype)
-        self.net = self.network(case, 1, False, 0.001, X, np.zeros(len(X), int))
+        self.net = self.network(case, 1, {}, X, np.zeros(len(X), int))
         self.load(parameters)
         return lambda: self.net.predict_proba(X), lambda: self.net.predict_proba(X).T.copy()

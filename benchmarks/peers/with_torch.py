@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
 
 class Side:
@@ -17,10 +18,19 @@ class Side:
 
     def __init__(self):
         self.mode = contextlib.ExitStack()
+        self.optimizer = None
 
-    def compiled(self, function: Callable) -> Callable:
-        """The function that is run instead; a compiled one in another side."""
+    def wrapped(self, function: Callable) -> Callable:
+        """The function that is run instead: other sides compile it, or round what it multiplies."""
         return function
+
+    def kind(self, dtype: str) -> torch.dtype:
+        """Of parameters and inputs; another side's are narrower than the case's."""
+        return getattr(torch, dtype)
+
+    def inputs(self, X: np.ndarray, dtype: str) -> torch.Tensor:
+        """X (n_x, m) with examples in rows."""
+        return torch.from_numpy(np.ascontiguousarray(X.T, dtype)).to(self.kind(dtype))
 
     def describe(self) -> dict:
         kernels = {
@@ -36,27 +46,28 @@ class Side:
         layers = []
         for n_prev, n in zip(case.n, case.n[1:], strict=False):
             layers += [nn.Linear(n_prev, n), ACTIVATIONS[case.activation]()]
-        return nn.Sequential(*layers[:-1], *output).to(getattr(torch, dtype))
+        return nn.Sequential(*layers[:-1], *output).to(self.kind(dtype))
 
     def linear_layers(self) -> list[nn.Linear]:
         return [module for module in self.net if isinstance(module, nn.Linear)]
 
     def prepare_training(self, case, dtype, threads, X, labels):
         self.mode.close()
-        self.case = case
+        self.case, self.dtype = case, getattr(torch, dtype)
         self.net = self.network(case, dtype, threads)
-        self.X = torch.from_numpy(np.ascontiguousarray(X.T, dtype))
+        self.X = self.inputs(X, dtype)
         if case.output == "sigmoid":
             loss = nn.BCEWithLogitsLoss()
-            self.Y = torch.from_numpy(labels[:, None].astype(dtype))
+            self.Y = torch.from_numpy(labels[:, None].astype(dtype)).to(self.X.dtype)
         else:
             loss = nn.CrossEntropyLoss()
             self.Y = torch.from_numpy(labels.astype(np.int64))
-        self.loss = self.compiled(lambda X, Y: loss(self.net(X), Y))
-        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=case.learning_rate, fused=True)
+        self.loss = self.wrapped(lambda X, Y: loss(self.net(X), Y))
+        kind = OPTIMIZERS[case.optimizer]
+        self.optimizer = kind(self.net.parameters(), lr=case.learning_rate, fused=True)
         self.batches = list(zip(self.X.split(case.batch), self.Y.split(case.batch), strict=True))
         sizes = [len(Y) for _, Y in self.batches]
-        self.shares = torch.tensor(sizes, dtype=self.X.dtype) / case.examples
+        self.shares = torch.tensor(sizes, dtype=self.dtype) / case.examples
 
     def epoch(self):
         if not self.case.shuffle:
@@ -65,6 +76,8 @@ class Side:
         return ((self.X.index_select(0, part), self.Y.index_select(0, part)) for part in order)
 
     def load(self, parameters):
+        if self.optimizer is not None:
+            self.optimizer.state.clear()
         with torch.no_grad():
             for k, layer in enumerate(self.linear_layers(), 1):
                 layer.weight.copy_(torch.from_numpy(parameters[f"W{k}"]))
@@ -80,14 +93,14 @@ class Side:
                 loss.backward()
                 self.optimizer.step()
                 losses.append(loss.detach())
-            costs.append(torch.dot(torch.stack(losses), self.shares).item())
+            costs.append(torch.dot(torch.stack(losses).to(self.dtype), self.shares).item())
         return costs
 
     def parameters(self):
         given = {}
         for k, layer in enumerate(self.linear_layers(), 1):
-            given[f"W{k}"] = layer.weight.detach().numpy()
-            given[f"b{k}"] = layer.bias.detach().numpy()[:, None]
+            given[f"W{k}"] = layer.weight.detach().to(self.dtype).numpy()
+            given[f"b{k}"] = layer.bias.detach().to(self.dtype).numpy()[:, None]
         return given
 
     def predictor(self, case, dtype, threads, parameters, X):
@@ -96,6 +109,6 @@ class Side:
         self.mode.enter_context(torch.inference_mode())
         self.net = self.network(case, dtype, threads, output=(nn.Softmax(dim=1),)).eval()
         self.load(parameters)
-        X = torch.from_numpy(np.ascontiguousarray(X.T, dtype))
-        net = self.compiled(self.net)
-        return lambda: net(X), lambda: net(X).numpy().T.copy()
+        X = self.inputs(X, dtype)
+        net = self.wrapped(self.net)
+        return lambda: net(X), lambda: net(X).to(getattr(torch, dtype)).numpy().T.copy()

@@ -19,7 +19,7 @@ if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
 class Side(with_torch.Side):
     library = "torch.compile"
 
-    def compiled(self, function):
+    def wrapped(self, function):
         # Code for each shape, and none that is left from previous cases.
         torch.compiler.reset()
         return torch.compile(function, dynamic=False)
