@@ -58,7 +58,9 @@ FILES = {
         (LOSSES, ACTIVATIONS, DENSE),
     ),
     **dict.fromkeys(GEMM, Judges(("products",), ("gemm", "gemm_block"), (DENSE,))),
-    **dict.fromkeys(("bf16_packing.h", "gemm_bf16.h"), Judges(("reduced",), ("gemm", "gemm_block"), ("test_bfloat16.py",))),
+    **dict.fromkeys(
+        ("bf16_packing.h", "gemm_bf16.h"), Judges(("reduced",), ("gemm", "gemm_block"), ("test_bfloat16.py",))
+    ),
     "gemv.h": Judges(("vectors",), ("dots", "add_columns"), (DENSE,)),
     "packed.h": Judges(
         ("packed",),
