@@ -422,6 +422,20 @@ def _regularisation():
         add(f"by {way}", **NUMBERS, options=adam, way=way)
 
 
+def _bfloat16():
+    """Layers and batches for which operands are rounded with every instruction set."""
+    def layers(activation="tanh"):
+        return dense((230, 210, 3), (activation, "relu", "softmax"))
+
+    large = {"n_x": 40, "m": 450, "dtypes": ("float32",), "net": {"compute": "bfloat16"}}
+    for name in ("SGD", "Adam", "AdamW"):
+        add(f"bfloat16, {name}", layers, "cross_entropy", {"batch_size": 225, "optimizer": OPTIMIZERS[name]}, **large)
+    add("bfloat16, full batch", layers, "cross_entropy", {"batch_size": None}, **large)
+    add("bfloat16, gelu, weighted", lambda: layers("gelu"), "cross_entropy", {"batch_size": 225}, weighted=True, **large)
+    add("bfloat16, by hand", layers, "cross_entropy", {"batch_size": 225}, way="forward, backward, step", **large)
+    add("bfloat16, resumed", layers, "cross_entropy", {"batch_size": 225}, way="load, resume", **large)
+
+
 def _around():
     adam = {"optimizer": lambda: nk.Adam(0.01)}
     layouts = {
@@ -630,7 +644,7 @@ def _estimators():
 
 
 # fmt: on
-for _part in (_optimizers, _activations, _losses, _batches, _regularisation, _around, _below, _estimators):
+for _part in (_optimizers, _activations, _losses, _batches, _regularisation, _bfloat16, _around, _below, _estimators):
     _part()
 
 
