@@ -436,7 +436,7 @@ LONG_CALL = """
     net.predict(many, threads=2)
     before = time.process_time()
     net.predict(many, threads=2)
-    many = np.tile(many, int(1.5 / (time.process_time() - before)))
+    many = np.tile(many, max(1, int(1.5 / (time.process_time() - before))))
     expected, done = product(2), []
     long_call = threading.Thread(target=lambda: (net.predict(many, threads=2), done.append(True)), daemon=True)
     long_call.start()
