@@ -40,11 +40,15 @@ def compile_(target, source, flags, out, *, to_assembly=False):
 def main():
     with tempfile.TemporaryDirectory() as temporary:
         for target in TARGETS:
-            x86 = target.startswith("x86_64")
+            x86, amx = target.startswith("x86_64"), target.startswith("x86_64-linux")
             sources = [(path, []) for path in COMMON]
-            sources += [(f"kernels/isa_{isa}.c", flags) for isa, flags in ISAS.items() if x86 or isa == "baseline"]
+            sources += [
+                (f"kernels/isa_{isa}.c", flags)
+                for isa, flags in ISAS.items()
+                if {"baseline": True, "amx": amx}.get(isa, x86)
+            ]
             for path, flags in sources:
-                defines = ["-DNNK_X86"] if x86 else []
+                defines = ["-DNNK_X86"] * x86 + ["-DNNK_AMX"] * amx
                 compile_(target, ROOT / "src" / path, flags + defines, Path(temporary) / "object.o")
             print(f"{target}: {', '.join(path for path, _ in sources)}", flush=True)
         assembly = Path(temporary) / "baseline.s"
