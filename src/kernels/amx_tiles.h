@@ -4,14 +4,6 @@
  */
 enum { TILE = 16 };
 
-typedef struct {
-    real *C;
-    const real *A, *B;
-    ptrdiff_t ldc, lda, rs_b, cs_b;
-    real alpha, beta;
-    ptrdiff_t k;
-} micro_operands;
-
 static void configure_tiles(void)
 {
     struct {

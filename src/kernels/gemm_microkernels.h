@@ -1,15 +1,6 @@
 /* All micro-kernels of the product, by the size of their micro-tile, which of them are for how many rows, and the micro-tiles
  * of one panel. Knows nothing of how a product is cut into panels.
  */
-typedef struct {
-    real *C;
-    const real *A, *B;
-    ptrdiff_t ldc, lda, rs_b, cs_b;
-    real alpha, beta;
-    ptrdiff_t k;
-} NAME(micro_operands);
-#define micro_operands NAME(micro_operands)
-
 #ifndef MICRO_MULTIPLY_ADD
 #define MICRO_MULTIPLY_ADD(sum, a, b) ((sum) += (a) * (b))
 #define MICRO_SCALED(alpha, sum) ((alpha) * (sum))

@@ -1,5 +1,6 @@
 /* The sizes into which the matrix product is cut, by the names that BLIS gives them: micro-tiles of C of MR rows and NR
- * columns, blocks of KC terms of the sums, and NC columns of B at a time. Only sizes; gemm.h says how they are used.
+ * columns, blocks of KC terms of the sums, and NC columns of B at a time; and what a micro-kernel is handed. gemm.h says how
+ * they are used.
  *
  * A micro-tile's sums fill the registers: 2 × 14 of 32 with AVX-512, 2 × 6 of 16 elsewhere, which leaves room for a column of
  * A and a broadcast entry of B.
@@ -66,3 +67,13 @@
 #define NC_REDUCED 384
 #define CS_REDUCED (KC_REDUCED + LANES)
 #define RS_REDUCED (NC_REDUCED + LANES)
+
+/* C := alpha A B + beta C for a micro-tile, or several side by side */
+typedef struct {
+    real *C;
+    const real *A, *B;
+    ptrdiff_t ldc, lda, rs_b, cs_b;
+    real alpha, beta;
+    ptrdiff_t k;
+} NAME(micro_operands);
+#define micro_operands NAME(micro_operands)
