@@ -431,7 +431,8 @@ def _bfloat16():
     for name in ("SGD", "Adam", "AdamW"):
         add(f"bfloat16, {name}", layers, "cross_entropy", {"batch_size": 225, "optimizer": OPTIMIZERS[name]}, **large)
     add("bfloat16, full batch", layers, "cross_entropy", {"batch_size": None}, **large)
-    add("bfloat16, gelu, weighted", lambda: layers("gelu"), "cross_entropy", {"batch_size": 225}, weighted=True, **large)
+    add("bfloat16, gelu, weighted", lambda: layers("gelu"), "cross_entropy", {"batch_size": 225}, weighted=True,
+        **large)
     add("bfloat16, by hand", layers, "cross_entropy", {"batch_size": 225}, way="forward, backward, step", **large)
     add("bfloat16, resumed", layers, "cross_entropy", {"batch_size": 225}, way="load, resume", **large)
 
