@@ -308,6 +308,24 @@ def assert_only_inside(view):
     assert np.isnan(root(view)).all(), "memory around the view was written to"
 
 
+def check_in_layouts(layer, layouts, out_layouts, forward, backward):
+    """A layer's passes with operands and outputs in these layouts; nothing is written beside the outputs.
+
+    `layer` has W, A_prev, b and dA; forward(W, A_prev, b, out=) checks and gives (A, Z), backward(dA, W, A_prev, A, Z,
+    out=) checks.
+    """
+    dtype = layer["dA"].dtype  # before a layout may turn its bytes round
+    W, A_prev, b, dA = (LAYOUTS[layout](array) for layout, array in zip(layouts, layer.values(), strict=False))
+    A = prefilled(dA.shape, dtype, out_layouts[4])
+    _, Z = forward(W, A_prev, b, out=A)
+    A_given, Z_given = (LAYOUTS[layouts[4]](array) for array in (A, Z))
+    shapes = (dA.shape, W.shape, b.shape, A_prev.shape)  # of dZ, dW, db, dA_prev
+    out = tuple(prefilled(shape, dtype, layout) for shape, layout in zip(shapes, out_layouts, strict=False))
+    backward(dA, W, A_prev, A_given, Z_given, out=out)
+    for array in (A, *out):
+        assert_only_inside(array)
+
+
 # ---- comparison with a bound ----
 
 

@@ -19,6 +19,7 @@ from conftest import (
     LAYOUTS,
     WRITABLE_LAYOUTS,
     assert_only_inside,
+    check_in_layouts,
     prefilled,
     run,
     run_tests,
@@ -222,18 +223,13 @@ def test_any_layer_against_the_oracle(compare, activation, shape, scale, seed, n
     if activation == "exp":
         scale = min(scale, 1.0)  # float32 has no e^100
     layer = normal_layer(*shape, seed, scale)
-    W, A_prev, b, dA = (LAYOUTS[layout](array) for layout, array in zip(layouts, layer.values(), strict=False))
-    n, _, m = shape
-    A = prefilled((n, m), F32, out_layouts[4])
-    _, Z = check_forward(compare, W, A_prev, b, activation, layouts, negative_slope, out=A)
-    A_given, Z_given = (LAYOUTS[layouts[4]](array) for array in (A, Z))
-    out = tuple(
-        prefilled(size, F32, layout)
-        for size, layout in zip(gradient_shapes(*shape).values(), out_layouts, strict=False)
+    check_in_layouts(
+        layer,
+        layouts,
+        out_layouts,
+        lambda *arrays, **out: check_forward(compare, *arrays, activation, layouts, negative_slope, **out),
+        lambda *arrays, **out: check_backward(compare, *arrays, activation, layouts, negative_slope, **out),
     )
-    check_backward(compare, dA, W, A_prev, A_given, Z_given, activation, layouts, negative_slope, out=out)
-    for array in (A, *out):
-        assert_only_inside(array)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -20,6 +20,7 @@ from conftest import (
     WRITABLE_LAYOUTS,
     assert_no_leaks,
     assert_only_inside,
+    check_in_layouts,
     fails,
     measured,
     prefilled,
@@ -324,18 +325,13 @@ def test_any_layer(compare, activation, shape, dtype, scale, seed, negative_slop
     if activation == "exp":
         scale = min(scale, 1.0)  # float32 has no e^100
     layer = normal_layer(*shape, dtype, seed, scale)
-    W, A_prev, b, dA = (LAYOUTS[layout](array) for layout, array in zip(layouts, layer.values(), strict=False))
-    n, _, m = shape
-    A = prefilled((n, m), dtype, out_layouts[4])
-    _, Z = check_forward(compare, W, A_prev, b, activation, layouts, negative_slope, out=A)
-    A_given, Z_given = (LAYOUTS[layouts[4]](array) for array in (A, Z))
-    out = tuple(
-        prefilled(size, dtype, layout)
-        for size, layout in zip(gradient_shapes(*shape).values(), out_layouts, strict=False)
+    check_in_layouts(
+        layer,
+        layouts,
+        out_layouts,
+        lambda *arrays, **out: check_forward(compare, *arrays, activation, layouts, negative_slope, **out),
+        lambda *arrays, **out: check_backward(compare, *arrays, activation, layouts, negative_slope, **out),
     )
-    check_backward(compare, dA, W, A_prev, A_given, Z_given, activation, layouts, negative_slope, out=out)
-    for array in (A, *out):
-        assert_only_inside(array)
 
 
 def test_derivative_of_the_cross_entropy_through_sigmoid(compare, dtype):

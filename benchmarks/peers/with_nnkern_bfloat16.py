@@ -9,5 +9,5 @@ class Side(with_nnkern.Side):
     compute = "bfloat16"
 
     def frozen(self, case):
-        # A frozen predictor doesn't know what a network computes in: predict is compared, even in `serving`.
+        # `predict` is compared, in `serving` too: frozen predictors of bfloat16 are a side of their own.
         return ""
