@@ -1109,7 +1109,7 @@ def estimators():
 OPTIONS = {"hidden_layer_sizes": (256,), "batch_size": 200, "max_iter": 3, "random_state": 0}
 
 
-@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed to converge")
 class TestEstimators:
     def data(self, dtype="float64"):
         rng = np.random.default_rng(0)
