@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -150,17 +151,22 @@ class BuildExt(build_ext):
             macros = [("NNK_X86", None)] if is_x86() else []
             macros += [("NNK_AMX", None)] if is_x86() and "amx" in X86_ISAS else []
             isas = {"baseline": []} | (X86_ISAS if is_x86() else {})
-            for isa, flags in isas.items():
-                ext.extra_objects += self.compiler.compile(
-                    [str(SOURCES / "kernels" / f"isa_{isa}.c")],
-                    output_dir=self.build_temp,
-                    include_dirs=[str(SOURCES)],
-                    extra_postargs=[*COMPILE_ARGS, "-Wall", "-Wextra", "-Wno-psabi", *flags],
-                    depends=ext.depends,
-                )
+            # side by side, since they are most of a build
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                for objects in pool.map(lambda isa: self.compile_isa(*isa, ext.depends), isas.items()):
+                    ext.extra_objects += objects
             ext.define_macros += macros
             self.ship(BLAS["ship"], Path(self.get_ext_fullpath(ext.name)).parent / "_libs")
         super().build_extension(ext)
+
+    def compile_isa(self, isa, flags, depends):
+        return self.compiler.compile(
+            [str(SOURCES / "kernels" / f"isa_{isa}.c")],
+            output_dir=self.build_temp,
+            include_dirs=[str(SOURCES)],
+            extra_postargs=[*COMPILE_ARGS, "-Wall", "-Wextra", "-Wno-psabi", *flags],
+            depends=depends,
+        )
 
     def ship(self, library, folder):
         """Puts the BLAS library and its licence beside the extensions."""

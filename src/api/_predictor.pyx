@@ -127,7 +127,6 @@ cdef class Packed:
         self.number = self.dtype.num
         self.net.compute = compute_type(self.dtype.itemsize)
         self.net.L, self.net.reduced = len(layers), code != NNK_whole
-        self.net.product = NULL if widens else product_of(code)
         self.net.layers = <FrozenLayer *>calloc(self.net.L, sizeof(FrozenLayer))
         if self.net.layers is NULL:
             raise MemoryError("no memory for the layers")
@@ -135,6 +134,8 @@ cdef class Packed:
             layer = &self.net.layers[l]
             layer.activation, layer.slope, layer.weights.weights = activation, slope, code
             layer.weights.n, layer.weights.n_prev = W.shape
+            if not widens and not self.net.compute.table.packed_by_rows(&layer.weights):
+                layer.product = product_of(code)
             self.net.widest = max(self.net.widest, layer.weights.n)
         self.net.n_x = self.net.layers[0].weights.n_prev
         self.net.n_y = self.net.layers[self.net.L - 1].weights.n

@@ -4,8 +4,8 @@
 
 from engine.blocks cimport width_of_prediction
 from kernels.nnk cimport (
-    NNK_UNPACKED_BYTES, NNK_UNPACKED_DEPTH, NNK_linear, NNK_softmax, nnk_block, nnk_packed, nnk_packed_block,
-    nnk_packed_product, nnk_table,
+    NNK_REDUCED_COLUMNS, NNK_UNPACKED_BYTES, NNK_UNPACKED_DEPTH, NNK_int8, NNK_linear, NNK_softmax, nnk_block, nnk_packed,
+    nnk_packed_block, nnk_packed_product, nnk_table,
 )
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous
 from nnkern._products cimport Compute, Forward, forward_product, share_out
@@ -13,15 +13,14 @@ from runtime.arena cimport nnk_arena, nnk_arena_take
 from runtime.check cimport check
 
 cdef enum:
-    # examples from which widening reduced weights for a matrix product pays; fewer are taken one by one
-    WIDENING_WIDTH = 8
-    # fewest units of a layer whose reduced weights are multiplied as they are; its parts have so many, and so many
-    # columns are finished at a time
-    REDUCED_UNITS = 5
-    UNITS_OF_PART = 128
-    REDUCED_COLUMNS = 384
-    # operations of such a layer from which it is shared out, by columns where each thread gets so many, and from which
-    # it wakes threads
+    # examples from which reduced weights are multiplied as a matrix. Fewer are taken one by one, each weight widened as it
+    # is read, unless there are so many of these that reading them takes the time, and so many examples
+    MATRIX_WIDTH = 8
+    MANY_WEIGHTS = 1 << 14
+    LEAST_OF_BFLOAT16 = 2
+    LEAST_OF_INT8 = 1
+    # operations of a layer whose reduced weights are multiplied as they are from which it is shared out, by columns where
+    # each thread gets so many, and from which it wakes threads
     REDUCED_PARALLEL = 4000000
     REDUCED_WAKING = 20000000
     LEAST_COLUMNS = 64
@@ -31,6 +30,7 @@ cdef enum:
 
 cdef struct FrozenLayer:
     nnk_packed weights
+    nnk_packed_product product      # what multiplies reduced weights as they are, or NULL
     const void *b                   # (n) or NULL
     int activation
     double slope
@@ -39,7 +39,6 @@ cdef struct Frozen:
     const Compute *compute
     Py_ssize_t L, n_x, n_y, widest
     bint reduced                    # weights are narrower than float32
-    nnk_packed_product product      # what multiplies them as they are, or NULL
     size_t bytes_of_one             # what lay_out_frozen takes for one example in place
     double work_of_one              # its multiply-adds
     FrozenLayer *layers
@@ -67,7 +66,7 @@ cdef inline void lay_out_frozen(
 ) noexcept nogil:
     """Takes the pieces from the arena; run without memory first, it tells how much there must be."""
     cdef size_t unit = to.width * net.compute.itemsize
-    to.widened = nnk_arena_take(arena, NNK_UNPACKED_BYTES) if net.reduced and X.m >= WIDENING_WIDTH else NULL
+    to.widened = nnk_arena_take(arena, NNK_UNPACKED_BYTES) if net.reduced and X.m >= MATRIX_WIDTH else NULL
     to.A[0], to.A[1] = nnk_arena_take(arena, net.widest * unit), nnk_arena_take(arena, net.widest * unit)
     to.X = nnk_arena_take(arena, net.n_x * unit) if to.gathers else NULL
 
@@ -124,18 +123,92 @@ cdef inline void activate(void *A, const Frozen *net, const FrozenLayer *layer, 
         net.compute.table.forward[layer.activation](A, n, A, n, layer.b, layer.slope, n, m)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Weights that are multiplied in what they are kept in
+
+cdef inline bint multiplied_as_kept(const FrozenLayer *layer, Py_ssize_t m) noexcept nogil:
+    """Whether a product with m examples is: it depends on the shapes alone."""
+    cdef Py_ssize_t least = LEAST_OF_INT8 if layer.weights.weights == NNK_int8 else LEAST_OF_BFLOAT16
+    if layer.weights.n * layer.weights.n_prev < MANY_WEIGHTS:
+        least = MATRIX_WIDTH
+    return layer.product is not NULL and m >= least
+
+
+# A product with a block of examples, in a grid of parts: units by columns
+cdef struct ReducedJob:
+    const Frozen *net
+    const FrozenLayer *layer
+    const Matrix *A_prev
+    char *A
+    Py_ssize_t unit_parts, column_parts
+    bint plain
+
+
+cdef inline void reduced_part(void *job_, Py_ssize_t number, void *scratch) noexcept nogil:
+    cdef const ReducedJob *job = <const ReducedJob *>job_
+    cdef const FrozenLayer *layer = job.layer
+    cdef const Matrix *X = job.A_prev
+    cdef const nnk_table *table = job.net.compute.table
+    cdef int itemsize = job.net.compute.itemsize
+    cdef Py_ssize_t n = layer.weights.n, parts = table.packed_parts(&layer.weights), row, rows, end
+    cdef Py_ssize_t which = number % job.unit_parts, column = number // job.unit_parts
+    cdef Py_ssize_t part = which * parts // job.unit_parts, part_end = (which + 1) * parts // job.unit_parts
+    cdef Py_ssize_t first = column * X.m // job.column_parts, last = (column + 1) * X.m // job.column_parts
+    cdef nnk_packed_block block
+    cdef char *A
+    row = table.packed_first(&layer.weights, part)
+    rows = table.packed_first(&layer.weights, part_end) - row
+    # bias and activation find what was multiplied in the cache
+    while first < last:
+        end = min(first + <Py_ssize_t>NNK_REDUCED_COLUMNS, last)
+        block = nnk_packed_block(job.A, X.data, n, X.column, part, part_end, first, end)
+        layer.product(&layer.weights, &block, scratch)
+        A = job.A + (row + first * n) * itemsize
+        if not job.plain and (layer.b is not NULL or layer.activation != NNK_linear):
+            table.forward[layer.activation](
+                A, n, A, n, NULL if layer.b is NULL else <const char *>layer.b + row * itemsize, layer.slope, rows,
+                end - first)
+        first = end
+
+
+cdef inline void reduced_layer(
+    void *A, const Frozen *net, const FrozenLayer *layer, const Matrix *A_prev, const Team *team,
+) noexcept nogil:
+    """A (n, m) = g(W A_prev + b)"""
+    cdef ReducedJob job = ReducedJob(net, layer, A_prev, <char *>A, 1, 1, False)
+    # a few examples take as long as the weights take to be read
+    cdef double operations = 2.0 * layer.weights.n * layer.weights.n_prev * max(A_prev.m, <Py_ssize_t>MATRIX_WIDTH)
+    if team.threads > 1 and operations >= REDUCED_PARALLEL:
+        if A_prev.m >= LEAST_COLUMNS * team.threads:
+            job.column_parts = team.threads
+        else:
+            job.unit_parts = min(<Py_ssize_t>team.threads, net.compute.table.packed_parts(&layer.weights))
+    # softmax wants whole columns
+    job.plain = layer.activation == NNK_softmax and job.unit_parts > 1
+    share_out(reduced_part, &job, job.unit_parts * job.column_parts, operations >= REDUCED_WAKING, team)
+    if job.plain:
+        activate(A, net, layer, A_prev.m)
+
+
 cdef inline void predict_one(
     const FrozenPrediction *to, const Frozen *net, const void *x, int threads,
 ) noexcept nogil:
     """A[L] (n_y) of one example x (n_x)."""
+    cdef const FrozenLayer *layer
     cdef Py_ssize_t l
+    cdef Matrix A_prev
     cdef void *A
     cdef Team team
     team.threads, team.scratch = threads, NULL
     for l in range(net.L):
+        layer = &net.layers[l]
         A = to.out if l == net.L - 1 else to.A[l % 2]
-        times_vector(A, net, &net.layers[l].weights, x, &team)
-        activate(A, net, &net.layers[l], 1)
+        if multiplied_as_kept(layer, 1):
+            A_prev = contiguous(x, layer.weights.n_prev, 1)
+            reduced_layer(A, net, layer, &A_prev, &team)
+        else:
+            times_vector(A, net, &layer.weights, x, &team)
+            activate(A, net, layer, 1)
         x = A
 
 
@@ -167,55 +240,6 @@ cdef inline void part_of_layer(
         k += depth
 
 
-# A block of examples by weights that are multiplied in what they are kept in, in a grid of parts: units by columns.
-cdef struct ReducedJob:
-    const Frozen *net
-    const FrozenLayer *layer
-    const Matrix *A_prev
-    char *A
-    Py_ssize_t unit_parts, column_parts
-    bint plain
-
-
-cdef inline void reduced_part(void *job_, Py_ssize_t number, void *scratch) noexcept nogil:
-    cdef const ReducedJob *job = <const ReducedJob *>job_
-    cdef const FrozenLayer *layer = job.layer
-    cdef const Matrix *X = job.A_prev
-    cdef int itemsize = job.net.compute.itemsize
-    cdef Py_ssize_t n = layer.weights.n, parts = job.net.compute.table.packed_parts(&layer.weights), row, rows, end
-    cdef Py_ssize_t which = number % job.unit_parts, column = number // job.unit_parts
-    cdef Py_ssize_t part = which * parts // job.unit_parts, part_end = (which + 1) * parts // job.unit_parts
-    cdef Py_ssize_t first = column * X.m // job.column_parts, last = (column + 1) * X.m // job.column_parts
-    cdef nnk_packed_block block
-    cdef char *A
-    row, rows = part * UNITS_OF_PART, min(part_end * UNITS_OF_PART, n) - part * UNITS_OF_PART
-    # bias and activation find what was multiplied in the cache
-    while first < last:
-        end = min(first + REDUCED_COLUMNS, last)
-        block = nnk_packed_block(job.A, X.data, n, X.column, part, part_end, first, end)
-        job.net.product(&layer.weights, &block, scratch)
-        A = job.A + (row + first * n) * itemsize
-        if not job.plain and (layer.b is not NULL or layer.activation != NNK_linear):
-            job.net.compute.table.forward[layer.activation](
-                A, n, A, n, NULL if layer.b is NULL else <const char *>layer.b + row * itemsize, layer.slope, rows,
-                end - first)
-        first = end
-
-
-cdef inline void reduced_layer(
-    void *A, const Frozen *net, const FrozenLayer *layer, const Matrix *A_prev, bint plain, const Team *team,
-) noexcept nogil:
-    """A (n, m) = g(W A_prev + b), or W A_prev where `plain`."""
-    cdef ReducedJob job = ReducedJob(net, layer, A_prev, <char *>A, 1, 1, plain)
-    cdef double operations = 2.0 * layer.weights.n * layer.weights.n_prev * A_prev.m
-    if team.threads > 1 and operations >= REDUCED_PARALLEL:
-        if A_prev.m >= LEAST_COLUMNS * team.threads:
-            job.column_parts = team.threads
-        else:
-            job.unit_parts = min(<Py_ssize_t>team.threads, net.compute.table.packed_parts(&layer.weights))
-    share_out(reduced_part, &job, job.unit_parts * job.column_parts, operations >= REDUCED_WAKING, team)
-
-
 cdef inline void forward_layer(
     void *A, const Frozen *net, const FrozenLayer *layer, const Matrix *A_prev, void *widened, const Team *team,
 ) noexcept nogil:
@@ -223,12 +247,12 @@ cdef inline void forward_layer(
     cdef const nnk_packed *weights = &layer.weights
     cdef Py_ssize_t parts = net.compute.table.packed_parts(weights), part, j, m = A_prev.m
     cdef int itemsize = net.compute.itemsize
-    cdef bint one_by_one = net.reduced and m < WIDENING_WIDTH
-    # softmax wants whole columns
+    cdef bint one_by_one = net.reduced and m < MATRIX_WIDTH
     cdef bint plain = layer.activation == NNK_softmax and parts > 1
-    if net.product is not NULL and not one_by_one and weights.n >= REDUCED_UNITS:
-        reduced_layer(A, net, layer, A_prev, plain, team)
-    elif one_by_one:
+    if multiplied_as_kept(layer, m):
+        reduced_layer(A, net, layer, A_prev, team)
+        return
+    if one_by_one:
         for j in range(m):
             times_vector(<char *>A + j * weights.n * itemsize, net, weights,
                          <const char *>A_prev.data + j * weights.n_prev * itemsize, team)

@@ -64,7 +64,7 @@
 /* Of rounded operands, both packed: a panel and a block of entries of 32 bits, which hold one term of a sum or more, KC of
  * them, NC columns; the strides of the block by columns and by rows */
 #define KC_REDUCED 256
-#define NC_REDUCED 384
+#define NC_REDUCED NNK_REDUCED_COLUMNS
 #define CS_REDUCED (KC_REDUCED + LANES)
 #define RS_REDUCED (NC_REDUCED + LANES)
 

@@ -95,6 +95,8 @@ typedef struct {
 enum {
     NNK_UNPACKED_DEPTH = 256,        /* inputs for which weights are widened at a time … */
     NNK_UNPACKED_BYTES = 128 << 10,  /* … into so much memory */
+    NNK_REDUCED_COLUMNS = 384,       /* columns that a product of packed weights multiplies at a time … */
+    NNK_REDUCED_FEW = 2,             /* … and those of int8 that it needs no scratch for */
     NNK_FEW_ROWS = 28, /* a product of no more rows is computed in parts of columns only */
 };
 
@@ -137,6 +139,9 @@ typedef struct {
     size_t (*packed_bytes)(const nnk_packed *p);
     /* The tasks that packed weights are divided into. z (n) := W x, the units of one part of it. */
     ptrdiff_t (*packed_parts)(const nnk_packed *p);
+    /* The first unit of a part; n for the number of parts. Whether units are so few that they are packed as rows. */
+    ptrdiff_t (*packed_first)(const nnk_packed *p, ptrdiff_t part);
+    int (*packed_by_rows)(const nnk_packed *p);
     void (*packed_times_vector)(void *z, const nnk_packed *p, const void *x, ptrdiff_t part);
     /* Columns k … k + depth - 1 of a part: in place, or widened into `scratch`, and then for k a multiple of
      * NNK_UNPACKED_DEPTH and no larger depth */
@@ -177,7 +182,8 @@ typedef struct {
 } nnk_table;
 
 /* C (n, m) := W X for packed weights and examples of float32, columns contiguous, which are rounded to what the weights are
- * kept in: the units of parts part … part_end - 1, columns first … end - 1. The bits don't depend on the parts. */
+ * kept in: the units of parts part … part_end - 1, columns first … end - 1. The bits don't depend on the parts. Weights that
+ * are packed by rows aren't multiplied so. */
 typedef struct {
     void *C;
     const void *X;

@@ -18,6 +18,8 @@ cdef extern from "kernels/nnk.h" nogil:
         NNK_bfloat16
         NNK_int8
         NNK_UNPACKED_DEPTH
+        NNK_REDUCED_COLUMNS
+        NNK_REDUCED_FEW
         NNK_UNPACKED_BYTES
         NNK_FEW_ROWS
 
@@ -101,6 +103,8 @@ cdef extern from "kernels/nnk.h" nogil:
         void pack_weights(const nnk_packed *p, const void *W) noexcept nogil
         size_t packed_bytes(const nnk_packed *p) noexcept nogil
         Py_ssize_t packed_parts(const nnk_packed *p) noexcept nogil
+        Py_ssize_t packed_first(const nnk_packed *p, Py_ssize_t part) noexcept nogil
+        int packed_by_rows(const nnk_packed *p) noexcept nogil
         void packed_times_vector(void *z, const nnk_packed *p, const void *x, Py_ssize_t part) noexcept nogil
         void unpacked(
             nnk_block *block, const nnk_packed *p, Py_ssize_t part, Py_ssize_t k, Py_ssize_t depth,

@@ -28,8 +28,16 @@ NNK_INLINE void widen(const int weights, vec w[4], const real *packed)
 static ptrdiff_t NAME(packed_parts)(const nnk_packed *p)
 {
     assert(p->n > 0 && p->n_prev > 0);
-    return NAME(by_rows)(p) ? 1 : NAME(rounded_up)(p->n, PANEL_VECTORS * LANES) / (PANEL_VECTORS * LANES);
+    return NAME(by_rows)(p) ? 1 : NAME(rounded_up)(p->n, PART_UNITS) / PART_UNITS;
 }
+
+static ptrdiff_t NAME(packed_first)(const nnk_packed *p, ptrdiff_t part)
+{
+    assert(0 <= part && part <= NAME(packed_parts)(p));
+    return part * PART_UNITS < p->n ? part * PART_UNITS : p->n;
+}
+
+static int NAME(packed_by_rows)(const nnk_packed *p) { return NAME(by_rows)(p); }
 
 static size_t NAME(packed_bytes)(const nnk_packed *p)
 {
@@ -46,9 +54,7 @@ NNK_INLINE ptrdiff_t NAME(place)(const nnk_packed *p, ptrdiff_t i, ptrdiff_t k, 
         *which = (int)(k / LANES % per);
         return i * NAME(unit_words)(p) + k / (LANES * per) * LANES + k % LANES;
     }
-    const ptrdiff_t panel = i / (PANEL_VECTORS * LANES) * (PANEL_VECTORS * LANES);
-    const ptrdiff_t rest = NAME(rounded_up)(p->n, LANES) - panel;
-    const ptrdiff_t units = rest < PANEL_VECTORS * LANES ? rest : PANEL_VECTORS * LANES;
+    const ptrdiff_t part = i / PART_UNITS, panel = part * PART_UNITS, units = NAME(part_width)(p, part);
     *which = (int)(k % per);
     return panel * NAME(unit_words)(p) + k / per * units + i - panel;
 }
@@ -241,8 +247,8 @@ static void NAME(packed_times_vector)(void *z_, const nnk_packed *p, const void 
             NAME(panels)[p->weights][0](z + i, W + i * NAME(unit_words)(p), scale + i, x, 1, p->n_prev);
         return;
     }
-    const ptrdiff_t i = part * PANEL_VECTORS * LANES, rest = NAME(rounded_up)(p->n - i, LANES) / LANES;
-    NAME(panels)[p->weights][rest < PANEL_VECTORS ? rest : PANEL_VECTORS](z + i, W, scale + i, x, p->n - i, p->n_prev);
+    const ptrdiff_t i = part * PART_UNITS;
+    NAME(panels)[p->weights][NAME(part_width)(p, part) / LANES](z + i, W, scale + i, x, p->n - i, p->n_prev);
 }
 
 #if REAL_BITS == 32
@@ -282,13 +288,12 @@ static void NAME(unpacked)(nnk_block *block, const nnk_packed *p, ptrdiff_t part
                            void *scratch)
 {
     const int rows = NAME(by_rows)(p);
-    const ptrdiff_t i = part * PANEL_VECTORS * LANES, rest = NAME(rounded_up)(p->n - i, LANES);
-    const ptrdiff_t units = rest < PANEL_VECTORS * LANES ? rest : PANEL_VECTORS * LANES;
+    const ptrdiff_t i = part * PART_UNITS, units = NAME(part_width)(p, part);
     const real *W = NAME(part_at)(p, part);
     assert(NAME(is_packed)(p) && 0 <= part && part < NAME(packed_parts)(p) && 0 <= k && depth > 0 && k + depth <= p->n_prev);
     assert(p->weights == NNK_whole || (scratch && k % NNK_UNPACKED_DEPTH == 0 && depth <= NNK_UNPACKED_DEPTH));
     block->first = i;
-    block->n = p->n - i < PANEL_VECTORS * LANES ? p->n - i : PANEL_VECTORS * LANES;
+    block->n = p->n - i < PART_UNITS ? p->n - i : PART_UNITS;
     if (p->weights == NNK_whole) {
         block->data = W + (rows ? k : k * units);
         block->row = rows ? NAME(unit_words)(p) : 1;

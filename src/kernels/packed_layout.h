@@ -10,6 +10,7 @@
  * instruction set has, without a shuffle. What is missing from the last word is 0.
  */
 #define PANEL_VECTORS 8
+#define PART_UNITS (PANEL_VECTORS * LANES)
 #define ROWS_MOST (LANES / 4)
 
 NNK_INLINE int NAME(in_a_word)(int weights) { return weights == NNK_bfloat16 ? 2 : weights == NNK_int8 ? 4 : 1; }
@@ -28,7 +29,14 @@ NNK_INLINE ptrdiff_t NAME(unit_words)(const nnk_packed *p)
 /* Where a part, a panel or all rows, begins */
 NNK_INLINE const real *NAME(part_at)(const nnk_packed *p, ptrdiff_t part)
 {
-    return (const real *)p->W + part * PANEL_VECTORS * LANES * NAME(unit_words)(p);
+    return (const real *)p->W + part * PART_UNITS * NAME(unit_words)(p);
+}
+
+/* Units of a panel with those that fill its last vector */
+NNK_INLINE ptrdiff_t NAME(part_width)(const nnk_packed *p, ptrdiff_t part)
+{
+    const ptrdiff_t rest = NAME(rounded_up)(p->n - part * PART_UNITS, LANES);
+    return rest < PART_UNITS ? rest : PART_UNITS;
 }
 
 /* for assertions */

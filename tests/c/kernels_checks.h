@@ -162,7 +162,7 @@ static void NAME(check_packed_product)(const nnk_table *t, long n, long n_prev, 
     for (long part = 0; part < parts; part++)
         for (long first = 0; first < m; first += column) {
             const nnk_packed_block block = {C, X, ldc, ldx, part, part + 1, first, first + column < m ? first + column : m};
-            product(&p, &block, scratch);
+            product(&p, &block, weights == NNK_int8 && m <= NNK_REDUCED_FEW ? NULL : scratch);
         }
     for (long j = 0; j < m; j++)
         for (long i = 0; i < n; i++) {
@@ -182,7 +182,7 @@ static void NAME(check_reduced)(const nnk_tables *tables)
     static const int rows[] = {20, 31, 32, 33, 63, 64, 65, 131}, columns[] = {20, 33, 47, 48, 49, 65, 385, 417};
     static const int large[][3] = {{131, 300, 401}, {98, 520, 417}, {131, 1030, 415}, {33, 800, 60}};
     static const int units[] = {5, 10, 16, 17, 33, 127, 128, 129, 300}, inputs[] = {1, 2, 5, 31, 64, 65, 511, 512, 513, 1030};
-    static const int examples[] = {8, 15, 16, 17, 33, 400};
+    static const int examples[] = {8, 15, 16, 17, 33, 400, 1, 2, 3, 7};
     if (sizeof(real) != 4)
         return;
     for (int d = 0; d < COUNT(depths); d++)
