@@ -4,8 +4,8 @@
 
 from engine.blocks cimport width_of_prediction
 from kernels.nnk cimport (
-    NNK_REDUCED_COLUMNS, NNK_UNPACKED_BYTES, NNK_UNPACKED_DEPTH, NNK_int8, NNK_linear, NNK_softmax, nnk_block, nnk_packed,
-    nnk_packed_block, nnk_packed_product, nnk_table,
+    NNK_REDUCED_COLUMNS, NNK_UNPACKED_BYTES, NNK_UNPACKED_DEPTH, NNK_int8, NNK_linear, NNK_softmax, nnk_block,
+    nnk_packed, nnk_packed_block, nnk_packed_product, nnk_table,
 )
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous
 from nnkern._products cimport Compute, Forward, forward_product, share_out
@@ -13,14 +13,14 @@ from runtime.arena cimport nnk_arena, nnk_arena_take
 from runtime.check cimport check
 
 cdef enum:
-    # examples from which reduced weights are multiplied as a matrix. Fewer are taken one by one, each weight widened as it
-    # is read, unless there are so many of these that reading them takes the time, and so many examples
+    # examples from which reduced weights are multiplied as a matrix. Fewer are taken one by one, each weight widened as
+    # it is read, unless there are so many of these that reading them takes the time, and so many examples
     MATRIX_WIDTH = 8
     MANY_WEIGHTS = 1 << 14
     LEAST_OF_BFLOAT16 = 2
     LEAST_OF_INT8 = 1
-    # operations of a layer whose reduced weights are multiplied as they are from which it is shared out, by columns where
-    # each thread gets so many, and from which it wakes threads
+    # operations of a layer whose reduced weights are multiplied as they are from which it is shared out, by columns
+    # where each thread gets so many, and from which it wakes threads
     REDUCED_PARALLEL = 4000000
     REDUCED_WAKING = 20000000
     LEAST_COLUMNS = 64
