@@ -16,7 +16,7 @@ Layers of the package, each knowing only those below it:
     derivatives   by the inputs, and of each example by itself
     state         a network's parameters, optimizer state, counters: what other modules may touch of it
     model         a network as plain data
-    layers        what a network is made of
+    layers        what a network is made of; encoders: what the first layer of one for tables is made of
     kernels       one layer, one activation, one loss at a time
     losses, optimizers, initializers, schedules, progress
     validation    numbers, names and arrays that users hand in are validated
@@ -31,9 +31,10 @@ from typing import TYPE_CHECKING
 from nnkern import _loading, callbacks, initializers, kernels, losses, optimizers, schedules
 from nnkern._config import Config, get_num_threads, set_num_threads, show_config
 from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSchedule
+from nnkern.encoders import Embedding, Numeric, OneHot, Periodic, PiecewiseLinear
 from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError
 from nnkern.interop import from_onnx, from_sklearn, from_torch, load
-from nnkern.layers import Dense, Scale
+from nnkern.layers import Dense, Encode, Scale
 from nnkern.many import fit_many
 from nnkern.network import Evaluation, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
@@ -49,11 +50,17 @@ __all__ = [
     "Dense",
     "DivergenceError",
     "EarlyStopping",
+    "Embedding",
+    "Encode",
     "Evaluation",
     "LearningRateSchedule",
     "ModelFormatError",
     "Network",
     "NotFittedError",
+    "Numeric",
+    "OneHot",
+    "Periodic",
+    "PiecewiseLinear",
     "RMSprop",
     "Scale",
     "__version__",

@@ -124,13 +124,20 @@ def _forward(state, X):
 
 
 def _backward(state, A, Z, dZ):
-    """dZ[L], dZ[L-1], … dZ[1] and at last dX, from dZ[L]."""
+    """(dA[l], dZ[l]) for l = L … 1, from dZ[L], where dA[L] is None; at last (dX, None)."""
     parameters = state.layer_parameters()
+    dA = None
     for l in range(len(parameters), 0, -1):
-        yield dZ
-        dA = state.layers[l - 1].input_gradient(parameters[l - 1], dZ)
-        dZ = state.layers[l - 2].through_activation(dA, A[l - 1], Z[l - 1]) if l > 1 else dA
-    yield dZ
+        yield dA, dZ
+        dA = state.layers[l - 1].input_gradient(parameters[l - 1], dZ, A[l - 1])
+        if l > 1:
+            dZ = state.layers[l - 2].through_activation(parameters[l - 2], dA, A[l - 1], Z[l - 1])
+    yield dA, None
+
+
+def _through_output(state, A, Z, dA):
+    """dZ[L] from dA[L]."""
+    return state.layers[-1].through_activation(state.layer_parameters()[-1], dA, A[-1], Z[-1])
 
 
 def _of_loss(state, A, Z, Y, labels):
@@ -141,18 +148,18 @@ def _of_loss(state, A, Z, Y, labels):
         dA = np.asarray(dA, state.dtype)
         if dA.shape != A[-1].shape:
             raise ValueError(f"the loss function gave a derivative of shape {dA.shape} for A of shape {A[-1].shape}")
-        return state.layers[-1].through_activation(dA, A[-1], Z[-1])
+        return _through_output(state, A, Z, dA)
     fused = loss.output is not None
     _, _, dA = _kernels.loss(
         loss.name, Z[-1] if fused else A[-1], Y if labels is None else labels, None, loss.parameter
     )
-    return dA if fused else state.layers[-1].through_activation(dA, A[-1], Z[-1])
+    return dA if fused else _through_output(state, A, Z, dA)
 
 
 def _input_gradient(state, X, Y, labels):
     """dX (n_x, m) of each example's own loss."""
     A, Z = _forward(state, X)
-    *_, dX = _backward(state, A, Z, _of_loss(state, A, Z, Y, labels))
+    *_, (dX, _) = _backward(state, A, Z, _of_loss(state, A, Z, Y, labels))
     return dX
 
 
@@ -161,7 +168,7 @@ def _output_gradient(state, X, units):
     A, Z = _forward(state, X)
     dA = np.zeros_like(A[-1])
     dA[units, np.arange(X.shape[1])] = 1
-    *_, dX = _backward(state, A, Z, state.layers[-1].through_activation(dA, A[-1], Z[-1]))
+    *_, (dX, _) = _backward(state, A, Z, _through_output(state, A, Z, dA))
     return dX
 
 
@@ -174,7 +181,7 @@ def _jacobian(state, X):
         # each example once for each output
         A, Z = _forward(state, np.repeat(X[:, first : first + width], n_y, axis=1))
         dA = np.tile(np.eye(n_y, dtype=state.dtype), A[-1].shape[1] // n_y)
-        *_, dX = _backward(state, A, Z, state.layers[-1].through_activation(dA, A[-1], Z[-1]))
+        *_, (dX, _) = _backward(state, A, Z, _through_output(state, A, Z, dA))
         J[first : first + width] = dX.T.reshape(-1, n_y, X.shape[0])
     return J
 
@@ -184,10 +191,14 @@ def _example_gradients(state, X, Y, labels):
     A, Z = _forward(state, X)
     gradients = {}
     steps = _backward(state, A, Z, _of_loss(state, A, Z, Y, labels))
-    for l, dZ in zip(range(len(state.layers), 0, -1), steps, strict=False):
+    parameters = state.layer_parameters()
+    for l, (dA, dZ) in zip(range(len(state.layers), 0, -1), steps, strict=False):
         layer = state.layers[l - 1]
         if layer.trainable:
-            gradients |= {f"{name}{l}": g for name, g in layer.example_gradients(dZ, A[l - 1]).items()}
+            own = layer.example_gradients(parameters[l - 1], dZ, A[l - 1])
+            if layer.mix:
+                own |= layer.mix_gradients(dA, Z[l])
+            gradients |= {f"{name}{l}": g for name, g in own.items()}
     return {f"d{name}": gradients[name] for name in state.trained(gradients)}
 
 

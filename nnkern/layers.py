@@ -5,12 +5,13 @@ A layer holds no parameters and knows no network: it gets the number of its inpu
 that training doesn't need.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from nnkern import _kernels, initializers, kernels, validation
+from nnkern import _kernels, encoders, initializers, kernels, validation
 
 
 class Layer:
@@ -20,6 +21,9 @@ class Layer:
     activation = "linear"
     dropout = 0.0
     trainable = True
+    mix = False
+    picks_columns = False
+    """Whether it takes inputs of 0 and 1 as codes."""
 
     @property
     def label(self):
@@ -35,8 +39,8 @@ class Layer:
     def initial(self, rng, n_prev, dtype, l):
         """{"W": array, …}: initial values of its parameters, as layer number l."""
 
-    def engine_config(self, n_prev, l2, l1):
-        """What the engine must know of it, in a network with these penalties."""
+    def engine_config(self, n_prev, l2, l1, above=None):
+        """What the engine must know of it, in a network with these penalties and with the layer `above` it."""
 
     def to_dict(self):
         """Its numbers and names as a dict, which `from_dict` makes the layer of."""
@@ -71,6 +75,9 @@ class Dense(Layer):
         False freezes W and b.
     negative_slope : float
         leaky_relu's slope below 0.
+    mix : bool
+        A = a ⊙ g(Z) + (1 - a) ⊙ Z: each unit learns how much of g it takes, a (n, 1), which starts at 1. For hidden layers
+        with an activation that is neither linear nor softmax.
 
     Raises
     ------
@@ -85,6 +92,7 @@ class Dense(Layer):
     """
 
     kind: ClassVar[str] = "dense"
+    picks_columns: ClassVar[bool] = True
 
     units: int
     activation: str = "linear"
@@ -94,6 +102,7 @@ class Dense(Layer):
     use_bias: bool = True
     trainable: bool = True
     negative_slope: float = 0.01
+    mix: bool = False
 
     def __post_init__(self):
         def put(name, value):
@@ -111,6 +120,9 @@ class Dense(Layer):
         put("use_bias", validation.flag("use_bias", self.use_bias))
         put("trainable", validation.flag("trainable", self.trainable))
         put("negative_slope", validation.number("negative_slope", self.negative_slope, 0))
+        put("mix", validation.flag("mix", self.mix))
+        if self.mix and self.activation in ("linear", "softmax"):
+            raise ValueError(f"mix is for an activation that is neither linear nor softmax; got {self.activation}")
 
     @property
     def label(self):
@@ -122,17 +134,21 @@ class Dense(Layer):
         return self.units
 
     def parameter_shapes(self, n_prev):
-        """{"W": (n, n_prev), "b": (n, 1)}, without b where there is none."""
-        shapes = {"W": (self.units, n_prev), "b": (self.units, 1)}
-        return shapes if self.use_bias else {"W": shapes["W"]}
+        """{"W": (n, n_prev), "b": (n, 1), "a": (n, 1)}, without b or a where there is none."""
+        shapes = {"W": (self.units, n_prev)}
+        return shapes | {name: (self.units, 1) for name in self._columns()}
+
+    def _columns(self):
+        """The names of its parameters (n, 1)."""
+        return ["b"] * self.use_bias + ["a"] * self.mix
 
     def initial(self, rng, n_prev, dtype, l):
-        """W drawn by the initializer; b starts at zero."""
+        """W drawn by the initializer; b starts at zero, a at one."""
         init = _kernels.INITIALIZERS[self.activation] if self.init is None else self.init
         values = {"W": initializers.draw(init, rng, self.units, n_prev, dtype, l)}
-        return values | {"b": np.zeros((self.units, 1), dtype)} if self.use_bias else values
+        return values | {name: np.full((self.units, 1), name == "a", dtype) for name in self._columns()}
 
-    def engine_config(self, n_prev, l2, l1):
+    def engine_config(self, n_prev, l2, l1, above=None):
         """What the engine must know of it, in a network with these penalties."""
         return {
             "kind": self.kind,
@@ -145,17 +161,18 @@ class Dense(Layer):
             "l1": l1,
             "use_bias": self.use_bias,
             "trainable": self.trainable,
+            "mix": self.mix,
         }
 
     def to_dict(self):
         """The numbers and names as a dict, without the initializer."""
-        return {name: value for name, value in vars(self).items() if name != "init"}
+        return {name: value for name, value in vars(self).items() if name != "init" and (name != "mix" or value)}
 
     # What derivatives are put together from; dropout is off.
 
     def forward(self, parameters, A_prev):
         """A and Z (n, m)."""
-        return kernels.dense_forward(
+        A, Z = kernels.dense_forward(
             parameters["W"],
             A_prev,
             parameters.get("b"),
@@ -163,20 +180,34 @@ class Dense(Layer):
             return_Z=True,
             negative_slope=self.negative_slope,
         )
+        return Z + parameters["a"] * (A - Z) if self.mix else A, Z
 
-    def through_activation(self, dA, A, Z):
+    def through_activation(self, parameters, dA, A, Z):
         """dZ (n, m) from dA."""
-        return kernels.activation_backward(dA, A, self.activation, Z=Z, negative_slope=self.negative_slope)
+        if not self.mix:
+            return self._slope(dA, A, Z)
+        return dA + parameters["a"] * (self._slope(dA, self._g(Z), Z) - dA)
 
-    def input_gradient(self, parameters, dZ):
+    def _slope(self, dA, g, Z):
+        """dA ⊙ g'"""
+        return kernels.activation_backward(dA, g, self.activation, Z=Z, negative_slope=self.negative_slope)
+
+    def _g(self, Z):
+        return kernels.activation_forward(Z, self.activation, negative_slope=self.negative_slope)
+
+    def input_gradient(self, parameters, dZ, A_prev):
         """dA_prev (n_prev, m) = Wᵀ dZ."""
         return kernels.dense_forward(parameters["W"].T, dZ, None, "linear")
 
-    def example_gradients(self, dZ, A_prev):
+    def example_gradients(self, parameters, dZ, A_prev):
         """{"W": (m, n, n_prev), "b": (m, n, 1)}: the gradients of each example by itself."""
         dZ = dZ.T[:, :, None]
         gradients = {"W": dZ * A_prev.T[:, None, :]}
         return gradients | {"b": np.ascontiguousarray(dZ)} if self.use_bias else gradients
+
+    def mix_gradients(self, dA, Z):
+        """{"a": (m, n, 1)}: those of the mix, from the gradient by its outputs."""
+        return {"a": np.ascontiguousarray((dA * (self._g(Z) - Z)).T[:, :, None])}
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +245,7 @@ class Scale(Layer):
         """Ones."""
         return {"s": np.ones((n_prev, 1), dtype)}
 
-    def engine_config(self, n_prev, l2, l1):
+    def engine_config(self, n_prev, l2, l1, above=None):
         """What the engine must know of it: factors carry no penalty."""
         return {
             "kind": self.kind,
@@ -238,20 +269,170 @@ class Scale(Layer):
         A = parameters["s"] * A_prev
         return A, A
 
-    def through_activation(self, dA, A, Z):
+    def through_activation(self, parameters, dA, A, Z):
         """dZ (n, m) from dA."""
         return dA
 
-    def input_gradient(self, parameters, dZ):
+    def input_gradient(self, parameters, dZ, A_prev):
         """dA_prev (n, m) = s ⊙ dZ."""
         return parameters["s"] * dZ
 
-    def example_gradients(self, dZ, A_prev):
+    def example_gradients(self, parameters, dZ, A_prev):
         """{"s": (m, n, 1)}: the gradients of each example by itself."""
         return {"s": np.ascontiguousarray((dZ * A_prev).T[:, :, None])}
 
 
-KINDS = {cls.kind: cls for cls in (Dense, Scale)}
+@dataclass(frozen=True, eq=False)
+class Encode(Layer):
+    """The first layer of a network for tables: each encoder makes features of one row of X.
+
+    Its outputs are those of the encoders one after the other, those of `OneHot` encoders after all others; rows that no
+    encoder names aren't used, and a row may have several encoders. Categories are given as codes, whole numbers; a code
+    that is out of range is an error before anything is computed. Before a dense layer a one-hot code picks a column of W,
+    and no matrix of 0 and 1 is made.
+
+    Parameters
+    ----------
+    encoders : sequence of encoder
+        `Numeric`, `Periodic`, `PiecewiseLinear`, `OneHot` and `Embedding`.
+    trainable : bool
+        False freezes what they learn.
+
+    Examples
+    --------
+    >>> import nnkern as nk
+    >>> encode = nk.Encode([nk.Numeric(0), nk.Periodic(1, units=4), nk.OneHot(2, size=3), nk.Embedding(3, 100, units=8)])
+    >>> encode.outputs(4), encode.parameter_shapes(4)
+    (16, {'w': (16, 1), 'b': (16, 1), 'M': (51, 1), 'E': (800, 1)})
+
+    Each of its parameters is a column, in which those of its encoders follow each other, column by column.
+    """
+
+    kind: ClassVar[str] = "encode"
+
+    encoders: tuple
+    trainable: bool = True
+
+    def __post_init__(self):
+        given = self.encoders
+        if isinstance(given, encoders.Encoder) or not hasattr(given, "__iter__"):
+            raise TypeError(f"encoders must be a list of encoders; got {given!r}")
+        given = tuple(encoders.from_dict(one) if isinstance(one, dict) else one for one in given)
+        if not given or not all(isinstance(one, encoders.Encoder) for one in given):
+            raise ValueError(f"encoders must be a list of at least one encoder such as Numeric(0); got {self.encoders!r}")
+        object.__setattr__(self, "encoders", given)
+        object.__setattr__(self, "trainable", validation.flag("trainable", self.trainable))
+
+    def in_order(self, items):
+        """A list that has an item for each encoder, in the order of their outputs."""
+        last = [isinstance(one, encoders.OneHot) for one in self.encoders]
+        return [items[i] for i in sorted(range(len(items)), key=last.__getitem__)]
+
+    def outputs(self, n_prev):
+        """Those of all encoders, whatever the number of inputs."""
+        return sum(one.outputs for one in self.encoders)
+
+    def parameter_shapes(self, n_prev):
+        """{"w": (Σ k, 1), "b": (Σ k, 1), "M": (…, 1), "E": (…, 1)}, without those that no encoder has."""
+        counts = dict.fromkeys("wbME", 0)
+        for one in self.encoders:
+            for name, shape in one.parameters.items():
+                counts[name] += math.prod(shape)
+        return {name: (count, 1) for name, count in counts.items() if count}
+
+    def initial(self, rng, n_prev, dtype, l):
+        """Drawn by the encoders, one after the other."""
+        drawn = {name: [] for name in self.parameter_shapes(n_prev)}
+        for one in self.encoders:
+            for name, array in one.initial(rng).items():
+                drawn[name].append(array.reshape(-1, order="F"))
+        return {name: np.concatenate(arrays).astype(dtype)[:, None] for name, arrays in drawn.items()}
+
+    def engine_config(self, n_prev, l2, l1, above=None):
+        """What the engine must know of it: where everything begins. Nothing carries a penalty."""
+        highest = max(one.row for one in self.encoders)
+        if highest >= n_prev:
+            raise ValueError(f"an encoder names row {highest} of X, which has {n_prev} rows, counted from 0")
+        numbers, embeddings, one_hots, out = [], [], [], 0
+        codes = above is not None and above.picks_columns
+        for one in self.in_order(self.encoders):
+            if isinstance(one, encoders.OneHot):
+                one_hots.append((one.row, out, one.size, int(one.unknown), 0))
+            elif isinstance(one, encoders.Embedding):
+                embeddings.append((one.row, out, one.size, 0, one.units))
+            else:
+                numbers.append((one.row, out, *one.engine_config()))
+            out += one.outputs
+        ones = sum(size for _, _, size, _, _ in one_hots) if codes else 0
+        if codes:
+            one_hots = [(row, at - (out - ones), *more) for row, at, *more in one_hots]
+        return {
+            "kind": self.kind,
+            "n": out - ones,
+            "ones": ones,
+            "n_prev": n_prev,
+            "activation": _kernels.ACTIVATIONS.index(self.activation),
+            "slope": 0.0,
+            "dropout": self.dropout,
+            "l2": 0.0,
+            "l1": 0.0,
+            "use_bias": False,
+            "trainable": self.trainable,
+            "encoders": (numbers, embeddings, *(([], one_hots) if codes else (one_hots, []))),
+        }
+
+    def to_dict(self):
+        """Its kind, encoders and numbers as a dict."""
+        return {"kind": self.kind, "encoders": [one.to_dict() for one in self.encoders], "trainable": self.trainable}
+
+    def parameters_of(self, parameters):
+        """[(encoder, {"w": view, …}), …] of the layer's parameters {"w": (Σ k, 1) array, …}, in the order given."""
+        taken = dict.fromkeys(parameters, 0)
+        result = []
+        for one in self.encoders:
+            own = {}
+            for name, shape in one.parameters.items():
+                count = math.prod(shape)
+                own[name] = parameters[name][taken[name] : taken[name] + count].reshape(shape, order="F")
+                taken[name] += count
+            result.append((one, own))
+        return result
+
+    def _by_outputs(self, parameters):
+        """(encoder, its parameters, first output, output after its last one), in the order of the outputs."""
+        at = 0
+        for one, own in self.in_order(self.parameters_of(parameters)):
+            yield one, own, at, at + one.outputs
+            at += one.outputs
+
+    def forward(self, parameters, A_prev):
+        """A and Z (n, m), which are one."""
+        A = np.concatenate([one.forward(own, A_prev[one.row]) for one, own, _, _ in self._by_outputs(parameters)])
+        return A, A
+
+    def through_activation(self, parameters, dA, A, Z):
+        """dZ (n, m) from dA."""
+        return dA
+
+    def input_gradient(self, parameters, dZ, A_prev):
+        """dA_prev (n_prev, m); 0 for codes, which have no derivative, and for rows that aren't used."""
+        dX = np.zeros_like(A_prev)
+        for one, own, first, end in self._by_outputs(parameters):
+            dX[one.row] += one.derive(own, A_prev[one.row], dZ[first:end])[1]
+        return dX
+
+    def example_gradients(self, parameters, dZ, A_prev):
+        """{"w": (m, Σ k, 1), …}: the gradients of each example by itself."""
+        places = {id(one): (first, end) for one, _, first, end in self._by_outputs(parameters)}
+        gradients = {name: [] for name in parameters}
+        for one, own in self.parameters_of(parameters):
+            first, end = places[id(one)]
+            for name, g in one.derive(own, A_prev[one.row], dZ[first:end])[0].items():
+                gradients[name].append(g)
+        return {name: np.ascontiguousarray(np.concatenate(g).T[:, :, None]) for name, g in gradients.items()}
+
+
+KINDS = {cls.kind: cls for cls in (Dense, Scale, Encode)}
 
 
 def from_dict(config):

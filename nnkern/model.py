@@ -61,6 +61,10 @@ class Model:
                 f"the loss {self.loss.name} needs {needed} units at the output, the last layer has {last.activation}: "
                 f'use Dense({last.outputs(None) or "n_y"}, "{needed}")'
             )
+        if any(layer.kind == "encode" for layer in self.layers[1:]) or last.kind == "encode":
+            raise ValueError("Encode must be the first layer, and another one must follow it")
+        if last.mix:
+            raise ValueError("the last layer has mix=True: its outputs are what the loss is for, and aren't mixed")
         if last.dropout:
             raise ValueError(f"the last layer has dropout {last.dropout}: outputs are never dropped")
         self.l2 = validation.number("l2", self.l2, 0)

@@ -381,6 +381,14 @@ def parameter(name, array, shape, to):
     return _finite(name, _shaped(name, array, shape, to))
 
 
+def vector(name, values):
+    """A vector of finite numbers, in float64."""
+    array = _finite(name, _numbers(name, values, np.float64))
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be a vector; got shape {array.shape}")
+    return array
+
+
 def arrays(name, given, views):
     """`given` as {name: array} with exactly the names and shapes of `views`, numbers, finite or not."""
     missing, unknown = set(views) - set(given), set(given) - set(views)

@@ -95,6 +95,14 @@ def main():
     for bits, degree in ((32, 3), (64, 6)):
         show("LOG", bits, *fit(L, lambda z: z / 2, mp.mpf(0), z_max, degree, bits))
 
+    # sin r = r + r z S(z) and cos r = 1 - z/2 + z² C(z), z = r², for |r| <= π/4
+    z_max = (mp.pi / 4) ** 2 * (1 + mp.mpf(2) ** -10)
+    S = limit(lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z, -mp.mpf(1) / 6)
+    C = limit(lambda z: (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2, mp.mpf(1) / 24)
+    for bits, degree in ((32, 2), (64, 5)):
+        show("SIN", bits, *fit(S, lambda z: z, mp.mpf(0), z_max, degree, bits))
+        show("COS", bits, *fit(C, lambda z: z**2, mp.mpf(0), z_max, degree, bits))
+
     # (7/4 + 35/16 t) e^(t²/2) Φ(-t) = 7/8 + h Q(h - 1), h = 2 t / (t + 5), for t up to where z Φ(z) is 0. It lies a
     # little below 1, where the spacing of numbers is smallest beside them, and near t = 0 no rounding of h matters.
     def Q(s):

@@ -60,7 +60,48 @@ static void {name}({real} *a, int n)
 """
 
 
-def _dense(out, l, layer, x, y, W, b=None):
+_PERIODIC = """\
+/* y[i] = cos(w[i] x + b[i]) */
+static void periodic({real} *y, const {real} *w, const {real} *b, {real} x, int k)
+{{
+    int i;
+    for (i = 0; i < k; i++)
+        y[i] = cos{suffix}(w[i] * x + b[i]);
+}}
+"""
+
+_BINS = """\
+/* y[i] = (x - edges[i]) / width of bin i, between 0 and 1 */
+static void bins({real} *y, const {real} *edges, const {real} *inverse, {real} x, int k)
+{{
+    int i;
+    for (i = 0; i < k; i++) {{
+        const {real} f = (x - edges[i]) * inverse[i];
+        y[i] = f < 0 ? 0 : f > 1 ? 1 : f;
+    }}
+}}
+"""
+
+_ONE_HOT = """\
+static void one_hot({real} *y, int code, int n)
+{{
+    int i;
+    for (i = 0; i < n; i++)
+        y[i] = i == code;
+}}
+"""
+
+_COPY = """\
+static void copy({real} *y, const {real} *x, int n)
+{{
+    int i;
+    for (i = 0; i < n; i++)
+        y[i] = x[i];
+}}
+"""
+
+
+def _dense(out, l, layer, x, y, W, b=None, a=None):
     out.constants(f"W{l}", W)
     bias = "0"
     if b is not None:
@@ -68,7 +109,15 @@ def _dense(out, l, layer, x, y, W, b=None):
         out.constants(bias, b)
     out.function("dense", _DENSE)
     out.lines.append(f"    dense({y}, W{l}, {bias}, {x}, {W.shape[0]}, {W.shape[1]});")
+    if a is None:
+        out.activate(layer, y, len(W))
+        return
+    out.constants(f"mix{l}", a)
+    out.function("copy", _COPY)
+    out.lines.append(f"    {{\n        {out.real} z[{len(W)}];\n        copy(z, {y}, {len(W)});")
     out.activate(layer, y, len(W))
+    out.loop(len(W), f"{y}[i] = z[i] + mix{l}[i] * ({y}[i] - z[i]);")
+    out.lines.append("    }")
 
 
 def _scale(out, l, layer, x, y, s):
@@ -76,7 +125,72 @@ def _scale(out, l, layer, x, y, s):
     out.loop(s.size, f"{y}[i] = s{l}[i] * {x}[i];")
 
 
-LAYERS = {"dense": _dense, "scale": _scale}
+def _encode(out, l, layer, x, y, **parameters):
+    places, at = {}, 0
+    pairs = list(enumerate(layer.parameters_of(parameters)))
+    for i, (encoder, _) in layer.in_order(pairs):
+        places[i] = at
+        at += encoder.outputs
+    for i, (encoder, own) in pairs:
+        ENCODERS[encoder.name](out, f"{l}_{i}", encoder, f"{x}[{encoder.row}]", f"{y} + {places[i]}", **own)
+
+
+def _numeric(out, name, encoder, x, y):
+    out.lines.append(f"    *({y}) = {x};")
+
+
+def _mapped(out, name, y, M, k, features):
+    """`features`: the call that fills an array of k, but for its name."""
+    if M is None:
+        out.lines.append("    " + features.format(y))
+        return
+    out.constants(f"M{name}", M[:, :-1])
+    out.constants(f"c{name}", M[:, -1])
+    out.function("dense", _DENSE)
+    dense = f"dense({y}, M{name}, c{name}, f, {len(M)}, {k});"
+    out.lines.append(f"    {{\n        {out.real} f[{k}];\n        {features.format('f')}\n        {dense}\n    }}")
+
+
+def _periodic(out, name, encoder, x, y, w, b, M=None):
+    out.constants(f"w{name}", 2 * np.pi * w)
+    out.constants(f"b{name}", b)
+    out.function("periodic", _PERIODIC, suffix=out.suffix)
+    if M is not None:
+        out.lines.append(f"    *({y}) = {x};")
+        y = f"{y} + 1"
+    _mapped(out, name, y, M, len(w), f"periodic({{}}, w{name}, b{name}, {x}, {len(w)});")
+
+
+def _piecewise_linear(out, name, encoder, x, y, M=None):
+    e = np.array(encoder.edges)
+    out.constants(f"edges{name}", e[:-1])
+    out.constants(f"inverse{name}", 1 / np.diff(e))
+    out.function("bins", _BINS)
+    _mapped(out, name, y, M, len(e) - 1, f"bins({{}}, edges{name}, inverse{name}, {x}, {len(e) - 1});")
+
+
+def _one_hot(out, name, encoder, x, y):
+    out.function("one_hot", _ONE_HOT)
+    out.lines.append(f"    one_hot({y}, (int){x} - {int(encoder.unknown)}, {encoder.size});")
+
+
+def _embedding(out, name, encoder, x, y, E):
+    out.constants(f"E{name}", E.T)
+    out.function("copy", _COPY)
+    out.lines.append(f"    copy({y}, E{name} + (int){x} * {encoder.units}, {encoder.units});")
+
+
+ENCODERS = {
+    "numeric": _numeric,
+    "periodic": _periodic,
+    "piecewise_linear": _piecewise_linear,
+    "one_hot": _one_hot,
+    "embedding": _embedding,
+}
+"""For each encoder: a function (out, name, encoder, x, y, **parameters) like those of LAYERS, of one number x; `name` ends
+those of constants."""
+
+LAYERS = {"dense": _dense, "scale": _scale, "encode": _encode}
 """For each kind of layer: a function (out, l, layer, x, y, **parameters) that writes the statements which compute the
 array named y from the one named x."""
 

@@ -45,6 +45,7 @@ class _Graph(Builder):
     def __init__(self, onnx, dtype):
         self._onnx, self._dtype = onnx, dtype
         self.double = dtype == np.float64
+        self.real, self.int64 = map(onnx.helper.np_dtype_to_tensor_dtype, (np.dtype(dtype), np.dtype(np.int64)))
         self.nodes, self.constants = [], {}
 
     def node(self, op, inputs, attributes):
@@ -67,18 +68,78 @@ class _Graph(Builder):
         return name
 
 
-def _dense(f, l, layer, a, W, b=None):
-    inputs = [a, f.constant(W, f"W{l}")]
+def _dense(f, l, layer, a_prev, W, b=None, a=None):
+    inputs = [a_prev, f.constant(W, f"W{l}")]
     if b is not None:
         inputs.append(f.constant(b[:, 0], f"b{l}"))
-    return forms.FORMS[layer.activation].onnx(f, f.Gemm(*inputs, transB=1), layer.negative_slope)
+    z = f.Gemm(*inputs, transB=1)
+    g = forms.FORMS[layer.activation].onnx(f, z, layer.negative_slope)
+    return g if a is None else f.Add(z, f.Mul(f.Sub(g, z), f.constant(a[:, 0], f"a{l}")))
 
 
 def _scale(f, l, layer, a, s):
     return f.Mul(a, f.constant(s[:, 0], f"s{l}"))
 
 
-LAYERS = {"dense": _dense, "scale": _scale}
+def _encode(f, l, layer, a, **parameters):
+    outputs = []
+    for i, (encoder, own) in enumerate(layer.parameters_of(parameters)):
+        outputs.append(ENCODERS[encoder.name](f, f"{l}_{i}", encoder, a, **own))
+    return f.Concat(*layer.in_order(outputs), axis=1)
+
+
+def _number(f, encoder, a):
+    """x (batch, 1)"""
+    return f.Gather(a, f.constant([encoder.row], f"row_{encoder.row}", np.int64), axis=1)
+
+
+def _code(f, encoder, a):
+    """(batch,) whole numbers"""
+    row = f.constant(encoder.row, f"only_row_{encoder.row}", np.int64)
+    return f.Cast(f.Gather(a, row, axis=1), to=f.int64)
+
+
+def _mapped(f, name, features, M):
+    if M is None:
+        return features
+    return f.Gemm(features, f.constant(M[:, :-1], f"M{name}"), f.constant(M[:, -1], f"c{name}"), transB=1)
+
+
+def _periodic(f, name, encoder, a, w, b, M=None):
+    x = _number(f, encoder, a)
+    phase = f.Add(f.Mul(x, f.constant(2 * np.pi * w.T, f"w{name}")), f.constant(b.T, f"b{name}"))
+    mapped = _mapped(f, name, f.Cos(phase), M)
+    return mapped if M is None else f.Concat(x, mapped, axis=1)
+
+
+def _piecewise_linear(f, name, encoder, a, M=None):
+    e = np.array(encoder.edges)
+    shares = f.Mul(
+        f.Sub(_number(f, encoder, a), f.constant(e[None, :-1], f"edges{name}")),
+        f.constant(1 / np.diff(e)[None], f"widths{name}"),
+    )
+    return _mapped(f, name, f.Clip(shares, 0, 1), M)
+
+
+def _one_hot(f, name, encoder, a):
+    codes = f.constant(np.arange(encoder.size)[None] + int(encoder.unknown), f"codes{name}")
+    return f.Cast(f.Equal(_number(f, encoder, a), codes), to=f.real)
+
+
+def _embedding(f, name, encoder, a, E):
+    return f.Gather(f.constant(E.T, f"E{name}"), _code(f, encoder, a), axis=0)
+
+
+ENCODERS = {
+    "numeric": lambda f, name, encoder, a: _number(f, encoder, a),
+    "periodic": _periodic,
+    "piecewise_linear": _piecewise_linear,
+    "one_hot": _one_hot,
+    "embedding": _embedding,
+}
+"""For each encoder: a function (f, name, encoder, a, **parameters) like those of LAYERS; `name` ends those of constants."""
+
+LAYERS = {"dense": _dense, "scale": _scale, "encode": _encode}
 """For each kind of layer: a function (f, l, layer, a, **parameters) that adds its nodes behind the value a, and returns
 the name of what it computes."""
 

@@ -10,18 +10,20 @@ from nnkern.convert.chain import Chain
 from nnkern.exceptions import ModelFormatError, NotFittedError
 
 
-def _dense(l, layer, W, b=None):
+def _dense(l, layer, W, b=None, a=None):
+    if a is not None:
+        raise ValueError(f"scikit-learn's MLPs don't mix activations, as layer {l} does")
     name = forms.FORMS[layer.activation].sklearn
     if name is None:
         raise ValueError(f"scikit-learn's MLPs have no {layer.activation}, which layer {l} has")
     return name, np.array(W.T, order="C"), np.zeros(len(W), W.dtype) if b is None else b[:, 0].copy()
 
 
-def _scale(l, layer, s):
-    raise ValueError(f"scikit-learn's MLPs have dense layers only; layer {l} is a Scale")
+def _none(l, layer, **parameters):
+    raise ValueError(f"scikit-learn's MLPs have dense layers only; layer {l} is a {type(layer).__name__}")
 
 
-LAYERS = {"dense": _dense, "scale": _scale}
+LAYERS = {"dense": _dense, "scale": _none, "encode": _none}
 """For each kind of layer: a function (l, layer, **parameters) -> (activation, coefficients, intercepts)."""
 
 

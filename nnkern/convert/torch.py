@@ -15,7 +15,9 @@ _EQUIVALENT = {"threshold": lambda value: value >= 20, "dim": lambda value: valu
 def _dense(layer, n_prev):
     modules = [("Linear", {"in_features": n_prev, "out_features": layer.units, "bias": layer.use_bias})]
     form = forms.FORMS[layer.activation].torch
-    if form is None:
+    if layer.mix:
+        modules.append((None, "the mix"))
+    elif form is None:
         modules.append((None, f"the activation {layer.activation}"))
     elif form[0] != "Identity":
         name, arguments = form
@@ -30,7 +32,15 @@ def _scale(layer, n_prev):
     return [(None, "the factors")]
 
 
-LAYERS = {"dense": (_dense, {"W": "weight", "b": "bias"}), "scale": (_scale, {"s": "scale"})}
+def _encode(layer, n_prev):
+    return [(None, "the encoders")]
+
+
+LAYERS = {
+    "dense": (_dense, {"W": "weight", "b": "bias", "a": "mix"}),
+    "scale": (_scale, {"s": "scale"}),
+    "encode": (_encode, {"w": "frequencies", "b": "phases", "M": "maps", "E": "embeddings"}),
+}
 """For each kind of layer: a function (layer, n_prev) -> modules, each (class of torch.nn, arguments), the first of
 which holds the parameters; and the names that these have in it. Where torch has no class for a module, it is (None,
 what it would be)."""

@@ -31,6 +31,9 @@ def reading(path):
         raise ModelFormatError(f"{path}: {error}") from error
     except (ImportError, MemoryError):
         raise
+    except SystemError as error:
+        # what the interpreter's own code says where it finds no memory for an exception; bytes don't cause it
+        raise MemoryError(f"{path}: {error}") from error
     except Exception as error:
         # a place before the start of the file is an invalid argument; any other OSError comes from the disk
         if isinstance(error, OSError) and error.errno != errno.EINVAL:

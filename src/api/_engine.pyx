@@ -17,6 +17,7 @@ cimport cython
 cimport numpy as cnp
 from engine.blocks cimport CHUNK_COLUMNS, slots_for
 from engine.data cimport Batch, Data, Examples, gathered, set_layouts, weight_of
+from engine.encode cimport Category, Encoders, Number
 from engine.epochs cimport Kept, Patience as PatienceCounts, Run, enough, run_epochs, shuffle_from
 from engine.gradient cimport (
     WORKERS, Gradients, Score, batch_gradient, mean, retained_gradient, slots_of_batch, training_width, worth_workers,
@@ -33,8 +34,8 @@ from engine.step cimport apply_update, penalty_of
 from engine.watch cimport DONE, Watch, follower_of
 from engine.workspace cimport Workspace, lay_out
 from kernels.nnk cimport (
-    NNK_LOSSES, NNK_UPDATES, NNK_linear, NNK_score_squares, bitgen_t, nnk_activation_facts, nnk_loss_facts, nnk_shuffle,
-    nnk_update_facts,
+    NNK_LOSSES, NNK_UPDATES, NNK_linear, NNK_score_squares, bitgen_t, nnk_activation_facts, nnk_loss_facts, nnk_number,
+    nnk_shuffle, nnk_update_facts,
 )
 from nnkern._kernels cimport number_of_threads
 from nnkern._matrix cimport Matrix, Team, contiguous, fits_blas
@@ -97,6 +98,7 @@ cdef double call_loss(
 
 include "entrance.pxi"
 include "memory.pxi"
+include "encoders.pxi"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -121,6 +123,7 @@ cdef class Engine(Entrance):
     cdef Workspace *worker_spaces[WORKERS]
     cdef readonly ForwardPass retained      # the last one
     cdef object function                    # the loss where it is a Python function
+    cdef EncodersOf encoders                # of the first layer, or None
     cdef object source                      # numpy's generator that shuffles the present training
     cdef bint running                       # whether a training is inside native code
 
@@ -153,11 +156,17 @@ cdef class Engine(Entrance):
         for l, config in enumerate(layers):
             layer = &plan.layers[l]
             layer.kind = &kinds[<Py_ssize_t>LAYER_KINDS[config["kind"]]]
-            layer.n, layer.n_prev, layer.activation = config["n"], config["n_prev"], config["activation"]
+            layer.ones, layer.ones_prev = config.get("ones", 0), plan.layers[l - 1].ones if l else 0
+            layer.n, layer.n_prev = config["n"], config["n_prev"] - layer.ones_prev
+            layer.activation = config["activation"]
+            layer.mixes = config.get("mix", False)
             layer.slope, layer.dropout = config["slope"], config["dropout"]
             layer.l2, layer.l1 = config["l2"], config["l1"]
             layer.use_bias, layer.trainable = config["use_bias"], config["trainable"]
-            layer.reads_Z = nnk_activation_facts[layer.activation].derivative_reads_Z
+            layer.reads_Z = layer.mixes or nnk_activation_facts[layer.activation].derivative_reads_Z
+            if "encoders" in config:
+                self.encoders = EncodersOf(self.dtype, *config["encoders"])
+                layer.details = &self.encoders.all
             layer.kind.describe(layer)
             for p in range(layer.count):
                 # each parameter begins on a cache line of its own
@@ -254,7 +263,7 @@ cdef class Engine(Entrance):
     def predict(self, X, out=None, threads=None, bint invariant=False):
         """A[L] of validated examples X (n_x, m); `invariant`: a column's bits depend on that column alone."""
         cdef int most_threads = number_of_threads(threads)
-        cdef Matrix X_ = matrix_from("X", X, self.number, self.plan.n_x), A
+        cdef Matrix X_ = self.examples_from(X), A
         if out is None:
             out = np.empty((self.plan.n_y, X_.m), self.dtype, "F")
         A = matrix_from("out", out, self.number, self.plan.n_y)
@@ -279,6 +288,7 @@ cdef class Engine(Entrance):
         if type(X) is not ndarray or not in_own_layout(X, self.number, self.plan.n_x):
             return None
         X_ = contiguous(cnp.PyArray_DATA(X), self.plan.n_x, cnp.PyArray_DIM(X, 1))
+        self.check_codes(&X_)
         shape[0], shape[1] = self.plan.n_y, X_.m
         if out is None:
             A = cnp.PyArray_EMPTY(2, shape, self.number, 1)
@@ -324,11 +334,29 @@ cdef class Engine(Entrance):
             dissolve(&team)
         return 0
 
+    cdef Matrix examples_from(self, X) except *:
+        """X as it is at this moment; refused where the first layer can't be given it."""
+        cdef Matrix X_ = matrix_from("X", X, self.number, self.plan.n_x)
+        self.check_codes(&X_)
+        return X_
+
+    cdef int check_codes(self, const Matrix *X) except -1:
+        cdef const Layer *first = &self.plan.layers[0]
+        cdef Py_ssize_t row = 0, example
+        if first.kind.first_bad is NULL:
+            return 0
+        example = first.kind.first_bad(&self.plan, first, X, &row)
+        if example < X.m:
+            raise ValueError(
+                f"X[{row}, {example}] must be a code, a whole number from 0 to {self.encoders.codes_of(row) - 1}, for "
+                "so many has the first layer's encoder of that row: encode categories by their place in a list")
+        return 0
+
     cdef Data data_of(self, X, Y, labels, w) except *:
         """What they are at this moment; refused where they don't agree."""
         cdef Data data
         memset(&data, 0, sizeof(data))
-        data.X = matrix_from("X", X, self.number, self.plan.n_x)
+        data.X = self.examples_from(X)
         self.set_targets(&data, Y, labels, w, data.X.m)
         return data
 

@@ -1,9 +1,12 @@
-# Dense: A = g(W A_prev + b). Bias, activation, g', db and the update are the epilogues of its three products.
+# Dense: A = g(W A_prev + b), or a mix of that with W A_prev + b itself. Bias, activation, g', db and the update are the
+# epilogues of its three products. Inputs that are 0 and 1 pick columns of W.
+
+from libc.string cimport memset
 
 from engine.optimizer cimport Applied
-from engine.plan cimport Activations, Gradient, Kind, Layer, Parameter, Plan, entry
+from engine.plan cimport Activations, Gradient, Inputs, Kind, Layer, Parameter, Plan, entry
 from engine.step cimport step_of
-from kernels.nnk cimport nnk_step
+from kernels.nnk cimport NNK_linear, nnk_step
 from nnkern._matrix cimport Matrix, Team, Update, contiguous
 from nnkern._products cimport (
     Below, Forward, WeightGradient, forward_product, input_gradient_product, weight_gradient_product,
@@ -12,44 +15,76 @@ from runtime.check cimport check
 
 
 cdef inline void describe(Layer *layer) noexcept:
-    layer.parameters[0] = Parameter(name=b"W", n=layer.n, m=layer.n_prev, at=0, decays=True, is_sum=False, fused=True)
+    layer.parameters[0] = Parameter(name=b"W", n=layer.n, m=layer.n_prev + layer.ones_prev, at=0, decays=True,
+                                    is_sum=False, fused=layer.n * layer.n_prev)
     layer.count, layer.bias = 1, -1
     if layer.use_bias:
-        layer.parameters[1] = Parameter(name=b"b", n=layer.n, m=1, at=0, decays=False, is_sum=True, fused=False)
+        layer.parameters[1] = Parameter(name=b"b", n=layer.n, m=1, at=0, decays=False, is_sum=True, fused=0)
         layer.count, layer.bias = 2, 1
+    if layer.mixes:
+        layer.parameters[layer.count] = Parameter(name=b"a", n=layer.n, m=1, at=0, decays=False, is_sum=True, fused=0)
+        layer.count += 1
+        layer.kept = layer.n
     layer.multiply_adds = <double>layer.n * layer.n_prev
 
 
 cdef inline Matrix W_of(const Plan *plan, const Layer *layer) noexcept nogil:
+    """The columns for inputs that are a matrix."""
     return contiguous(entry(plan, plan.theta, layer.parameters[0].at), layer.n, layer.n_prev)
 
 
+cdef inline const void *a_of(const Plan *plan, const Layer *layer) noexcept nogil:
+    return entry(plan, plan.theta, layer.parameters[layer.count - 1].at)
+
+
 cdef inline void forward(
-    const Plan *plan, const Layer *layer, const Activations *out, int activation, const Matrix *A_prev,
+    const Plan *plan, const Layer *layer, const Activations *out, int activation, const Inputs *A_prev,
     const Team *team,
 ) noexcept nogil:
-    """Z = W A_prev + b, A = g(Z)."""
+    """Z = W A_prev + b, A = g(Z) or a g(Z) + (1 - a) Z."""
     cdef Forward to
     cdef Matrix W = W_of(plan, layer)
-    check(A_prev.n == layer.n_prev and out.A is not NULL)
-    to.A, to.Z, to.ld, to.beta = out.A, out.A if out.Z is NULL else out.Z, layer.n, 0
+    cdef Py_ssize_t n = layer.n, m = A_prev.A.m
+    check(A_prev.A.n == layer.n_prev and out.A is not NULL)
+    to.A, to.Z, to.ld, to.beta = out.A, out.A if out.Z is NULL else out.Z, n, 0
+    if layer.mixes:
+        to.A = out.kept
     to.b = entry(plan, plan.theta, layer.parameters[1].at) if layer.use_bias else NULL
     to.activation, to.slope = activation, layer.slope
-    forward_product(plan.compute, &to, &W, A_prev, team)
+    if A_prev.count:
+        plan.compute.table.sum_columns(
+            to.Z, n, entry(plan, W.data, n * layer.n_prev), n, A_prev.codes, A_prev.count, A_prev.count, n, m)
+        to.beta = 1
+    if layer.n_prev:
+        forward_product(plan.compute, &to, &W, &A_prev.A, team)
+    else:
+        add_bias(plan, &to, n, m)
+    if layer.mixes:
+        plan.compute.table.mix_rows(out.A, to.A, to.Z, a_of(plan, layer), n, m)
+
+
+cdef inline void add_bias(const Plan *plan, const Forward *to, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+    """What a product ends with, where there is none: A = g(Z), Z = Z + b."""
+    plan.compute.table.forward[NNK_linear](to.Z, n, to.Z, n, to.b, 0, n, m)
+    plan.compute.table.forward[to.activation](to.A, n, to.Z, n, NULL, to.slope, n, m)
 
 
 cdef inline void backward(
     const Plan *plan, const Layer *layer, const Gradient *to, const Activations *own, const void *dZ,
-    const Matrix *A_prev, const Below *below, const Team *team,
+    const Inputs *A_prev, const Below *below, const Team *team,
 ) noexcept nogil:
     """dZ_prev = (Wᵀ dZ) ⊙ g_prev', and dW = 1/m dZ A_prevᵀ, applied where that is asked for."""
     cdef Matrix W = W_of(plan, layer)
-    check(A_prev.n == layer.n_prev and dZ is not NULL)
+    check(A_prev.A.n == layer.n_prev and dZ is not NULL)
     # before W is updated
-    if below is not NULL:
-        input_gradient_product(plan.compute, below, &W, dZ, A_prev.m, team)
-    if layer.trainable:
-        weight_gradient(plan, layer, to, dZ, A_prev, team)
+    if below is not NULL and layer.n_prev:
+        input_gradient_product(plan.compute, below, &W, dZ, A_prev.A.m, team)
+    if not layer.trainable:
+        return
+    if layer.n_prev:
+        weight_gradient(plan, layer, to, dZ, &A_prev.A, team)
+    if layer.ones_prev:
+        picked_gradient(plan, layer, to, dZ, A_prev)
 
 
 cdef inline void weight_gradient(
@@ -73,5 +108,34 @@ cdef inline void weight_gradient(
         applied.penalty += update.penalty
 
 
+cdef inline void picked_gradient(
+    const Plan *plan, const Layer *layer, const Gradient *to, const void *dZ, const Inputs *A_prev,
+) noexcept nogil:
+    """The columns of dW for inputs that are 0 and 1; their update comes with the rest of the step."""
+    cdef Py_ssize_t n = layer.n
+    cdef void *dW = entry(plan, to.dtheta, layer.parameters[0].at + n * layer.n_prev)
+    if not to.accumulate:
+        memset(dW, 0, n * layer.ones_prev * plan.compute.itemsize)
+    plan.compute.table.add_to_columns(
+        dW, n, dZ, n, to.one_mth, A_prev.codes, A_prev.count, A_prev.count, n, A_prev.A.m)
+
+
+cdef inline void through(
+    const Plan *plan, const Layer *layer, void *dtheta, const Activations *own, void *dZ, void *spare,
+    Py_ssize_t m,
+) noexcept nogil:
+    """Of a mix, in place: dZ = dA ⊙ (a g' + 1 - a), m da += Σ_columns dA ⊙ (g - Z), m db += Σ_columns dZ."""
+    cdef Py_ssize_t n = layer.n
+    cdef const void *g = own.kept
+    if layer.trainable:
+        plan.compute.table.add_row_differences(
+            entry(plan, dtheta, layer.parameters[layer.count - 1].at), dZ, g, own.Z, n, m)
+    plan.compute.table.backward[layer.activation](spare, n, NULL, dZ, n, g, n, own.Z, n, layer.slope, n, m)
+    plan.compute.table.mix_rows(dZ, spare, dZ, a_of(plan, layer), n, m)
+    if layer.trainable and layer.use_bias:
+        plan.compute.table.backward[NNK_linear](
+            dZ, n, entry(plan, dtheta, layer.parameters[layer.bias].at), dZ, n, NULL, n, NULL, n, 0, n, m)
+
+
 cdef inline Kind dense() noexcept:
-    return Kind(name=b"dense", describe=describe, forward=forward, backward=backward)
+    return Kind(name=b"dense", describe=describe, forward=forward, backward=backward, through=through, first_bad=NULL)

@@ -1,12 +1,13 @@
 # Prediction and evaluation. Nothing of the network is written, so any number of threads may be here at once.
 
+from libc.stdint cimport int32_t
 from libc.string cimport memset
 
 from engine.blocks cimport width_of_prediction
 from engine.data cimport Batch, Data, Examples, take_block, weight_of
 from engine.gradient cimport Score, add_to_score
 from engine.passes cimport Pass, forward_pass, loss_pass
-from engine.plan cimport Activations, Layer, Plan, widest_of
+from engine.plan cimport Activations, Inputs, Layer, Plan, widest_of
 from kernels.nnk cimport NNK_softmax
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous, fits_blas
 from runtime.arena cimport nnk_arena, nnk_arena_take
@@ -24,6 +25,7 @@ cdef struct Prediction:
     void *A[2]                      # activations, used in turn
     void *X
     void *kept                      # what kinds want to keep; nobody reads it
+    int32_t *codes
 
 
 cdef inline Py_ssize_t predict_width(const Plan *plan, Py_ssize_t m) noexcept nogil:
@@ -33,13 +35,14 @@ cdef inline Py_ssize_t predict_width(const Plan *plan, Py_ssize_t m) noexcept no
 cdef inline void lay_out_prediction(Prediction *to, const Plan *plan, nnk_arena *arena) noexcept nogil:
     """Takes the pieces from the arena; run without memory first, it tells how much there must be."""
     cdef size_t unit = to.width * plan.compute.itemsize
-    cdef size_t kept = 0
+    cdef size_t kept = 0, codes = 0
     cdef Py_ssize_t l
     for l in range(plan.L):
-        kept = max(kept, plan.layers[l].kept)
+        kept, codes = max(kept, plan.layers[l].kept), max(codes, <size_t>plan.layers[l].codes)
     to.A[0], to.A[1] = nnk_arena_take(arena, widest_of(plan) * unit), nnk_arena_take(arena, widest_of(plan) * unit)
     to.X = nnk_arena_take(arena, plan.n_x * unit) if to.gathers else NULL
-    to.kept = nnk_arena_take(arena, kept * to.width) if kept else NULL
+    to.kept = nnk_arena_take(arena, kept * unit) if kept else NULL
+    to.codes = <int32_t *>nnk_arena_take(arena, codes * to.width * sizeof(int32_t)) if codes else NULL
 
 
 cdef inline void predict_blocks(
@@ -91,17 +94,17 @@ cdef inline void predict_invariantly(
 cdef inline void predict_block(
     void *out, const Prediction *to, const Plan *plan, const Matrix *X, const Team *team,
 ) noexcept nogil:
-    cdef Matrix A_prev = X[0]
+    cdef Inputs A_prev = Inputs(X[0], NULL, 0)
     cdef Activations own
     cdef const Layer *layer
     cdef Py_ssize_t l
     check(X.n == plan.n_x and X.m <= to.width and out is not NULL)
-    own.Z, own.D, own.kept = NULL, NULL, to.kept
+    own.Z, own.D, own.kept, own.codes = NULL, NULL, to.kept, to.codes
     for l in range(plan.L):
         layer = &plan.layers[l]
         own.A = out if l == plan.L - 1 else to.A[l % 2]
         layer.kind.forward(plan, layer, &own, layer.activation, &A_prev, team)
-        A_prev = contiguous(own.A, layer.n, X.m)
+        A_prev = Inputs(contiguous(own.A, layer.n, X.m), own.codes, layer.codes)
 
 
 cdef inline double evaluate_blocks(const Pass *p, const Data *data, Score *score, double *total) noexcept nogil:

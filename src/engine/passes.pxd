@@ -5,7 +5,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from engine.data cimport Examples
-from engine.plan cimport Activations, Gradient, Layer, Parameter, Plan, db_of, entries_of, entry
+from engine.plan cimport Activations, Gradient, Inputs, Layer, Parameter, Plan, db_of, entries_of, entry
 from engine.watch cimport Watch, must_stop
 from engine.workspace cimport Workspace
 from kernels.nnk cimport NNK_LOSSES, NNK_linear
@@ -36,18 +36,22 @@ cdef inline void drop(
                                  <uint64_t>(first * layer.n), layer.dropout, layer.n * m)
 
 
-cdef inline Matrix outputs_of(const Pass *p, Py_ssize_t l, Py_ssize_t m) noexcept nogil:
-    """What layer l (from 0) hands on to the next one."""
-    cdef const Layer *layer = &p.plan.layers[l]
-    cdef const Activations *own = &p.space.layers[l]
-    return contiguous(own.D if p.training and layer.dropout > 0 else own.A, layer.n, m)
+cdef inline Inputs inputs_of(const Pass *p, Py_ssize_t l, const Examples *block) noexcept nogil:
+    """What layer l (from 0) reads: the examples, or what the layer below hands on."""
+    cdef const Layer *below
+    cdef const Activations *own
+    if l == 0:
+        return Inputs(block.X, NULL, 0)
+    below, own = &p.plan.layers[l - 1], &p.space.layers[l - 1]
+    return Inputs(contiguous(own.D if p.training and below.dropout > 0 else own.A, below.n, block.X.m), own.codes,
+                  below.codes)
 
 
 cdef inline void forward_pass(const Pass *p, const Examples *block, bint for_loss) noexcept nogil:
     """A[l] = g[l](W[l] A[l-1] + b[l]) for l = 1 … L; with `for_loss` and a matched loss, A[L] is left at Z[L]."""
     cdef Py_ssize_t l, m = block.X.m
     cdef const Layer *layer
-    cdef Matrix A_prev = block.X
+    cdef Inputs A_prev
     cdef int activation
     check(m <= p.space.capacity and block.X.n == p.plan.n_x and block.first >= 0)
     for l in range(p.plan.L):
@@ -57,10 +61,10 @@ cdef inline void forward_pass(const Pass *p, const Examples *block, bint for_los
         activation = layer.activation
         if for_loss and p.plan.matched and l == p.plan.L - 1:
             activation = NNK_linear
+        A_prev = inputs_of(p, l, block)
         layer.kind.forward(p.plan, layer, &p.space.layers[l], activation, &A_prev, p.team)
         if p.training and layer.dropout > 0:
             drop(p, l, p.space.layers[l].D, p.space.layers[l].A, block.first, m)
-        A_prev = outputs_of(p, l, m)
 
 
 cdef inline void backward_pass(const Pass *p, const Examples *block, const Gradient *to) noexcept nogil:
@@ -75,7 +79,7 @@ cdef inline void backward_pass(const Pass *p, const Examples *block, const Gradi
     cdef void *dZ = p.space.dZ
     cdef void *dZ_prev = p.space.dZ_other
     cdef const Layer *layer = &plan.layers[l]
-    cdef Matrix A_prev
+    cdef Inputs A_prev
     cdef Below below
     check(plan.first_trainable < plan.L and block.X.n == plan.n_x and to.dtheta is not NULL and to.one_mth > 0)
     if not to.accumulate:
@@ -89,7 +93,7 @@ cdef inline void backward_pass(const Pass *p, const Examples *block, const Gradi
         if to.applied is NULL and p.watch is not NULL and must_stop(p.watch):
             return
         layer = &plan.layers[l]
-        A_prev = outputs_of(p, l - 1, m) if l > 0 else block.X
+        A_prev = inputs_of(p, l, block)
         if l == plan.first_trainable:
             layer.kind.backward(plan, layer, to, &p.space.layers[l], dZ, &A_prev, NULL, p.team)
             return
@@ -100,19 +104,26 @@ cdef inline void backward_pass(const Pass *p, const Examples *block, const Gradi
 
 
 cdef inline void backward_layer(
-    const Pass *p, Py_ssize_t l, const Gradient *to, const void *dZ, const Matrix *A_prev, const Below *below,
+    const Pass *p, Py_ssize_t l, const Gradient *to, const void *dZ, const Inputs *A_prev, const Below *below,
     Py_ssize_t first,
 ) noexcept nogil:
     """The layer's own backward; dropout comes between the gradient by its inputs and the activation below."""
     cdef const Layer *layer = &p.plan.layers[l]
+    cdef const Layer *layer_below = &p.plan.layers[l - 1]
+    cdef bint drops = p.training and layer_below.dropout > 0
     cdef Below plain
-    if not (p.training and p.plan.layers[l - 1].dropout > 0):
+    if not drops and not layer_below.mixes:
         layer.kind.backward(p.plan, layer, to, &p.space.layers[l], dZ, A_prev, below, p.team)
         return
     plain.dZ, plain.db, plain.H, plain.activation, plain.slope = below.dZ, NULL, NULL, NNK_linear, 0
     layer.kind.backward(p.plan, layer, to, &p.space.layers[l], dZ, A_prev, &plain, p.team)
-    drop(p, l - 1, below.dZ, below.dZ, first, A_prev.m)
-    through_activation(p.plan, below, layer.n_prev, A_prev.m)
+    if drops:
+        drop(p, l - 1, below.dZ, below.dZ, first, A_prev.A.m)
+    if layer_below.mixes:
+        layer_below.kind.through(
+            p.plan, layer_below, to.dtheta, &p.space.layers[l - 1], below.dZ, p.space.spare, A_prev.A.m)
+    else:
+        through_activation(p.plan, below, layer.n_prev, A_prev.A.m)
 
 
 cdef inline Below below_of(const Pass *p, Py_ssize_t l, const Gradient *to, void *dZ) noexcept nogil:

@@ -3,7 +3,7 @@
 # A kind of layer is one file beside this one and one row in kinds.pxd. Nothing outside a kind's file asks which kind a
 # layer is: sizes, parameters and what backward needs stand in Layer, the arithmetic is behind Kind's functions.
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from engine.optimizer cimport Applied
 from nnkern._matrix cimport Matrix, Team
@@ -18,11 +18,18 @@ cdef struct Parameter:
     Py_ssize_t at                   # where it begins in θ, in entries
     bint decays                     # l2, l1 and weight decay are for it
     bint is_sum                     # backward leaves m times its gradient, summed over the examples of a chunk
-    bint fused                      # where backward is handed an update, it applies it itself
+    Py_ssize_t fused                # of its entries the first ones to which backward applies an update itself
+
+# What a layer reads: a matrix, and below its rows inputs that are 0 and 1, where codes name those that are 1.
+cdef struct Inputs:
+    Matrix A
+    const int32_t *codes            # (count, m): the place of an input among those below the matrix, or -1 for none
+    Py_ssize_t count
 
 # What a layer leaves of a block of examples, each (n, m) and contiguous.
 cdef struct Activations:
     void *A
+    int32_t *codes                  # as Inputs has them
     void *Z                         # where the derivative of the activation reads it, else NULL
     void *D                         # A after dropout where the layer has it, else NULL
     void *kept                      # what the kind needs beyond these in backward, or NULL
@@ -43,23 +50,34 @@ cdef struct Kind:
     void (*describe)(Layer *layer) noexcept
     # out.A (n, m) = g(Z) for `activation`'s g, which is the layer's own or, where the loss does that, linear.
     void (*forward)(
-        const Plan *plan, const Layer *layer, const Activations *out, int activation, const Matrix *A_prev,
+        const Plan *plan, const Layer *layer, const Activations *out, int activation, const Inputs *A_prev,
         const Team *team) noexcept nogil
     # From dZ (n, m): what `below` describes, unless it is NULL; then, where the layer learns, its share of dθ.
     void (*backward)(
         const Plan *plan, const Layer *layer, const Gradient *to, const Activations *own, const void *dZ,
-        const Matrix *A_prev, const Below *below, const Team *team) noexcept nogil
+        const Inputs *A_prev, const Below *below, const Team *team) noexcept nogil
+    # dA becomes dZ in place, with what that adds to dθ, for a layer that mixes: for others g' and the bias are all of it.
+    # `spare` has room for another dZ.
+    void (*through)(
+        const Plan *plan, const Layer *layer, void *dtheta, const Activations *own, void *dZ, void *spare,
+        Py_ssize_t m) noexcept nogil
+    # Index of the first example that it can't be given, or m; NULL where it takes all.
+    Py_ssize_t (*first_bad)(const Plan *plan, const Layer *layer, const Matrix *X, Py_ssize_t *row) noexcept nogil
 
 cdef struct Layer:
     const Kind *kind
-    Py_ssize_t n, n_prev
+    Py_ssize_t n, n_prev            # outputs and inputs that are a matrix
+    Py_ssize_t ones, ones_prev      # those after them that are 0 and 1 …
+    Py_ssize_t codes                # … of which so many codes name the outputs that are 1
+    const void *details             # numbers that a kind alone knows, or NULL
     int activation
     double slope, dropout, l2, l1
     bint use_bias, trainable, reads_Z
+    bint mixes                      # its outputs are a mix: see Kind.through
     int count                       # of parameters
     Parameter parameters[MOST_PARAMETERS]
     int bias                        # which of them is added to Z, so that Σ_columns dZ is m times its gradient; or -1
-    size_t kept                     # bytes an example that the kind keeps for backward
+    size_t kept                     # entries an example that the kind keeps for backward
     double multiply_adds            # of one example, forward
 
 # A loss that is a Python function: Σ w_i L_i, and dA, from A and Y (n_y, m). NaN where it raised.
@@ -102,6 +120,15 @@ cdef inline Py_ssize_t widest_of(const Plan *plan) noexcept nogil:
     for l in range(plan.L):
         widest = max(widest, plan.layers[l].n)
     return widest
+
+
+cdef inline bint mixes(const Plan *plan) noexcept nogil:
+    """Whether a layer does."""
+    cdef Py_ssize_t l
+    for l in range(plan.L):
+        if plan.layers[l].mixes:
+            return True
+    return False
 
 
 cdef inline double operations(const Plan *plan) noexcept nogil:

@@ -1,13 +1,13 @@
 # Scale: A = s ⊙ A_prev, a learnable factor for each feature.
 
-from engine.plan cimport Activations, Gradient, Kind, Layer, Parameter, Plan, entry
+from engine.plan cimport Activations, Gradient, Inputs, Kind, Layer, Parameter, Plan, entry
 from nnkern._matrix cimport Matrix, Team
 from nnkern._products cimport Below
 from runtime.check cimport check
 
 
 cdef inline void describe(Layer *layer) noexcept:
-    layer.parameters[0] = Parameter(name=b"s", n=layer.n, m=1, at=0, decays=False, is_sum=True, fused=False)
+    layer.parameters[0] = Parameter(name=b"s", n=layer.n, m=1, at=0, decays=False, is_sum=True, fused=0)
     layer.count, layer.bias = 1, -1
     layer.multiply_adds = layer.n
 
@@ -17,12 +17,13 @@ cdef inline const void *s_of(const Plan *plan, const Layer *layer) noexcept nogi
 
 
 cdef inline void forward(
-    const Plan *plan, const Layer *layer, const Activations *out, int activation, const Matrix *A_prev,
+    const Plan *plan, const Layer *layer, const Activations *out, int activation, const Inputs *A_prev_,
     const Team *team,
 ) noexcept nogil:
     """A = s ⊙ A_prev; the activation is always linear."""
+    cdef const Matrix *A_prev = &A_prev_.A
     cdef Py_ssize_t n = layer.n, m = A_prev.m
-    check(A_prev.n == n and activation == layer.activation)
+    check(A_prev.n == n and A_prev_.count == 0 and activation == layer.activation)
     if A_prev.row == 1:
         plan.compute.table.scale_rows(out.A, A_prev.data, A_prev.column, s_of(plan, layer), n, m)
         return
@@ -32,9 +33,10 @@ cdef inline void forward(
 
 cdef inline void backward(
     const Plan *plan, const Layer *layer, const Gradient *to, const Activations *own, const void *dZ,
-    const Matrix *A_prev, const Below *below, const Team *team,
+    const Inputs *A_prev_, const Below *below, const Team *team,
 ) noexcept nogil:
     """m ds = Σ_columns dA ⊙ A_prev, and dA_prev = s ⊙ dA, which becomes dZ_prev = dA_prev ⊙ g_prev'."""
+    cdef const Matrix *A_prev = &A_prev_.A
     cdef Py_ssize_t n = layer.n, m = A_prev.m
     check(A_prev.n == n and dZ is not NULL)
     if layer.trainable:
@@ -47,4 +49,5 @@ cdef inline void backward(
 
 
 cdef inline Kind scale() noexcept:
-    return Kind(name=b"scale", describe=describe, forward=forward, backward=backward)
+    return Kind(
+        name=b"scale", describe=describe, forward=forward, backward=backward, through=NULL, first_bad=NULL)

@@ -43,20 +43,19 @@ cdef inline nnk_step step_of(
 
 
 cdef inline double update_parameter(
-    const void *dtheta, const Plan *plan, const Optimizer *optimizer, const Parameter *parameter, const nnk_step *step,
-    const Team *team,
+    const void *dtheta, const Plan *plan, const Optimizer *optimizer, const Parameter *parameter, Py_ssize_t first,
+    const nnk_step *step, const Team *team,
 ) noexcept nogil:
-    """Returns the penalty of the parameter before it."""
+    """Its entries from `first` on; returns the penalty of these before it."""
     cdef UpdateJob job
-    cdef Py_ssize_t parts, part
+    cdef Py_ssize_t parts, part, at = parameter.at + first
     cdef double penalty = 0
     check(parameter.at >= 0 and parameter.at + entries_of(parameter) <= plan.count)
     check(optimizer.s1 is not NULL and optimizer.s2 is not NULL)
     job.table, job.update, job.itemsize = plan.compute.table, optimizer.update, plan.compute.itemsize
-    job.step, job.count = step[0], entries_of(parameter)
-    job.theta, job.dtheta = <char *>entry(plan, plan.theta, parameter.at), <char *>entry(plan, dtheta, parameter.at)
-    job.s1 = <char *>entry(plan, optimizer.s1, parameter.at)
-    job.s2 = <char *>entry(plan, optimizer.s2, parameter.at)
+    job.step, job.count = step[0], entries_of(parameter) - first
+    job.theta, job.dtheta = <char *>entry(plan, plan.theta, at), <char *>entry(plan, dtheta, at)
+    job.s1, job.s2 = <char *>entry(plan, optimizer.s1, at), <char *>entry(plan, optimizer.s2, at)
     job.width = max(<Py_ssize_t>UPDATE_GRAIN, (job.count + MOST_UPDATE_PARTS - 1) // MOST_UPDATE_PARTS)
     parts = (job.count + job.width - 1) // job.width
     share_out(update_part, &job, parts, False, team)
@@ -73,7 +72,7 @@ cdef inline double apply_update(
     With `after_fused` backward has updated what it does itself, and its penalty is known.
     """
     cdef double penalty = 0, its_penalty
-    cdef Py_ssize_t l, p
+    cdef Py_ssize_t l, p, first
     cdef const Layer *layer
     cdef const Parameter *parameter
     cdef nnk_step step
@@ -84,10 +83,11 @@ cdef inline double apply_update(
         layer = &plan.layers[l]
         for p in range(layer.count if layer.trainable else 0):
             parameter = &layer.parameters[p]
-            if after_fused and parameter.fused:
+            first = parameter.fused if after_fused else 0
+            if first == entries_of(parameter):
                 continue
             step = step_of(optimizer, layer, parameter, penalised)
-            its_penalty = update_parameter(dtheta, plan, optimizer, parameter, &step, team)
+            its_penalty = update_parameter(dtheta, plan, optimizer, parameter, first, &step, team)
             # of what doesn't decay it is 0 times the squares, which may be infinite
             penalty += its_penalty if parameter.decays else 0
     return penalty

@@ -6,6 +6,7 @@
 #include "kernels/losses.h"
 #include "kernels/update.h"
 #include "kernels/scale.h"
+#include "kernels/encode.h"
 #include "kernels/gemv.h"
 #include "kernels/gemm_parameters.h"
 #include "kernels/gemm_microkernels.h"
@@ -44,5 +45,6 @@
 #undef GELU_B_UPPER
 #undef GELU_B_LOW
 #undef SQRT_HALF
+#undef SINCOS_HIGHEST
 #undef QUARTER
 #undef QUARTERS

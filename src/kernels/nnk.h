@@ -100,6 +100,22 @@ enum {
     NNK_FEW_ROWS = 28, /* a product of no more rows is computed in parts of columns only */
 };
 
+/* What one number x becomes: x itself where it is kept, then features f_1 … f_k or a linear map of them.
+ *   periodic   f_i = cos(2π w_i x + b_i)
+ *   else       f_i = (x - w_i) b_i, kept within 0 and 1: the share of x of a bin */
+typedef struct {
+    int periodic, keeps_x;
+    ptrdiff_t k, units;              /* features, and outputs of the map, or 0 where there is none */
+    ptrdiff_t kept_at, kept_of_all;  /* of the entries kept of each example: those before its own, and all of a layer's */
+    const void *w, *b;               /* (k) */
+    const void *M;                   /* (units, k + 1), columns contiguous; its last column is added */
+} nnk_number;
+
+/* Where the gradients by its parameters are added to; dw and db are for periodic ones. */
+typedef struct {
+    void *dw, *db, *dM;
+} nnk_number_gradient;
+
 /* The functions of one precision: every void * is to float or to double, as the table's. */
 typedef struct {
     int itemsize;      /* 4 or 8 */
@@ -166,6 +182,22 @@ typedef struct {
     void (*scale_rows)(void *out, const void *A, ptrdiff_t ld, const void *s, ptrdiff_t n, ptrdiff_t m);
     void (*add_row_products)(void *ds, const void *dA, const void *A, ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
                              ptrdiff_t m);
+    /* encoders, and a mix of two matrices by rows: see encode.h */
+    ptrdiff_t (*number_kept)(const nnk_number *e);
+    void (*encode_number)(const nnk_number *e, void *A, ptrdiff_t ld, void *kept, const void *x, ptrdiff_t column,
+                          ptrdiff_t m);
+    void (*encode_gradient)(const nnk_number *e, const nnk_number_gradient *to, const void *dA, ptrdiff_t ld, void *kept,
+                            const void *x, ptrdiff_t column, ptrdiff_t m);
+    ptrdiff_t (*first_bad_code)(const void *x, ptrdiff_t column, ptrdiff_t size, ptrdiff_t m);
+    void (*read_codes)(int32_t *codes, ptrdiff_t apart, const void *x, ptrdiff_t column, ptrdiff_t first,
+                       ptrdiff_t skipped, ptrdiff_t m);
+    void (*sum_columns)(void *out, ptrdiff_t ldo, const void *W, ptrdiff_t ldw, const int32_t *codes, ptrdiff_t apart,
+                        ptrdiff_t count, ptrdiff_t n, ptrdiff_t m);
+    void (*add_to_columns)(void *dW, ptrdiff_t ldw, const void *dZ, ptrdiff_t ldz, double alpha, const int32_t *codes,
+                           ptrdiff_t apart, ptrdiff_t count, ptrdiff_t n, ptrdiff_t m);
+    void (*put_ones)(void *out, ptrdiff_t ldo, const int32_t *codes, ptrdiff_t n, ptrdiff_t m);
+    void (*mix_rows)(void *out, const void *A, const void *B, const void *a, ptrdiff_t n, ptrdiff_t m);
+    void (*add_row_differences)(void *da, const void *d, const void *A, const void *B, ptrdiff_t n, ptrdiff_t m);
     /* Sums in double, in the order of the entries, the same bits for every instruction set.
      * score adds m examples' weights (w (m), or 1 where it is NULL) to *right where they are predicted rightly, or, by
      * outputs, w (ŷ - y)² to squares (n); A (n, m) and Y (n, m) contiguous, and Y NULL where argmax has labels (m). */

@@ -1,5 +1,5 @@
 # The kernels, as nnk.h declares them; the meaning of everything stands there.
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "kernels/nnk.h" nogil:
     enum:
@@ -81,6 +81,18 @@ cdef extern from "kernels/nnk.h" nogil:
         double *right, double *squares, const void *A, const void *Y, const int64_t *labels, const void *w,
         Py_ssize_t n, Py_ssize_t m) noexcept nogil
 
+    ctypedef struct nnk_number:
+        int periodic, keeps_x
+        Py_ssize_t k, units, kept_at, kept_of_all
+        const void *w
+        const void *b
+        const void *M
+
+    ctypedef struct nnk_number_gradient:
+        void *dw
+        void *db
+        void *dM
+
     ctypedef struct nnk_table:
         int itemsize
         size_t pack_bytes
@@ -132,6 +144,28 @@ cdef extern from "kernels/nnk.h" nogil:
         void add_row_products(
             void *ds, const void *dA, const void *A_prev, Py_ssize_t row, Py_ssize_t column, Py_ssize_t n,
             Py_ssize_t m) noexcept nogil
+        Py_ssize_t number_kept(const nnk_number *e) noexcept nogil
+        void encode_number(
+            const nnk_number *e, void *A, Py_ssize_t ld, void *kept, const void *x, Py_ssize_t column,
+            Py_ssize_t m) noexcept nogil
+        void encode_gradient(
+            const nnk_number *e, const nnk_number_gradient *to, const void *dA, Py_ssize_t ld, void *kept,
+            const void *x, Py_ssize_t column, Py_ssize_t m) noexcept nogil
+        Py_ssize_t first_bad_code(const void *x, Py_ssize_t column, Py_ssize_t size, Py_ssize_t m) noexcept nogil
+        void read_codes(
+            int32_t *codes, Py_ssize_t apart, const void *x, Py_ssize_t column, Py_ssize_t first, Py_ssize_t skipped,
+            Py_ssize_t m) noexcept nogil
+        void sum_columns(
+            void *out, Py_ssize_t ldo, const void *W, Py_ssize_t ldw, const int32_t *codes, Py_ssize_t apart,
+            Py_ssize_t count, Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        void add_to_columns(
+            void *dW, Py_ssize_t ldw, const void *dZ, Py_ssize_t ldz, double alpha, const int32_t *codes,
+            Py_ssize_t apart, Py_ssize_t count, Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        void put_ones(void *out, Py_ssize_t ldo, const int32_t *codes, Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        void mix_rows(
+            void *out, const void *A, const void *B, const void *a, Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        void add_row_differences(
+            void *da, const void *d, const void *A, const void *B, Py_ssize_t n, Py_ssize_t m) noexcept nogil
         double multiply_adds(double *sum, Py_ssize_t rounds) noexcept nogil
 
     ctypedef struct nnk_packed_block:

@@ -1,4 +1,5 @@
 /* A factor for each row of a matrix, forward and backward: the kernels of a layer that scales its inputs. */
+#define strided_first NAME(strided_first)
 
 /* out (n, m), contiguous, := s ⊙ A for A with contiguous columns ld apart; out may be A where ld is n */
 static void NAME(scale_rows)(void *out_, const void *A_, ptrdiff_t ld, const void *s_, ptrdiff_t n, ptrdiff_t m)
@@ -12,7 +13,7 @@ static void NAME(scale_rows)(void *out_, const void *A_, ptrdiff_t ld, const voi
 }
 
 /* the entries i … i + k - 1 of a column, whose rows are `row` entries apart */
-NNK_INLINE vec NAME(strided_first)(const real *column, ptrdiff_t row, ptrdiff_t k)
+NNK_INLINE vec strided_first(const real *column, ptrdiff_t row, ptrdiff_t k)
 {
     vec v = v_all(0);
     if (row == 1)
@@ -33,7 +34,7 @@ static void NAME(add_row_products)(void *ds_, const void *dA_, const void *A_, p
         vec sum = v_first(ds + i, n - i);
         for (ptrdiff_t j = 0; j < m; j++)
             sum = v_fma(v_first(dA + j * n + i, n - i),
-                        NAME(strided_first)(A + i * row + j * column, row, n - i), sum);
+                        strided_first(A + i * row + j * column, row, n - i), sum);
         v_put(ds + i, sum, n - i);
     }
 }

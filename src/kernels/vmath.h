@@ -1,4 +1,4 @@
-/* exp, tanh, sigmoid, log, log1p and the normal distribution's Φ on vectors, and what activations are made of them, for
+/* exp, tanh, sigmoid, log, log1p, sin and cos, and the normal distribution's Φ on vectors, and what activations are made of them, for
  * every argument: NaN gives NaN, infinities and subnormals are right, nothing traps and no floating-point mode is touched.
  * Largest errors are stated with each function (in units in the last place, both precisions, with and without fused
  * multiply-add); tests/test_kernels_activations.py holds them.
@@ -31,12 +31,14 @@
 #define v_log1p NAME(v_log1p)
 #define v_log NAME(v_log)
 #define v_log_parts NAME(v_log_parts)
+#define v_sincos NAME(v_sincos)
 #define v_power_of_two NAME(v_power_of_two)
 #define v_scaled NAME(v_scaled)
 
 /* EXP_LOWEST e^EXP_LOWEST is 0, and so is NORMAL_HIGHEST Φ(-NORMAL_HIGHEST).
  * GELU_A + GELU_A_LOW = 2 √(2/π), GELU_B_UPPER + GELU_B_LOW = 2 √(2/π) 0.044715; GELU_B_UPPER has half of the bits.
- * ln2 = LN2_HIGH + LN2_LOW; LN2_HIGH has so many trailing zero bits that n LN2_HIGH is exact for every exponent n */
+ * ln2 = LN2_HIGH + LN2_LOW; LN2_HIGH has so many trailing zero bits that n LN2_HIGH is exact for every exponent n.
+ * π/2 is the sum of the four pieces of SINCOS_PI; multiples of the first three are exact up to SINCOS_HIGHEST. */
 #if REAL_BITS == 32
 #define MANTISSA_BITS 23
 #define EXPONENT_BIAS 127
@@ -53,6 +55,11 @@
 #define GELU_B_LOW R(4.7186163101287093e-6)
 static const real NAME(exp_c)[] = {R(0.5), R(0.166665763), R(0.0416663736), R(0.00836319011), R(0.00139411399)};
 static const real NAME(log_c)[] = {R(0.666666687), R(0.400001228), R(0.285507321), R(0.233325496)};
+#define SINCOS_HIGHEST R(8192)
+static const real NAME(sincos_pi)[] = {
+    R(1.5703125), R(4.837512969970703125e-4), R(7.549533620476722717285e-8), R(2.56334415159e-12)};
+static const real NAME(sin_c)[] = {R(-0.166666642), R(0.00833274797), R(-0.000195877627)};
+static const real NAME(cos_c)[] = {R(0.0416666642), R(-0.00138883025), R(2.4547795e-5)};
 static const real NAME(mills_c)[] = {
     R(0.100913674), R(-0.23842153), R(0.255521178), R(-0.198256239), R(0.119551599), R(-0.0556301586),
     R(0.01860906), R(-0.0032255603), R(-0.000726681552), R(0.000399810437)};
@@ -77,6 +84,16 @@ static const real NAME(exp_c)[] = {
 static const real NAME(log_c)[] = {
     R(0.66666666666666696), R(0.39999999999898356), R(0.28571428626440065), R(0.22222211066200287),
     R(0.18182893701079442), R(0.1533158096765404), R(0.14618069931285366)};
+#define SINCOS_HIGHEST R(1e6)
+static const real NAME(sincos_pi)[] = {
+    R(1.57079632673412561416626), R(6.077100506303965976595549e-11), R(2.022266248711166455795996e-21),
+    R(8.478427660368899644e-32)};
+static const real NAME(sin_c)[] = {
+    R(-0.16666666666666666), R(0.0083333333333309393), R(-0.000198412698367434), R(2.7557316094527572e-6),
+    R(-2.5051130147759801e-8), R(1.5918005599442224e-10)};
+static const real NAME(cos_c)[] = {
+    R(0.041666666666666664), R(-0.0013888888888887391), R(2.4801587298756023e-5), R(-2.7557317266632158e-7),
+    R(2.0876145192299075e-9), R(-1.1382554114383981e-11)};
 static const real NAME(mills_c)[] = {
     R(0.10091368187039239), R(-0.23842161795428138), R(0.25552044368594756), R(-0.19825360154026037),
     R(0.11956460342726404), R(-0.055646414866477284), R(0.018527406555741237), R(-0.0032197857169527985),
@@ -87,6 +104,7 @@ static const real NAME(mills_c)[] = {
 #endif
 #define EXP_DEGREE ((int)(sizeof NAME(exp_c) / sizeof(real)) - 1)
 #define LOG_DEGREE ((int)(sizeof NAME(log_c) / sizeof(real)) - 1)
+#define SINCOS_DEGREE ((int)(sizeof NAME(sin_c) / sizeof(real)) - 1)
 #define MILLS_DEGREE ((int)(sizeof NAME(mills_c) / sizeof(real)) - 1)
 /* adding it leaves a number rounded to the nearest integer in the low bits */
 #define ROUNDER R(1.5 * (double)((int64_t)1 << MANTISSA_BITS))
@@ -328,4 +346,27 @@ NNK_INLINE vec v_hard_swish_slope(vec x)
 {
     const vec inner = v_select(v_less_equal(v_all(3), x), v_all(1), x * R(1.0 / 3) + R(0.5));
     return v_select(v_less_equal(x, v_all(-3)), v_all(0), inner);
+}
+
+/* sin x and cos x, 2.3 ULP for |x| <= SINCOS_HIGHEST; beyond it, where few know what they ask for, the library's */
+NNK_INLINE void v_sincos(vec x, vec *sine, vec *cosine)
+{
+    const vec t = x * R(0.63661977236758134308) + ROUNDER, n_real = t - ROUNDER;
+    const ivec n = (ivec)t - (ivec)v_all(ROUNDER), odd = -(n & 1);
+    vec r = x;
+    for (int piece = 0; piece < 4; piece++)
+        r -= v_rounded(n_real * NAME(sincos_pi)[piece]);
+    const vec z = r * r;
+    const vec s = r + r * (z * v_polynomial(NAME(sin_c), SINCOS_DEGREE, z));
+    const vec c = 1 - (z * R(0.5) - z * z * v_polynomial(NAME(cos_c), SINCOS_DEGREE, z));
+    /* quarter turns exchange the two, and change signs */
+    const ivec sine_sign = (n & 2) << (REAL_BITS - 2), cosine_sign = ((n + 1) & 2) << (REAL_BITS - 2);
+    *sine = (vec)((ivec)v_select(odd, c, s) ^ sine_sign);
+    *cosine = (vec)((ivec)v_select(odd, s, c) ^ cosine_sign);
+    if (v_highest(v_abs(x)) > SINCOS_HIGHEST)
+        for (int lane = 0; lane < LANES; lane++)
+            if (!(x[lane] <= SINCOS_HIGHEST && x[lane] >= -SINCOS_HIGHEST)) {
+                (*sine)[lane] = R(__builtin_sin((double)x[lane]));
+                (*cosine)[lane] = R(__builtin_cos((double)x[lane]));
+            }
 }

@@ -1,0 +1,281 @@
+/* What a layer of encoders computes: features of one number and a linear map of them, forward and backward; columns of a
+ * matrix that are picked by codes; and a mix of an activation with its argument, unit by unit.
+ *
+ * Features of a number that are mapped are computed for a vector of examples at a time, so that no lanes are added up
+ * before the end; features that are outputs themselves, for a vector of features of one example.
+ */
+#define feature NAME(feature)
+#define tile_columns NAME(tile_columns)
+#define kept_tile NAME(kept_tile)
+
+/* f and, of a periodic one, s = sin of its phase; w, b by lanes */
+NNK_INLINE vec feature(const int periodic, vec x, vec w, vec b, vec *s)
+{
+    vec f;
+    if (!periodic) {
+        /* NaN stays NaN */
+        f = v_bounded((x - w) * b, 0, 1);
+        return f;
+    }
+    v_sincos(v_fma(w * R(6.283185307179586477), x, b), s, &f);
+    return f;
+}
+
+/* The examples of the vector that begins with example j: all lanes, or those that are left */
+NNK_INLINE ptrdiff_t tile_columns(ptrdiff_t j, ptrdiff_t m) { return m - j < LANES ? m - j : LANES; }
+
+/* Entries that a number keeps of each example: features that are mapped, sines of their phases, the gradient by the mapped */
+static ptrdiff_t NAME(number_kept)(const nnk_number *e)
+{
+    return e->units ? e->k * (e->periodic ? 2 : 1) + e->units : e->periodic ? e->k : 0;
+}
+
+/* What is kept of the examples of the vector that begins with example j. All numbers of a layer share a block of memory,
+ * vector of examples by vector, so that it can be cut where one begins. */
+NNK_INLINE real *kept_tile(const nnk_number *e, void *kept, ptrdiff_t j, ptrdiff_t m)
+{
+    return (real *)kept + j * e->kept_of_all + tile_columns(j, m) * e->kept_at;
+}
+
+NNK_INLINE void NAME(encode_mapped)(const int periodic, const nnk_number *e, real *A, ptrdiff_t ld, void *kept,
+                                    const real *x, ptrdiff_t column, ptrdiff_t m)
+{
+    const real *w = e->w, *b = e->b, *M = e->M;
+    const ptrdiff_t k = e->k;
+    for (ptrdiff_t j = 0; j < m; j += LANES) {
+        const ptrdiff_t count = tile_columns(j, m);
+        const vec x_j = strided_first(x + j * column, column, count);
+        real *F = kept_tile(e, kept, j, m);
+        for (ptrdiff_t i = 0; i < k; i++) {
+            vec s = v_all(0);
+            v_put(F + i * count, feature(periodic, x_j, v_all(w[i]), v_all(b[i]), &s), count);
+            if (periodic)
+                v_put(F + (k + i) * count, s, count);
+        }
+        for (ptrdiff_t u = 0; u < e->units; u++) {
+            vec sum = v_all(M[u + k * e->units]);
+            for (ptrdiff_t i = 0; i < k; i++)
+                sum = v_fma(v_all(M[u + i * e->units]), v_first(F + i * count, count), sum);
+            for (ptrdiff_t lane = 0; lane < count; lane++)
+                A[u + (j + lane) * ld] = sum[lane];
+        }
+    }
+}
+
+NNK_INLINE void NAME(encode_features)(const int periodic, const nnk_number *e, real *A, ptrdiff_t ld, void *kept,
+                                      const real *x, ptrdiff_t column, ptrdiff_t m)
+{
+    const real *w = e->w, *b = e->b;
+    for (ptrdiff_t j = 0; j < m; j++) {
+        real *S = periodic ? kept_tile(e, kept, j / LANES * LANES, m) + j % LANES * e->k : NULL;
+        for (ptrdiff_t i = 0; i < e->k; i += LANES) {
+            const ptrdiff_t left = e->k - i;
+            vec s = v_all(0);
+            v_put(A + i + j * ld, feature(periodic, v_all(x[j * column]), v_first(w + i, left), v_first(b + i, left), &s),
+                  left);
+            if (periodic)
+                v_put(S + i, s, left);
+        }
+    }
+}
+
+/* The outputs of one number x, `column` entries apart: A (outputs, m), ld apart; `kept` takes number_kept entries an example */
+static void NAME(encode_number)(const nnk_number *e, void *A_, ptrdiff_t ld, void *kept, const void *x_, ptrdiff_t column,
+                                ptrdiff_t m)
+{
+    const real *x = x_;
+    real *A = A_;
+    assert(e->k >= 0 && e->units >= 0 && (e->k > 0 || !e->units) && (kept || !NAME(number_kept)(e)));
+    if (e->keeps_x) {
+        for (ptrdiff_t j = 0; j < m; j++)
+            A[j * ld] = x[j * column];
+        A++;
+    }
+    if (e->units && e->periodic)
+        NAME(encode_mapped)(1, e, A, ld, kept, x, column, m);
+    else if (e->units)
+        NAME(encode_mapped)(0, e, A, ld, kept, x, column, m);
+    else if (e->periodic)
+        NAME(encode_features)(1, e, A, ld, kept, x, column, m);
+    else
+        NAME(encode_features)(0, e, A, ld, kept, x, column, m);
+}
+
+/* dM (units, k + 1) += dA [F; 1]ᵀ, and of a periodic one dw, db (k) += what comes through M */
+NNK_INLINE void NAME(mapped_gradient)(const int periodic, const nnk_number *e, const nnk_number_gradient *to, void *kept,
+                                      const real *x, ptrdiff_t column, ptrdiff_t m)
+{
+    const real *M = e->M;
+    const ptrdiff_t k = e->k, units = e->units, at_dy = k * (periodic ? 2 : 1);
+    real *dM = to->dM, *dw = to->dw, *db = to->db;
+    for (ptrdiff_t i = 0; i < k; i++) {
+        vec sum_w = v_all(0), sum_b = v_all(0);
+        if (periodic) {
+            for (ptrdiff_t j = 0; j < m; j += LANES) {
+                const ptrdiff_t count = tile_columns(j, m);
+                const real *tile = kept_tile(e, kept, j, m);
+                vec d = v_all(0);
+                for (ptrdiff_t u = 0; u < units; u++)
+                    d = v_fma(v_all(M[u + i * units]), v_first(tile + (at_dy + u) * count, count), d);
+                d *= -v_first(tile + (k + i) * count, count);
+                sum_b += d;
+                sum_w = v_fma(d, strided_first(x + j * column, column, count), sum_w);
+            }
+            dw[i] += R(6.283185307179586477) * v_sum(sum_w);
+            db[i] += v_sum(sum_b);
+        }
+        for (ptrdiff_t u = 0; u < units; u++) {
+            vec sum = v_all(0);
+            for (ptrdiff_t j = 0; j < m; j += LANES) {
+                const ptrdiff_t count = tile_columns(j, m);
+                const real *tile = kept_tile(e, kept, j, m);
+                sum = v_fma(v_first(tile + (at_dy + u) * count, count), v_first(tile + i * count, count), sum);
+            }
+            dM[u + i * units] += v_sum(sum);
+        }
+    }
+    for (ptrdiff_t u = 0; u < units; u++) {
+        vec sum = v_all(0);
+        for (ptrdiff_t j = 0; j < m; j += LANES) {
+            const ptrdiff_t count = tile_columns(j, m);
+            sum += v_first(kept_tile(e, kept, j, m) + (at_dy + u) * count, count);
+        }
+        dM[u + k * units] += v_sum(sum);
+    }
+}
+
+/* The gradients by the parameters of a number, added up over its m examples, from dA (outputs, m), ld apart, and what
+ * encode_number kept; the order of the sums depends on m alone. */
+static void NAME(encode_gradient)(const nnk_number *e, const nnk_number_gradient *to, const void *dA_, ptrdiff_t ld,
+                                  void *kept, const void *x_, ptrdiff_t column, ptrdiff_t m)
+{
+    const real *x = x_, *dA = (const real *)dA_ + (e->keeps_x ? 1 : 0);
+    const ptrdiff_t k = e->k, at_dy = k * (e->periodic ? 2 : 1);
+    assert(kept || !NAME(number_kept)(e));
+    if (!e->units && e->periodic) {
+        real *dw = to->dw, *db = to->db;
+        for (ptrdiff_t i = 0; i < k; i += LANES) {
+            vec sum_w = v_all(0), sum_b = v_all(0);
+            for (ptrdiff_t j = 0; j < m; j++) {
+                const real *S = kept_tile(e, kept, j / LANES * LANES, m) + j % LANES * k;
+                const vec d = -v_first(dA + i + j * ld, k - i) * v_first(S + i, k - i);
+                sum_b += d;
+                sum_w = v_fma(d, v_all(x[j * column]), sum_w);
+            }
+            v_put(dw + i, v_first(dw + i, k - i) + R(6.283185307179586477) * sum_w, k - i);
+            v_put(db + i, v_first(db + i, k - i) + sum_b, k - i);
+        }
+    }
+    if (!e->units)
+        return;
+    /* dA by vectors of examples, beside their features */
+    for (ptrdiff_t j = 0; j < m; j += LANES) {
+        const ptrdiff_t count = tile_columns(j, m);
+        for (ptrdiff_t u = 0; u < e->units; u++)
+            v_put(kept_tile(e, kept, j, m) + (at_dy + u) * count, strided_first(dA + u + j * ld, ld, count), count);
+    }
+    if (e->periodic)
+        NAME(mapped_gradient)(1, e, to, kept, x, column, m);
+    else
+        NAME(mapped_gradient)(0, e, to, kept, x, column, m);
+}
+
+/* ---- codes ---- */
+
+/* Index of the first of m codes, `column` apart, that is no whole number in 0 … size - 1; or m */
+static ptrdiff_t NAME(first_bad_code)(const void *x_, ptrdiff_t column, ptrdiff_t size, ptrdiff_t m)
+{
+    const real *x = x_;
+    for (ptrdiff_t j = 0; j < m; j++) {
+        const real code = x[j * column];
+        if (!(code >= 0 && code < (real)size && (real)(int32_t)code == code))
+            return j;
+    }
+    return m;
+}
+
+/* codes[j * apart] := first + the code of example j, which is valid; or -1 where that is below `first` */
+static void NAME(read_codes)(int32_t *codes, ptrdiff_t apart, const void *x_, ptrdiff_t column, ptrdiff_t first,
+                             ptrdiff_t skipped, ptrdiff_t m)
+{
+    const real *x = x_;
+    for (ptrdiff_t j = 0; j < m; j++) {
+        const ptrdiff_t code = (ptrdiff_t)x[j * column] - skipped;
+        codes[j * apart] = (int32_t)(code < 0 ? -1 : first + code);
+    }
+}
+
+/* Rows of out (n, m), ldo apart := the sum of the columns of W (n, …), ldw apart, that `count` codes of each example name;
+ * codes of examples are `apart` entries apart, and -1 names none. */
+static void NAME(sum_columns)(void *out_, ptrdiff_t ldo, const void *W_, ptrdiff_t ldw, const int32_t *codes,
+                              ptrdiff_t apart, ptrdiff_t count, ptrdiff_t n, ptrdiff_t m)
+{
+    real *out = out_;
+    const real *W = W_;
+    for (ptrdiff_t j = 0; j < m; j++)
+        for (ptrdiff_t i = 0; i < n; i += LANES) {
+            vec sum = v_all(0);
+            for (ptrdiff_t c = 0; c < count; c++) {
+                const ptrdiff_t code = codes[j * apart + c];
+                if (code >= 0)
+                    sum += v_first(W + i + code * ldw, n - i);
+            }
+            v_put(out + i + j * ldo, sum, n - i);
+        }
+}
+
+/* The columns of dW that codes name += alpha times those of dZ (n, m), ldz apart, example by example */
+static void NAME(add_to_columns)(void *dW_, ptrdiff_t ldw, const void *dZ_, ptrdiff_t ldz, double alpha,
+                                 const int32_t *codes, ptrdiff_t apart, ptrdiff_t count, ptrdiff_t n, ptrdiff_t m)
+{
+    real *dW = dW_;
+    const real *dZ = dZ_;
+    const vec factor = v_all(R(alpha));
+    for (ptrdiff_t j = 0; j < m; j++)
+        for (ptrdiff_t c = 0; c < count; c++) {
+            const ptrdiff_t code = codes[j * apart + c];
+            real *to = dW + code * ldw;
+            for (ptrdiff_t i = 0; code >= 0 && i < n; i += LANES)
+                v_put(to + i, v_fma(factor, v_first(dZ + i + j * ldz, n - i), v_first(to + i, n - i)), n - i);
+        }
+}
+
+/* Rows of out (n, m), ldo apart := 0, but for a 1 where a code names a row */
+static void NAME(put_ones)(void *out_, ptrdiff_t ldo, const int32_t *codes, ptrdiff_t n, ptrdiff_t m)
+{
+    real *out = out_;
+    for (ptrdiff_t j = 0; j < m; j++) {
+        memset(out + j * ldo, 0, (size_t)n * sizeof(real));
+        if (codes[j] >= 0)
+            out[codes[j] + j * ldo] = 1;
+    }
+}
+
+/* ---- a mix of two matrices by rows ---- */
+
+/* out := B + a ⊙ (A - B), all (n, m) and contiguous; out may be A or B */
+static void NAME(mix_rows)(void *out_, const void *A_, const void *B_, const void *a_, ptrdiff_t n, ptrdiff_t m)
+{
+    real *out = out_;
+    const real *A = A_, *B = B_, *a = a_;
+    for (ptrdiff_t j = 0; j < m; j++)
+        for (ptrdiff_t i = 0; i < n; i += LANES) {
+            const vec from = v_first(B + i + j * n, n - i);
+            v_put(out + i + j * n, v_fma(v_first(a + i, n - i), v_first(A + i + j * n, n - i) - from, from), n - i);
+        }
+}
+
+/* da (n) += Σ_columns d ⊙ (A - B) */
+static void NAME(add_row_differences)(void *da_, const void *d_, const void *A_, const void *B_, ptrdiff_t n, ptrdiff_t m)
+{
+    real *da = da_;
+    const real *d = d_, *A = A_, *B = B_;
+    for (ptrdiff_t i = 0; i < n; i += LANES) {
+        vec sum = v_first(da + i, n - i);
+        for (ptrdiff_t j = 0; j < m; j++) {
+            const ptrdiff_t at = i + j * n;
+            sum = v_fma(v_first(d + at, n - i), v_first(A + at, n - i) - v_first(B + at, n - i), sum);
+        }
+        v_put(da + i, sum, n - i);
+    }
+}
