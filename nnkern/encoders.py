@@ -1,7 +1,7 @@
 """Encoders: what the first layer of a network, Encode, makes of one row of X each.
 
-An encoder holds no parameters; it gets them as {"w": array, …} from the layer. The engine computes; `forward` and `derive`
-are for derivatives that training doesn't need. Knows no layer and no network.
+An encoder holds no parameters; it gets them as {"w": array, …} from the layer. The engine computes; `forward` and
+`derive` are for derivatives that training doesn't need. Knows no layer and no network.
 """
 
 from dataclasses import dataclass, fields
@@ -146,8 +146,8 @@ class Periodic(_Number):
 
     Notes
     -----
-    Source: Holzmüller, Grinsztajn and Steinwart, Better by default, 2024 (numerical embeddings with biases, a linear layer
-    and the number itself).
+    Source: Holzmüller, Grinsztajn and Steinwart, Better by default, 2024 (numerical embeddings with biases, a linear
+    layer and the number itself).
 
     Examples
     --------
@@ -233,8 +233,8 @@ class PiecewiseLinear(_Number):
 
     Notes
     -----
-    Source: Gorishniy, Rubachev and Babenko, On embeddings for numerical features in tabular deep learning, 2022, section
-    3.2; here the first and the last bin are bounded too.
+    Source: Gorishniy, Rubachev and Babenko, On embeddings for numerical features in tabular deep learning, 2022,
+    section 3.2; here the first and the last bin are bounded too.
 
     Examples
     --------

@@ -76,8 +76,8 @@ class Dense(Layer):
     negative_slope : float
         leaky_relu's slope below 0.
     mix : bool
-        A = a ⊙ g(Z) + (1 - a) ⊙ Z: each unit learns how much of g it takes, a (n, 1), which starts at 1. For hidden layers
-        with an activation that is neither linear nor softmax.
+        A = a ⊙ g(Z) + (1 - a) ⊙ Z: each unit learns how much of g it takes, a (n, 1), which starts at 1. For hidden
+        layers with an activation that is neither linear nor softmax.
 
     Raises
     ------
@@ -136,7 +136,7 @@ class Dense(Layer):
     def parameter_shapes(self, n_prev):
         """{"W": (n, n_prev), "b": (n, 1), "a": (n, 1)}, without b or a where there is none."""
         shapes = {"W": (self.units, n_prev)}
-        return shapes | {name: (self.units, 1) for name in self._columns()}
+        return shapes | dict.fromkeys(self._columns(), (self.units, 1))
 
     def _columns(self):
         """The names of its parameters (n, 1)."""
@@ -287,9 +287,9 @@ class Encode(Layer):
     """The first layer of a network for tables: each encoder makes features of one row of X.
 
     Its outputs are those of the encoders one after the other, those of `OneHot` encoders after all others; rows that no
-    encoder names aren't used, and a row may have several encoders. Categories are given as codes, whole numbers; a code
-    that is out of range is an error before anything is computed. Before a dense layer a one-hot code picks a column of W,
-    and no matrix of 0 and 1 is made.
+    encoder names aren't used, and a row may have several encoders. Categories are given as codes, whole numbers; a
+    code that is out of range is an error before anything is computed. Before a dense layer a one-hot code picks a
+    column of W, and no matrix of 0 and 1 is made.
 
     Parameters
     ----------
@@ -301,7 +301,7 @@ class Encode(Layer):
     Examples
     --------
     >>> import nnkern as nk
-    >>> encode = nk.Encode([nk.Numeric(0), nk.Periodic(1, units=4), nk.OneHot(2, size=3), nk.Embedding(3, 100, units=8)])
+    >>> encode = nk.Encode([nk.Numeric(0), nk.Periodic(1, units=4), nk.OneHot(2, size=3), nk.Embedding(3, 100, 8)])
     >>> encode.outputs(4), encode.parameter_shapes(4)
     (16, {'w': (16, 1), 'b': (16, 1), 'M': (51, 1), 'E': (800, 1)})
 
@@ -319,7 +319,7 @@ class Encode(Layer):
             raise TypeError(f"encoders must be a list of encoders; got {given!r}")
         given = tuple(encoders.from_dict(one) if isinstance(one, dict) else one for one in given)
         if not given or not all(isinstance(one, encoders.Encoder) for one in given):
-            raise ValueError(f"encoders must be a list of at least one encoder such as Numeric(0); got {self.encoders!r}")
+            raise ValueError(f"encoders must be a list of encoders, at least of one such as Numeric(0); got {given!r}")
         object.__setattr__(self, "encoders", given)
         object.__setattr__(self, "trainable", validation.flag("trainable", self.trainable))
 

@@ -13,7 +13,7 @@ from nnkern.layers import Layer
 from nnkern.losses import Loss
 from nnkern.model import Model
 from nnkern.optimizers import Optimizer
-from nnkern.predictor import Predictor, _Weights
+from nnkern.predictor import Predictor, UnpackedPredictor, _Weights
 from nnkern.state import Evaluation
 from nnkern.summary import Summary
 
@@ -73,7 +73,7 @@ class Network:
     def predict_labels(self, X: npt.ArrayLike, *, threads: int | None = ...) -> npt.NDArray[np.int64]: ...
     def compile_predict(
         self, *, weights: _Weights | None = ..., compute: _Weights | None = ..., threads: int | None = ...
-    ) -> Predictor: ...
+    ) -> Predictor | UnpackedPredictor: ...
     def evaluate(
         self,
         X: npt.ArrayLike,

@@ -11,6 +11,7 @@ import numpy as np
 from nnkern import _kernels, _predictor, validation
 from nnkern.layers import Dense
 from nnkern.model import Model
+from nnkern.state import State
 
 # From here on a float32 is rounded to infinity: halfway from the largest bfloat16 to what would be the next.
 _BFLOAT16_INFINITY = float.fromhex("0x1.ffp127")
@@ -18,13 +19,21 @@ _BFLOAT16_INFINITY = float.fromhex("0x1.ffp127")
 
 def compile(model, *, weights=None, compute=None, threads=None):
     """A Predictor with the present weights of a Model; see `Network.compile_predict`."""
-    dtype = model.dtype.name
+    dtype, asked_for = model.dtype.name, weights
     if weights is None:
         weights = model.compute or dtype
     validation.choice("weights", weights, tuple(_predictor.WEIGHTS))
     if compute is not None:
         validation.choice("compute", compute, tuple(dict.fromkeys((_predictor.WEIGHTS[weights][0].__name__, weights))))
     threads = validation.threads(threads)
+    for l, layer in enumerate(model.layers, start=1):
+        if layer.kind not in LAYERS or layer.mix:
+            if asked_for not in (None, dtype) or compute not in (None, dtype):
+                raise ValueError(
+                    f"layer {l}, {layer.label}, isn't packed: a network with it is predicted in its own precision; "
+                    "leave weights and compute away"
+                )
+            return UnpackedPredictor(model, threads)
     layers = [
         LAYERS[layer.kind](l, layer, weights if weights != dtype else None, **parameters)
         for l, layer, parameters in model.numbered_layers()
@@ -39,13 +48,9 @@ def _dense(l, layer, weights, W, b=None):
     return W, b, _kernels.ACTIVATIONS.index(layer.activation), layer.negative_slope
 
 
-def _scale(l, layer, weights, s):
-    raise ValueError(f"layer {l} is a Scale, which predictors don't have: use predict")
-
-
-LAYERS = {"dense": _dense, "scale": _scale}
-"""For each kind of layer: a function (l, layer, weights, **parameters) that returns what _predictor packs; `weights` is
-None where the parameters stay as they are."""
+LAYERS = {"dense": _dense}
+"""For each kind of layer that is packed: a function (l, layer, weights, **parameters) that returns what _predictor
+packs; `weights` is None where the parameters stay as they are."""
 
 
 def _converted(name, array, weights):
@@ -81,27 +86,8 @@ def _output_alone(model):
     return Model([layer], model.loss, n_x=model.n_y, parameters={"W1": W}, dtype="float64")
 
 
-class Predictor(_predictor.Packed):
-    """A network that no longer changes: its weights are a copy, packed for prediction. See `Network.compile_predict`.
-
-    Attributes
-    ----------
-    weights : str
-        What the weights are kept in: "float32", "float64", "bfloat16" or "int8".
-    dtype : numpy dtype
-        Of the arithmetic and of what is predicted: float32, or float64 for float64 weights.
-    n_x, n_y : int
-        Numbers of features and of outputs.
-    nbytes : int
-        Memory of the packed weights, biases and scales.
-    threads : int or None
-    parameters : dict
-        {"W1": (n[1], n_x), "b1": (n[1], 1), …}: copies of what is computed with, reduced weights widened.
-    """
-
-    def validated(self, X, out):
-        X = validation.examples(X, self.n_x, self.dtype, finite=False)
-        return X, _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, [("X", X)])
+class Reporting:
+    """What predictors tell of themselves."""
 
     def report(self, net, X, Y=None):
         """What the predictor's weights cost beside those of a network, on data.
@@ -156,6 +142,62 @@ class Predictor(_predictor.Packed):
 
     def __repr__(self):
         return f"<Predictor {self.n_x} → {self.n_y}, {self.weights} weights, {self.nbytes:,} bytes>"
+
+
+class Predictor(Reporting, _predictor.Packed):
+    """A network that no longer changes: its weights are a copy, packed for prediction. See `Network.compile_predict`.
+
+    Attributes
+    ----------
+    weights : str
+        What the weights are kept in: "float32", "float64", "bfloat16" or "int8".
+    dtype : numpy dtype
+        Of the arithmetic and of what is predicted: float32, or float64 for float64 weights.
+    n_x, n_y : int
+        Numbers of features and of outputs.
+    nbytes : int
+        Memory of the packed weights, biases and scales.
+    threads : int or None
+    parameters : dict
+        {"W1": (n[1], n_x), "b1": (n[1], 1), …}: copies of what is computed with, reduced weights widened.
+    """
+
+    def validated(self, X, out):
+        X = validation.examples(X, self.n_x, self.dtype, finite=False)
+        return X, _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, [("X", X)])
+
+
+class UnpackedPredictor(Reporting):
+    """The same for a network with layers that aren't packed: it is predicted by the engine, on a copy."""
+
+    def __init__(self, model, threads):
+        self._state = State(model)
+        self._state.make_engine(model.n_x)
+        self._state.set_parameters(model.parameters)
+        self.weights, self.dtype, self.threads = model.dtype.name, model.dtype, threads
+        self.n_x, self.n_y = model.n_x, model.n_y
+        self.nbytes = self._state.engine.theta.nbytes
+
+    @property
+    def parameters(self):
+        """Copies of the parameters, by name."""
+        return {name: view.copy("K") for name, view in self._state.parameters().items()}
+
+    def predict(self, X, out=None):
+        """A[L] (n_y, m) for the examples in X (n_x, m); see `Network.predict`."""
+        engine = self._state.engine
+        A = engine.predict_fast(X, out, self.threads)
+        if A is not None:
+            return A
+        X = validation.examples(X, self.n_x, self.dtype, finite=False)
+        if out is not None:
+            out = _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, [("X", X)])
+        return engine.predict(X, out, self.threads)
+
+    __call__ = predict
+
+    def __reduce__(self):
+        raise TypeError("a predictor can't be pickled: pickle the network, and compile it where it is loaded")
 
 
 @dataclass(frozen=True)

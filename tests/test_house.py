@@ -25,7 +25,7 @@ ROOMS = (
         "validation losses optimizers schedules initializers progress kernels _config",
         "What a user hands in, validated.",
     ),
-    ("layers", "The kinds of layers, as a user describes them."),
+    ("encoders layers", "The kinds of layers, as a user describes them."),
     ("model state derivatives files convert predictor", "A network as plain data, and what is made of it."),
     ("callbacks sources runners training", "The epochs of a training, and what happens between them."),
     ("exports summary network many interop", "Network, which calls all of the above; many networks at once."),

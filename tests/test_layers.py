@@ -205,3 +205,32 @@ def test_a_scale_is_seen_in_what_is_printed_of_a_network():
     lines = str(net.initialize(2).summary()).splitlines()
     assert lines[2].split() == ["2", "3", "scale", "none", "none", "3", "s", "(3,", "1)"]
     assert net.summary().parameters == 9 + 3 + 4
+
+
+# ---- predictors of layers that aren't packed ----
+
+
+@pytest.mark.parametrize("options", [{"dtype": "float32"}, {"dtype": "float64"}, {"compute": "bfloat16"}])
+def test_a_predictor_of_a_network_that_is_not_packed_is_a_copy_of_it(options):
+    net = nk.Network([nk.Scale(), nk.Dense(7, "tanh", mix=True), nk.Dense(2)], "squared_error", n_x=5, seed=0, **options)
+    X = np.random.default_rng(0).normal(size=(5, 9)).astype(net.dtype)
+    expected, predictor = net.predict(X), net.compile_predict()
+    parameters = {name: view.copy() for name, view in net.parameters.items()}
+    net.initialize(5)
+    assert (predictor(X) == expected).all()
+    assert (predictor.predict(X.tolist()) == expected).all()
+    out = np.empty((2, 9), net.dtype)
+    assert predictor(np.ascontiguousarray(X), out=out) is out
+    assert (out == expected).all()
+    assert {name: array.tolist() for name, array in predictor.parameters.items()} == {
+        name: array.tolist() for name, array in parameters.items()
+    }
+    assert (predictor.weights, predictor.n_x, predictor.n_y) == (net.dtype.name, 5, 2)
+    net.set_parameters(parameters)
+    report = predictor.report(net, X, np.zeros((2, 9)))
+    assert report.largest_difference == 0
+    assert report.evaluation == pytest.approx(report.network_evaluation, rel=1e-6)
+    with pytest.raises(ValueError, match="out"):
+        predictor(X, out=np.empty((3, 9), net.dtype))
+    with pytest.raises(TypeError, match="a predictor can't be pickled"):
+        pickle.dumps(predictor)

@@ -187,8 +187,8 @@ ENCODERS = {
     "one_hot": _one_hot,
     "embedding": _embedding,
 }
-"""For each encoder: a function (out, name, encoder, x, y, **parameters) like those of LAYERS, of one number x; `name` ends
-those of constants."""
+"""For each encoder: a function (out, name, encoder, x, y, **parameters) like those of LAYERS, of one number x; `name`
+ends those of constants."""
 
 LAYERS = {"dense": _dense, "scale": _scale, "encode": _encode}
 """For each kind of layer: a function (out, l, layer, x, y, **parameters) that writes the statements which compute the

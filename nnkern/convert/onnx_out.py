@@ -137,7 +137,8 @@ ENCODERS = {
     "one_hot": _one_hot,
     "embedding": _embedding,
 }
-"""For each encoder: a function (f, name, encoder, a, **parameters) like those of LAYERS; `name` ends those of constants."""
+"""For each encoder: a function (f, name, encoder, a, **parameters) like those of LAYERS; `name` ends those of
+constants."""
 
 LAYERS = {"dense": _dense, "scale": _scale, "encode": _encode}
 """For each kind of layer: a function (f, l, layer, a, **parameters) that adds its nodes behind the value a, and returns

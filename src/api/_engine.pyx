@@ -263,7 +263,7 @@ cdef class Engine(Entrance):
     def predict(self, X, out=None, threads=None, bint invariant=False):
         """A[L] of validated examples X (n_x, m); `invariant`: a column's bits depend on that column alone."""
         cdef int most_threads = number_of_threads(threads)
-        cdef Matrix X_ = self.examples_from(X), A
+        cdef Matrix X_ = examples_from(self, X), A
         if out is None:
             out = np.empty((self.plan.n_y, X_.m), self.dtype, "F")
         A = matrix_from("out", out, self.number, self.plan.n_y)
@@ -288,7 +288,7 @@ cdef class Engine(Entrance):
         if type(X) is not ndarray or not in_own_layout(X, self.number, self.plan.n_x):
             return None
         X_ = contiguous(cnp.PyArray_DATA(X), self.plan.n_x, cnp.PyArray_DIM(X, 1))
-        self.check_codes(&X_)
+        check_codes(self, &X_)
         shape[0], shape[1] = self.plan.n_y, X_.m
         if out is None:
             A = cnp.PyArray_EMPTY(2, shape, self.number, 1)
@@ -334,29 +334,11 @@ cdef class Engine(Entrance):
             dissolve(&team)
         return 0
 
-    cdef Matrix examples_from(self, X) except *:
-        """X as it is at this moment; refused where the first layer can't be given it."""
-        cdef Matrix X_ = matrix_from("X", X, self.number, self.plan.n_x)
-        self.check_codes(&X_)
-        return X_
-
-    cdef int check_codes(self, const Matrix *X) except -1:
-        cdef const Layer *first = &self.plan.layers[0]
-        cdef Py_ssize_t row = 0, example
-        if first.kind.first_bad is NULL:
-            return 0
-        example = first.kind.first_bad(&self.plan, first, X, &row)
-        if example < X.m:
-            raise ValueError(
-                f"X[{row}, {example}] must be a code, a whole number from 0 to {self.encoders.codes_of(row) - 1}, for "
-                "so many has the first layer's encoder of that row: encode categories by their place in a list")
-        return 0
-
     cdef Data data_of(self, X, Y, labels, w) except *:
         """What they are at this moment; refused where they don't agree."""
         cdef Data data
         memset(&data, 0, sizeof(data))
-        data.X = self.examples_from(X)
+        data.X = examples_from(self, X)
         self.set_targets(&data, Y, labels, w, data.X.m)
         return data
 

@@ -4,8 +4,8 @@ cdef class EncodersOf:
     """The memory that an Encode layer's `details` points to.
 
     `numbers`: (row, out, bins or None, frequencies, units, keeps_x) of each number, its bins being their lower edges
-    and then 1 / their widths; `embeddings`, `spread` and
-    `one_hots`: (row, out, size, skipped, units) of each category, by what becomes of it.
+    and then 1 / their widths; `embeddings`, `spread` and `one_hots`: (row, out, size, skipped, units) of each category,
+    by what becomes of it.
     """
     cdef Encoders all
     cdef object constants           # bins of all numbers
@@ -57,3 +57,23 @@ cdef class EncodersOf:
     def __dealloc__(self):
         free(<void *>self.all.number)
         free(<void *>self.all.category)
+
+
+cdef Matrix examples_from(Engine engine, X) except *:
+    """X as it is at this moment; refused where the first layer can't be given it."""
+    cdef Matrix X_ = matrix_from("X", X, engine.number, engine.plan.n_x)
+    check_codes(engine, &X_)
+    return X_
+
+
+cdef int check_codes(Engine engine, const Matrix *X) except -1:
+    cdef const Layer *first = &engine.plan.layers[0]
+    cdef Py_ssize_t row = 0, example
+    if first.kind.first_bad is NULL:
+        return 0
+    example = first.kind.first_bad(&engine.plan, first, X, &row)
+    if example < X.m:
+        raise ValueError(
+            f"X[{row}, {example}] must be a code, a whole number from 0 to {engine.encoders.codes_of(row) - 1}, for so "
+            "many has the first layer's encoder of that row: encode categories by their place in a list")
+    return 0

@@ -65,7 +65,7 @@ cdef class ForwardPass:
     cdef uint64_t step              # keys dropout
 
     def __cinit__(self, Engine engine, X, bint training):
-        self.array, self.held, self.X = X, held(X), engine.examples_from(X)
+        self.array, self.held, self.X = X, held(X), examples_from(engine, X)
         self.holder = WorkspaceHolder(engine, self.X.m)
         self.training, self.step = training, engine.step
 

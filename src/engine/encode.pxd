@@ -1,5 +1,5 @@
-# Encode, only as first layer: each encoder makes features of one row of X. Numbers and embeddings of categories come first,
-# as a matrix; categories that become 0 and 1 are left as codes for the layer above.
+# Encode, only as first layer: each encoder makes features of one row of X. Numbers and embeddings of categories come
+# first, as a matrix; categories that become 0 and 1 are left as codes for the layer above.
 
 from libc.stdint cimport int32_t
 
@@ -22,7 +22,7 @@ cdef struct Number:
 # One category of X: its code is a column of an embedding or, less `skipped`, one of the outputs that are 0 and 1
 cdef struct Category:
     Py_ssize_t row, out, size, skipped
-    Py_ssize_t units, at            # of an embedding, and its place in E; or the first of its outputs that are codes
+    Py_ssize_t units, at            # of an embedding, and its place in E; or the first of its outputs left as codes
 
 cdef struct Encoders:
     Py_ssize_t numbers, embeddings, spread, one_hots
@@ -123,8 +123,8 @@ cdef inline void forward_category(const EncodeJob *job, Py_ssize_t which) noexce
     cdef const void *E
     if which >= all.embeddings + all.spread:
         plan.compute.table.read_codes(
-            job.own.codes + which - all.embeddings - all.spread, all.one_hots, row_of(job, category.row), job.X.column, category.at,
-            category.skipped, job.X.m)
+            job.own.codes + which - all.embeddings - all.spread, all.one_hots, row_of(job, category.row), job.X.column,
+            category.at, category.skipped, job.X.m)
         return
     while first < job.X.m:
         m = min(<Py_ssize_t>BLOCK, job.X.m - first)

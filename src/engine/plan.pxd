@@ -56,8 +56,8 @@ cdef struct Kind:
     void (*backward)(
         const Plan *plan, const Layer *layer, const Gradient *to, const Activations *own, const void *dZ,
         const Inputs *A_prev, const Below *below, const Team *team) noexcept nogil
-    # dA becomes dZ in place, with what that adds to dθ, for a layer that mixes: for others g' and the bias are all of it.
-    # `spare` has room for another dZ.
+    # dA becomes dZ in place, with what that adds to dθ, for a layer that mixes: for others g' and the bias are all of
+    # it. `spare` has room for another dZ.
     void (*through)(
         const Plan *plan, const Layer *layer, void *dtheta, const Activations *own, void *dZ, void *spare,
         Py_ssize_t m) noexcept nogil

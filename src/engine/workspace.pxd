@@ -54,5 +54,6 @@ cdef inline void view_from(Workspace *part, const Plan *plan, const Workspace *s
         own.codes = whole.codes + first * plan.layers[l].codes
         own.Z = NULL if whole.Z is NULL else <char *>whole.Z + at
         own.D = NULL if whole.D is NULL else <char *>whole.D + at
-        own.kept = NULL if whole.kept is NULL else <char *>whole.kept + first * plan.layers[l].kept * plan.compute.itemsize
+        at = first * plan.layers[l].kept * plan.compute.itemsize
+        own.kept = NULL if whole.kept is NULL else <char *>whole.kept + at
     part.dZ, part.dZ_other, part.spare = space.dZ, space.dZ_other, space.spare
