@@ -36,7 +36,19 @@ class Layer:
         """{"W": array, …}: initial values of its parameters, as layer number l."""
 
     def engine_config(self, n_prev, l2, l1):
-        """What the engine must know of it, in a network with these penalties."""
+        """What the engine must know of it, in a network with these penalties; here of one that carries none."""
+        return {
+            "kind": self.kind,
+            "n": self.outputs(n_prev),
+            "n_prev": n_prev,
+            "activation": _kernels.ACTIVATIONS.index(self.activation),
+            "slope": 0.0,
+            "dropout": self.dropout,
+            "l2": 0.0,
+            "l1": 0.0,
+            "use_bias": False,
+            "trainable": self.trainable,
+        }
 
     def to_dict(self):
         """Its numbers and names as a dict, which `from_dict` makes the layer of."""
@@ -133,18 +145,12 @@ class Dense(Layer):
         return values | {"b": np.zeros((self.units, 1), dtype)} if self.use_bias else values
 
     def engine_config(self, n_prev, l2, l1):
-        """What the engine must know of it, in a network with these penalties."""
-        return {
-            "kind": self.kind,
-            "n": self.units,
-            "n_prev": n_prev,
-            "activation": _kernels.ACTIVATIONS.index(self.activation),
+        """The same with its slope, penalties and bias."""
+        return super().engine_config(n_prev, l2, l1) | {
             "slope": self.negative_slope,
-            "dropout": self.dropout,
             "l2": l2 if self.l2 is None else self.l2,
             "l1": l1,
             "use_bias": self.use_bias,
-            "trainable": self.trainable,
         }
 
     def to_dict(self):
@@ -213,21 +219,6 @@ class Scale(Layer):
     def initial(self, rng, n_prev, dtype, l):
         """Ones."""
         return {"s": np.ones((n_prev, 1), dtype)}
-
-    def engine_config(self, n_prev, l2, l1):
-        """What the engine must know of it: factors carry no penalty."""
-        return {
-            "kind": self.kind,
-            "n": n_prev,
-            "n_prev": n_prev,
-            "activation": _kernels.ACTIVATIONS.index(self.activation),
-            "slope": 0.0,
-            "dropout": self.dropout,
-            "l2": 0.0,
-            "l1": 0.0,
-            "use_bias": False,
-            "trainable": self.trainable,
-        }
 
     def to_dict(self):
         """Its kind and numbers as a dict."""
