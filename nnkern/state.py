@@ -11,6 +11,7 @@ from collections import namedtuple
 import numpy as np
 
 from nnkern import _engine, layers, model, optimizers, validation
+from nnkern.exceptions import NotFittedError
 from nnkern.losses import r2, spread
 
 # the random streams of one seed, numbered
@@ -72,7 +73,9 @@ class State:
 
     def fitted(self):
         """The engine; NotFittedError where there is none yet."""
-        return validation.fitted(self.engine)
+        if self.engine is None:
+            raise NotFittedError("the network has no parameters yet: call fit(X, Y) or initialize(n_x) first")
+        return self.engine
 
     def parameters(self):
         """{"W1": view, "b1": view, …}: writable views of the parameters."""
@@ -237,14 +240,12 @@ class State:
 
     def trained(self, views):
         """Those of the views {"W1": view, …} that belong to trainable layers."""
-        names = layers.parameter_shapes(self.layers, self.n_x)
-        frozen = {
-            f"{name}{l}"
+        return {
+            f"{name}{l}": views[f"{name}{l}"]
             for l, layer in enumerate(self.layers, start=1)
-            if not layer.trainable
+            if layer.trainable
             for name in layer.parameter_shapes(1)
         }
-        return {name: views[name] for name in names if name not in frozen}
 
     # Data
 
@@ -261,10 +262,6 @@ class State:
         if squares is None:
             return Evaluation(cost, right / total)
         return Evaluation(cost, r2(squares, spread(Y, w)))
-
-    def labels_of(self, A):
-        """The labels that outputs stand for."""
-        return self.loss.labels_of(A)
 
     # As plain data
 
