@@ -134,12 +134,11 @@ class MappedArrays(Arrays):
         for first in range(0, self.m, batch_size):
             end = min(first + batch_size, self.m)
             if order is None and self.picked is None:
-                X, rest = _columns(self.X, first, end, self.dtype), self._targets(slice(first, end))
+                X, (Y, labels, w) = _columns(self.X, first, end, self.dtype), self._targets(slice(first, end))
             else:
                 picked = np.arange(first, end) if order is None else order[first:end]
                 picked = picked if self.picked is None else self.picked[picked]
-                X, rest = np.asfortranarray(self.X[:, picked], self.dtype), self._targets(picked)
-            Y, labels, w = rest
+                X, (Y, labels, w) = np.asfortranarray(self.X[:, picked], self.dtype), self._targets(picked)
             yield (X, None if Y is None else Y.astype(self.dtype, copy=False), labels, w), batch_size
 
 
