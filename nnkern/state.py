@@ -6,7 +6,7 @@ callbacks or epochs: these are above it.
 
 import contextlib
 import copy
-from collections import namedtuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,12 @@ from nnkern.losses import r2, spread
 # the random streams of one seed, numbered
 _STREAMS = ("weights", "key", "split")
 
-Evaluation = namedtuple("Evaluation", "cost score")
-Evaluation.__doc__ = "cost: mean loss without penalty; score: accuracy for the cross-entropies, else R²."
+
+class Evaluation(NamedTuple):
+    """cost: mean loss without penalty; score: accuracy for the cross-entropies, else R²."""
+
+    cost: float
+    score: float
 
 
 class Stateful:
@@ -268,7 +272,7 @@ class State:
     def description(self, metadata):
         """The Model of this network without its parameters."""
         config = {name: getattr(self, name) for name in ("layers", "loss", "dtype", "compute", "l2", "l1", "seed")}
-        return model.Model(n_x=None, parameters={}, metadata=metadata, **config)
+        return model.Model(metadata=metadata, **config)
 
     def model(self, metadata, training_state):
         """The Model of this network; its arrays are views of the parameters and of the optimizer's vectors."""
