@@ -194,13 +194,6 @@ class State:
             self.update = optimizer.update
         self.optimizer = optimizer
 
-    def next_rates(self, count):
-        """The learning rates of the next epochs."""
-        optimizer, first = self.optimizer, self.epochs_done
-        if not callable(optimizer.learning_rate):
-            return np.full(count, optimizer.rate(first))
-        return np.array([optimizer.rate(first + i) for i in range(count)])
-
     # Who may be at it
 
     @contextlib.contextmanager

@@ -107,7 +107,10 @@ class Fit:
 
     def rates(self, count):
         """The learning rates of the next epochs."""
-        return self.state.next_rates(count)
+        optimizer, first = self.state.optimizer, self.state.epochs_done
+        if not callable(optimizer.learning_rate):
+            return np.full(count, optimizer.rate(first))
+        return np.array([optimizer.rate(first + i) for i in range(count)])
 
     def after(self, rates, outcome):
         """After some epochs: what they gave is noted, and whether the training goes on decided."""
