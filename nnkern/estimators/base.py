@@ -215,13 +215,10 @@ class BaseMLP(BaseEstimator):
             raise ValueError(f"{name} must be one value or one for each of the {count} hidden layers, got {values}.")
         return values
 
-    def _activations(self, count):
-        """Our names, one for each hidden layer."""
-        return [_OUR_ACTIVATION.get(name, name) for name in self._per_layer("activation", count)]
-
     def _configure(self, hidden, n_x, n_y, dtype, output, loss, first):
         """Makes the network, with fresh parameters where `first`, else with those there are."""
-        activations, dropouts = self._activations(len(hidden)), self._per_layer("dropout", len(hidden))
+        activations = [_OUR_ACTIVATION.get(name, name) for name in self._per_layer("activation", len(hidden))]
+        dropouts = self._per_layer("dropout", len(hidden))
         layers = [Dense(n, g, dropout=p) for n, g, p in zip(hidden, activations, dropouts, strict=True)]
         layers.append(Dense(n_y, output))
         new = Network(layers, loss, dtype=dtype, compute=self.compute)
