@@ -166,11 +166,11 @@ class Batches:
 def arrays(state, X, Y, sample_weight, class_weight):
     """The source of what the user handed in as arrays, checked; without class weights, which come after a split."""
     n_x, dtype = state.n_x, state.dtype
-    if not (_is_large(X, dtype) or _is_large(Y, dtype)):
+    X_stays, Y_stays = _is_large(X, dtype), _is_large(Y, dtype)
+    if not (X_stays or Y_stays):
         return Arrays(*state.data(X, Y, sample_weight, n_x=n_x))
-    X_stays = _is_large(X, dtype)
     # class weights are counted from all of Y
-    Y_stays = _is_large(Y, dtype) and Y.ndim == 2 and class_weight is None
+    Y_stays = Y_stays and Y.ndim == 2 and class_weight is None
     shape = _shaped_like(np.shape(X), dtype) if X_stays else X
     examples = validation.examples(shape, n_x, dtype, finite=not X_stays)
     n_x, m = examples.shape
