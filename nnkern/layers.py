@@ -27,7 +27,8 @@ class Layer:
         return self.kind
 
     def outputs(self, n_prev):
-        """Number of its outputs for n_prev inputs; None where it takes these to know."""
+        """Number of its outputs for n_prev inputs: as many, unless its kind says otherwise; None where n_prev is."""
+        return n_prev
 
     def parameter_shapes(self, n_prev):
         """{"W": shape, …} of its parameters, in the order that the engine has them."""
@@ -52,6 +53,7 @@ class Layer:
 
     def to_dict(self):
         """Its numbers and names as a dict, which `from_dict` makes the layer of."""
+        return {"kind": self.kind, **vars(self)}
 
     def __eq__(self, other):
         """Layers are equal when all but their initializers are."""
@@ -208,10 +210,6 @@ class Scale(Layer):
     def __post_init__(self):
         object.__setattr__(self, "trainable", validation.flag("trainable", self.trainable))
 
-    def outputs(self, n_prev):
-        """As many as inputs."""
-        return n_prev
-
     def parameter_shapes(self, n_prev):
         """{"s": (n_prev, 1)}: a factor for each feature."""
         return {"s": (n_prev, 1)}
@@ -219,10 +217,6 @@ class Scale(Layer):
     def initial(self, rng, n_prev, dtype, l):
         """Ones."""
         return {"s": np.ones((n_prev, 1), dtype)}
-
-    def to_dict(self):
-        """Its kind and numbers as a dict."""
-        return {"kind": self.kind, "trainable": self.trainable}
 
     def forward(self, parameters, A_prev):
         """A and Z (n, m), which are one."""
