@@ -39,13 +39,13 @@ __all__ = [
     "squared_error",
 ]
 
-_Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 _Labels: TypeAlias = npt.NDArray[np.integer[Any]] | Sequence[int]
-_Loss: TypeAlias = tuple[float, _Floats, _Floats]
+_Loss: TypeAlias = tuple[float, Floats, Floats]
 
 
 def binary_cross_entropy(
-    Z: _Floats, Y: _Floats, sample_weight: npt.ArrayLike | None = None, *, label_smoothing: float = 0.0
+    Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None, *, label_smoothing: float = 0.0
 ) -> _Loss:
     """cost, A, dZ of sigmoid units with L = -Σ_units (y log a + (1 - y) log(1 - a)), a = σ(z), in one pass over Z.
 
@@ -82,7 +82,7 @@ def binary_cross_entropy(
 
 
 def cross_entropy(
-    Z: _Floats, Y: _Floats | _Labels, sample_weight: npt.ArrayLike | None = None, *, label_smoothing: float = 0.0
+    Z: Floats, Y: Floats | _Labels, sample_weight: npt.ArrayLike | None = None, *, label_smoothing: float = 0.0
 ) -> _Loss:
     """cost, A, dZ of softmax units with L = -Σ_units y log ŷ, in one pass over Z.
 
@@ -118,7 +118,7 @@ def cross_entropy(
     return _loss("cross_entropy", Z, Y, sample_weight, losses.CrossEntropy.checked(label_smoothing))
 
 
-def squared_error(Z: _Floats, Y: _Floats, sample_weight: npt.ArrayLike | None = None) -> _Loss:
+def squared_error(Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None) -> _Loss:
     """cost, A, dZ of linear units with L = Σ_units ½ (ŷ - y)², ŷ = z.
 
     Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ = Z - Y.
@@ -133,7 +133,7 @@ def squared_error(Z: _Floats, Y: _Floats, sample_weight: npt.ArrayLike | None = 
     return _loss("squared_error", Z, Y, sample_weight)
 
 
-def absolute_error(Z: _Floats, Y: _Floats, sample_weight: npt.ArrayLike | None = None) -> _Loss:
+def absolute_error(Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None) -> _Loss:
     """cost, A, dZ of linear units with L = Σ_units |ŷ - y|, ŷ = z; the derivative at 0 is 0.
 
     Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ = sign(Z - Y).
@@ -148,7 +148,7 @@ def absolute_error(Z: _Floats, Y: _Floats, sample_weight: npt.ArrayLike | None =
     return _loss("absolute_error", Z, Y, sample_weight)
 
 
-def huber(Z: _Floats, Y: _Floats, sample_weight: npt.ArrayLike | None = None, *, delta: float = 1.0) -> _Loss:
+def huber(Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None, *, delta: float = 1.0) -> _Loss:
     """cost, A, dZ of linear units with L = Σ_units ½ d² for |d| <= δ, else δ (|d| - ½ δ), d = ŷ - y, ŷ = z.
 
     Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ = d kept within ±δ. `delta`: δ > 0.
@@ -164,7 +164,7 @@ def huber(Z: _Floats, Y: _Floats, sample_weight: npt.ArrayLike | None = None, *,
     return _loss("huber", Z, Y, sample_weight, losses.Huber.checked(delta))
 
 
-def quantile(Z: _Floats, Y: _Floats, sample_weight: npt.ArrayLike | None = None, *, q: float = 0.5) -> _Loss:
+def quantile(Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None, *, q: float = 0.5) -> _Loss:
     """cost, A, dZ of linear units with L = Σ_units q (y - ŷ) where ŷ <= y, else (1 - q) (ŷ - y), ŷ = z.
 
     Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ is -q or 1 - q, and 0 where ŷ = y.
@@ -181,7 +181,7 @@ def quantile(Z: _Floats, Y: _Floats, sample_weight: npt.ArrayLike | None = None,
     return _loss("quantile", Z, Y, sample_weight, losses.Quantile.checked(q))
 
 
-def poisson(Z: _Floats, Y: _Floats, sample_weight: npt.ArrayLike | None = None) -> _Loss:
+def poisson(Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None) -> _Loss:
     """cost, A, dZ of exp units with L = Σ_units (ŷ - y z), ŷ = e^z: -log of y's Poisson probability, without log y!.
 
     Parameters and returns as in `binary_cross_entropy`; Y >= 0, A = e^Z, dZ = A - Y.
