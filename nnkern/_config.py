@@ -42,20 +42,8 @@ def show_config() -> Config:
     import importlib.metadata
 
     build = _products.build_config()
-    return Config(
-        {
-            "version": importlib.metadata.version("nnkern"),
-            "blas": build["blas"],
-            "blas_config": build["blas_config"],
-            "blas_core": build["blas_core"],
-            "gemm": build["gemm"],
-            "isa": build["isa"],
-            "bfloat16": build["bfloat16"],
-            "usable_isas": ", ".join(build["usable_isas"]),
-            "vector_bytes": build["vector_bytes"],
-            "threads": get_num_threads(),
-        }
-    )
+    build["usable_isas"] = ", ".join(build["usable_isas"])
+    return Config({"version": importlib.metadata.version("nnkern"), **build, "threads": get_num_threads()})
 
 
 def get_num_threads() -> int:

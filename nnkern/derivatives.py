@@ -56,7 +56,8 @@ class Derivatives:
                 if output is not None:
                     raise ValueError("Y and output were both given: the loss is derived, or an output of ŷ")
                 Y, labels = validation.targets(Y, state.loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0])
-                return _input_gradient(state, X, Y, labels)
+                A, Z = _forward(state, X)
+                return _input_gradient(state, A, Z, _of_loss(state, A, Z, Y, labels))
             if output is None:
                 if self.n_y > 1:
                     raise ValueError(
@@ -64,7 +65,11 @@ class Derivatives:
                         "example, pass Y for the loss's derivative, or use jacobian(X) for all outputs"
                     )
                 output = 0
-            return _output_gradient(state, X, validation.units("output", output, self.n_y, X.shape[1]))
+            units = validation.units("output", output, self.n_y, X.shape[1])
+            A, Z = _forward(state, X)
+            dA = np.zeros_like(A[-1])
+            dA[units, np.arange(X.shape[1])] = 1
+            return _input_gradient(state, A, Z, _of_outputs(state, A, Z, dA))
 
     def jacobian(self, X):
         """Derivatives of all outputs by all inputs.
@@ -85,7 +90,17 @@ class Derivatives:
         """
         state = of(self)
         with state.reading():
-            return _jacobian(state, validation.examples(X, self.n_x, self.dtype, finite=False))
+            X = validation.examples(X, self.n_x, self.dtype, finite=False)
+            m, n_y = X.shape[1], self.n_y
+            J = np.empty((m, n_y, X.shape[0]), self.dtype)
+            width = max(1, _BLOCK // (n_y * max(layers.outputs(state.layers, state.n_x)[1:])))
+            for first in range(0, m, width):
+                # each example once for each output
+                A, Z = _forward(state, np.repeat(X[:, first : first + width], n_y, axis=1))
+                dA = np.tile(np.eye(n_y, dtype=self.dtype), A[-1].shape[1] // n_y)
+                dX = _input_gradient(state, A, Z, _of_outputs(state, A, Z, dA))
+                J[first : first + width] = dX.T.reshape(-1, n_y, X.shape[0])
+            return J
 
     def example_gradients(self, X, Y):
         """The gradients of each example's own loss; their mean over the examples is `backward`'s, without penalty.
@@ -110,7 +125,18 @@ class Derivatives:
         with state.reading():
             X = validation.examples(X, self.n_x, self.dtype, finite=False)
             Y, labels = validation.targets(Y, state.loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0])
-            return _example_gradients(state, X, Y, labels)
+            A, Z = _forward(state, X)
+            gradients = {}
+            steps = _backward(state, A, Z, _of_loss(state, A, Z, Y, labels))
+            parameters = state.layer_parameters()
+            for l, (dA, dZ) in zip(range(self.L, 0, -1), steps, strict=False):
+                layer = state.layers[l - 1]
+                if layer.trainable:
+                    own = layer.example_gradients(parameters[l - 1], dZ, A[l - 1])
+                    if layer.mix:
+                        own |= layer.mix_gradients(dA, Z[l])
+                    gradients |= {f"{name}{l}": g for name, g in own.items()}
+            return {f"d{name}": g for name, g in state.trained(gradients).items()}
 
 
 def _forward(state, X):
@@ -135,11 +161,6 @@ def _backward(state, A, Z, dZ):
     yield dA, None
 
 
-def _through_output(state, A, Z, dA):
-    """dZ[L] from dA[L]."""
-    return state.layers[-1].through_activation(state.layer_parameters()[-1], dA, A[-1], Z[-1])
-
-
 def _of_loss(state, A, Z, Y, labels):
     """dZ[L], column i the derivative of example i's own loss."""
     loss = state.loss
@@ -148,58 +169,23 @@ def _of_loss(state, A, Z, Y, labels):
         dA = np.asarray(dA, state.dtype)
         if dA.shape != A[-1].shape:
             raise ValueError(f"the loss function gave a derivative of shape {dA.shape} for A of shape {A[-1].shape}")
-        return _through_output(state, A, Z, dA)
-    fused = loss.output is not None
-    _, _, dA = _kernels.loss(
-        loss.name, Z[-1] if fused else A[-1], Y if labels is None else labels, None, loss.parameter
-    )
-    return dA if fused else _through_output(state, A, Z, dA)
+    else:
+        given = A[-1] if loss.output is None else Z[-1]
+        _, _, dA = _kernels.loss(loss.name, given, Y if labels is None else labels, None, loss.parameter)
+        if loss.output is not None:
+            return dA  # dZ already
+    return _of_outputs(state, A, Z, dA)
 
 
-def _input_gradient(state, X, Y, labels):
-    """dX (n_x, m) of each example's own loss."""
-    A, Z = _forward(state, X)
-    *_, (dX, _) = _backward(state, A, Z, _of_loss(state, A, Z, Y, labels))
+def _of_outputs(state, A, Z, dA):
+    """dZ[L] from dA[L]."""
+    return state.layers[-1].through_activation(state.layer_parameters()[-1], dA, A[-1], Z[-1])
+
+
+def _input_gradient(state, A, Z, dZ):
+    """dX (n_x, m) from dZ[L]."""
+    *_, (dX, _) = _backward(state, A, Z, dZ)
     return dX
-
-
-def _output_gradient(state, X, units):
-    """dX (n_x, m): column i is the derivative of unit units[i] of ŷ by x(i)."""
-    A, Z = _forward(state, X)
-    dA = np.zeros_like(A[-1])
-    dA[units, np.arange(X.shape[1])] = 1
-    *_, (dX, _) = _backward(state, A, Z, _through_output(state, A, Z, dA))
-    return dX
-
-
-def _jacobian(state, X):
-    """(m, n_y, n_x)."""
-    m, n_y = X.shape[1], state.n_y
-    J = np.empty((m, n_y, X.shape[0]), state.dtype)
-    width = max(1, _BLOCK // (n_y * max(layers.outputs(state.layers, state.n_x)[1:])))
-    for first in range(0, m, width):
-        # each example once for each output
-        A, Z = _forward(state, np.repeat(X[:, first : first + width], n_y, axis=1))
-        dA = np.tile(np.eye(n_y, dtype=state.dtype), A[-1].shape[1] // n_y)
-        *_, (dX, _) = _backward(state, A, Z, _through_output(state, A, Z, dA))
-        J[first : first + width] = dX.T.reshape(-1, n_y, X.shape[0])
-    return J
-
-
-def _example_gradients(state, X, Y, labels):
-    """{"dW1": (m, n[1], n_x), "db1": (m, n[1], 1), …} of each example's own loss, for the layers that learn."""
-    A, Z = _forward(state, X)
-    gradients = {}
-    steps = _backward(state, A, Z, _of_loss(state, A, Z, Y, labels))
-    parameters = state.layer_parameters()
-    for l, (dA, dZ) in zip(range(len(state.layers), 0, -1), steps, strict=False):
-        layer = state.layers[l - 1]
-        if layer.trainable:
-            own = layer.example_gradients(parameters[l - 1], dZ, A[l - 1])
-            if layer.mix:
-                own |= layer.mix_gradients(dA, Z[l])
-            gradients |= {f"{name}{l}": g for name, g in own.items()}
-    return {f"d{name}": gradients[name] for name in state.trained(gradients)}
 
 
 def check_gradients(net, X, Y, *, step=1e-5, max_entries=2000):

@@ -4,6 +4,12 @@ Arrays are (units, examples), float32 or float64, all operands of one call alike
 (an example's entries contiguous). `Network` runs the same C code, for all layers in one call.
 """
 
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
 from nnkern import losses
 from nnkern._kernels import (
     ACTIVATIONS,
@@ -33,8 +39,14 @@ __all__ = [
     "squared_error",
 ]
 
+Floats: TypeAlias = npt.NDArray[np.floating[Any]]
+_Labels: TypeAlias = npt.NDArray[np.integer[Any]] | Sequence[int]
+_Loss: TypeAlias = tuple[float, Floats, Floats]
 
-def binary_cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):
+
+def binary_cross_entropy(
+    Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None, *, label_smoothing: float = 0.0
+) -> _Loss:
     """cost, A, dZ of sigmoid units with L = -Σ_units (y log a + (1 - y) log(1 - a)), a = σ(z), in one pass over Z.
 
     Parameters
@@ -69,7 +81,9 @@ def binary_cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):
     return _loss("binary_cross_entropy", Z, Y, sample_weight, losses.BinaryCrossEntropy.checked(label_smoothing))
 
 
-def cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):
+def cross_entropy(
+    Z: Floats, Y: Floats | _Labels, sample_weight: npt.ArrayLike | None = None, *, label_smoothing: float = 0.0
+) -> _Loss:
     """cost, A, dZ of softmax units with L = -Σ_units y log ŷ, in one pass over Z.
 
     Parameters
@@ -104,7 +118,7 @@ def cross_entropy(Z, Y, sample_weight=None, *, label_smoothing=0.0):
     return _loss("cross_entropy", Z, Y, sample_weight, losses.CrossEntropy.checked(label_smoothing))
 
 
-def squared_error(Z, Y, sample_weight=None):
+def squared_error(Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None) -> _Loss:
     """cost, A, dZ of linear units with L = Σ_units ½ (ŷ - y)², ŷ = z.
 
     Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ = Z - Y.
@@ -119,7 +133,7 @@ def squared_error(Z, Y, sample_weight=None):
     return _loss("squared_error", Z, Y, sample_weight)
 
 
-def absolute_error(Z, Y, sample_weight=None):
+def absolute_error(Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None) -> _Loss:
     """cost, A, dZ of linear units with L = Σ_units |ŷ - y|, ŷ = z; the derivative at 0 is 0.
 
     Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ = sign(Z - Y).
@@ -134,7 +148,7 @@ def absolute_error(Z, Y, sample_weight=None):
     return _loss("absolute_error", Z, Y, sample_weight)
 
 
-def huber(Z, Y, sample_weight=None, *, delta=1.0):
+def huber(Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None, *, delta: float = 1.0) -> _Loss:
     """cost, A, dZ of linear units with L = Σ_units ½ d² for |d| <= δ, else δ (|d| - ½ δ), d = ŷ - y, ŷ = z.
 
     Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ = d kept within ±δ. `delta`: δ > 0.
@@ -150,7 +164,7 @@ def huber(Z, Y, sample_weight=None, *, delta=1.0):
     return _loss("huber", Z, Y, sample_weight, losses.Huber.checked(delta))
 
 
-def quantile(Z, Y, sample_weight=None, *, q=0.5):
+def quantile(Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None, *, q: float = 0.5) -> _Loss:
     """cost, A, dZ of linear units with L = Σ_units q (y - ŷ) where ŷ <= y, else (1 - q) (ŷ - y), ŷ = z.
 
     Parameters and returns as in `binary_cross_entropy`; A is a copy of Z, dZ is -q or 1 - q, and 0 where ŷ = y.
@@ -167,7 +181,7 @@ def quantile(Z, Y, sample_weight=None, *, q=0.5):
     return _loss("quantile", Z, Y, sample_weight, losses.Quantile.checked(q))
 
 
-def poisson(Z, Y, sample_weight=None):
+def poisson(Z: Floats, Y: Floats, sample_weight: npt.ArrayLike | None = None) -> _Loss:
     """cost, A, dZ of exp units with L = Σ_units (ŷ - y z), ŷ = e^z: -log of y's Poisson probability, without log y!.
 
     Parameters and returns as in `binary_cross_entropy`; Y >= 0, A = e^Z, dZ = A - Y.

@@ -5,51 +5,79 @@ A layer holds no parameters and knows no network: it gets the number of its inpu
 that training doesn't need.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from nnkern import _kernels, encoders, initializers, kernels, validation
+from nnkern import _kernels, initializers, kernels, validation
+from nnkern import encoders as encoders_
+from nnkern.kernels import Floats
+
+_Shapes: TypeAlias = dict[str, tuple[int | None, int | None]]
+_Arrays: TypeAlias = dict[str, npt.NDArray[Any]]
 
 
 class Layer:
     """Base of the kinds of layers: what each of them answers."""
 
-    kind = ""
-    activation = "linear"
-    dropout = 0.0
-    trainable = True
-    mix = False
-    picks_columns = False
+    kind: ClassVar[str] = ""
+    activation: str = "linear"
+    dropout: float = 0.0
+    trainable: bool = True
+    mix: bool = False
+    picks_columns: ClassVar[bool] = False
     """Whether it takes inputs of 0 and 1 as codes."""
 
     @property
-    def label(self):
+    def label(self) -> str:
         """What stands for it in a line about a network."""
         return self.kind
 
-    def outputs(self, n_prev):
-        """Number of its outputs for n_prev inputs; None where it takes these to know."""
+    def outputs(self, n_prev: int | None) -> int | None:
+        """Number of its outputs for n_prev inputs: as many, unless its kind says otherwise; None where n_prev is."""
+        return n_prev
 
-    def parameter_shapes(self, n_prev):
-        """{"W": shape, …} of its parameters, in the order that the engine has them."""
+    def parameter_shapes(self, n_prev: int | None) -> _Shapes:
+        """{"W": shape, …} of its parameters, in the order that the engine has them; here of one that has none."""
+        return {}
 
-    def initial(self, rng, n_prev, dtype, l):
+    def initial(self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int) -> _Arrays:
         """{"W": array, …}: initial values of its parameters, as layer number l."""
+        return {}
 
-    def engine_config(self, n_prev, l2, l1, above=None):
-        """What the engine must know of it, in a network with these penalties and with the layer `above` it."""
+    def engine_config(self, n_prev: int, l2: float, l1: float, above: Layer | None = None) -> dict[str, Any]:
+        """What the engine must know of it, in a network with these penalties; here of one that carries none.
 
-    def to_dict(self):
+        `above` is the layer that reads its outputs.
+        """
+        return {
+            "kind": self.kind,
+            "n": self.outputs(n_prev),
+            "n_prev": n_prev,
+            "activation": _kernels.ACTIVATIONS.index(self.activation),
+            "slope": 0.0,
+            "dropout": self.dropout,
+            "l2": 0.0,
+            "l1": 0.0,
+            "use_bias": False,
+            "trainable": self.trainable,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
         """Its numbers and names as a dict, which `from_dict` makes the layer of."""
+        return {"kind": self.kind, **vars(self)}
 
-    def __eq__(self, other):
+    def __eq__(self, other: object) -> bool:
         """Layers are equal when all but their initializers are."""
         return self.to_dict() == other.to_dict() if isinstance(other, type(self)) else NotImplemented
 
-    __hash__ = None
+    __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +124,7 @@ class Dense(Layer):
 
     units: int
     activation: str = "linear"
-    init: object = None
+    init: str | npt.NDArray[Any] | initializers.Initializer | None = None
     dropout: float = 0.0
     l2: float | None = None
     use_bias: bool = True
@@ -104,7 +132,7 @@ class Dense(Layer):
     negative_slope: float = 0.01
     mix: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         def put(name, value):
             object.__setattr__(self, name, value)
 
@@ -125,52 +153,46 @@ class Dense(Layer):
             raise ValueError(f"mix is for an activation that is neither linear nor softmax; got {self.activation}")
 
     @property
-    def label(self):
+    def label(self) -> str:
         """Its activation."""
         return self.activation
 
-    def outputs(self, n_prev):
+    def outputs(self, n_prev: int | None) -> int | None:
         """Its units, whatever the number of inputs."""
         return self.units
 
-    def parameter_shapes(self, n_prev):
+    def parameter_shapes(self, n_prev: int | None) -> _Shapes:
         """{"W": (n, n_prev), "b": (n, 1), "a": (n, 1)}, without b or a where there is none."""
-        shapes = {"W": (self.units, n_prev)}
+        shapes: _Shapes = {"W": (self.units, n_prev)}
         return shapes | dict.fromkeys(self._columns(), (self.units, 1))
 
-    def _columns(self):
+    def _columns(self) -> list[str]:
         """The names of its parameters (n, 1)."""
         return ["b"] * self.use_bias + ["a"] * self.mix
 
-    def initial(self, rng, n_prev, dtype, l):
+    def initial(self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int) -> _Arrays:
         """W drawn by the initializer; b starts at zero, a at one."""
         init = _kernels.INITIALIZERS[self.activation] if self.init is None else self.init
         values = {"W": initializers.draw(init, rng, self.units, n_prev, dtype, l)}
         return values | {name: np.full((self.units, 1), name == "a", dtype) for name in self._columns()}
 
-    def engine_config(self, n_prev, l2, l1, above=None):
-        """What the engine must know of it, in a network with these penalties."""
-        return {
-            "kind": self.kind,
-            "n": self.units,
-            "n_prev": n_prev,
-            "activation": _kernels.ACTIVATIONS.index(self.activation),
+    def engine_config(self, n_prev: int, l2: float, l1: float, above: Layer | None = None) -> dict[str, Any]:
+        """The same with its slope, penalties and bias."""
+        return super().engine_config(n_prev, l2, l1) | {
             "slope": self.negative_slope,
-            "dropout": self.dropout,
             "l2": l2 if self.l2 is None else self.l2,
             "l1": l1,
             "use_bias": self.use_bias,
-            "trainable": self.trainable,
             "mix": self.mix,
         }
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """The numbers and names as a dict, without the initializer."""
         return {name: value for name, value in vars(self).items() if name != "init" and (name != "mix" or value)}
 
     # What derivatives are put together from; dropout is off.
 
-    def forward(self, parameters, A_prev):
+    def forward(self, parameters: Mapping[str, Floats], A_prev: Floats) -> tuple[Floats, Floats]:
         """A and Z (n, m)."""
         A, Z = kernels.dense_forward(
             parameters["W"],
@@ -182,30 +204,30 @@ class Dense(Layer):
         )
         return Z + parameters["a"] * (A - Z) if self.mix else A, Z
 
-    def through_activation(self, parameters, dA, A, Z):
+    def through_activation(self, parameters: Mapping[str, Floats], dA: Floats, A: Floats, Z: Floats) -> Floats:
         """dZ (n, m) from dA."""
         if not self.mix:
             return self._slope(dA, A, Z)
         return dA + parameters["a"] * (self._slope(dA, self._g(Z), Z) - dA)
 
-    def _slope(self, dA, g, Z):
+    def _slope(self, dA: Floats, g: Floats, Z: Floats) -> Floats:
         """dA ⊙ g'"""
         return kernels.activation_backward(dA, g, self.activation, Z=Z, negative_slope=self.negative_slope)
 
-    def _g(self, Z):
+    def _g(self, Z: Floats) -> Floats:
         return kernels.activation_forward(Z, self.activation, negative_slope=self.negative_slope)
 
-    def input_gradient(self, parameters, dZ, A_prev):
+    def input_gradient(self, parameters: Mapping[str, Floats], dZ: Floats, A_prev: Floats) -> Floats:
         """dA_prev (n_prev, m) = Wᵀ dZ."""
         return kernels.dense_forward(parameters["W"].T, dZ, None, "linear")
 
-    def example_gradients(self, parameters, dZ, A_prev):
+    def example_gradients(self, parameters: Mapping[str, Floats], dZ: Floats, A_prev: Floats) -> dict[str, Floats]:
         """{"W": (m, n, n_prev), "b": (m, n, 1)}: the gradients of each example by itself."""
         dZ = dZ.T[:, :, None]
-        gradients = {"W": dZ * A_prev.T[:, None, :]}
+        gradients: dict[str, Floats] = {"W": dZ * A_prev.T[:, None, :]}
         return gradients | {"b": np.ascontiguousarray(dZ)} if self.use_bias else gradients
 
-    def mix_gradients(self, dA, Z):
+    def mix_gradients(self, dA: Floats, Z: Floats) -> dict[str, Floats]:
         """{"a": (m, n, 1)}: those of the mix, from the gradient by its outputs."""
         return {"a": np.ascontiguousarray((dA * (self._g(Z) - Z)).T[:, :, None])}
 
@@ -230,54 +252,31 @@ class Scale(Layer):
 
     trainable: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "trainable", validation.flag("trainable", self.trainable))
 
-    def outputs(self, n_prev):
-        """As many as inputs."""
-        return n_prev
-
-    def parameter_shapes(self, n_prev):
+    def parameter_shapes(self, n_prev: int | None) -> _Shapes:
         """{"s": (n_prev, 1)}: a factor for each feature."""
         return {"s": (n_prev, 1)}
 
-    def initial(self, rng, n_prev, dtype, l):
+    def initial(self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int) -> _Arrays:
         """Ones."""
         return {"s": np.ones((n_prev, 1), dtype)}
 
-    def engine_config(self, n_prev, l2, l1, above=None):
-        """What the engine must know of it: factors carry no penalty."""
-        return {
-            "kind": self.kind,
-            "n": n_prev,
-            "n_prev": n_prev,
-            "activation": _kernels.ACTIVATIONS.index(self.activation),
-            "slope": 0.0,
-            "dropout": self.dropout,
-            "l2": 0.0,
-            "l1": 0.0,
-            "use_bias": False,
-            "trainable": self.trainable,
-        }
-
-    def to_dict(self):
-        """Its kind and numbers as a dict."""
-        return {"kind": self.kind, "trainable": self.trainable}
-
-    def forward(self, parameters, A_prev):
+    def forward(self, parameters: Mapping[str, Floats], A_prev: Floats) -> tuple[Floats, Floats]:
         """A and Z (n, m), which are one."""
         A = parameters["s"] * A_prev
         return A, A
 
-    def through_activation(self, parameters, dA, A, Z):
+    def through_activation(self, parameters: Mapping[str, Floats], dA: Floats, A: Floats, Z: Floats) -> Floats:
         """dZ (n, m) from dA."""
         return dA
 
-    def input_gradient(self, parameters, dZ, A_prev):
+    def input_gradient(self, parameters: Mapping[str, Floats], dZ: Floats, A_prev: Floats) -> Floats:
         """dA_prev (n, m) = s ⊙ dZ."""
         return parameters["s"] * dZ
 
-    def example_gradients(self, parameters, dZ, A_prev):
+    def example_gradients(self, parameters: Mapping[str, Floats], dZ: Floats, A_prev: Floats) -> dict[str, Floats]:
         """{"s": (m, n, 1)}: the gradients of each example by itself."""
         return {"s": np.ascontiguousarray((dZ * A_prev).T[:, :, None])}
 
@@ -310,29 +309,29 @@ class Encode(Layer):
 
     kind: ClassVar[str] = "encode"
 
-    encoders: tuple
+    encoders: Sequence[encoders_.Encoder]
     trainable: bool = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         given = self.encoders
-        if isinstance(given, encoders.Encoder) or not hasattr(given, "__iter__"):
+        if isinstance(given, encoders_.Encoder) or not hasattr(given, "__iter__"):
             raise TypeError(f"encoders must be a list of encoders; got {given!r}")
-        given = tuple(encoders.from_dict(one) if isinstance(one, dict) else one for one in given)
-        if not given or not all(isinstance(one, encoders.Encoder) for one in given):
+        given = tuple(encoders_.from_dict(one) if isinstance(one, dict) else one for one in given)
+        if not given or not all(isinstance(one, encoders_.Encoder) for one in given):
             raise ValueError(f"encoders must be a list of encoders, at least of one such as Numeric(0); got {given!r}")
         object.__setattr__(self, "encoders", given)
         object.__setattr__(self, "trainable", validation.flag("trainable", self.trainable))
 
-    def in_order(self, items):
+    def in_order(self, items: Sequence[Any]) -> list[Any]:
         """A list that has an item for each encoder, in the order of their outputs."""
-        last = [isinstance(one, encoders.OneHot) for one in self.encoders]
+        last = [isinstance(one, encoders_.OneHot) for one in self.encoders]
         return [items[i] for i in sorted(range(len(items)), key=last.__getitem__)]
 
-    def outputs(self, n_prev):
+    def outputs(self, n_prev: int | None) -> int:
         """Those of all encoders, whatever the number of inputs."""
         return sum(one.outputs for one in self.encoders)
 
-    def parameter_shapes(self, n_prev):
+    def parameter_shapes(self, n_prev: int | None) -> _Shapes:
         """{"w": (Σ k, 1), "b": (Σ k, 1), "M": (…, 1), "E": (…, 1)}, without those that no encoder has."""
         counts = dict.fromkeys("wbME", 0)
         for one in self.encoders:
@@ -340,7 +339,7 @@ class Encode(Layer):
                 counts[name] += math.prod(shape)
         return {name: (count, 1) for name, count in counts.items() if count}
 
-    def initial(self, rng, n_prev, dtype, l):
+    def initial(self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int) -> _Arrays:
         """Drawn by the encoders, one after the other."""
         drawn = {name: [] for name in self.parameter_shapes(n_prev)}
         for one in self.encoders:
@@ -348,7 +347,7 @@ class Encode(Layer):
                 drawn[name].append(array.reshape(-1, order="F"))
         return {name: np.concatenate(arrays).astype(dtype)[:, None] for name, arrays in drawn.items()}
 
-    def engine_config(self, n_prev, l2, l1, above=None):
+    def engine_config(self, n_prev: int, l2: float, l1: float, above: Layer | None = None) -> dict[str, Any]:
         """What the engine must know of it: where everything begins. Nothing carries a penalty."""
         highest = max(one.row for one in self.encoders)
         if highest >= n_prev:
@@ -356,9 +355,9 @@ class Encode(Layer):
         numbers, embeddings, one_hots, out = [], [], [], 0
         codes = above is not None and above.picks_columns
         for one in self.in_order(self.encoders):
-            if isinstance(one, encoders.OneHot):
+            if isinstance(one, encoders_.OneHot):
                 one_hots.append((one.row, out, one.size, int(one.unknown), 0))
-            elif isinstance(one, encoders.Embedding):
+            elif isinstance(one, encoders_.Embedding):
                 embeddings.append((one.row, out, one.size, 0, one.units))
             else:
                 numbers.append((one.row, out, *one.engine_config()))
@@ -366,26 +365,17 @@ class Encode(Layer):
         ones = sum(size for _, _, size, _, _ in one_hots) if codes else 0
         if codes:
             one_hots = [(row, at - (out - ones), *more) for row, at, *more in one_hots]
-        return {
-            "kind": self.kind,
+        return super().engine_config(n_prev, l2, l1) | {
             "n": out - ones,
             "ones": ones,
-            "n_prev": n_prev,
-            "activation": _kernels.ACTIVATIONS.index(self.activation),
-            "slope": 0.0,
-            "dropout": self.dropout,
-            "l2": 0.0,
-            "l1": 0.0,
-            "use_bias": False,
-            "trainable": self.trainable,
             "encoders": (numbers, embeddings, *(([], one_hots) if codes else (one_hots, []))),
         }
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, Any]:
         """Its kind, encoders and numbers as a dict."""
         return {"kind": self.kind, "encoders": [one.to_dict() for one in self.encoders], "trainable": self.trainable}
 
-    def parameters_of(self, parameters):
+    def parameters_of(self, parameters: Mapping[str, Floats]) -> list[tuple[encoders_.Encoder, _Arrays]]:
         """[(encoder, {"w": view, …}), …] of the layer's parameters {"w": (Σ k, 1) array, …}, in the order given."""
         taken = dict.fromkeys(parameters, 0)
         result = []
@@ -398,30 +388,30 @@ class Encode(Layer):
             result.append((one, own))
         return result
 
-    def _by_outputs(self, parameters):
+    def _by_outputs(self, parameters: Mapping[str, Floats]) -> Iterator[tuple[encoders_.Encoder, _Arrays, int, int]]:
         """(encoder, its parameters, first output, output after its last one), in the order of the outputs."""
         at = 0
         for one, own in self.in_order(self.parameters_of(parameters)):
             yield one, own, at, at + one.outputs
             at += one.outputs
 
-    def forward(self, parameters, A_prev):
+    def forward(self, parameters: Mapping[str, Floats], A_prev: Floats) -> tuple[Floats, Floats]:
         """A and Z (n, m), which are one."""
         A = np.concatenate([one.forward(own, A_prev[one.row]) for one, own, _, _ in self._by_outputs(parameters)])
         return A, A
 
-    def through_activation(self, parameters, dA, A, Z):
+    def through_activation(self, parameters: Mapping[str, Floats], dA: Floats, A: Floats, Z: Floats) -> Floats:
         """dZ (n, m) from dA."""
         return dA
 
-    def input_gradient(self, parameters, dZ, A_prev):
+    def input_gradient(self, parameters: Mapping[str, Floats], dZ: Floats, A_prev: Floats) -> Floats:
         """dA_prev (n_prev, m); 0 for codes, which have no derivative, and for rows that aren't used."""
         dX = np.zeros_like(A_prev)
         for one, own, first, end in self._by_outputs(parameters):
             dX[one.row] += one.derive(own, A_prev[one.row], dZ[first:end])[1]
         return dX
 
-    def example_gradients(self, parameters, dZ, A_prev):
+    def example_gradients(self, parameters: Mapping[str, Floats], dZ: Floats, A_prev: Floats) -> dict[str, Floats]:
         """{"w": (m, Σ k, 1), …}: the gradients of each example by itself."""
         places = {id(one): (first, end) for one, _, first, end in self._by_outputs(parameters)}
         gradients = {name: [] for name in parameters}
@@ -432,16 +422,16 @@ class Encode(Layer):
         return {name: np.ascontiguousarray(np.concatenate(g).T[:, :, None]) for name, g in gradients.items()}
 
 
-KINDS = {cls.kind: cls for cls in (Dense, Scale, Encode)}
+KINDS: dict[str, type[Layer]] = {cls.kind: cls for cls in (Dense, Scale, Encode)}
 
 
-def from_dict(config):
+def from_dict(config: Mapping[str, Any]) -> Layer:
     """The layer of what `to_dict` returned; without a kind it is Dense."""
     config = dict(config)
     return KINDS[validation.choice("kind of layer", config.pop("kind", "dense"), KINDS)](**config)
 
 
-def outputs(layers, n_x):
+def outputs(layers: Iterable[Layer], n_x: int | None) -> list[int | None]:
     """[n_x, n[1], … n[L]]: the number of features and of each layer's outputs, None where it isn't known."""
     numbers = [n_x]
     for layer in layers:
@@ -449,7 +439,7 @@ def outputs(layers, n_x):
     return numbers
 
 
-def parameter_shapes(layers, n_x):
+def parameter_shapes(layers: Iterable[Layer], n_x: int | None) -> _Shapes:
     """{"W1": (n[1], n_x), "b1": (n[1], 1), …}: the shapes of all parameters, in the order that the engine has them."""
     return {
         f"{name}{l}": shape

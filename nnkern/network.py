@@ -237,7 +237,7 @@ class Network(Stateful, Derivatives, Exports):
         ValueError
             As `predict`; or the network predicts numbers, not classes; or an output is NaN.
         """
-        return self._state.labels_of(self.predict(X, threads=threads))
+        return self._state.loss.labels_of(self.predict(X, threads=threads))
 
     def compile_predict(self, *, weights=None, compute=None, threads=None):
         """A frozen predictor: a copy of the present weights, packed for prediction, for one example above all.
@@ -570,10 +570,8 @@ class Network(Stateful, Derivatives, Exports):
         return net
 
     def __getstate__(self):
-        model = copy.copy(self.to_model(training_state=True))
-        model.parameters = {name: view.copy("K") for name, view in model.parameters.items()}
-        if model.training is not None:
-            model.training = copy.deepcopy(model.training)
+        model = self.to_model(training_state=True)
+        model.parameters, model.training = copy.deepcopy((model.parameters, model.training))
         more = {name: value for name, value in vars(self).items() if name not in ("_state", "metadata")}
         return {"model": model, "attributes": more}
 

@@ -370,12 +370,12 @@ def confusion(Y, Y_hat, classes=None):
 
 def _count(Y, Y_hat, classes):
     """(counts, classes)."""
-    Y, Y_hat = (_labels(name, given) for name, given in (("Y", Y), ("Y_hat", Y_hat)))
+    Y, Y_hat = _labels("Y", Y), _labels("Y_hat", Y_hat)
     if Y.shape != Y_hat.shape:
         raise ValueError(f"Y has {Y.size} labels, Y_hat {Y_hat.size}")
     classes = np.unique(np.concatenate([Y, Y_hat])) if classes is None else np.asarray(classes)
     counts = np.zeros((len(classes), len(classes)), int)
-    np.add.at(counts, tuple(_codes(name, given, classes) for name, given in (("Y", Y), ("Y_hat", Y_hat))), 1)
+    np.add.at(counts, (_codes("Y", Y, classes), _codes("Y_hat", Y_hat, classes)), 1)
     return counts, classes
 
 

@@ -52,9 +52,7 @@ class EpochRunner:
 
     def __init__(self, state, source, plan):
         self.state, self.source, self.plan = state, source, plan
-        self.order = None
-        if plan.shuffle:
-            self.order = np.arange(source.m, dtype=np.int64)
+        self.order = np.arange(source.m, dtype=np.int64) if plan.shuffle else None
         self._last_cost = np.nan  # finite, of a batch
         self._spread = source.spread() if plan.scored and not state.loss.classifies else None
 

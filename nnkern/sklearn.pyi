@@ -20,7 +20,7 @@ __all__ = ["MLPClassifier", "MLPRegressor"]
 _Examples: TypeAlias = Any  # array-like or a sparse matrix of scipy, which has no types
 _EvalSet: TypeAlias = tuple[_Examples, npt.ArrayLike] | tuple[_Examples, npt.ArrayLike, npt.ArrayLike]
 
-# What both constructors take beside their own parameters; sklearn.py says it in the signature of _MLP.__init__.
+# What both constructors take beside their own parameters; estimators/base.py says it in the signature of __init__.
 class _Shared(TypedDict, total=False):
     solver: str | Optimizer
     alpha: float

@@ -134,12 +134,11 @@ class MappedArrays(Arrays):
         for first in range(0, self.m, batch_size):
             end = min(first + batch_size, self.m)
             if order is None and self.picked is None:
-                X, rest = _columns(self.X, first, end, self.dtype), self._targets(slice(first, end))
+                X, (Y, labels, w) = _columns(self.X, first, end, self.dtype), self._targets(slice(first, end))
             else:
                 picked = np.arange(first, end) if order is None else order[first:end]
                 picked = picked if self.picked is None else self.picked[picked]
-                X, rest = np.asfortranarray(self.X[:, picked], self.dtype), self._targets(picked)
-            Y, labels, w = rest
+                X, (Y, labels, w) = np.asfortranarray(self.X[:, picked], self.dtype), self._targets(picked)
             yield (X, None if Y is None else Y.astype(self.dtype, copy=False), labels, w), batch_size
 
 
@@ -167,11 +166,11 @@ class Batches:
 def arrays(state, X, Y, sample_weight, class_weight):
     """The source of what the user handed in as arrays, checked; without class weights, which come after a split."""
     n_x, dtype = state.n_x, state.dtype
-    if not (_is_large(X, dtype) or _is_large(Y, dtype)):
+    X_stays, Y_stays = _is_large(X, dtype), _is_large(Y, dtype)
+    if not (X_stays or Y_stays):
         return Arrays(*state.data(X, Y, sample_weight, n_x=n_x))
-    X_stays = _is_large(X, dtype)
     # class weights are counted from all of Y
-    Y_stays = _is_large(Y, dtype) and Y.ndim == 2 and class_weight is None
+    Y_stays = Y_stays and Y.ndim == 2 and class_weight is None
     shape = _shaped_like(np.shape(X), dtype) if X_stays else X
     examples = validation.examples(shape, n_x, dtype, finite=not X_stays)
     n_x, m = examples.shape

@@ -6,18 +6,23 @@ callbacks or epochs: these are above it.
 
 import contextlib
 import copy
-from collections import namedtuple
+from typing import NamedTuple
 
 import numpy as np
 
 from nnkern import _engine, layers, model, optimizers, validation
+from nnkern.exceptions import NotFittedError
 from nnkern.losses import r2, spread
 
 # the random streams of one seed, numbered
 _STREAMS = ("weights", "key", "split")
 
-Evaluation = namedtuple("Evaluation", "cost score")
-Evaluation.__doc__ = "cost: mean loss without penalty; score: accuracy for the cross-entropies, else R²."
+
+class Evaluation(NamedTuple):
+    """cost: mean loss without penalty; score: accuracy for the cross-entropies, else R²."""
+
+    cost: float
+    score: float
 
 
 class Stateful:
@@ -72,7 +77,9 @@ class State:
 
     def fitted(self):
         """The engine; NotFittedError where there is none yet."""
-        return validation.fitted(self.engine)
+        if self.engine is None:
+            raise NotFittedError("the network has no parameters yet: call fit(X, Y) or initialize(n_x) first")
+        return self.engine
 
     def parameters(self):
         """{"W1": view, "b1": view, …}: writable views of the parameters."""
@@ -188,13 +195,6 @@ class State:
             self.update = optimizer.update
         self.optimizer = optimizer
 
-    def next_rates(self, count):
-        """The learning rates of the next epochs."""
-        optimizer, first = self.optimizer, self.epochs_done
-        if not callable(optimizer.learning_rate):
-            return np.full(count, optimizer.rate(first))
-        return np.array([optimizer.rate(first + i) for i in range(count)])
-
     # Who may be at it
 
     @contextlib.contextmanager
@@ -238,14 +238,12 @@ class State:
 
     def trained(self, views):
         """Those of the views {"W1": view, …} that belong to trainable layers."""
-        names = layers.parameter_shapes(self.layers, self.n_x)
-        frozen = {
-            f"{name}{l}"
+        return {
+            f"{name}{l}": views[f"{name}{l}"]
             for l, layer in enumerate(self.layers, start=1)
-            if not layer.trainable
+            if layer.trainable
             for name in layer.parameter_shapes(1)
         }
-        return {name: views[name] for name in names if name not in frozen}
 
     # Data
 
@@ -263,16 +261,12 @@ class State:
             return Evaluation(cost, right / total)
         return Evaluation(cost, r2(squares, spread(Y, w)))
 
-    def labels_of(self, A):
-        """The labels that outputs stand for."""
-        return self.loss.labels_of(A)
-
     # As plain data
 
     def description(self, metadata):
         """The Model of this network without its parameters."""
         config = {name: getattr(self, name) for name in ("layers", "loss", "dtype", "compute", "l2", "l1", "seed")}
-        return model.Model(n_x=None, parameters={}, metadata=metadata, **config)
+        return model.Model(metadata=metadata, **config)
 
     def model(self, metadata, training_state):
         """The Model of this network; its arrays are views of the parameters and of the optimizer's vectors."""

@@ -107,7 +107,10 @@ class Fit:
 
     def rates(self, count):
         """The learning rates of the next epochs."""
-        return self.state.next_rates(count)
+        optimizer, first = self.state.optimizer, self.state.epochs_done
+        if not callable(optimizer.learning_rate):
+            return np.full(count, optimizer.rate(first))
+        return np.array([optimizer.rate(first + i) for i in range(count)])
 
     def after(self, rates, outcome):
         """After some epochs: what they gave is noted, and whether the training goes on decided."""
@@ -245,24 +248,17 @@ def fit_of_batches(net, options, batches, validation_data):
 
 def fits_of_many(nets, optimizers, options, data):
     """A Fit for each of several networks; those that are alike have the same arrays."""
-    states = [of(net) for net in nets]
-    optimizers = [_optimizer_for(state, options, one) for state, one in zip(states, optimizers, strict=True)]
-    alike = {}
-    for state in states:
-        kind = _kind(state)
+    optimizers = [_optimizer_for(of(net), options, one) for net, one in zip(nets, optimizers, strict=True)]
+    alike, fits = {}, []
+    for net, optimizer in zip(nets, optimizers, strict=True):
+        state = of(net)
+        kind = state.dtype, state.loss, state.n_y, state.n_x  # what the check of the data depends on
         if kind not in alike:
             source = sources.arrays(state, *data, options.class_weight)
             alike[kind] = source.weighted(options.class_weight, state.loss, state.n_y)
-    found = [alike[_kind(state)] for state in states]
-    return [
-        FitOfMany(net, source, options.plan(source.m), options, optimizer=optimizer)
-        for net, source, optimizer in zip(nets, found, optimizers, strict=True)
-    ]
-
-
-def _kind(state):
-    """What the check of the data depends on."""
-    return state.dtype, state.loss, state.n_y, state.n_x
+        source = alike[kind]
+        fits.append(FitOfMany(net, source, options.plan(source.m), options, optimizer=optimizer))
+    return fits
 
 
 def _optimizer_for(state, options, optimizer=None):

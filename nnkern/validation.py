@@ -13,7 +13,6 @@ import weakref
 import numpy as np
 
 from nnkern import _kernels
-from nnkern.exceptions import NotFittedError
 
 LARGEST_SIZE = 2**31 - 1
 """Of a layer, in units or features: BLAS counts them in a C int."""
@@ -362,13 +361,6 @@ def threads(value):
     return None if value is None else integer("threads", value, 1)
 
 
-def fitted(engine):
-    """The engine, where there is one."""
-    if engine is None:
-        raise NotFittedError("the network has no parameters yet: call fit(X, Y) or initialize(n_x) first")
-    return engine
-
-
 def _shaped(name, array, shape, to):
     array = _numbers(name, array, to)
     if array.shape != shape:
@@ -396,7 +388,4 @@ def arrays(name, given, views):
         parts = [f"lacks {', '.join(sorted(missing))}"] if missing else []
         parts += [f"holds the unknown {', '.join(sorted(map(str, unknown)))}"] if unknown else []
         raise ValueError(f"{name} {' and '.join(parts)}; expected {', '.join(views)}")
-    result = {}
-    for key, view in views.items():
-        result[key] = _shaped(f"{name}[{key!r}]", given[key], view.shape, view.dtype)
-    return result
+    return {key: _shaped(f"{name}[{key!r}]", given[key], view.shape, view.dtype) for key, view in views.items()}

@@ -212,7 +212,9 @@ def test_a_scale_is_seen_in_what_is_printed_of_a_network():
 
 @pytest.mark.parametrize("options", [{"dtype": "float32"}, {"dtype": "float64"}, {"compute": "bfloat16"}])
 def test_a_predictor_of_a_network_that_is_not_packed_is_a_copy_of_it(options):
-    net = nk.Network([nk.Scale(), nk.Dense(7, "tanh", mix=True), nk.Dense(2)], "squared_error", n_x=5, seed=0, **options)
+    net = nk.Network(
+        [nk.Scale(), nk.Dense(7, "tanh", mix=True), nk.Dense(2)], "squared_error", n_x=5, seed=0, **options
+    )
     X = np.random.default_rng(0).normal(size=(5, 9)).astype(net.dtype)
     expected, predictor = net.predict(X), net.compile_predict()
     parameters = {name: view.copy() for name, view in net.parameters.items()}

@@ -12,6 +12,7 @@ from nnkern.files.atomic import whole_file
 
 _NUMBERS_IN_A_LINE = 8
 _LINES_AT_ONCE = 4096  # texts of numbers take many times the memory of the numbers
+_NOT_FINITE = {"nan": "NAN", "inf": "INFINITY", "-inf": "-INFINITY"}
 
 _HEAD = """\
 /* {description}
@@ -303,9 +304,7 @@ def _head(model, real, stack, labels):
 
 def _literal(text, f):
     """A number, as numpy writes it in as few digits as tell it apart, in C."""
-    if text in ("nan", "inf", "-inf"):
-        return {"nan": "NAN", "inf": "INFINITY", "-inf": "-INFINITY"}[text]
-    return text + f
+    return _NOT_FINITE.get(text, text + f)
 
 
 def _numbers(array, f):

@@ -104,7 +104,7 @@ def _templates():
     written = [(name, row.onnx, double) for name, row in forms.FORMS.items() for double in (False, True)]
     found = {}
     for name, form, double in written + [(name, form, False) for name, form in _OTHER_FORMS]:
-        if name in forms.FORMS and name != "linear":
+        if name != "linear":
             key, numbers = _text(_canonical(form(_Expressions(double), "z", _SLOPE)))
             found.setdefault(key, []).append((numbers, name))
     return found

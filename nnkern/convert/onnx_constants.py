@@ -39,11 +39,9 @@ class Constants:
 
     def get(self, name):
         """The array of that name, or None where it is no constant."""
-        if name not in self._arrays:
-            if name not in self._tensors:
-                return None
+        if name in self._tensors and name not in self._arrays:
             self._arrays[name] = self._decode(self._tensors[name])
-        return self._arrays[name]
+        return self._arrays.get(name)
 
     def take(self, node):
         """Whether the node's output is a constant: it is one, or is made of one without becoming larger."""

@@ -172,12 +172,8 @@ def to_proto(model, **options):
     outputs = _outputs(onnx, f, a, model.n_y, real, export.labels)
     graph = onnx.helper.make_graph(f.nodes, "network", [X], outputs, list(f.constants.values()))
     opsets = [onnx.helper.make_opsetid("", OPSET)]
-    return onnx.helper.make_model(
-        graph,
-        producer_name="nnkern",
-        opset_imports=opsets,
-        ir_version=onnx.helper.find_min_ir_version_for(opsets),
-    )
+    ir_version = onnx.helper.find_min_ir_version_for(opsets)
+    return onnx.helper.make_model(graph, producer_name="nnkern", opset_imports=opsets, ir_version=ir_version)
 
 
 def _outputs(onnx, f, a, n_y, real, labels):

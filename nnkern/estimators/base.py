@@ -215,14 +215,10 @@ class BaseMLP(BaseEstimator):
             raise ValueError(f"{name} must be one value or one for each of the {count} hidden layers, got {values}.")
         return values
 
-    def _activations(self, count):
-        """Our names, one for each hidden layer."""
-        return [_OUR_ACTIVATION.get(name, name) for name in self._per_layer("activation", count)]
-
-    def _configure(self, n_x, n_y, dtype, output, loss, first):
+    def _configure(self, hidden, n_x, n_y, dtype, output, loss, first):
         """Makes the network, with fresh parameters where `first`, else with those there are."""
-        hidden = self._hidden()
-        activations, dropouts = self._activations(len(hidden)), self._per_layer("dropout", len(hidden))
+        activations = [_OUR_ACTIVATION.get(name, name) for name in self._per_layer("activation", len(hidden))]
+        dropouts = self._per_layer("dropout", len(hidden))
         layers = [Dense(n, g, dropout=p) for n, g, p in zip(hidden, activations, dropouts, strict=True)]
         layers.append(Dense(n_y, output))
         new = Network(layers, loss, dtype=dtype, compute=self.compute)
@@ -353,7 +349,7 @@ class BaseMLP(BaseEstimator):
         self._learn_classes(y, first, incremental)
         n_y, output, loss = self._output(y)
         self._random_state = check_random_state(self.random_state)
-        self._configure(n_x, n_y, dtype, output, loss, first)
+        self._configure(hidden, n_x, n_y, dtype, output, loss, first)
         data = self._examples(X, y, sample_weight)
         self.n_outputs_ = n_y
         if first:
@@ -409,10 +405,7 @@ class BaseMLP(BaseEstimator):
         """(training examples, held-out examples), drawn as scikit-learn does."""
         stratify = data.Y[0] if is_classifier(self) and self.n_outputs_ == 1 else None
         rest, held = train_test_split(
-            np.arange(data.m),
-            random_state=self._random_state,
-            test_size=self.validation_fraction,
-            stratify=stratify,
+            np.arange(data.m), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
         )
         if len(held) < 2:
             raise ValueError(
@@ -486,10 +479,8 @@ class BaseMLP(BaseEstimator):
         net = self._network
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=net.dtype, reset=False)
         self._take_back()
-        return self._outputs_of(source_of(X, None, None, None))
-
-    def _outputs_of(self, data):
-        parts = [of(self._network).engine.predict(X, threads=self.threads).T for X, *_ in data.blocks()]
+        blocks = source_of(X, None, None, None).blocks()
+        parts = [of(net).engine.predict(X, threads=self.threads).T for X, *_ in blocks]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

@@ -9,7 +9,7 @@ DENSE_ENTRIES = 1 << 20
 
 def source_of(X, Y, labels, w):
     """The source of samples X (m, n_x)."""
-    return SparseRows(X.tocsr(), Y, labels, w) if issparse(X) else Arrays(X.T, Y, labels, w)
+    return SparseRows(X.tocsr().T, Y, labels, w) if issparse(X) else Arrays(X.T, Y, labels, w)
 
 
 def check_weights(name, w):
@@ -19,31 +19,17 @@ def check_weights(name, w):
 
 
 class SparseRows(Arrays):
-    """Examples whose X (m, n_x) is in CSR, and made dense some batches at a time."""
+    """Samples in the rows of a sparse matrix: X (n_x, m) in CSC, made dense some batches at a time."""
 
     direct = False
 
-    @property
-    def n_x(self):
-        """Number of features."""
-        return self.X.shape[1]
-
-    @property
-    def m(self):
-        """Number of examples."""
-        return self.X.shape[0]
-
-    def take(self, picked):
-        """Those examples, copied."""
-        return SparseRows(self.X[picked], *self._targets(picked))
-
     def dense(self, picked):
         """(X (n_x, c), Y, labels, w) of those examples."""
-        return self.X[picked].toarray().T, *self._targets(picked)
+        return self.X[:, picked].toarray(order="F"), *self._targets(picked)
 
     def _slices(self, multiple):
         """Slices of examples that are made dense at a time, multiples of so many but for the last."""
-        size = max(1, DENSE_ENTRIES // self.X.shape[1] // multiple) * multiple
+        size = max(1, DENSE_ENTRIES // self.n_x // multiple) * multiple
         return [slice(first, first + size) for first in range(0, self.m, size)]
 
     def blocks(self):

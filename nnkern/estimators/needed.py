@@ -17,13 +17,8 @@ try:
     from sklearn.utils._param_validation import Interval, StrOptions
     from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.metaestimators import available_if
-    from sklearn.utils.multiclass import (
-        _check_partial_fit_first_call as check_partial_fit_first_call,
-    )
-    from sklearn.utils.multiclass import (
-        check_classification_targets,
-        type_of_target,
-    )
+    from sklearn.utils.multiclass import _check_partial_fit_first_call as check_partial_fit_first_call
+    from sklearn.utils.multiclass import check_classification_targets, type_of_target
     from sklearn.utils.optimize import _check_optimize_result as check_optimize_result
     from sklearn.utils.validation import _check_sample_weight as check_sample_weight
     from sklearn.utils.validation import check_is_fitted, validate_data

@@ -15,11 +15,7 @@ _OTHERS = {
     (".pb", ".tflite"): ("TensorFlow", "net.to_onnx(path), which TensorFlow's converters take", _ONNX_FIRST),
     (".pkl", ".pickle"): ("pickle", "pickle.dump(net, file)", "pickle.load(file)"),
     (".joblib",): ("joblib", "joblib.dump(net, path)", "joblib.load(path)"),
-    (".c", ".h"): (
-        "C",
-        "net.to_c(path), or `nnkern export --to c`",
-        "nothing makes a network of C again",
-    ),
+    (".c", ".h"): ("C", "net.to_c(path), or `nnkern export --to c`", "nothing makes a network of C again"),
 }
 _OTHER = {ending: row for endings, row in _OTHERS.items() for ending in endings}
 
