@@ -5,7 +5,8 @@ A layer holds no parameters and knows no network: it gets the number of its inpu
 that training doesn't need.
 """
 
-from dataclasses import dataclass
+import math
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import ClassVar
 
 import numpy as np
@@ -41,6 +42,14 @@ class Layer:
     def to_dict(self):
         """Its numbers and names as a dict, which `from_dict` makes the layer of."""
 
+    def _settings(self):
+        """{name: value} of its fields, keyword-only ones where they aren't their default."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {f.name: values[f.name] for f in fields(self) if not f.kw_only or values[f.name] != f.default}
+
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._settings().items())})"
+
     def __eq__(self, other):
         """Layers are equal when all but their initializers are."""
         return self.to_dict() == other.to_dict() if isinstance(other, type(self)) else NotImplemented
@@ -48,7 +57,7 @@ class Layer:
     __hash__ = None
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dense(Layer):
     """One dense layer: A = g(W A_prev + b).
 
@@ -71,6 +80,15 @@ class Dense(Layer):
         False freezes W and b.
     negative_slope : float
         leaky_relu's slope below 0.
+    rate, bias_rate : float
+        Factors, at least 0, on the optimizer's learning rate for W and for b, as torch's parameter groups have them:
+        AdamW's decay is 1 - rate · learning rate · λ too.
+    ntk : bool
+        Whether W learns as if W' = c W were held, c = √n_prev, in A = g(W' A_prev / c + b) (the "neural tangent"
+        parametrisation; Jacot et al. 2018). Since ∂J/∂W' = g/c for g = ∂J/∂W, a step α g/c on W' is α/c² g on W; where
+        the optimizer divides by the gradient's size, α (g/c)/(|g|/c + ε) on W' is α/c g/(|g| + cε) on W. So the
+        learning rate of W is that of SGD / n_prev, of the others / √n_prev with ε times √n_prev; decay, penalty and
+        clipping are of W itself, and the default `init` is lecun_normal, which is W' ~ N(0, 1).
 
     Raises
     ------
@@ -82,6 +100,7 @@ class Dense(Layer):
     >>> import nnkern as nk
     >>> nk.Dense(128, "relu", dropout=0.1).units
     128
+    >>> first = nk.Dense(128, "selu", bias_rate=0.1, ntk=True)
     """
 
     kind: ClassVar[str] = "dense"
@@ -94,6 +113,10 @@ class Dense(Layer):
     use_bias: bool = True
     trainable: bool = True
     negative_slope: float = 0.01
+    _: KW_ONLY
+    rate: float = 1.0
+    bias_rate: float = 1.0
+    ntk: bool = False
 
     def __post_init__(self):
         def put(name, value):
@@ -111,6 +134,9 @@ class Dense(Layer):
         put("use_bias", validation.flag("use_bias", self.use_bias))
         put("trainable", validation.flag("trainable", self.trainable))
         put("negative_slope", validation.number("negative_slope", self.negative_slope, 0))
+        put("rate", validation.number("rate", self.rate, 0))
+        put("bias_rate", validation.number("bias_rate", self.bias_rate, 0))
+        put("ntk", validation.flag("ntk", self.ntk))
 
     @property
     def label(self):
@@ -128,7 +154,9 @@ class Dense(Layer):
 
     def initial(self, rng, n_prev, dtype, l):
         """W drawn by the initializer; b starts at zero."""
-        init = _kernels.INITIALIZERS[self.activation] if self.init is None else self.init
+        init = self.init
+        if init is None:
+            init = "lecun_normal" if self.ntk else _kernels.INITIALIZERS[self.activation]
         values = {"W": initializers.draw(init, rng, self.units, n_prev, dtype, l)}
         return values | {"b": np.zeros((self.units, 1), dtype)} if self.use_bias else values
 
@@ -145,11 +173,13 @@ class Dense(Layer):
             "l1": l1,
             "use_bias": self.use_bias,
             "trainable": self.trainable,
+            "rates": {"W": self.rate, "b": self.bias_rate},
+            "held": {"W": math.sqrt(n_prev)} if self.ntk else {},
         }
 
     def to_dict(self):
         """The numbers and names as a dict, without the initializer."""
-        return {name: value for name, value in vars(self).items() if name != "init"}
+        return {name: value for name, value in self._settings().items() if name != "init"}
 
     # What derivatives are put together from; dropout is off.
 
@@ -179,7 +209,7 @@ class Dense(Layer):
         return gradients | {"b": np.ascontiguousarray(dZ)} if self.use_bias else gradients
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scale(Layer):
     """One learnable factor per feature: A = s ⊙ A_prev, with s (n, 1), n = n_prev, starting at 1.
 
@@ -187,6 +217,8 @@ class Scale(Layer):
     ----------
     trainable : bool
         False freezes s.
+    rate : float
+        Factor, at least 0, on the optimizer's learning rate for s.
 
     Examples
     --------
@@ -198,9 +230,12 @@ class Scale(Layer):
     kind: ClassVar[str] = "scale"
 
     trainable: bool = True
+    _: KW_ONLY
+    rate: float = 1.0
 
     def __post_init__(self):
         object.__setattr__(self, "trainable", validation.flag("trainable", self.trainable))
+        object.__setattr__(self, "rate", validation.number("rate", self.rate, 0))
 
     def outputs(self, n_prev):
         """As many as inputs."""
@@ -227,11 +262,12 @@ class Scale(Layer):
             "l1": 0.0,
             "use_bias": False,
             "trainable": self.trainable,
+            "rates": {"s": self.rate},
         }
 
     def to_dict(self):
         """Its kind and numbers as a dict."""
-        return {"kind": self.kind, "trainable": self.trainable}
+        return {"kind": self.kind} | self._settings()
 
     def forward(self, parameters, A_prev):
         """A and Z (n, m), which are one."""

@@ -12,10 +12,12 @@ from runtime.check cimport check
 
 
 cdef inline void describe(Layer *layer) noexcept:
-    layer.parameters[0] = Parameter(name=b"W", n=layer.n, m=layer.n_prev, at=0, decays=True, is_sum=False, fused=True)
+    layer.parameters[0] = Parameter(
+        name=b"W", n=layer.n, m=layer.n_prev, at=0, decays=True, is_sum=False, fused=True, rate=1, held=1)
     layer.count, layer.bias = 1, -1
     if layer.use_bias:
-        layer.parameters[1] = Parameter(name=b"b", n=layer.n, m=1, at=0, decays=False, is_sum=True, fused=False)
+        layer.parameters[1] = Parameter(
+            name=b"b", n=layer.n, m=1, at=0, decays=False, is_sum=True, fused=False, rate=1, held=1)
         layer.count, layer.bias = 2, 1
     layer.multiply_adds = <double>layer.n * layer.n_prev
 

@@ -19,6 +19,8 @@ cdef struct Parameter:
     bint decays                     # l2, l1 and weight decay are for it
     bint is_sum                     # backward leaves m times its gradient, summed over the examples of a chunk
     bint fused                      # where backward is handed an update, it applies it itself
+    double rate                     # factor on the learning rate
+    double held                     # it learns as if it were held times this
 
 # What a layer leaves of a block of examples, each (n, m) and contiguous.
 cdef struct Activations:
@@ -39,7 +41,8 @@ cdef struct Plan
 
 cdef struct Kind:
     const char *name
-    # Fills in what follows from the numbers of a layer: its parameters but for their place, multiply_adds, kept.
+    # Fills in what follows from the numbers of a layer: its parameters but for their place and what they learn by,
+    # multiply_adds, kept.
     void (*describe)(Layer *layer) noexcept
     # out.A (n, m) = g(Z) for `activation`'s g, which is the layer's own or, where the loss does that, linear.
     void (*forward)(

@@ -7,7 +7,8 @@ from runtime.check cimport check
 
 
 cdef inline void describe(Layer *layer) noexcept:
-    layer.parameters[0] = Parameter(name=b"s", n=layer.n, m=1, at=0, decays=False, is_sum=True, fused=False)
+    layer.parameters[0] = Parameter(
+        name=b"s", n=layer.n, m=1, at=0, decays=False, is_sum=True, fused=False, rate=1, held=1)
     layer.count, layer.bias = 1, -1
     layer.multiply_adds = layer.n
 
