@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -67,11 +67,25 @@ class Layer:
             "l1": 0.0,
             "use_bias": False,
             "trainable": self.trainable,
+            "rates": self.rates,
         }
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """{"W": factor, …}: the factors on the learning rate of its parameters, where these aren't 1."""
+        return {}
 
     def to_dict(self) -> dict[str, Any]:
         """Its numbers and names as a dict, which `from_dict` makes the layer of."""
-        return {"kind": self.kind, **vars(self)}
+        return {"kind": self.kind} | self._settings()
+
+    def _settings(self) -> dict[str, Any]:
+        """{name: value} of its fields, keyword-only ones where they aren't their default."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {f.name: values[f.name] for f in fields(self) if not f.kw_only or values[f.name] != f.default}  # type: ignore[arg-type]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self._settings().items())})"
 
     def __eq__(self, other: object) -> bool:
         """Layers are equal when all but their initializers are."""
@@ -80,7 +94,7 @@ class Layer:
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dense(Layer):
     """One dense layer: A = g(W A_prev + b).
 
@@ -103,6 +117,15 @@ class Dense(Layer):
         False freezes W and b.
     negative_slope : float
         leaky_relu's slope below 0.
+    rate, bias_rate, mix_rate : float
+        Factors, at least 0, on the optimizer's learning rate for W, b and a, as torch's parameter groups have them:
+        AdamW's decay is 1 - rate · learning rate · λ too.
+    ntk : bool
+        Whether W learns as if W' = c W were held, c = √n_prev, in A = g(W' A_prev / c + b) (the "neural tangent"
+        parametrisation; Jacot et al. 2018). Since ∂J/∂W' = g/c for g = ∂J/∂W, a step α g/c on W' is α/c² g on W; where
+        the optimizer divides by the gradient's size, α (g/c)/(|g|/c + ε) on W' is α/c g/(|g| + cε) on W. So the
+        learning rate of W is that of SGD / n_prev, of the others / √n_prev with ε times √n_prev; decay, penalty and
+        clipping are of W itself, and the default `init` is lecun_normal, which is W' ~ N(0, 1).
     mix : bool
         A = a ⊙ g(Z) + (1 - a) ⊙ Z: each unit learns how much of g it takes, a (n, 1), which starts at 1. For hidden
         layers with an activation that is neither linear nor softmax.
@@ -117,6 +140,7 @@ class Dense(Layer):
     >>> import nnkern as nk
     >>> nk.Dense(128, "relu", dropout=0.1).units
     128
+    >>> first = nk.Dense(128, "selu", bias_rate=0.1, ntk=True)
     """
 
     kind: ClassVar[str] = "dense"
@@ -130,7 +154,12 @@ class Dense(Layer):
     use_bias: bool = True
     trainable: bool = True
     negative_slope: float = 0.01
+    _: KW_ONLY
+    rate: float = 1.0
+    bias_rate: float = 1.0
+    ntk: bool = False
     mix: bool = False
+    mix_rate: float = 1.0
 
     def __post_init__(self) -> None:
         def put(name, value):
@@ -148,6 +177,9 @@ class Dense(Layer):
         put("use_bias", validation.flag("use_bias", self.use_bias))
         put("trainable", validation.flag("trainable", self.trainable))
         put("negative_slope", validation.number("negative_slope", self.negative_slope, 0))
+        for name in ("rate", "bias_rate", "mix_rate"):
+            put(name, validation.number(name, getattr(self, name), 0))
+        put("ntk", validation.flag("ntk", self.ntk))
         put("mix", validation.flag("mix", self.mix))
         if self.mix and self.activation in ("linear", "softmax"):
             raise ValueError(f"mix is for an activation that is neither linear nor softmax; got {self.activation}")
@@ -172,7 +204,9 @@ class Dense(Layer):
 
     def initial(self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int) -> _Arrays:
         """W drawn by the initializer; b starts at zero, a at one."""
-        init = _kernels.INITIALIZERS[self.activation] if self.init is None else self.init
+        init = self.init
+        if init is None:
+            init = "lecun_normal" if self.ntk else _kernels.INITIALIZERS[self.activation]
         values = {"W": initializers.draw(init, rng, self.units, n_prev, dtype, l)}
         return values | {name: np.full((self.units, 1), name == "a", dtype) for name in self._columns()}
 
@@ -184,11 +218,17 @@ class Dense(Layer):
             "l1": l1,
             "use_bias": self.use_bias,
             "mix": self.mix,
+            "held": {"W": math.sqrt(n_prev)} if self.ntk else {},
         }
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The factors on the learning rate of its parameters."""
+        return {"W": self.rate, "b": self.bias_rate, "a": self.mix_rate}
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers and names as a dict, without the initializer."""
-        return {name: value for name, value in vars(self).items() if name != "init" and (name != "mix" or value)}
+        return {name: value for name, value in self._settings().items() if name != "init"}
 
     # What derivatives are put together from; dropout is off.
 
@@ -232,7 +272,7 @@ class Dense(Layer):
         return {"a": np.ascontiguousarray((dA * (self._g(Z) - Z)).T[:, :, None])}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scale(Layer):
     """One learnable factor per feature: A = s ⊙ A_prev, with s (n, 1), n = n_prev, starting at 1.
 
@@ -240,6 +280,8 @@ class Scale(Layer):
     ----------
     trainable : bool
         False freezes s.
+    rate : float
+        Factor, at least 0, on the optimizer's learning rate for s.
 
     Examples
     --------
@@ -251,9 +293,17 @@ class Scale(Layer):
     kind: ClassVar[str] = "scale"
 
     trainable: bool = True
+    _: KW_ONLY
+    rate: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "trainable", validation.flag("trainable", self.trainable))
+        object.__setattr__(self, "rate", validation.number("rate", self.rate, 0))
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The factor on the learning rate of s."""
+        return {"s": self.rate}
 
     def parameter_shapes(self, n_prev: int | None) -> _Shapes:
         """{"s": (n_prev, 1)}: a factor for each feature."""
@@ -281,7 +331,7 @@ class Scale(Layer):
         return {"s": np.ascontiguousarray((dZ * A_prev).T[:, :, None])}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Encode(Layer):
     """The first layer of a network for tables: each encoder makes features of one row of X.
 
@@ -296,6 +346,8 @@ class Encode(Layer):
         `Numeric`, `Periodic`, `PiecewiseLinear`, `OneHot` and `Embedding`.
     trainable : bool
         False freezes what they learn.
+    rate, embedding_rate : float
+        Factors, at least 0, on the optimizer's learning rate for what numbers' encoders learn, and for embeddings.
 
     Examples
     --------
@@ -311,6 +363,9 @@ class Encode(Layer):
 
     encoders: Sequence[encoders_.Encoder]
     trainable: bool = True
+    _: KW_ONLY
+    rate: float = 1.0
+    embedding_rate: float = 1.0
 
     def __post_init__(self) -> None:
         given = self.encoders
@@ -320,6 +375,8 @@ class Encode(Layer):
         if not given or not all(isinstance(one, encoders_.Encoder) for one in given):
             raise ValueError(f"encoders must be a list of encoders, at least of one such as Numeric(0); got {given!r}")
         object.__setattr__(self, "encoders", given)
+        for name in ("rate", "embedding_rate"):
+            object.__setattr__(self, name, validation.number(name, getattr(self, name), 0))
         object.__setattr__(self, "trainable", validation.flag("trainable", self.trainable))
 
     def in_order(self, items: Sequence[Any]) -> list[Any]:
@@ -373,7 +430,12 @@ class Encode(Layer):
 
     def to_dict(self) -> dict[str, Any]:
         """Its kind, encoders and numbers as a dict."""
-        return {"kind": self.kind, "encoders": [one.to_dict() for one in self.encoders], "trainable": self.trainable}
+        return super().to_dict() | {"encoders": [one.to_dict() for one in self.encoders]}
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The factors on the learning rate of its parameters."""
+        return {"w": self.rate, "b": self.rate, "M": self.rate, "E": self.embedding_rate}
 
     def parameters_of(self, parameters: Mapping[str, Floats]) -> list[tuple[encoders_.Encoder, _Arrays]]:
         """[(encoder, {"w": view, …}), …] of the layer's parameters {"w": (Σ k, 1) array, …}, in the order given."""

@@ -14,6 +14,7 @@ def fit_many(
     epochs=100,
     batch_size=32,
     shuffle=True,
+    drop_last=False,
     optimizer=None,
     sample_weight=None,
     class_weight=None,
@@ -29,7 +30,7 @@ def fit_many(
         No network twice.
     X : (n_x, m) array
     Y : (n_y, m) array, or labels
-    epochs, batch_size, shuffle
+    epochs, batch_size, shuffle, drop_last
         As in `Network.fit`.
     optimizer : optimizer or name, or a sequence of one for each network, optional
         Default SGD(0.1).
@@ -64,7 +65,7 @@ def fit_many(
     given = list(optimizer) if isinstance(optimizer, Iterable) and not isinstance(optimizer, str) else None
     if given is not None and len(given) != len(nets):
         raise ValueError(f"optimizer holds {len(given)} optimizers for {len(nets)} networks")
-    options = Options(epochs, batch_size, shuffle, None, class_weight, threads=threads)
+    options = Options(epochs, batch_size, shuffle, None, class_weight, drop_last=drop_last, threads=threads)
     fits = fits_of_many(nets, given or [optimizer] * len(nets), options, (X, Y, sample_weight))
     run(fits, options.threads)
     return [fit.history for fit in fits]

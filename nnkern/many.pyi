@@ -16,6 +16,7 @@ def fit_many(
     epochs: int = ...,
     batch_size: int | None = ...,
     shuffle: bool = ...,
+    drop_last: bool = ...,
     optimizer: Optimizer | str | Sequence[Optimizer | str] | None = ...,
     sample_weight: npt.ArrayLike | None = ...,
     class_weight: Literal["balanced"] | _ClassWeight | None = ...,

@@ -318,6 +318,7 @@ class Network(Stateful, Derivatives, Exports):
         epochs=100,
         batch_size=32,
         shuffle=True,
+        drop_last=False,
         optimizer=None,
         sample_weight=None,
         class_weight=None,
@@ -339,9 +340,12 @@ class Network(Stateful, Derivatives, Exports):
         Y : (n_y, m) array, or labels
         epochs : int
         batch_size : int or None
-            None: full-batch gradient descent. The last, smaller batch is used too.
+            None: full-batch gradient descent.
         shuffle : bool
             Go through the examples in a new order each epoch.
+        drop_last : bool
+            Whether the last batch of an epoch is left out where it is smaller than the others: with `shuffle` other
+            examples each epoch. Costs are means over what was trained.
         optimizer : optimizer or name, optional
             Default SGD(0.1).
         sample_weight : (m,) array, optional
@@ -385,6 +389,7 @@ class Network(Stateful, Derivatives, Exports):
             optimizer,
             class_weight,
             callbacks,
+            drop_last=drop_last,
             progress=progress,
             resume=resume,
             threads=threads,

@@ -90,6 +90,7 @@ class Network:
         epochs: int = ...,
         batch_size: int | None = ...,
         shuffle: bool = ...,
+        drop_last: bool = ...,
         optimizer: Optimizer | str | None = ...,
         sample_weight: npt.ArrayLike | None = ...,
         class_weight: Literal["balanced"] | _ClassWeight | None = ...,

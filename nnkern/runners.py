@@ -28,14 +28,25 @@ class Outcome:
 class Plan:
     """How the examples are gone through, and what the engine is told beside.
 
-    `random_state`: the generator of numpy that shuffles in place of the engine's own. `numbers`: of the update, beside
-    the optimizer's. `more`: further options of the engine.
+    `drop_last`: whether a last, smaller batch is left out. `random_state`: the generator of numpy that shuffles in
+    place of the engine's own. `numbers`: of the update, beside the optimizer's. `more`: further options of the engine.
     """
 
     def __init__(
-        self, batch_size, shuffle, scored=False, threads=None, random_state=None, numbers=None, patience=None, more=None
+        self,
+        batch_size,
+        shuffle,
+        scored=False,
+        threads=None,
+        *,
+        drop_last=False,
+        random_state=None,
+        numbers=None,
+        patience=None,
+        more=None,
     ):
         self.batch_size, self.shuffle, self.scored, self.threads = batch_size, shuffle, scored, threads
+        self.drop_last = drop_last
         self.random_state, self.numbers, self.patience, self.more = random_state, numbers or {}, patience, more or {}
 
 
@@ -54,7 +65,8 @@ class EpochRunner:
         self.state, self.source, self.plan = state, source, plan
         self.order = np.arange(source.m, dtype=np.int64) if plan.shuffle else None
         self._last_cost = np.nan  # finite, of a batch
-        self._spread = source.spread() if plan.scored and not state.loss.classifies else None
+        self._squared = plan.scored and not state.loss.classifies
+        self._spread = source.spread() if self._squared and not plan.drop_last else None
 
     def prepare(self, rates):
         """What `_engine.train_together` takes of epochs with these rates; None where that isn't what runs them."""
@@ -81,15 +93,27 @@ class EpochRunner:
     def _score_vectors(self, count):
         """(right, squares): what the engine adds up the scores of epochs in, each None where it isn't wanted."""
         right = np.zeros(count) if self.plan.scored else None
-        return right, None if self._spread is None else np.zeros((count, self.state.n_y))
+        return right, np.zeros((count, self.state.n_y)) if self._squared else None
 
     def _scores(self, right, squares, done):
-        """Training scores, from the predictions made before each update."""
+        """Training scores, from the predictions made before each update; with `drop_last`, of one epoch at most."""
         if right is None:
             return []
+        used = self._used()
+        weight = self.source.weight(used)
+        if weight == 0:
+            return [np.nan] * done  # of all examples that count none has come in
         if squares is None:
-            return [float(x) / self.source.weight() for x in right[:done]]
-        return [r2(row, self._spread) for row in squares[:done]]
+            return [float(x) / weight for x in right[:done]]
+        spread = self.source.spread(used) if self._spread is None else self._spread
+        return [r2(row, spread) for row in squares[:done]]
+
+    def _used(self):
+        """Which examples the last epoch has gone through; None for all."""
+        if not self.plan.drop_last:
+            return None
+        used = self.source.m - self.source.m % self.plan.batch_size
+        return np.arange(used) if self.order is None else self.order[:used]
 
     def _diverged(self, batch, last_cost):
         return batch, self._last_cost if np.isnan(last_cost) else last_cost
@@ -114,6 +138,7 @@ class ArrayRunner(EpochRunner):
             source=plan.random_state,
             patience=plan.patience,
             keep_last=True,
+            drop_last=plan.drop_last,
             right=self._right,
             squares=self._squares,
         )
@@ -163,8 +188,11 @@ class PartsRunner(EpochRunner):
         """The epoch's cost, or what a divergence is told of by."""
         engine, epoch = self.state.engine, self.state.engine.epoch
         total, total_share, batches = 0.0, 0.0, 0
-        for data, batch_size in self.source.parts(self.plan.batch_size, self._shuffled(epoch)):
+        self._shuffle(epoch)
+        for data, batch_size in self.source.parts(self.plan.batch_size, self.order):
             m = data[0].shape[1]
+            if self.plan.drop_last and m < batch_size:
+                break
             options = self._options(self._rates, np.empty(1), np.empty(1))
             if right is not None:
                 options |= {"right": np.zeros(1), "squares": squares}  # the engine adds to squares
@@ -188,14 +216,12 @@ class PartsRunner(EpochRunner):
         engine.epoch = epoch + 1
         return float(total / total_share)
 
-    def _shuffled(self, epoch):
-        """The order of the examples in this epoch; None for their own."""
-        if not self.plan.shuffle:
-            return None
+    def _shuffle(self, epoch):
+        """The order of the examples becomes that of this epoch, where it isn't their own."""
         if self.plan.random_state is not None:
             self.plan.random_state.shuffle(self.order)
-            return self.order
-        return _engine.shuffled_order(self.source.m, self.state.engine.key, epoch)
+        elif self.plan.shuffle:
+            self.order = _engine.shuffled_order(self.source.m, self.state.engine.key, epoch)
 
 
 def _train_part(engine, data, options, batch_size, threads=None):

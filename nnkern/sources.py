@@ -63,13 +63,21 @@ class Arrays:
         """The same with each weight times that of the example's class."""
         return Arrays(*validation.class_weights(class_weight, loss, n_y, self.whole()))
 
-    def weight(self):
-        """Σ w_i."""
-        return self.m if self.w is None else float(self.w.sum(dtype=np.float64))
+    def weight(self, used=None):
+        """Σ w_i, of those examples or of all."""
+        *_, w = self._of(used)
+        if w is None:
+            return self.m if used is None else len(used)
+        return float(w.sum(dtype=np.float64))
 
-    def spread(self):
-        """Σ_i w_i (y_i - ȳ)² per output."""
-        return losses.spread(self.Y, self.w)
+    def spread(self, used=None):
+        """Σ_i w_i (y_i - ȳ)² per output, of those examples or of all."""
+        Y, _, w = self._of(used)
+        return losses.spread(Y, w)
+
+    def _of(self, used=None):
+        """(Y, labels, w) of those examples or of all."""
+        return self._targets(slice(None) if used is None else used)
 
 
 class MappedArrays(Arrays):
@@ -106,7 +114,7 @@ class MappedArrays(Arrays):
         """The same with each weight times that of the example's class."""
         if class_weight is None:
             return self
-        Y, labels, w = self._of_all()
+        Y, labels, w = self._of()
         *_, w_here = validation.class_weights(
             class_weight, loss, n_y, (_shaped_like((self.n_x, self.m), self.dtype), Y, labels, w)
         )
@@ -114,18 +122,15 @@ class MappedArrays(Arrays):
         w[slice(None) if self.picked is None else self.picked] = w_here
         return MappedArrays(self.X, self.Y, self.labels, w, self.dtype, self.picked)
 
-    def _of_all(self):
-        """(Y, labels, w) of the examples that it has."""
-        return self._targets(slice(None) if self.picked is None else self.picked)
+    def _of(self, used=None):
+        """(Y, labels, w) of those examples or of all that it has."""
+        if self.picked is None or used is None:
+            return super()._of(self.picked if used is None else used)
+        return super()._of(self.picked[used])
 
-    def weight(self):
-        """Σ w_i."""
-        *_, w = self._of_all()
-        return self.m if w is None else float(w.sum(dtype=np.float64))
-
-    def spread(self):
+    def spread(self, used=None):
         """Σ_i w_i (y_i - ȳ)² per output, one after the other where they stay in the file."""
-        Y, _, w = self._of_all()
+        Y, _, w = self._of(used)
         rows = [Y] if Y.dtype == self.dtype else [row[None, :].astype(self.dtype) for row in Y]
         return np.concatenate([losses.spread(row, w) for row in rows])
 

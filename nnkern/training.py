@@ -32,11 +32,17 @@ class Options:
         self.resume = validation.flag("resume", more.get("resume", False))
         self.progress = validation.flag("progress", more.get("progress", False))
         self.threads = validation.threads(more.get("threads"))
+        self.drop_last = validation.flag("drop_last", more.get("drop_last", False))
 
     def plan(self, m):
         """How m examples are gone through."""
         size = m if self.batch_size is None else min(self.batch_size, m)
-        return Plan(size, self.shuffle and size < m, self.progress, self.threads)
+        if self.drop_last and self.batch_size is not None and self.batch_size > m:
+            raise ValueError(
+                f"drop_last=True leaves nothing of {m} examples in batches of {self.batch_size}: take a batch_size of "
+                f"at most {m}, or drop_last=False"
+            )
+        return Plan(size, self.shuffle and size < m, self.progress, self.threads, drop_last=self.drop_last)
 
 
 class Fit:
@@ -239,6 +245,10 @@ def fit_of_batches(net, options, batches, validation_data):
         raise ValueError(
             f"an iterator can be gone through once, and epochs is {options.epochs}: pass an object that gives a new "
             "iterator each time, or epochs=1"
+        )
+    if options.drop_last:
+        raise ValueError(
+            "drop_last=True is for arrays: of an iterable of batches each one is used, so leave out there what is to be"
         )
     source = sources.Batches(state, batches, options.class_weight)
     held_out = _validation_source(state, validation_data, source.n_x)

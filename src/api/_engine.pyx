@@ -107,7 +107,8 @@ include "encoders.pxi"
 cdef class Engine(Entrance):
     """One network's parameters and everything that is done to them in native code.
 
-    `layers`: a list of dicts with kind, n, n_prev, activation (its code), slope, dropout, l2, l1, use_bias, trainable;
+    `layers`: a list of dicts with kind, n, n_prev, activation (its code), slope, dropout, l2, l1, use_bias, trainable,
+    and rates and held: {"W": number, …} of the parameters for which these aren't 1 (see Parameter);
     `loss`: its name, or a function (A, Y) -> (cost, dA); `parameter`: its number; `compute`: the compute type's name.
     """
     cdef Plan plan
@@ -171,7 +172,8 @@ cdef class Engine(Entrance):
             for p in range(layer.count):
                 # each parameter begins on a cache line of its own
                 one = &layer.parameters[p]
-                one.at = plan.count
+                one.at, one.rate = plan.count, config.get("rates", {}).get(one.name.decode(), 1)
+                one.held = config.get("held", {}).get(one.name.decode(), 1)
                 plan.count += (entries_of(one) + per_line - 1) // per_line * per_line
             if layer.trainable and plan.first_trainable == plan.L:
                 plan.first_trainable = l

@@ -26,7 +26,8 @@ cdef class TrainJob:
     There is an epoch for each entry of `rates`, which has at least one; costs, seconds (and right, squares where the
     score is wanted) are vectors that the epochs are written to. With `keep_last` θ is, after a failure, what it was
     after the last whole epoch. With a numpy.random.RandomState as `source` the examples are shuffled as its `shuffle`
-    would, epoch by epoch going on from what `order` holds. With `patience` the training ends where that does.
+    would, epoch by epoch going on from what `order` holds. With `patience` the training ends where that does. With
+    `drop_last` a last, smaller batch is left out.
     """
     cdef Engine engine
     cdef Run run
@@ -34,7 +35,7 @@ cdef class TrainJob:
 
     def __init__(self, Engine engine, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last,
                  costs, seconds, right=None, squares=None, source=None, double loss_scale=1, bint by_count=False,
-                 Patience patience=None):
+                 Patience patience=None, bint drop_last=False):
         cdef Run *run = &self.run
         cdef Py_ssize_t epochs = len(rates), m
         self.engine = engine
@@ -43,6 +44,7 @@ cdef class TrainJob:
         m = run.data.m
         run.plan, run.status, run.last_cost = &engine.plan, DONE, float("nan")
         run.epochs, run.batch_size = epochs, min(<Py_ssize_t>batch_size, m)
+        run.used = m - m % run.batch_size if drop_last else m
         engine.prepare_training(&run.optimizer, update, numbers, run.batch_size)
         run.workspaces = engine.spaces_for(run.batch_size)
         if keep_last:

@@ -48,6 +48,7 @@ cdef struct Run:
     void *slots
     const double *rates             # learning rate of each epoch
     Py_ssize_t epochs, batch_size
+    Py_ssize_t used                 # examples of an epoch: all, or those of whole batches
     int64_t *order                  # NULL: examples in their own order
     DrawOrder draw_order            # NULL: our own generator shuffles
     void *owner                     # what draw_order is called with
@@ -118,7 +119,7 @@ cdef inline Status run_epoch(
     cdef Optimizer *optimizer = &run.optimizer
     cdef Applied applied
     cdef Batch batch = Batch(&run.data, run.order, 0, 0)
-    cdef Py_ssize_t m = run.data.m
+    cdef Py_ssize_t m = run.used
     cdef double cost, weight, share, total = 0, total_share = 0
     cdef bint fused
     run.batch = 0
@@ -171,7 +172,7 @@ cdef inline Status run_epochs(Run *run, const Team *team, Watch *watch) noexcept
     cdef Gradients g
     cdef Status status
     cdef double begun, cost = 0, frozen = frozen_penalty(plan)
-    check(run.batch_size > 0 and run.batch_size <= run.data.m and run.data.X.n == plan.n_x)
+    check(run.batch_size > 0 and run.batch_size <= run.used <= run.data.m and run.data.X.n == plan.n_x)
     check(run.dtheta is not NULL and run.rates is not NULL and run.costs is not NULL and run.seconds is not NULL)
     p.plan, p.space, p.team, p.training = plan, run.space, team, True
     p.watch = watch if is_heavy(plan, run.space) else NULL

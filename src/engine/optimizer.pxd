@@ -4,7 +4,7 @@ from libc.math cimport isfinite, pow, sqrt
 from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
-from kernels.nnk cimport NNK_adam, nnk_step
+from kernels.nnk cimport NNK_adam, nnk_step, nnk_update_facts
 
 cdef struct Optimizer:
     int update                      # nnk.h's
@@ -37,12 +37,21 @@ cdef inline void begin_step(Optimizer *optimizer, uint64_t t) noexcept nogil:
             optimizer.corrected_eps /= optimizer.root
 
 
-cdef inline nnk_step step_numbers(const Optimizer *optimizer, bint decays, double l2, double l1) noexcept nogil:
-    """The numbers of the step that has begun, with the penalty of one parameter."""
+cdef inline nnk_step step_numbers(
+    const Optimizer *optimizer, double rate, double held, bint decays, double l2, double l1,
+) noexcept nogil:
+    """The numbers of the step that has begun for a parameter, with its penalty and its factor on the learning rate.
+
+    A parameter θ that is trained as θ' = cθ, c = `held`, has the gradient g/c there, and θ moves by 1/c of what θ'
+    does: α g/c², or where the update divides by the gradient's size, α (g/c) / (|g|/c + ε) / c = α/c g / (|g| + cε).
+    """
     cdef nnk_step step
     memset(&step, 0, sizeof(step))
-    step.rate, step.inertia, step.eps = optimizer.corrected_rate, optimizer.momentum, optimizer.corrected_eps
+    step.rate, step.inertia = optimizer.corrected_rate * rate / held, optimizer.momentum
+    step.eps = optimizer.corrected_eps * held
+    if not nnk_update_facts[optimizer.update].has_s2:
+        step.rate /= held
     step.beta1, step.beta2, step.root = optimizer.beta1, optimizer.beta2, optimizer.root
-    step.shrink = 1 - optimizer.rate * optimizer.weight_decay if decays else 1
+    step.shrink = 1 - optimizer.rate * rate * optimizer.weight_decay if decays else 1
     step.l2, step.l1 = l2, l1
     return step

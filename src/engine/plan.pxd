@@ -19,6 +19,9 @@ cdef struct Parameter:
     bint decays                     # l2, l1 and weight decay are for it
     bint is_sum                     # backward leaves m times its gradient, summed over the examples of a chunk
     Py_ssize_t fused                # of its entries the first ones to which backward applies an update itself
+    # set by who reads the network's configuration:
+    double rate                     # factor on the learning rate
+    double held                     # it learns as if it were held times this
 
 # What a layer reads: a matrix, and below its rows inputs that are 0 and 1, where codes name those that are 1.
 cdef struct Inputs:
@@ -46,7 +49,8 @@ cdef struct Plan
 
 cdef struct Kind:
     const char *name
-    # Fills in what follows from the numbers of a layer: its parameters but for their place, multiply_adds, kept.
+    # Fills in what follows from the numbers of a layer: its parameters but for their place and what they learn by,
+    # multiply_adds, kept.
     void (*describe)(Layer *layer) noexcept
     # out.A (n, m) = g(Z) for `activation`'s g, which is the layer's own or, where the loss does that, linear.
     void (*forward)(

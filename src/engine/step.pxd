@@ -37,9 +37,10 @@ cdef inline nnk_step step_of(
     const Optimizer *optimizer, const Layer *layer, const Parameter *parameter, bint penalised,
 ) noexcept nogil:
     """The numbers of the step that has begun for one parameter."""
-    if not (parameter.decays and penalised):
-        return step_numbers(optimizer, parameter.decays, 0, 0)
-    return step_numbers(optimizer, True, layer.l2 + optimizer.l2, layer.l1)
+    cdef double l2 = 0, l1 = 0
+    if parameter.decays and penalised:
+        l2, l1 = layer.l2 + optimizer.l2, layer.l1
+    return step_numbers(optimizer, parameter.rate, parameter.held, parameter.decays, l2, l1)
 
 
 cdef inline double update_parameter(
