@@ -13,6 +13,7 @@ from nnkern import _engine, sources, validation
 from nnkern import callbacks as callbacks_
 from nnkern import progress as progress_
 from nnkern.exceptions import DivergenceError
+from nnkern.monitors import Monitors
 from nnkern.runners import EPOCHS_AT_ONCE, Plan, runner
 from nnkern.state import of, take_optimizer
 
@@ -55,6 +56,9 @@ class Fit:
             self.history |= {"val_cost": [], "val_score": []}
         if plan.scored:
             self.history["score"] = []
+        asked = [getattr(callback, "monitor", None) for callback in self.callbacks]
+        self.monitors = Monitors(asked, self.state, held_out, self.classifies())
+        self.history |= {name: [] for name in self.monitors.names}
         for callback in self.callbacks:
             callbacks_.check_monitor(callback, self.history)
 
@@ -132,7 +136,9 @@ class Fit:
     def look(self):
         """What is shown after an epoch."""
         if self.held_out is not None:
-            for name, value in zip(("val_cost", "val_score"), self.evaluate(), strict=True):
+            cost, score = self.evaluate()
+            values = {"val_cost": cost, "val_score": score, **self.monitors.values(score, self.plan.threads)}
+            for name, value in values.items():
                 self.history[name].append(value)
         if self.shown is not None:
             self.shown.update(self.done, self.history)
