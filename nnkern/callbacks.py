@@ -7,7 +7,7 @@ A callback is an object with the methods of `Callback`, or a function f(net, epo
 import math
 import os
 
-from nnkern import monitors, state, validation
+from nnkern import _engine, monitors, state, validation
 from nnkern.files import endings
 
 
@@ -124,6 +124,25 @@ class EarlyStopping(Callback):
         if improves:
             self._improved = epoch
         return self.patience is not None and epoch - self._improved >= self.patience
+
+    def rule(self):
+        """How the best epoch is chosen, for the engine; None where that can't."""
+        # of a subclass, or with a method of the object's own, the engine knows nothing
+        changed = type(self) is not EarlyStopping or not vars(self).keys().isdisjoint(vars(EarlyStopping))
+        if changed or callable(self.monitor) or self.monitor not in _engine.MONITORS:
+            return None
+        return {
+            "monitor": self.monitor,
+            "sign": monitors.sign(self.monitor, self.mode),
+            "min_delta": self.min_delta,
+            "last": self.ties == "last",
+            "patience": self.patience,
+            "keeps": self.restore_best,
+        }
+
+    def found(self, epoch, value, parameters):
+        """Takes over what the engine has found by `rule`: the best epoch, and its parameters or None."""
+        self.best_epoch, self.best_value, self._best_parameters = epoch, value, parameters
 
     def on_fit_end(self, net, history):
         if self._best_parameters is not None:

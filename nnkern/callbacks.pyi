@@ -1,6 +1,6 @@
 # Types of callbacks.py, whose code and docstrings say the rest. Defaults are written there, not here.
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias
 
@@ -38,6 +38,8 @@ class EarlyStopping(Callback):
         ties: Literal["first", "last"] = ...,
         mode: _Mode | None = ...,
     ) -> None: ...
+    def rule(self) -> dict[str, Any] | None: ...
+    def found(self, epoch: int, value: float, parameters: Mapping[str, npt.NDArray[Any]] | None) -> None: ...
 
 class LearningRateSchedule(Callback):
     f: Callable[[int], float]

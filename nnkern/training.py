@@ -51,6 +51,7 @@ class Fit:
         self.shown = None  # the progress bar, while there is one
         self.done, self.over = 0, self.epochs == 0
         self.divergence = None
+        self.in_engine = False  # whether all that is done between epochs is done there
         self.history = {"cost": [], "learning_rate": [], "seconds": []}
         if held_out is not None:
             self.history |= {"val_cost": [], "val_score": []}
@@ -89,6 +90,16 @@ class Fit:
         self.prepare()
         for callback in self.callbacks:
             callbacks_.call(callback, "on_fit_begin", self.net)
+        self.in_engine = self.looks_in_engine()
+
+    def looks_in_engine(self):
+        """Has the engine look at what there is to see between epochs, where it can; whether it does."""
+        rule = None
+        if len(self.callbacks) == 1 and isinstance(self.callbacks[0], callbacks_.EarlyStopping):
+            rule = self.callbacks[0].rule()
+        if self.shows or len(self.callbacks) != (rule is not None) or (rule is None and self.held_out is None):
+            return False
+        return self.runner.look_between(self.held_out, rule)
 
     def prepare(self):
         """Makes the state what the first epoch begins with."""
@@ -102,8 +113,8 @@ class Fit:
         return min(most, self.epochs - self.done)
 
     def is_watched(self):
-        """Whether somebody wants to know of each epoch."""
-        return bool(self.callbacks) or self.held_out is not None or self.shows
+        """Whether somebody but the engine wants to know of each epoch."""
+        return not self.in_engine and (bool(self.callbacks) or self.held_out is not None or self.shows)
 
     def classifies(self):
         """Whether the score is accuracy."""
@@ -111,7 +122,13 @@ class Fit:
 
     def rates(self, count):
         """The learning rates of the next epochs."""
-        return self.state.next_rates(count)
+        try:
+            return self.state.next_rates(count)
+        except Exception:
+            # of a schedule that ends before `epochs`, where the training may end before it
+            if count == 1 or not self.in_engine:
+                raise
+            return self.state.next_rates(1)
 
     def after(self, rates, outcome):
         """After some epochs: what they gave is noted, and whether the training goes on decided."""
@@ -132,6 +149,20 @@ class Fit:
         self.history["seconds"] += outcome.seconds
         if outcome.scores:
             self.history["score"] += outcome.scores
+        if self.in_engine:
+            self.take_over(*outcome.held_out)
+
+    def take_over(self, costs, scores):
+        """Writes down what the engine has seen between these epochs."""
+        if self.held_out is not None:
+            self.history["val_cost"] += costs
+            self.history["val_score"] += scores
+        if "val_error" in self.history:
+            self.history["val_error"] += [1 - score for score in scores]
+        between = self.runner.between
+        if between.best() is not None:
+            theta = between.theta
+            self.callbacks[0].found(*between.best(), None if theta is None else self.state.engine.views(theta))
 
     def look(self):
         """What is shown after an epoch."""
@@ -149,6 +180,8 @@ class Fit:
 
     def is_enough(self):
         """Whether a callback asks for the end; each is called, also after one has."""
+        if self.in_engine:
+            return self.runner.between.over()
         asked = [callback.on_epoch_end(self.net, self.done - 1, self.history) for callback in self.callbacks]
         return any(asked)
 

@@ -4,6 +4,8 @@ import copy
 import functools
 import pickle
 import re
+import signal
+import threading
 
 import numpy as np
 import pytest
@@ -386,3 +388,269 @@ def test_a_function_that_returns_no_number(value):
     said = re.escape(f"the monitor partial must return a number; got {value!r}")
     with pytest.raises(TypeError, match=said):
         network("classes").fit(X, Y, epochs=1, validation_data=(X, Y), callbacks=stopping)
+
+
+# ---- in the engine and through Python: the same bits ----
+
+
+def nothing(net, epoch, history):
+    """A callback that makes the training go through Python after each epoch."""
+
+
+def outcome(net, stopping, history, X, Y):
+    """All that a training leaves, as what can be compared: NaN is NaN."""
+    kept = {name: values for name, values in history.items() if name != "seconds"}
+    went_on = net.fit(X, Y, epochs=2, resume=True, batch_size=16)
+    return repr(
+        (
+            kept,
+            [a.tobytes() for a in net.parameters.values()],
+            (stopping.best_epoch, stopping.best_value),
+            went_on["cost"],
+        )
+    )
+
+
+def both(make_net, data, held_out, make_stopping, **how):
+    """What a training leaves, in the engine and through Python."""
+    results = []
+    for more in ([], [nothing]):
+        net, stopping = make_net(), make_stopping()
+        history = net.fit(*data, validation_data=held_out, callbacks=[stopping, *more], **how)
+        results.append(outcome(net, stopping, history, *data))
+    return results
+
+
+def wide(kind, n_y, dtype, **options):
+    _, activation, loss = LOSSES[kind]
+    layers = [nk.Dense(40, "gelu", dropout=0.25), nk.Dense(7, "tanh", l2=0.1), nk.Dense(n_y, activation)]
+    return nk.Network(layers, loss, dtype=dtype, seed=3, l1=0.001, **options)
+
+
+def targets(kind, n_y, m, rng):
+    if kind in ("two classes", "classes"):
+        return rng.integers(max(n_y, 2), size=m)
+    if kind == "labels":
+        return rng.integers(2, size=(n_y, m)).astype(np.float32)
+    return rng.normal(size=(n_y, m))
+
+
+# more outputs than numpy adds up in one go; more examples than a block has
+TASKS = [("two classes", 1), ("classes", 4), ("labels", 3), ("numbers", 1), ("numbers", 9), ("numbers", 300)]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("kind", "n_y"), TASKS)
+def test_the_engine_chooses_as_python_does(kind, n_y, dtype, weighted):
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(6, 90)), targets(kind, n_y, 90, rng)
+    held_out = [rng.normal(size=(6, 700)), targets(kind, n_y, 700, rng)]
+    if weighted:
+        held_out.append(rng.integers(3, size=700) / 2)
+    seen = set()
+    for monitor in ("val_cost", "val_score", "cost", *(["val_error"] if kind != "numbers" else [])):
+        for options in ({"patience": 2}, {"patience": None, "ties": "last"}, {"patience": 3, "min_delta": 0.01}):
+            make = functools.partial(nk.EarlyStopping, monitor=monitor, **options)
+            how = {"epochs": 9, "batch_size": 32, "optimizer": nk.Adam(0.02)}
+            native, python = both(lambda: wide(kind, n_y, dtype), (X, Y), tuple(held_out), make, **how)
+            assert native == python
+            seen.add(native)
+    assert len(seen) > 4
+
+
+OTHERS = {
+    "last epoch stays": {"restore_best": False},
+    "rising cost": {"mode": "max", "patience": 3},
+    "falling score": {"monitor": "val_score", "mode": "min", "patience": 4},
+    "a large min_delta": {"min_delta": 1e9, "patience": 5, "ties": "last"},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_choices_in_the_engine(name):
+    X, Y, _ = examples("classes")
+    native, python = both(
+        lambda: network("classes"), (X, Y), examples("classes", 41, 1)[:2],
+        lambda: nk.EarlyStopping(**OTHERS[name]), epochs=9, optimizer="adam",
+    )  # fmt: skip
+    assert native == python
+
+
+def test_equal_epochs_in_the_engine():
+    """The error rate takes few values; the last epoch of the lowest is kept, and it ends where the first one says."""
+    X, Y, _ = examples("classes")
+    held_out = examples("classes", 9, 1)[:2]
+    for ties in ("first", "last"):
+        for patience in (4, None):
+            make = functools.partial(nk.EarlyStopping, patience, monitor="val_error", ties=ties)
+            native, python = both(lambda: network("classes"), (X, Y), held_out, make, epochs=30, optimizer=nk.SGD(1.0))
+            assert native == python
+            net, stopping = network("classes"), make()
+            errors = net.fit(X, Y, validation_data=held_out, callbacks=stopping, epochs=30, optimizer=nk.SGD(1.0))
+            errors = np.array(errors["val_error"])
+            lowest = np.flatnonzero(errors == errors.min())
+            assert len(lowest) > 1
+            assert stopping.best_epoch == lowest[0 if ties == "first" else -1]
+            assert len(errors) == (30 if patience is None else lowest[0] + 1 + patience)
+
+
+def test_more_epochs_than_one_call_has(monkeypatch):
+    """2500 epochs are three calls of the engine, and 2500 with a callback of one's own."""
+    calls = []
+    train = nk.training._engine.train_together
+    monkeypatch.setattr(nk.training._engine, "train_together", lambda *how: calls.append(how) or train(*how))
+    X, Y, _ = examples("numbers", 8)
+    make = functools.partial(nk.EarlyStopping, None, monitor="val_score", ties="last")
+    how = {"epochs": 2500, "batch_size": None, "optimizer": nk.Adam(0.03)}
+    native, python = both(lambda: network("numbers"), (X, Y), examples("numbers", 9, 1)[:2], make, **how)
+    assert native == python
+    assert len(calls) == 3 + 1 + 2500 + 1  # and one each for what goes on
+
+
+def test_patience_over_the_end_of_a_call():
+    """The best epoch is in the first call, the end by patience in the second."""
+    X, Y, _ = examples("numbers", 8)
+    rates = [0.1] * 1020 + [-0.0] * 500
+    net, stopping = network("numbers"), nk.EarlyStopping(50, monitor="cost")
+    history = net.fit(
+        X, Y, epochs=1500, batch_size=None, callbacks=stopping, optimizer=nk.SGD(lambda t: rates[t] + 1e-300)
+    )
+    costs = history["cost"]
+    assert stopping.best_epoch == int(np.argmin(costs))
+    assert len(costs) == stopping.best_epoch + 51 > 1024
+
+
+def test_held_out_examples_alone_stay_in_the_engine(monkeypatch):
+    X, Y, _ = examples("classes")
+    histories = []
+    for callbacks in ([], [nothing]):
+        histories.append(network("classes").fit(X, Y, epochs=5, validation_split=0.3, callbacks=callbacks))
+        del histories[-1]["seconds"]
+    assert histories[0] == histories[1]
+    calls = []
+    train = nk.training._engine.train_together
+    monkeypatch.setattr(nk.training._engine, "train_together", lambda *how: calls.append(how) or train(*how))
+    network("classes").fit(X, Y, epochs=5, validation_split=0.3)
+    assert len(calls) == 1
+
+
+def test_a_subclass_and_a_method_of_ones_own_go_through_python():
+    X, Y, _ = examples("classes")
+    epochs = []
+
+    class Own(nk.EarlyStopping):
+        def on_epoch_end(self, net, epoch, history):
+            epochs.append(epoch)
+            return super().on_epoch_end(net, epoch, history)
+
+    patched = nk.EarlyStopping()
+    patched.on_epoch_end = lambda net, epoch, history: epochs.append(epoch)
+    for stopping in (Own(), patched):
+        network("classes").fit(X, Y, epochs=3, validation_data=(X, Y), callbacks=stopping)
+    assert epochs == [0, 1, 2, 0, 1, 2]
+
+
+def test_a_loss_of_ones_own_and_its_errors():
+    X, Y, _ = examples("numbers")
+    held_out = examples("numbers", 41, 1)[:2]
+    calls_left = None
+
+    def loss(A, Y):
+        nonlocal calls_left
+        if A.shape[1] == 41 and calls_left is not None:
+            calls_left -= 1
+            if calls_left < 0:
+                raise OverflowError("held out")
+        return ((A - Y) ** 2).sum(axis=0) / 2, A - Y
+
+    def make():
+        return nk.Network([nk.Dense(4, "tanh"), nk.Dense(3)], loss, seed=0)
+
+    native, python = both(make, (X, Y), held_out, lambda: nk.EarlyStopping(None), epochs=4)
+    assert native == python
+    left = []
+    for more in ([], [nothing]):
+        net, calls_left = make(), 2
+        with pytest.raises(OverflowError, match="held out"):
+            net.fit(X, Y, epochs=6, validation_data=held_out, callbacks=[nk.EarlyStopping(None), *more])
+        calls_left = None
+        left.append(([a.tobytes() for a in net.parameters.values()], net.fit(X, Y, epochs=1, resume=True)["cost"]))
+    assert left[0] == left[1]
+
+
+def test_divergence_later_is_the_same():
+    X, Y, _ = examples("numbers")
+    rates = [0.01, 0.01, 0.01, 1e30]
+    left = []
+    for more in ([], [nothing]):
+        net, stopping = network("numbers"), nk.EarlyStopping(None)
+        with pytest.raises(nk.DivergenceError, match="epoch 3") as caught:
+            net.fit(
+                X, Y, epochs=9, validation_data=(X, Y), callbacks=[stopping, *more],
+                optimizer=nk.SGD(lambda epoch: rates[min(epoch, 3)]),
+            )  # fmt: skip
+        left.append((str(caught.value), stopping.best_epoch, [a.tobytes() for a in net.parameters.values()]))
+    assert left[0] == left[1]
+    assert left[0][1] == 2
+
+
+def test_a_schedule_that_ends_where_the_training_does():
+    """It is asked for more rates than there are only where these are needed."""
+    X, Y, _ = examples("numbers")
+    how = {"epochs": 20, "validation_data": (X, Y), "optimizer": nk.SGD(lambda epoch: [0.1, 0.1, 30, 30, 30][epoch])}
+    stopping = nk.EarlyStopping(2)
+    net, python = network("numbers"), network("numbers")
+    assert len(net.fit(X, Y, callbacks=stopping, **how)["cost"]) == 4
+    python.fit(X, Y, callbacks=[nk.EarlyStopping(2), nothing], **how)
+    assert net == python
+    with pytest.raises(IndexError):
+        network("numbers").fit(X, Y, callbacks=nk.EarlyStopping(9), **how)
+
+
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
+def test_any_number_of_threads_gives_the_same_best_epoch(compute):
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(30, 3000)), rng.integers(4, size=3000)
+    results = []
+    for threads, more in [(1, []), (2, []), (3, []), (2, [nothing])]:
+        net, stopping = wide("classes", 4, "float32", compute=compute), nk.EarlyStopping(None)
+        how = {"epochs": 3, "batch_size": 600, "threads": threads, "callbacks": [stopping, *more]}
+        history = net.fit(X, Y, validation_split=0.4, **how)
+        results.append(outcome(net, stopping, history, X, Y))
+    assert len(set(results)) == 1
+
+
+def test_ctrl_c_ends_a_training_with_held_out_examples():
+    """Also where looking at these takes nearly all of the time."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(50, 40)).astype(np.float32), rng.integers(2, size=40)
+    held_out = rng.normal(size=(50, 200000)).astype(np.float32), rng.integers(2, size=200000)
+    net = nk.Network([nk.Dense(200, "tanh"), nk.Dense(1, "sigmoid")], "binary_cross_entropy", seed=0)
+    thread = threading.Timer(0.3, signal.raise_signal, [signal.SIGINT])
+
+    def rate(epoch):
+        if not thread.ident:  # inside of fit
+            thread.start()
+        return 0.1
+
+    how = {"epochs": 10**6, "validation_data": held_out, "optimizer": nk.SGD(rate)}
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, Y, callbacks=nk.EarlyStopping(None, monitor="val_error"), **how)
+    thread.join()
+    assert np.isfinite(net.parameters["W1"]).all()
+    assert len(net.fit(X, Y, epochs=2, resume=True)["cost"]) == 2
+
+
+# ---- R² ----
+
+
+@pytest.mark.parametrize("n_y", [1, 7, 8, 9, 100, 129, 1000])
+def test_r2_is_averaged_over_the_outputs(n_y):
+    rng = np.random.default_rng(n_y)
+    squares, spread = rng.integers(0, 5, (2, n_y)).astype(np.float64)
+    each = [1 - a / b if b else float(a == 0) for a, b in zip(squares, spread, strict=True)]
+    assert nk.losses.r2(squares, spread) == pytest.approx(np.mean(each), rel=1e-14)
+    assert np.array_equal(squares, np.random.default_rng(n_y).integers(0, 5, (2, n_y))[0])  # left as they were
+    with pytest.raises(ValueError, match="outputs with"):
+        nk.losses.r2(squares, np.append(spread, 1))
