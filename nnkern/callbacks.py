@@ -7,7 +7,7 @@ A callback is an object with the methods of `Callback`, or a function f(net, epo
 import math
 import os
 
-from nnkern import state, validation
+from nnkern import _engine, monitors, state, validation
 from nnkern.files import endings
 
 
@@ -51,44 +51,98 @@ def get(callbacks):
 
 
 class EarlyStopping(Callback):
-    """Ends the training when the monitored value hasn't improved for `patience` epochs.
+    """Ends the training when the monitored value hasn't improved for `patience` epochs, and keeps the best epoch.
 
     Parameters
     ----------
-    patience : int
-        Epochs without improvement after which it ends, >= 1.
+    patience : int or None
+        Epochs without improvement after which it ends, >= 1. None: it never ends early, the best epoch is kept.
     min_delta : float
         What counts as improvement, >= 0.
-    monitor : str
-        A key of the history. Names that end in "score" should rise, others fall.
+    monitor : str or function
+        A key of the history. Or one of what is recorded for it, of the held-out examples: "val_error", the error rate
+        1 - accuracy; "val_auc", the area under the ROC curve, for several classes or outputs the mean of each one
+        against the rest; "val_rmse", the root of the mean squared error, averaged over the outputs. Sample weights
+        count in these. Or a function f(targets, outputs) -> float: it gets the held-out labels in the shape that
+        `predict_labels` has, or Y (n_y, m) where there are no classes, and the outputs A (n_y, m); its values are
+        recorded as "val_" and its name.
     restore_best : bool
         Bring back the parameters of the best epoch at the end.
+    ties : "first" or "last"
+        Which of epochs with equal values is kept. An equal value is no improvement: it doesn't prolong the patience.
+    mode : "min", "max" or None
+        Which values are better. None: names that end in "score" or "auc" should rise, other keys of the history fall;
+        of functions those whose name ends in "cost", "error", "loss" or "rmse". For any other function it must be said.
 
     Attributes
     ----------
     best_epoch : int
         Counted from 0.
     best_value : float
+
+    Raises
+    ------
+    ValueError, TypeError
+        A parameter is out of its range, or the direction of a function isn't clear.
+
+    Examples
+    --------
+    All epochs, and the parameters of the one with the fewest errors on held-out examples:
+
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(4, 300))
+    >>> net = nk.Network([nk.Dense(8, "tanh"), nk.Dense(1, "sigmoid")], "binary_cross_entropy", seed=0)
+    >>> best = nk.EarlyStopping(None, monitor="val_error", ties="last")
+    >>> history = net.fit(X, (X.sum(axis=0) > 0).astype(int), epochs=30, validation_split=0.2, callbacks=best)
+    >>> len(history["cost"]), history["val_error"][best.best_epoch] == min(history["val_error"])
+    (30, True)
     """
 
-    def __init__(self, patience=10, min_delta=0.0, monitor="val_cost", restore_best=True):
-        self.patience = validation.integer("patience", patience, 1)
+    def __init__(self, patience=10, min_delta=0.0, monitor="val_cost", restore_best=True, *, ties="first", mode=None):
+        self.patience = None if patience is None else validation.integer("patience", patience, 1)
         self.min_delta = validation.number("min_delta", min_delta, 0)
-        self.monitor = monitor
+        monitors.check(monitor, mode)
+        self.monitor, self.mode = monitor, mode
         self.restore_best = validation.flag("restore_best", restore_best)
+        self.ties = validation.choice("ties", ties, ("first", "last"))
 
     def on_fit_begin(self, net):
         self.best_epoch, self.best_value, self._best_parameters = None, None, None
+        self._improved = 0  # the epoch that was an improvement last
 
     def on_epoch_end(self, net, epoch, history):
-        value = history[self.monitor][-1]
-        sign = -1 if self.monitor.endswith("score") else 1
-        if self.best_value is None or sign * value < sign * self.best_value - self.min_delta:
+        value, best = history[monitors.key(self.monitor)][-1], self.best_value
+        sign = monitors.sign(self.monitor, self.mode)
+        # anything is an improvement on NaN
+        improves = best is None or sign * value < sign * best - self.min_delta or (best != best and value == value)
+        if improves or (self.ties == "last" and value == best):
             self.best_epoch, self.best_value = epoch, value
             if self.restore_best:
                 self._best_parameters = {name: view.copy("K") for name, view in net.parameters.items()}
-            return False
-        return epoch - self.best_epoch >= self.patience
+        if improves:
+            self._improved = epoch
+        return self.patience is not None and epoch - self._improved >= self.patience
+
+    def rule(self):
+        """How the best epoch is chosen, for the engine; None where that can't."""
+        # of a subclass, or with a method of the object's own, the engine knows nothing
+        changed = type(self) is not EarlyStopping or not vars(self).keys().isdisjoint(vars(EarlyStopping))
+        if changed or callable(self.monitor) or self.monitor not in _engine.MONITORS:
+            return None
+        return {
+            "monitor": self.monitor,
+            "sign": monitors.sign(self.monitor, self.mode),
+            "min_delta": self.min_delta,
+            "last": self.ties == "last",
+            "patience": self.patience,
+            "keeps": self.restore_best,
+        }
+
+    def found(self, epoch, value, parameters):
+        """Takes over what the engine has found by `rule`: the best epoch, and its parameters or None."""
+        self.best_epoch, self.best_value, self._best_parameters = epoch, value, parameters
 
     def on_fit_end(self, net, history):
         if self._best_parameters is not None:
@@ -127,17 +181,20 @@ class Checkpoint(Callback):
         replaced each time. See `Network.save` for the formats.
     every : int
         Epochs between two saves, >= 1.
-    monitor : str, optional
-        A key of the history: save only when it is the best so far.
+    monitor : str or function, optional
+        As `EarlyStopping` has it: save only when it is the best so far.
     training_state : bool
         Save what ``fit(resume=True)`` needs, too; the file grows by the optimizer's vectors.
+    mode : "min", "max" or None
+        As `EarlyStopping` has it.
     """
 
-    def __init__(self, path, every=1, monitor=None, training_state=True):
+    def __init__(self, path, every=1, monitor=None, training_state=True, *, mode=None):
         self.path = os.fsdecode(path)
         endings.check_written(self.path)
         self.every = validation.integer("every", every, 1)
-        self.monitor = monitor
+        monitors.check(monitor, mode)
+        self.monitor, self.mode = monitor, mode
         self.training_state = validation.flag("training_state", training_state)
 
     def on_fit_begin(self, net):
@@ -148,7 +205,7 @@ class Checkpoint(Callback):
         if epochs_done % self.every:
             return
         if self.monitor is not None:
-            value = history[self.monitor][-1] * (-1 if self.monitor.endswith("score") else 1)
+            value = history[monitors.key(self.monitor)][-1] * monitors.sign(self.monitor, self.mode)
             if not value < self._best:
                 return
             self._best = value
@@ -158,7 +215,7 @@ class Checkpoint(Callback):
 
 def check_monitor(callback, history):
     """Refuses a callback that monitors what this training doesn't record."""
-    monitor = getattr(callback, "monitor", None)
+    monitor = monitors.key(getattr(callback, "monitor", None))
     if monitor is not None and monitor not in history:
         hint = "; it needs validation_data or validation_split" if str(monitor).startswith("val_") else ""
         raise ValueError(f"monitor {monitor!r} isn't in the history, which has {', '.join(history)}{hint}")

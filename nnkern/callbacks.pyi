@@ -1,12 +1,16 @@
 # Types of callbacks.py, whose code and docstrings say the rest. Defaults are written there, not here.
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias
+
+import numpy.typing as npt
 
 from nnkern.network import Network
 
 _History: TypeAlias = dict[str, list[float]]
+_Monitor: TypeAlias = str | Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
+_Mode: TypeAlias = Literal["min", "max"]
 _OneCallback: TypeAlias = Callback | Callable[[Network, int, _History], object]
 
 class Callback:
@@ -15,16 +19,27 @@ class Callback:
     def on_fit_end(self, net: Network, history: _History) -> None: ...
 
 class EarlyStopping(Callback):
-    patience: int
+    patience: int | None
     min_delta: float
-    monitor: str
+    monitor: _Monitor
     restore_best: bool
+    ties: Literal["first", "last"]
+    mode: _Mode | None
     best_epoch: int | None
     best_value: float | None
 
     def __init__(
-        self, patience: int = ..., min_delta: float = ..., monitor: str = ..., restore_best: bool = ...
+        self,
+        patience: int | None = ...,
+        min_delta: float = ...,
+        monitor: _Monitor = ...,
+        restore_best: bool = ...,
+        *,
+        ties: Literal["first", "last"] = ...,
+        mode: _Mode | None = ...,
     ) -> None: ...
+    def rule(self) -> dict[str, Any] | None: ...
+    def found(self, epoch: int, value: float, parameters: Mapping[str, npt.NDArray[Any]] | None) -> None: ...
 
 class LearningRateSchedule(Callback):
     f: Callable[[int], float]
@@ -34,15 +49,18 @@ class LearningRateSchedule(Callback):
 class Checkpoint(Callback):
     path: str
     every: int
-    monitor: str | None
+    monitor: _Monitor | None
+    mode: _Mode | None
     training_state: bool
 
     def __init__(
         self,
         path: str | PathLike[str],
         every: int = ...,
-        monitor: str | None = ...,
+        monitor: _Monitor | None = ...,
         training_state: bool = ...,
+        *,
+        mode: _Mode | None = ...,
     ) -> None: ...
 
 def get(callbacks: _OneCallback | Sequence[_OneCallback] | None) -> list[Callback]: ...

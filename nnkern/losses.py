@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from nnkern import _kernels, validation
+from nnkern import _engine, _kernels, validation
 
 
 @dataclass(frozen=True)
@@ -290,6 +290,4 @@ def spread(Y, w):
 
 def r2(squares, spread_of_Y):
     """R² averaged over the outputs; an output that is constant counts 1 when it is met exactly, else 0."""
-    constant = spread_of_Y == 0
-    ratios = squares / np.where(constant, 1, spread_of_Y)
-    return float(np.where(constant, squares == 0, 1 - ratios).mean())
+    return _engine.r2(squares, spread_of_Y)

@@ -18,11 +18,13 @@ EPOCHS_AT_ONCE = 1024
 class Outcome:
     """What some epochs gave: one entry for each whole epoch, and what ended them early.
 
-    `failure` is an exception, (batch, last finite cost) of a training that diverged, or None.
+    `failure` is an exception, (batch, last finite cost) of a training that diverged, or None. `held_out`: costs and
+    scores of the held-out examples, where the engine has evaluated them.
     """
 
-    def __init__(self, costs=(), seconds=(), scores=(), failure=None):
+    def __init__(self, costs=(), seconds=(), scores=(), failure=None, held_out=((), ())):
         self.costs, self.seconds, self.scores, self.failure = list(costs), list(seconds), list(scores), failure
+        self.held_out = held_out
 
 
 class Plan:
@@ -60,6 +62,8 @@ class EpochRunner:
 
     most = 1
     """Epochs that it can run at a time."""
+    between = None
+    """What the engine does between them, where it does anything."""
 
     def __init__(self, state, source, plan):
         self.state, self.source, self.plan = state, source, plan
@@ -67,6 +71,13 @@ class EpochRunner:
         self._last_cost = np.nan  # finite, of a batch
         self._squared = plan.scored and not state.loss.classifies
         self._spread = source.spread() if self._squared and not plan.drop_last else None
+
+    def look_between(self, held_out, rule):
+        """From now on the engine evaluates `held_out` (a source, or None) after each epoch and chooses the best epoch.
+
+        `rule`: how, as `_engine.Between` says, or None. Returns whether that can be.
+        """
+        return False
 
     def prepare(self, rates):
         """What `_engine.train_together` takes of epochs with these rates; None where that isn't what runs them."""
@@ -124,6 +135,13 @@ class ArrayRunner(EpochRunner):
 
     most = EPOCHS_AT_ONCE
 
+    def look_between(self, held_out, rule):
+        data, spread = None, None
+        if held_out is not None:
+            data, spread = held_out.whole(), None if self.state.loss.classifies else held_out.spread()
+        self.between = _engine.Between(self.state.engine, data, spread, rule)
+        return True
+
     def prepare(self, rates):
         count, plan = len(rates), self.plan
         self._costs, self._seconds = np.empty(count), np.empty(count)
@@ -137,6 +155,7 @@ class ArrayRunner(EpochRunner):
             order=self.order,
             source=plan.random_state,
             patience=plan.patience,
+            between=self.between,
             keep_last=True,
             drop_last=plan.drop_last,
             right=self._right,
@@ -156,7 +175,8 @@ class ArrayRunner(EpochRunner):
         elif done:
             self._last_cost = result["last_cost"]
         scores = self._scores(self._right, self._squares, done)
-        return Outcome(self._costs[:done].tolist(), self._seconds[:done].tolist(), scores, failure)
+        seen = ((), ()) if self.between is None else self.between.seen()
+        return Outcome(self._costs[:done].tolist(), self._seconds[:done].tolist(), scores, failure, seen)
 
 
 class PartsRunner(EpochRunner):

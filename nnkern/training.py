@@ -13,6 +13,7 @@ from nnkern import _engine, sources, validation
 from nnkern import callbacks as callbacks_
 from nnkern import progress as progress_
 from nnkern.exceptions import DivergenceError
+from nnkern.monitors import Monitors
 from nnkern.runners import EPOCHS_AT_ONCE, Plan, runner
 from nnkern.state import of, take_optimizer
 
@@ -56,11 +57,15 @@ class Fit:
         self.shown = None  # the progress bar, while there is one
         self.done, self.over = 0, self.epochs == 0
         self.divergence = None
+        self.in_engine = False  # whether all that is done between epochs is done there
         self.history = {"cost": [], "learning_rate": [], "seconds": []}
         if held_out is not None:
             self.history |= {"val_cost": [], "val_score": []}
         if plan.scored:
             self.history["score"] = []
+        asked = [getattr(callback, "monitor", None) for callback in self.callbacks]
+        self.monitors = Monitors(asked, self.state, held_out, self.classifies())
+        self.history |= {name: [] for name in self.monitors.names}
         for callback in self.callbacks:
             callbacks_.check_monitor(callback, self.history)
 
@@ -91,6 +96,16 @@ class Fit:
         self.prepare()
         for callback in self.callbacks:
             callbacks_.call(callback, "on_fit_begin", self.net)
+        self.in_engine = self.looks_in_engine()
+
+    def looks_in_engine(self):
+        """Has the engine look at what there is to see between epochs, where it can; whether it does."""
+        rule = None
+        if len(self.callbacks) == 1 and isinstance(self.callbacks[0], callbacks_.EarlyStopping):
+            rule = self.callbacks[0].rule()
+        if self.shows or len(self.callbacks) != (rule is not None) or (rule is None and self.held_out is None):
+            return False
+        return self.runner.look_between(self.held_out, rule)
 
     def prepare(self):
         """Makes the state what the first epoch begins with."""
@@ -104,8 +119,8 @@ class Fit:
         return min(most, self.epochs - self.done)
 
     def is_watched(self):
-        """Whether somebody wants to know of each epoch."""
-        return bool(self.callbacks) or self.held_out is not None or self.shows
+        """Whether somebody but the engine wants to know of each epoch."""
+        return not self.in_engine and (bool(self.callbacks) or self.held_out is not None or self.shows)
 
     def classifies(self):
         """Whether the score is accuracy."""
@@ -113,6 +128,15 @@ class Fit:
 
     def rates(self, count):
         """The learning rates of the next epochs."""
+        try:
+            return self._rates(count)
+        except Exception:
+            # of a schedule that ends before `epochs`, where the training may end before it
+            if count == 1 or not self.in_engine:
+                raise
+            return self._rates(1)
+
+    def _rates(self, count):
         optimizer, first = self.state.optimizer, self.state.epochs_done
         if not callable(optimizer.learning_rate):
             return np.full(count, optimizer.rate(first))
@@ -137,11 +161,27 @@ class Fit:
         self.history["seconds"] += outcome.seconds
         if outcome.scores:
             self.history["score"] += outcome.scores
+        if self.in_engine:
+            self.take_over(*outcome.held_out)
+
+    def take_over(self, costs, scores):
+        """Writes down what the engine has seen between these epochs."""
+        if self.held_out is not None:
+            self.history["val_cost"] += costs
+            self.history["val_score"] += scores
+        if "val_error" in self.history:
+            self.history["val_error"] += [1 - score for score in scores]
+        between = self.runner.between
+        if between.best() is not None:
+            theta = between.theta
+            self.callbacks[0].found(*between.best(), None if theta is None else self.state.engine.views(theta))
 
     def look(self):
         """What is shown after an epoch."""
         if self.held_out is not None:
-            for name, value in zip(("val_cost", "val_score"), self.evaluate(), strict=True):
+            cost, score = self.evaluate()
+            values = {"val_cost": cost, "val_score": score, **self.monitors.values(score, self.plan.threads)}
+            for name, value in values.items():
                 self.history[name].append(value)
         if self.shown is not None:
             self.shown.update(self.done, self.history)
@@ -152,6 +192,8 @@ class Fit:
 
     def is_enough(self):
         """Whether a callback asks for the end; each is called, also after one has."""
+        if self.in_engine:
+            return self.runner.between.over()
         asked = [callback.on_epoch_end(self.net, self.done - 1, self.history) for callback in self.callbacks]
         return any(asked)
 

@@ -72,6 +72,10 @@ class EstimatorFit(Fit):
         self.state.use_optimizer(self.optimizer)
         self.mlp.n_iter_ = 0
 
+    def looks_in_engine(self):
+        """Never: what an estimator records and decides isn't what the engine does."""
+        return False
+
     def is_watched(self):
         """Whether somebody wants to know of each epoch."""
         return super().is_watched() or self.mlp.verbose or self.constants is not None

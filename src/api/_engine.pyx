@@ -15,6 +15,9 @@ from libc.string cimport memcpy, memset
 
 cimport cython
 cimport numpy as cnp
+from engine.between cimport (
+    MONITOR_COST, MONITOR_VAL_COST, MONITOR_VAL_ERROR, MONITOR_VAL_SCORE, Best, Between as BetweenEpochs, r2_of,
+)
 from engine.blocks cimport CHUNK_COLUMNS, slots_for
 from engine.data cimport Batch, Data, Examples, gathered, set_layouts, weight_of
 from engine.encode cimport Category, Encoders, Number

@@ -20,14 +20,89 @@ cdef class Patience:
         return self.counts.bad
 
 
+# What the engine can choose the best epoch by, as the history names it.
+MONITORS = {
+    "cost": MONITOR_COST, "val_cost": MONITOR_VAL_COST, "val_score": MONITOR_VAL_SCORE,
+    "val_error": MONITOR_VAL_ERROR}
+
+
+def r2(squares, spread):
+    """R² averaged over the outputs, from Σ w (ŷ - y)² and Σ w (y - ȳ)² of each."""
+    cdef double[::1] squares_ = np.array(squares, np.float64).ravel()
+    cdef const double[::1] spread_ = np.ascontiguousarray(spread, np.float64).ravel()
+    if squares_.shape[0] == 0 or squares_.shape[0] != spread_.shape[0]:
+        raise ValueError(f"R² of {squares_.shape[0]} outputs with {spread_.shape[0]} spreads")
+    return r2_of(&squares_[0], &spread_[0], squares_.shape[0])
+
+
+cdef class Between:
+    """What is done between the epochs of one training, however many calls it takes.
+
+    `held_out`: (X, Y, labels, w) to evaluate after each epoch, or None; `spread`: Σ w (y - ȳ)² per output of these
+    where the score is R², else None; `rule`: how the best epoch is chosen, a dict with monitor, sign, min_delta, last,
+    patience (None: it ends nothing) and keeps (whether the parameters are wanted), or None.
+    """
+    cdef BetweenEpochs state
+    cdef Best best_
+    cdef WorkspaceHolder workspace
+    cdef tuple memory               # that the struct points to
+    cdef tuple outputs
+    cdef readonly object theta      # the parameters of the best epoch, or None
+
+    def __cinit__(self, Engine engine, held_out, spread, rule):
+        cdef Best *best = &self.best_
+        squares = None
+        memset(&self.state, 0, sizeof(self.state))
+        if held_out is not None:
+            X, Y, labels, w = held_out
+            self.state.held_out = engine.data_of(X, Y, labels, w)
+            self.workspace = WorkspaceHolder(engine, predict_width(&engine.plan, self.state.held_out.m))
+            self.state.space = &self.workspace.space
+        if spread is not None:
+            squares = np.empty(engine.plan.n_y)
+            self.state.spread = <const double *>vector_from("spread", spread, cnp.NPY_DOUBLE, engine.plan.n_y)
+            self.state.squares = <double *>vector_from("squares", squares, cnp.NPY_DOUBLE, engine.plan.n_y)
+        if rule is not None:
+            best.monitor, best.sign, best.min_delta = MONITORS[rule["monitor"]], rule["sign"], rule["min_delta"]
+            best.last, best.patience = rule["last"], -1 if rule["patience"] is None else rule["patience"]
+            best.epoch, best.improved, best.over, best.theta = -1, 0, False, NULL
+            if rule["keeps"]:
+                self.theta = aligned_empty(engine.plan.count, engine.dtype)
+                best.theta = address(self.theta)
+            self.state.best = best
+        self.memory = (held_out, held(*held_out) if held_out is not None else (), spread, squares, engine)
+
+    cdef int begin(self, Py_ssize_t epochs) except -1:
+        """Before a call of so many epochs."""
+        self.state.first += self.state.seen
+        self.state.seen = 0
+        costs, scores = np.empty(epochs), np.empty(epochs)
+        self.state.costs, self.state.scores = <double *>address(costs), <double *>address(scores)
+        self.outputs = costs, scores
+        return 0
+
+    def seen(self):
+        """(costs, scores) of the held-out examples after the epochs of the last call; empty where there are none."""
+        count = self.state.seen if self.state.space is not NULL else 0
+        return tuple(values[:count].tolist() for values in self.outputs)
+
+    def best(self):
+        """(epoch, value) of the best one so far, or None."""
+        return (self.best_.epoch, self.best_.value) if self.state.best is not NULL and self.best_.epoch >= 0 else None
+
+    def over(self):
+        """Whether there has been no better one for long enough."""
+        return self.state.best is not NULL and self.best_.over
+
+
 cdef class TrainJob:
     """Epochs of one network with all they need. One that has begun can't begin again.
 
     There is an epoch for each entry of `rates`, which has at least one; costs, seconds (and right, squares where the
     score is wanted) are vectors that the epochs are written to. With `keep_last` θ is, after a failure, what it was
     after the last whole epoch. With a numpy.random.RandomState as `source` the examples are shuffled as its `shuffle`
-    would, epoch by epoch going on from what `order` holds. With `patience` the training ends where that does. With
-    `drop_last` a last, smaller batch is left out.
+    would, epoch by epoch going on from what `order` holds. With `patience` or `between` it ends where these say so.
+    With `drop_last` a last, smaller batch is left out.
     """
     cdef Engine engine
     cdef Run run
@@ -35,7 +110,7 @@ cdef class TrainJob:
 
     def __init__(self, Engine engine, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last,
                  costs, seconds, right=None, squares=None, source=None, double loss_scale=1, bint by_count=False,
-                 Patience patience=None, bint drop_last=False):
+                 Patience patience=None, Between between=None, bint drop_last=False):
         cdef Run *run = &self.run
         cdef Py_ssize_t epochs = len(rates), m
         self.engine = engine
@@ -68,10 +143,13 @@ cdef class TrainJob:
             run.draw_order, run.owner = draw_order, <void *>engine
         run.loss_scale, run.by_count = loss_scale, by_count
         run.patience = NULL if patience is None else &patience.counts
+        if between is not None:
+            between.begin(epochs)
+            run.between = &between.state
         self.memory = (
-            X, Y, labels, w, held(X, Y, w), rates, order, costs, seconds, right, squares, patience, engine.workspace,
-            engine.workspaces, engine.dtheta, engine.slots, engine.s1, engine.s2, engine.kept_theta, engine.kept_s1,
-            engine.kept_s2)
+            X, Y, labels, w, held(X, Y, w), rates, order, costs, seconds, right, squares, patience, between,
+            engine.workspace, engine.workspaces, engine.dtheta, engine.slots, engine.s1, engine.s2,
+            engine.kept_theta, engine.kept_s1, engine.kept_s2)
 
     cdef int conclude(self) except -1:
         """What the epochs have changed goes back to the engine."""

@@ -2,8 +2,8 @@
 
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcpy
 
+from engine.between cimport Between, copy_vector, look
 from engine.blocks cimport CHUNK_COLUMNS
 from engine.data cimport Batch, Data, weight_of
 from engine.gradient cimport Gradients, Score, batch_gradient, is_heavy, mean
@@ -54,6 +54,7 @@ cdef struct Run:
     void *owner                     # what draw_order is called with
     double loss_scale               # what the reported cost counts the loss by
     Patience *patience              # NULL: all epochs are gone through
+    Between *between                # NULL: nothing is looked at between them
     bint by_count                   # an epoch's cost is the mean over batches by number of examples, not by weight
     uint64_t epoch, step, t         # counted on: the epochs and steps of the network's life, the steps of the optimizer
     Kept *kept                      # or NULL
@@ -93,11 +94,6 @@ cdef inline void shuffle_from(bitgen_t *source, int64_t *order, Py_ssize_t m) no
         order[i] = order[j]
         order[j] = taken
         i -= drawn <= i
-
-
-cdef inline void copy_vector(const Plan *plan, void *to, const void *vector) noexcept nogil:
-    if to is not NULL:
-        memcpy(to, vector, plan.count * plan.compute.itemsize)
 
 
 cdef inline void keep_epoch(Run *run) noexcept nogil:
@@ -203,4 +199,9 @@ cdef inline Status run_epochs(Run *run, const Team *team, Watch *watch) noexcept
         run.epoch += 1
         if run.patience is not NULL and enough(run.patience, cost):
             break
+        if run.between is not NULL:
+            if not look(run.between, plan, cost, team, watch):
+                return INTERRUPTED
+            if run.between.best is not NULL and run.between.best.over:
+                break
     return DONE

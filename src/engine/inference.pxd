@@ -108,7 +108,7 @@ cdef inline void predict_block(
 
 
 cdef inline double evaluate_blocks(const Pass *p, const Data *data, Score *score, double *total) noexcept nogil:
-    """Σ w_i L_i of all examples; adds to the score, and Σ w_i to `total`."""
+    """Σ w_i L_i of all examples; adds to the score, and Σ w_i to `total`. After a signal they mean nothing."""
     cdef const Plan *plan = p.plan
     cdef Batch batch = Batch(data, NULL, 0, 0)
     cdef Examples block
@@ -119,6 +119,8 @@ cdef inline double evaluate_blocks(const Pass *p, const Data *data, Score *score
         batch.count = min(p.space.capacity, data.m - batch.first)
         take_block(&block, plan, p.space, &batch, 0, batch.count, p.team)
         forward_pass(p, &block, True)
+        if p.watch is not NULL and p.watch.stop:
+            return cost
         cost += loss_pass(p, &block, A, p.space.dZ, A, 1)
         add_to_score(score, plan, A, &block)
         total[0] += weight_of(plan, &batch)
