@@ -82,7 +82,7 @@ class _Number(Encoder):
 
     @property
     def features(self):
-        """k"""
+        """k, the number of features."""
         raise NotImplementedError
 
     @property
@@ -170,7 +170,7 @@ class Periodic(_Number):
 
     @property
     def features(self):
-        """k"""
+        """k, the number of features."""
         return self.frequencies
 
     @property
@@ -262,7 +262,7 @@ class PiecewiseLinear(_Number):
 
     @property
     def features(self):
-        """k"""
+        """k, the number of features."""
         return len(self.edges) - 1
 
     def engine_config(self):

@@ -398,7 +398,7 @@ class Encode(Layer):
 
     def initial(self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int) -> _Arrays:
         """Drawn by the encoders, one after the other."""
-        drawn = {name: [] for name in self.parameter_shapes(n_prev)}
+        drawn: dict[str, list[Floats]] = {name: [] for name in self.parameter_shapes(n_prev)}
         for one in self.encoders:
             for name, array in one.initial(rng).items():
                 drawn[name].append(array.reshape(-1, order="F"))
@@ -421,7 +421,7 @@ class Encode(Layer):
             out += one.outputs
         ones = sum(size for _, _, size, _, _ in one_hots) if codes else 0
         if codes:
-            one_hots = [(row, at - (out - ones), *more) for row, at, *more in one_hots]
+            one_hots = [(row, at - (out - ones), size, skipped, 0) for row, at, size, skipped, _ in one_hots]
         return super().engine_config(n_prev, l2, l1) | {
             "n": out - ones,
             "ones": ones,
@@ -476,7 +476,7 @@ class Encode(Layer):
     def example_gradients(self, parameters: Mapping[str, Floats], dZ: Floats, A_prev: Floats) -> dict[str, Floats]:
         """{"w": (m, Σ k, 1), …}: the gradients of each example by itself."""
         places = {id(one): (first, end) for one, _, first, end in self._by_outputs(parameters)}
-        gradients = {name: [] for name in parameters}
+        gradients: dict[str, list[Floats]] = {name: [] for name in parameters}
         for one, own in self.parameters_of(parameters):
             first, end = places[id(one)]
             for name, g in one.derive(own, A_prev[one.row], dZ[first:end])[0].items():

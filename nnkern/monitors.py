@@ -110,7 +110,7 @@ def _targets(state, held_out):
     """What a function is handed, not to be written to: labels as `predict_labels` gives them, else Y (n_y, m)."""
     Y, targets = held_out.Y, held_out.labels
     if targets is None:
-        targets = state.labels_of(Y) if state.loss.classifies and ((Y == 0) | (Y == 1)).all() else Y
+        targets = state.loss.labels_of(Y) if state.loss.classifies and ((Y == 0) | (Y == 1)).all() else Y
     targets = targets.view()
     targets.flags.writeable = False
     return targets
