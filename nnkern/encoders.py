@@ -296,10 +296,12 @@ class _Category(Encoder):
         return self.size
 
     def _codes(self, x):
-        codes = x.astype(np.intp)
-        if len(x) and ((codes != x) | (codes < 0) | (codes >= self.codes)).any():
-            raise ValueError(f"row {self.row} of X must hold codes, whole numbers from 0 to {self.codes - 1}")
-        return codes
+        bad = ~((x >= 0) & (x < self.codes) & (x == np.floor(x)))
+        if bad.any():
+            raise ValueError(
+                f"row {self.row} of X must hold codes, whole numbers from 0 to {self.codes - 1}; got {x[bad][0]}"
+            )
+        return x.astype(np.intp)
 
 
 @dataclass(frozen=True)
