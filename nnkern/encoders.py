@@ -251,10 +251,13 @@ class PiecewiseLinear(_Number):
     def __post_init__(self):
         super().__post_init__()
         edges = validation.vector("edges", self.edges)
-        # as the engine has them in float32
-        if len(edges) < 2 or not (np.diff(edges.astype(np.float32)) > 0).all():
+        # as the engine has them in float32, where 1 / width must be a number too
+        with np.errstate(over="ignore", invalid="ignore"):
+            widths = np.diff(edges.astype(np.float32).astype(np.float64))
+        if len(edges) < 2 or not ((widths >= np.finfo(np.float32).tiny) & (widths < np.inf)).all():
             raise ValueError(
-                f"edges must be at least two numbers, each above the one before it in float32; got {self.edges!r}"
+                "edges must be at least two numbers, each above the one before it in float32 by 1.2e-38 or more;"
+                f" got {self.edges!r}"
             )
         self._put("edges", tuple(edges.tolist()))
         if self.units is not None:
@@ -293,10 +296,12 @@ class _Category(Encoder):
         return self.size
 
     def _codes(self, x):
-        codes = x.astype(np.intp)
-        if len(x) and ((codes != x) | (codes < 0) | (codes >= self.codes)).any():
-            raise ValueError(f"row {self.row} of X must hold codes, whole numbers from 0 to {self.codes - 1}")
-        return codes
+        bad = ~((x >= 0) & (x < self.codes) & (x == np.floor(x)))
+        if bad.any():
+            raise ValueError(
+                f"row {self.row} of X must hold codes, whole numbers from 0 to {self.codes - 1}; got {x[bad][0]}"
+            )
+        return x.astype(np.intp)
 
 
 @dataclass(frozen=True)

@@ -371,6 +371,23 @@ def scale_backward(dA, s, A_prev):
     return (dA * A_prev).sum(axis=1, keepdims=True) / max(dA.shape[1], 1), np.asarray(s, F64) * dA
 
 
+# ---- units that mix their activation with the identity ----
+
+
+def mix_forward(a, Z, activation, negative_slope=0.01):
+    """A = a * g(Z) + (1 - a) * Z, a (n, 1)."""
+    a, Z = np.asarray(a, F64), np.asarray(Z, F64)
+    return a * activation_forward(Z, activation, negative_slope) + (1 - a) * Z
+
+
+def mix_backward(dA, a, Z, activation, negative_slope=0.01):
+    """dZ = dA * (a g'(Z) + 1 - a), da = 1/m sum over columns of dA * (g(Z) - Z)."""
+    a, Z = np.asarray(a, F64), np.asarray(Z, F64)
+    g = activation_forward(Z, activation, negative_slope)
+    of_g = activation_backward(dA, operand(activation, g, Z), activation, negative_slope)
+    return a * of_g + (1 - a) * dA, (dA * (g - Z)).sum(axis=1, keepdims=True) / max(Z.shape[1], 1)
+
+
 # ---- one dense layer, example by example ----
 
 
@@ -568,6 +585,379 @@ def central_differences(J, theta, step=1e-5):
         theta[index] = value
         gradient[index] = (above - below) / (2 * step)
     return gradient
+
+
+# ---- encoders: what the first layer makes of a row x (m,) of X ----
+# p: {"w": array, ...} in float64. `forward` gives (outputs, m); `backward` gives {"w": derivative of the sum over
+# examples of each example's own L, ...} and dx (m,). `errors` gives what the outputs may be off by, `gradient_errors`
+# what the gradients may where dA is exact.
+
+
+def _affine(M, f):
+    """M f + c, the columns of M (units, k + 1) being those that f (k, m) is multiplied with, then c."""
+    return M[:, :-1] @ f + M[:, -1:]
+
+
+def _with_ones(f):
+    return np.vstack([f, np.ones((1, f.shape[1]))])
+
+
+class Numeric(NamedTuple):
+    """x itself."""
+
+    row: int
+    outputs = 1
+
+    def shapes(self):
+        return {}
+
+    def forward(self, p, x):
+        return x[None]
+
+    def backward(self, dA, p, x):
+        return {}, dA[0]
+
+    def errors(self, p, x, dtype):
+        return np.zeros((1, x.size))
+
+    def gradient_errors(self, dA, p, x, dtype):
+        return {}
+
+
+class Periodic(NamedTuple):
+    """cos(2 pi w x + b), w and b (k, 1); with units, x first and then the linear map of the cosines to units - 1."""
+
+    row: int
+    frequencies: int
+    units: int | None = None
+
+    @property
+    def outputs(self):
+        return self.frequencies if self.units is None else self.units
+
+    def shapes(self):
+        k = self.frequencies
+        return {"w": (k, 1), "b": (k, 1)} | ({} if self.units is None else {"M": (self.units - 1, k + 1)})
+
+    def phases(self, p, x):
+        return 2 * np.pi * p["w"] * x + p["b"]
+
+    def forward(self, p, x):
+        f = np.cos(self.phases(p, x))
+        return f if self.units is None else np.vstack([x[None], _affine(p["M"], f)])
+
+    def backward(self, dA, p, x):
+        phases, gradients, dx = self.phases(p, x), {}, np.zeros(x.size)
+        df = dA
+        if self.units is not None:
+            dx, dA = dx + dA[0], dA[1:]
+            gradients["M"] = dA @ _with_ones(np.cos(phases)).T
+            df = p["M"][:, :-1].T @ dA
+        d_phases = -np.sin(phases) * df
+        gradients["w"] = (d_phases * 2 * np.pi * x).sum(axis=1, keepdims=True)
+        gradients["b"] = d_phases.sum(axis=1, keepdims=True)
+        return gradients, dx + (d_phases * 2 * np.pi * p["w"]).sum(axis=0)
+
+    def cosine_errors(self, p, x, dtype):
+        """Of cosines and sines: the phase is two products and a sum; what it is off by they are off by, and 4 ULP."""
+        lost = gamma_both(4, dtype) * (2 * np.pi * np.abs(p["w"] * x) + np.abs(p["b"])) + _underflow(4, dtype)
+        return np.minimum(lost + 4 * ulp(1.0, dtype), 2)
+
+    def errors(self, p, x, dtype):
+        off, f = self.cosine_errors(p, x, dtype), np.cos(self.phases(p, x))
+        return off if self.units is None else np.vstack([np.zeros((1, x.size)), _affine_errors(p["M"], f, off, dtype)])
+
+    def gradient_errors(self, dA, p, x, dtype):
+        off, phases, errors = self.cosine_errors(p, x, dtype), self.phases(p, x), {}
+        df, df_error = np.abs(dA), np.zeros(phases.shape)
+        if self.units is not None:
+            errors["M"] = _sum_errors(dA[1:], _with_ones(np.cos(phases)), np.vstack([off, 0 * x[None]]), dtype)
+            df = np.abs(p["M"][:, :-1]).T @ np.abs(dA[1:])
+            df_error = gamma_both(self.units, dtype) * df + _underflow(self.units, dtype)
+        size = (df + df_error) * (np.abs(np.sin(phases)) + off)
+        lost = (
+            df_error * np.abs(np.sin(phases)) + (df + df_error) * off + gamma_both(additions(x.size) + 8, dtype) * size
+        )
+        errors["w"] = (lost * 2 * np.pi * np.abs(x)).sum(axis=1, keepdims=True)
+        errors["b"] = lost.sum(axis=1, keepdims=True)
+        return errors
+
+
+class PiecewiseLinear(NamedTuple):
+    """f_j = (x - e_j) / (e_(j+1) - e_j) within 0 and 1; with units, their linear map."""
+
+    row: int
+    edges: tuple
+    units: int | None = None
+
+    @property
+    def bins(self):
+        """Lower edges and widths, (k, 1) each."""
+        e = np.asarray(self.edges, F64)[:, None]
+        return e[:-1], e[1:] - e[:-1]
+
+    @property
+    def outputs(self):
+        return len(self.edges) - 1 if self.units is None else self.units
+
+    def shapes(self):
+        return {} if self.units is None else {"M": (self.units, len(self.edges))}
+
+    def features(self, x):
+        """f (k, m), and where x is inside the bin."""
+        low, width = self.bins
+        f = (x - low) / width
+        return np.clip(f, 0, 1), (f > 0) & (f < 1)
+
+    def forward(self, p, x):
+        f, _ = self.features(x)
+        return f if self.units is None else _affine(p["M"], f)
+
+    def backward(self, dA, p, x):
+        f, inside = self.features(x)
+        gradients, df = {}, dA
+        if self.units is not None:
+            gradients["M"] = dA @ _with_ones(f).T
+            df = p["M"][:, :-1].T @ dA
+        return gradients, (df * inside / self.bins[1]).sum(axis=0)
+
+    def feature_errors(self, x, dtype):
+        """Edges and 1/width are rounded to dtype, so is each of the two operations; beyond the bin nothing changes."""
+        (low, width), u = self.bins, unit_roundoff(dtype)
+        distance = np.clip(np.abs(x - low), 0, width)
+        of_edges = u * np.abs(low) / width + u * (np.abs(low) + np.abs(low + width)) / width * distance / width
+        return np.minimum(gamma_both(4, dtype) * distance / width + 2 * of_edges + _underflow(4, dtype), 1)
+
+    def errors(self, p, x, dtype):
+        off = self.feature_errors(x, dtype)
+        return off if self.units is None else _affine_errors(p["M"], self.features(x)[0], off, dtype)
+
+    def gradient_errors(self, dA, p, x, dtype):
+        off = np.vstack([self.feature_errors(x, dtype), 0 * x[None]])
+        return {} if self.units is None else {"M": _sum_errors(dA, _with_ones(self.features(x)[0]), off, dtype)}
+
+
+class OneHot(NamedTuple):
+    """1 at the place of the code; with unknown, code 0 has no place."""
+
+    row: int
+    size: int
+    unknown: bool = False
+
+    @property
+    def outputs(self):
+        return self.size
+
+    def shapes(self):
+        return {}
+
+    def forward(self, p, x):
+        return one_hot(x - self.unknown, self.size)
+
+    def backward(self, dA, p, x):
+        return {}, np.zeros(x.size)
+
+    def errors(self, p, x, dtype):
+        return np.zeros((self.size, x.size))
+
+    def gradient_errors(self, dA, p, x, dtype):
+        return {}
+
+
+class Embedding(NamedTuple):
+    """Column c of E (units, size) for code c."""
+
+    row: int
+    size: int
+    units: int
+
+    @property
+    def outputs(self):
+        return self.units
+
+    def shapes(self):
+        return {"E": (self.units, self.size)}
+
+    def forward(self, p, x):
+        return p["E"] @ one_hot(x, self.size)
+
+    def backward(self, dA, p, x):
+        return {"E": dA @ one_hot(x, self.size).T}, np.zeros(x.size)
+
+    def errors(self, p, x, dtype):
+        return np.zeros((self.units, x.size))
+
+    def gradient_errors(self, dA, p, x, dtype):
+        return {"E": _sum_errors(dA, one_hot(x, self.size), 0.0, dtype)}
+
+
+def _sum_errors(dA, f, off, dtype):
+    """What dA f^T, a sum over examples, may be off by where f is off by `off`."""
+    size = np.abs(dA) @ (np.abs(f) + off).T
+    return gamma_both(additions(f.shape[1]) + 4, dtype) * size + np.abs(dA) @ (off + 0 * f).T
+
+
+def _affine_errors(M, f, off, dtype):
+    """What M f + c may be off by where f is off by `off`."""
+    M_f, c = M[:, :-1], M[:, -1:]
+    return bound_Z(M_f, np.abs(f) + off, c, dtype) + np.abs(M_f) @ off
+
+
+# ---- layers of a network of several kinds ----
+# forward(p, A_prev) gives (A, Z), backward(dZ, p, A_prev) gives {"W": dW, ...} as means over examples, and dA_prev;
+# through(dA, p, A, Z) gives dZ and further gradients.
+
+
+class Encode:
+    """Encoders' outputs one after the other, those of one-hot codes last.
+
+    Parameters are columns in which those of the encoders follow each other as the encoders are given, each column by
+    column.
+    """
+
+    def __init__(self, encoders):
+        self.encoders = tuple(encoders)
+        self.outputs = sum(e.outputs for e in self.encoders)
+
+    def shapes(self):
+        sizes = {}
+        for encoder in self.encoders:
+            for name, shape in encoder.shapes().items():
+                sizes[name] = sizes.get(name, 0) + math.prod(shape)
+        return {name: (sizes[name], 1) for name in ("w", "b", "M", "E") if name in sizes}
+
+    def split(self, p):
+        """[(encoder, {"w": array, ...}), ...] in the order given."""
+        at, parts = dict.fromkeys(p, 0), []
+        for encoder in self.encoders:
+            own = {}
+            for name, shape in encoder.shapes().items():
+                entries = np.asarray(p[name], F64)[at[name] : at[name] + math.prod(shape), 0]
+                own[name] = entries.reshape(shape, order="F")
+                at[name] += entries.size
+            parts.append((encoder, own))
+        return parts
+
+    def blocks(self, p):
+        """[(encoder, {"w": array, ...}, its outputs as a slice), ...] in the order given."""
+        numbers = range(len(self.encoders))
+        places, start = {}, 0
+        for i in sorted(numbers, key=lambda i: isinstance(self.encoders[i], OneHot)):
+            places[i] = slice(start, start + self.encoders[i].outputs)
+            start = places[i].stop
+        return [(*part, places[i]) for i, part in enumerate(self.split(p))]
+
+    def forward(self, p, X):
+        A = np.empty((self.outputs, X.shape[1]))
+        for encoder, own, place in self.blocks(p):
+            A[place] = encoder.forward(own, np.asarray(X[encoder.row], F64))
+        return A, A
+
+    def errors(self, p, X, dtype):
+        """What A may be off by."""
+        errors = np.empty((self.outputs, X.shape[1]))
+        for encoder, own, place in self.blocks(p):
+            errors[place] = encoder.errors(own, np.asarray(X[encoder.row], F64), dtype)
+        return errors
+
+    def gradient_errors(self, dA, p, X, dtype):
+        """What the gradients may be off by where dA is exact; 1/m is one rounding, its product with the sum another."""
+        columns = {name: [] for name in self.shapes()}
+        for encoder, own, place in self.blocks(p):
+            errors = encoder.gradient_errors(dA[place], own, np.asarray(X[encoder.row], F64), dtype)
+            for name, error in errors.items():
+                columns[name].append(error.reshape(-1, 1, order="F"))
+        return {name: np.vstack(parts) / X.shape[1] for name, parts in columns.items()}
+
+    def through(self, dA, p, A, Z):
+        return dA, {}
+
+    def backward(self, dA, p, X):
+        columns, dX = {name: [] for name in self.shapes()}, np.zeros(X.shape)
+        for encoder, own, place in self.blocks(p):
+            gradients, dx = encoder.backward(dA[place], own, np.asarray(X[encoder.row], F64))
+            dX[encoder.row] += dx
+            for name, gradient in gradients.items():
+                columns[name].append(gradient.reshape(-1, 1, order="F"))
+        m = max(X.shape[1], 1)
+        return {name: np.vstack(parts) / m for name, parts in columns.items()}, dX
+
+
+class Scale:
+    """A = s * A_prev."""
+
+    activation = "linear"
+
+    def forward(self, p, A_prev):
+        A = scale_forward(p["s"], A_prev)
+        return A, A
+
+    def through(self, dA, p, A, Z):
+        return dA, {}
+
+    def backward(self, dZ, p, A_prev):
+        ds, dA_prev = scale_backward(dZ, p["s"], A_prev)
+        return {"s": ds}, dA_prev
+
+
+class Dense:
+    """A = g(Z), or a * g(Z) + (1 - a) * Z, and then a factor for each entry, which dropout's mask is."""
+
+    def __init__(self, activation="linear", *, mix=False, factors=1.0, negative_slope=0.01):
+        self.activation, self.mix, self.factors, self.negative_slope = activation, mix, factors, negative_slope
+
+    def forward(self, p, A_prev):
+        b = p.get("b", np.zeros((len(p["W"]), 1)))
+        A, Z = dense_forward(p["W"], A_prev, b, self.activation, self.negative_slope)
+        if self.mix:
+            A = mix_forward(p["a"], Z, self.activation, self.negative_slope)
+        return A * self.factors, Z
+
+    def through(self, dA, p, A, Z):
+        dA = dA * self.factors
+        if self.mix:
+            dZ, da = mix_backward(dA, p["a"], Z, self.activation, self.negative_slope)
+            return dZ, {"a": da}
+        H = operand(self.activation, activation_forward(Z, self.activation, self.negative_slope), Z)
+        return activation_backward(dA, H, self.activation, self.negative_slope), {}
+
+    def backward(self, dZ, p, A_prev):
+        _, dW, db, dA_prev = dense_backward(dZ, p["W"], A_prev, None, "linear")
+        return {"W": dW} | ({"b": db} if "b" in p else {}), dA_prev
+
+
+def of_layer(parameters, l):
+    """{"W": array, ...} of {"W1": array, ...}."""
+    return {name[:1]: np.asarray(a, F64) for name, a in parameters.items() if name[1:] == str(l)}
+
+
+def chain_forward(layers, parameters, X):
+    """The lists A and Z with A[0] = X and Z[0] = None."""
+    A, Z = [X], [None]
+    for l, layer in enumerate(layers, start=1):
+        A_l, Z_l = layer.forward(of_layer(parameters, l), A[-1])
+        A.append(A_l)
+        Z.append(Z_l)
+    return A, Z
+
+
+def chain(layers, parameters, X, Y, loss_name, *, l2=0.0, l1=0.0, sample_weight=None):
+    """J, its derivatives {"dW1": ..., ...}, and those of each example's own L by X; l2 and l1 are for every W."""
+    A, Z = chain_forward(layers, parameters, X)
+    L, _, dZ = loss(Z[-1], Y, loss_name, layers[-1].activation)
+    dX_of = weight_columns(dZ, sample_weight)
+    weights = {name: np.asarray(a, F64) for name, a in parameters.items() if name[0] == "W"}
+    J = weighted_mean(L, sample_weight) + sum((l2 / 2 * W**2 + l1 * np.abs(W)).sum() for W in weights.values())
+    gradients = {}
+    for l in range(len(layers), 0, -1):
+        p, more = of_layer(parameters, l), {}
+        if l < len(layers):
+            dX_of, more = layers[l - 1].through(dX_of, p, A[l], Z[l])
+        own, dX_of = layers[l - 1].backward(dX_of, p, A[l - 1])
+        gradients |= {f"d{name}{l}": gradient for name, gradient in (own | more).items()}
+    for name, W in weights.items():
+        gradients["d" + name] = gradients["d" + name] + l2 * W + l1 * np.sign(W)
+    return J, gradients, dX_of
 
 
 # ---- optimizers: theta, g and the state s of one parameter array ----

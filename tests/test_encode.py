@@ -1,0 +1,909 @@
+"""Encode and its encoders, and units that mix their activation with the identity, against their equations.
+
+The oracle is reference.py's chain of layers, in float64. Beside it: what refuses codes, files, threads, and other
+formats.
+"""
+
+import itertools
+import pickle
+import re
+
+import mpmath
+import numpy as np
+import pytest
+import reference as ref
+from conftest import BF16_ISAS, LAYOUTS, run_tests
+
+import nnkern as nk
+
+USABLE_ISAS = [isa for isa in nk.show_config().to_dict()["usable_isas"].split(", ") if isa not in BF16_ISAS]
+EDGES = (-2.0, -1.25, -0.5, 0.0, 0.25, 1.0, 2.5)
+
+# one of each, alone
+ALONE = {
+    "number": ref.Numeric(1),
+    **{f"periodic {k}": ref.Periodic(1, k) for k in (1, 3, 16, 17, 40)},
+    **{
+        f"periodic {k} to {units}": ref.Periodic(1, k, units)
+        for k, units in ((1, 2), (3, 3), (16, 4), (17, 5), (40, 2))
+    },
+    **{f"bins {k}": ref.PiecewiseLinear(1, tuple(np.linspace(-2, 2, k + 1) ** 3)) for k in (1, 2, 16, 33)},
+    **{
+        f"bins {k} to {units}": ref.PiecewiseLinear(1, tuple(np.linspace(-2, 2, k + 1) ** 3), units)
+        for k, units in ((1, 1), (2, 2), (16, 3), (33, 4), (3, 5))
+    },
+    **{f"one of {size}": ref.OneHot(1, size) for size in (1, 2, 7, 40)},
+    **{f"one of {size} or unknown": ref.OneHot(1, size, True) for size in (1, 7)},
+    **{
+        f"{size} vectors of {units}": ref.Embedding(1, size, units)
+        for size, units in ((1, 1), (5, 2), (100, 8), (9, 17))
+    },
+}
+
+# all together: rows 4 and 8 aren't used, several rows have more than one encoder
+TOGETHER = (
+    ref.OneHot(2, 3, True),
+    ref.Numeric(0),
+    ref.Periodic(1, 3, 4),
+    ref.PiecewiseLinear(0, EDGES, 2),
+    ref.Embedding(3, 6, 2),
+    ref.PiecewiseLinear(1, EDGES),
+    ref.OneHot(3, 6),
+    ref.Periodic(5, 17),
+    ref.Numeric(2),
+    ref.Periodic(0, 16, 2),
+    ref.Embedding(6, 30, 5),
+    ref.OneHot(7, 1),
+)
+N_X = 9
+
+
+# ---- networks, and the same for the oracle ----
+
+
+def ours(encoder):
+    """The library's encoder of the oracle's."""
+    return getattr(nk, type(encoder).__name__)(**encoder._asdict())
+
+
+def encode(encoders, **options):
+    return nk.Encode([ours(encoder) for encoder in encoders], **options)
+
+
+def oracle_of(layer):
+    """The oracle's layer of the library's; encoders are given by their numbers."""
+    if isinstance(layer, nk.Encode):
+        names = ("row", "frequencies", "units", "edges", "size", "unknown")
+        kinds = [getattr(ref, type(one).__name__) for one in layer.encoders]
+        return ref.Encode(
+            kind(**{name: getattr(one, name) for name in names if name in kind._fields})
+            for kind, one in zip(kinds, layer.encoders, strict=True)
+        )
+    if isinstance(layer, nk.Scale):
+        return ref.Scale()
+    return ref.Dense(layer.activation, mix=layer.mix, negative_slope=layer.negative_slope)
+
+
+def network(layers, loss="squared_error", *, n_x=N_X, dtype="float64", seed=0, **options):
+    """A network whose parameters are all of order 1 and differ, and its layers for the oracle."""
+    net = nk.Network(layers, loss, n_x=n_x, dtype=str(dtype), seed=seed, **options)
+    rng = np.random.default_rng(seed)
+    for name, view in net.parameters.items():
+        scale = 1 / np.sqrt(view.shape[1]) if name[0] == "W" else 0.5
+        view[...] = rng.normal(scale=scale, size=view.shape)
+        if name[0] in "sa":
+            view[...] = rng.uniform(0.3, 1.7, view.shape)
+    return net, [oracle_of(layer) for layer in net.layers]
+
+
+def copies(parameters):
+    return {name: np.array(view, np.float64) for name, view in parameters.items()}
+
+
+def codes_of(encoders):
+    """{row: number of codes} of the rows that hold some."""
+    codes = {}
+    for encoder in encoders:
+        if isinstance(encoder, (ref.OneHot, ref.Embedding)):
+            most = encoder.size + getattr(encoder, "unknown", False)
+            codes[encoder.row] = min(most, codes.get(encoder.row, most))
+    return codes
+
+
+def examples(encoders, m, *, n_x=N_X, dtype="float64", seed=0):
+    """X (n_x, m): codes where there must be some, all of them where m is large, and normal numbers, away from edges."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(scale=1.5, size=(n_x, m))
+    edges = np.unique([edge for one in encoders for edge in getattr(one, "edges", ())])
+    for edge in edges:
+        X = np.where(np.abs(X - edge) < 1e-3, edge + 2e-3, X)
+    for row, most in codes_of(encoders).items():
+        X[row] = rng.permutation(np.arange(m) % most)
+    return X.astype(dtype)
+
+
+def targets(loss, n_y, m, seed=1):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, n_y, m) if loss == "cross_entropy" else ref.random_targets(loss, (n_y, m), rng)
+
+
+def whole(loss, Y, n_y):
+    return ref.one_hot(Y, n_y) if loss == "cross_entropy" else Y
+
+
+def assert_close(actual, expected, relative, what=""):
+    """Relative to the largest entry: single ones may cancel to nothing."""
+    assert np.shape(actual) == np.shape(expected), what
+    largest = max(1.0, np.max(np.abs(expected), initial=0))
+    assert np.max(np.abs(actual - expected), initial=0) <= relative * largest, what
+
+
+def plain_outputs(encoders, *, n_x=N_X, dtype="float64", seed=0, loss="absolute_error", **options):
+    """A network of Encode and of a Scale whose factors are powers of two: its outputs are exact, and so is dA of the
+    encoders, ± those factors, where targets are far away."""
+    net, layers = network([encode(encoders), nk.Scale()], loss, n_x=n_x, dtype=dtype, seed=seed, **options)
+    s = net.parameters["s2"]
+    s[...] = 2.0 ** np.random.default_rng(seed).integers(-1, 2, s.shape)
+    return net, layers
+
+
+# ---- forward ----
+
+EXAMPLES = (1, 2, 15, 16, 17, 33, 300, 5000)
+
+
+def check_forward(compare, encoders, m, dtype, **options):
+    """predict and forward of the encoders against the equations; gives the network and X."""
+    net, (oracle, _) = plain_outputs(encoders, dtype=dtype, **options)
+    X = examples(encoders, m, dtype=dtype, seed=m)
+    p = ref.of_layer(net.parameters, 1)
+    s = net.parameters["s2"].astype(np.float64)
+    A, _ = oracle.forward(p, X)
+    expected, bound = s * A, s * oracle.errors(p, X, dtype)
+    for how in (net.predict, net.forward):
+        actual = how(X)
+        assert actual.dtype == dtype
+        compare(actual, expected, bound, f"{how.__name__}, {m} examples")
+    return net, X
+
+
+@pytest.mark.parametrize("encoder", ALONE.values(), ids=list(ALONE))
+def test_each_encoder_is_its_equation(compare, encoder, dtype):
+    for m in EXAMPLES:
+        check_forward(compare, [encoder], m, dtype)
+
+
+def test_encoders_together_are_their_equations(compare, dtype):
+    for m in EXAMPLES:
+        check_forward(compare, TOGETHER, m, dtype)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_encoders_in_any_order(compare, seed, dtype):
+    """Outputs follow each other as the encoders do, and those of one-hot codes come last."""
+    rng = np.random.default_rng(seed)
+    encoders = [TOGETHER[i] for i in rng.permutation(len(TOGETHER))[: rng.integers(1, len(TOGETHER) + 1)]]
+    check_forward(compare, encoders, 33, dtype)
+
+
+def test_one_encoder_twice(compare, dtype):
+    twice = ref.Periodic(1, 3, 2)
+    net, _ = check_forward(compare, [twice, ref.OneHot(2, 3), twice, ref.OneHot(2, 3)], 17, dtype)
+    assert net.parameters["w1"].shape == (6, 1)
+
+
+def test_where_outputs_and_parameters_are():
+    """The documented order, by hand: one-hot last; parameters follow as encoders are given, column by column."""
+    encoders = [nk.OneHot(0, 2), nk.Embedding(0, 2, 3), nk.PiecewiseLinear(1, [0, 1], units=2), nk.Numeric(1)]
+    encoders += [nk.OneHot(0, 1, unknown=True), nk.Embedding(0, 2, 1), nk.Periodic(1, 1, units=3)]
+    net = nk.Network([nk.Encode(encoders), nk.Scale()], "squared_error", n_x=2, dtype="float64")
+    assert [encoder.outputs for encoder in encoders] == [2, 3, 2, 1, 1, 1, 3]
+    assert {name: view.shape for name, view in net.parameters.items()} == {
+        "w1": (1, 1), "b1": (1, 1), "M1": (8, 1), "E1": (8, 1), "s2": (13, 1),
+    }  # fmt: skip
+    net.parameters["E1"][:, 0] = [10, 11, 12, 20, 21, 22, 30, 31]
+    net.parameters["M1"][:, 0] = [1, 2, 3, 4, 5, 6, 7, 8]
+    net.parameters["w1"][...] = net.parameters["b1"][...] = 0
+    embedded, mapped = [20, 21, 22], [1 * 0.5 + 3, 2 * 0.5 + 4]
+    expected = [*embedded, *mapped, 0.5, 31, 0.5, 5 + 7, 6 + 8, 0, 1, 1]
+    np.testing.assert_array_equal(net.predict([[1.0], [0.5]])[:, 0], expected)
+    parts = net.layers[0].parameters_of(ref.of_layer(net.parameters, 1))
+    assert [encoder for encoder, _ in parts] == encoders
+    np.testing.assert_array_equal(parts[1][1]["E"], [[10, 20], [11, 21], [12, 22]])
+    np.testing.assert_array_equal(parts[6][1]["M"], [[5, 7], [6, 8]])
+
+
+@pytest.mark.parametrize("m", [1, 17, 300])
+def test_every_layout_of_examples(m, dtype):
+    """The same bits as in C order, from predict, forward, and the gradients after it."""
+    net, _ = plain_outputs(TOGETHER, dtype=dtype)
+    X = examples(TOGETHER, m, dtype=dtype)
+    Y = np.full((net.n_y, m), 100.0)
+    for layout, lay_out in LAYOUTS.items():
+        laid_out = lay_out(X)
+        if ("row" in layout and "broadcast" in layout) or "number" in layout:
+            continue  # one row doesn't hold both codes and numbers
+        plain = np.array(laid_out, dtype, order="C")
+        A, forwards = net.predict(plain), net.forward(plain)
+        gradients = net.backward(Y)
+        np.testing.assert_array_equal(net.predict(laid_out), A, err_msg=layout)
+        np.testing.assert_array_equal(net.forward(laid_out), forwards, err_msg=layout)
+        for name, gradient in net.backward(Y).items():
+            np.testing.assert_array_equal(gradient, gradients[name], err_msg=f"{layout} {name}")
+
+
+@pytest.mark.parametrize("came", ["int8", "int64", "uint16", "bool", "float16"])
+def test_codes_of_any_dtype(came):
+    """Integers and halves are taken as the numbers that they are."""
+    net, _ = plain_outputs([ref.OneHot(0, 2), ref.Embedding(1, 2, 3), ref.PiecewiseLinear(1, EDGES)], n_x=2)
+    X = np.random.default_rng(0).integers(0, 2, (2, 40))
+    np.testing.assert_array_equal(net.predict(X.astype(came)), net.predict(X.astype(float)))
+
+
+def test_bins_and_vectors_are_exact_in_whole_numbers(dtype):
+    """Edges whose distances are powers of two, whole parameters, m a power of two: nothing is rounded."""
+    encoders = [ref.PiecewiseLinear(0, (-4.0, -2.0, -1.0, 3.0, 11.0), 3), ref.Embedding(1, 5, 3)]
+    encoders += [ref.OneHot(1, 5), ref.Numeric(0), ref.PiecewiseLinear(0, (0.0, 2.0))]
+    net, (oracle, _) = plain_outputs(encoders, n_x=2, dtype=dtype)
+    rng = np.random.default_rng(0)
+    for name in ("M1", "E1"):
+        net.parameters[name][...] = rng.integers(-8, 9, net.parameters[name].shape)
+    p, s = ref.of_layer(net.parameters, 1), net.parameters["s2"].astype(float)
+    X = np.stack([rng.integers(-6, 14, 64), rng.integers(0, 5, 64)]).astype(dtype)
+    A, _ = oracle.forward(p, X)
+    np.testing.assert_array_equal(net.predict(X), s * A)
+    np.testing.assert_array_equal(net.forward(X), s * A)
+    Y = np.where(rng.random(A.shape) < 0.5, 1000, -1000)
+    gradients, _ = oracle.backward(s * np.sign(s * A - Y), p, X)
+    computed = net.backward(Y)
+    for name, gradient in gradients.items():
+        np.testing.assert_array_equal(computed[f"d{name}1"], gradient)
+
+
+def test_beyond_the_edges_is_0_or_1_exactly(dtype):
+    """Also where neither width nor its inverse is a number of the dtype that bounds are made for."""
+    edges = (-1.1, -0.3, 0.7, 1e6)
+    net, _ = plain_outputs([ref.PiecewiseLinear(0, edges)], n_x=1, dtype=dtype)
+    net.parameters["s2"][...] = 1
+    below, above = np.float32(-1.1000001), np.float32(1e6)
+    X = np.array([[-np.inf, -1e30, -5, below, above, 2e6, 1e30, np.inf]], dtype)
+    np.testing.assert_array_equal(net.predict(X), np.repeat([[0, 1]], [4, 4], axis=1) * np.ones((3, 1)))
+
+
+@pytest.mark.parametrize(
+    "edges", [(0.0, 2e-38), (0.0, 1.2e-38, 1.0), (-3e38, 3e38), (-3e38, 0.0, 3.3e38), (1.0, 1 + 2**-23)]
+)
+def test_bins_of_any_width_that_float32_has(edges, dtype):
+    """Never NaN, never outside 0 and 1, and rising."""
+    net, _ = plain_outputs([ref.PiecewiseLinear(0, edges)], n_x=1, dtype=dtype)
+    net.parameters["s2"][...] = 1
+    inside = [x for low, high in itertools.pairwise(edges) for x in (low, low + (high / 2 - low / 2), high)]
+    X = np.array([sorted([-np.inf, *inside, -1.0, 2.0, np.inf])], dtype)
+    A = net.predict(X)
+    assert ((A >= 0) & (A <= 1)).all(), A
+    assert (np.diff(A) >= 0).all(), A
+    assert (A[:, 0] == 0).all()
+    assert (A[:, -1] == 1).all()
+
+
+# ---- backward ----
+
+
+def check_backward(compare, encoders, m, dtype):
+    """Gradients against the equations where dA is exact."""
+    net, (oracle, _) = plain_outputs(encoders, dtype=dtype)
+    X = examples(encoders, m, dtype=dtype, seed=m)
+    p, s = ref.of_layer(net.parameters, 1), net.parameters["s2"].astype(float)
+    signs = np.random.default_rng(m).choice([-1.0, 1.0], (net.n_y, m))
+    net.forward(X)
+    computed = net.backward(-1e3 * signs)
+    expected, _ = oracle.backward(s * signs, p, X)
+    bounds = oracle.gradient_errors(s * signs, p, X, dtype)
+    assert set(computed) == {f"d{name}1" for name in expected} | {"ds2"}
+    for name, gradient in expected.items():
+        compare(computed[f"d{name}1"], gradient, bounds[name], f"d{name}, {m} examples")
+
+
+LEARNT = {name: encoder for name, encoder in ALONE.items() if encoder.shapes()}
+
+
+@pytest.mark.parametrize("encoder", LEARNT.values(), ids=list(LEARNT))
+def test_gradients_of_each_encoder_are_its_equation(compare, encoder, dtype):
+    for m in EXAMPLES:
+        check_backward(compare, [encoder], m, dtype)
+
+
+def test_gradients_of_encoders_together_are_their_equations(compare, dtype):
+    for m in (*EXAMPLES, 4096, 4097, 9001):
+        check_backward(compare, TOGETHER, m, dtype)
+
+
+@pytest.mark.own_kernels
+@pytest.mark.parametrize("isa", USABLE_ISAS)
+def test_encoders_with_other_kernels(isa):
+    run_tests("test_encode.py", "together_are or whole_numbers or every_layout or ulp", NNKERN_ISA=isa)
+
+
+# ---- cosine and sine ----
+
+
+def phases_of(dtype, rng):
+    """Random phases over the range that is promised, and the numbers next to multiples of π/2 and π/4."""
+    reach = 8192 if dtype == np.float32 else 1e6
+    k = np.unique(np.concatenate([np.arange(64), np.geomspace(64, 4 * reach / np.pi - 1, 1500).astype(int)]))
+    near = np.array([float(mpmath.mpf(int(i)) * mpmath.pi / 4) for i in k]).astype(dtype)
+    near = np.concatenate([near, np.nextafter(near, dtype.type(np.inf)), np.nextafter(near, dtype.type(-np.inf))])
+    far = rng.uniform(-reach, reach, 4000)
+    small = 10.0 ** rng.uniform(-30, 0, 300)
+    phases = np.concatenate([near, -near, far, small, [0, reach, -reach]]).astype(dtype)
+    return phases[np.abs(phases) <= reach]
+
+
+def test_cosine_and_sine_are_within_4_ulp(dtype):
+    """w = 0 and b the phase; the gradient by b is the sine where dA is -1."""
+    b = phases_of(dtype, np.random.default_rng(0))
+    net, _ = plain_outputs([ref.Periodic(0, b.size)], n_x=1, dtype=dtype)
+    net.parameters["s2"][...] = 1
+    net.parameters["w1"][...] = 0
+    net.parameters["b1"][:, 0] = b
+    X = np.zeros((1, 1))
+    results = {
+        "predict": net.predict(X)[:, 0],
+        "cos": net.forward(X)[:, 0],
+        "sin": net.backward(2 + 0 * net.predict(X))["db1"][:, 0],
+    }
+    with mpmath.workdps(40):
+        exact = {
+            "cos": [mpmath.cos(mpmath.mpf(float(x))) for x in b],
+            "sin": [mpmath.sin(mpmath.mpf(float(x))) for x in b],
+        }
+        exact["predict"] = exact["cos"]
+        for name, computed in results.items():
+            off = np.array([float(mpmath.mpf(float(c)) - e) for c, e in zip(computed, exact[name], strict=True)])
+            ulps = np.abs(off) / ref.ulp([float(e) for e in exact[name]], dtype)
+            worst = np.argmax(ulps)
+            assert ulps[worst] <= 4, f"{name} of {b[worst]!r} is {computed[worst]!r}, {ulps[worst]:.3g} ULP off"
+
+
+def test_cosines_of_any_phase_are_within_1(dtype):
+    """Also where the phase is far beyond the range in which it has digits."""
+    rng = np.random.default_rng(0)
+    far = np.array([1e5, 1e6, 1e7, 1e10, 1e20, 1e30, 2.0**31, 2.0**32, 2.0**52, 2.0**63, 3e36])
+    b = np.concatenate([far, -far, *(size * rng.standard_normal(200) for size in far)])
+    net, _ = plain_outputs([ref.Periodic(0, b.size)], n_x=1, dtype=dtype)
+    net.parameters["s2"][...] = 1
+    net.parameters["w1"][:, 0], net.parameters["b1"][:, 0] = 1, b
+    for x in (0.0, 1.0, 1e6, -1e6, 1e30, -3e36):
+        A = net.forward([[x]])
+        assert (np.abs(A) <= 1).all()
+        assert (np.abs(net.predict([[x]])) <= 1).all()
+        sines = net.backward(2 + 0 * A)["db1"]
+        assert (np.abs(sines) <= 1).all()
+
+
+def test_not_a_number_and_infinities_in_numbers(dtype):
+    """NaN stays NaN in what is made of it, and nowhere else; a cosine of an infinity is none."""
+    encoders = [ref.Numeric(0), ref.Periodic(0, 17), ref.PiecewiseLinear(0, EDGES), ref.Periodic(0, 3, 3)]
+    encoders += [ref.PiecewiseLinear(0, EDGES, 2), ref.Numeric(1), ref.OneHot(2, 3)]
+    net, (oracle, _) = plain_outputs(encoders, n_x=3, dtype=dtype)
+    X = np.zeros((3, 40), dtype)
+    X[0, [5, 17, 39]] = np.nan, np.inf, -np.inf
+    p = ref.of_layer(net.parameters, 1)
+    with np.errstate(invalid="ignore"):
+        A = net.parameters["s2"] * oracle.forward(p, X)[0]
+    for computed in (net.predict(X), net.forward(X), net.compile_predict()(X)):
+        np.testing.assert_array_equal(np.isnan(computed), np.isnan(A))
+        np.testing.assert_allclose(computed, A, rtol=1e-5, atol=1e-5)
+    assert np.isnan(A[:-4, 5]).all()
+    assert not np.isnan(A[-4:]).any()
+
+
+# ---- whole networks: differences, and the equations ----
+
+FEW = (
+    ref.OneHot(2, 3),
+    ref.Numeric(0),
+    ref.Periodic(1, 3, 3),
+    ref.PiecewiseLinear(0, EDGES, 2),
+    ref.Embedding(3, 4, 2),
+)
+ENCODED = {
+    **{
+        name: [ALONE[name]]
+        for name in (
+            *("number", "periodic 3", "periodic 17 to 5", "bins 16", "bins 3 to 5", "one of 7", "one of 7 or unknown"),
+            "5 vectors of 2",
+        )
+    },
+    "several": FEW,
+    "all": TOGETHER,
+}
+FOLLOWING = {
+    "dense": lambda: [nk.Dense(4, "tanh")],
+    "scale and dense": lambda: [nk.Scale(), nk.Dense(4, "gelu")],
+    "mixed": lambda: [nk.Dense(4, "selu", mix=True)],
+    "scale and mixed": lambda: [nk.Scale(), nk.Dense(4, "mish", mix=True)],
+    "dense without bias": lambda: [nk.Dense(4, "sigmoid", use_bias=False)],
+    "nothing": list,
+}
+OUTPUT = {"squared_error": "linear", "cross_entropy": "softmax", "binary_cross_entropy": "sigmoid", "poisson": "exp"}
+
+
+def case(encoders, following, loss="squared_error", *, m=24, units=3, **options):
+    """A network with its oracle's layers, and data."""
+    net, layers = network([encode(encoders), *following, nk.Dense(units, OUTPUT[loss])], loss, **options)
+    return net, layers, examples(encoders, m, n_x=net.n_x, dtype=net.dtype), targets(loss, units, m)
+
+
+def gradients_of(net, X, Y, **options):
+    net.forward(X)
+    return net.backward(Y, **options)
+
+
+@pytest.mark.parametrize("loss", OUTPUT)
+@pytest.mark.parametrize("following", FOLLOWING)
+@pytest.mark.parametrize("encoded", ENCODED)
+def test_gradients_of_networks(encoded, following, loss):
+    """Against central differences of the library's own cost, and against the equations."""
+    net, layers, X, Y = case(ENCODED[encoded], FOLLOWING[following](), loss, l2=0.1, l1=0.01)
+    assert nk.check_gradients(net, X, Y, max_entries=40) < 1e-6
+    w = np.random.default_rng(3).uniform(0.5, 2, X.shape[1])
+    for weights in (None, w):
+        options = {"l2": 0.1, "l1": 0.01, "sample_weight": weights}
+        _, expected, _ = ref.chain(layers, copies(net.parameters), X, whole(loss, Y, 3), loss, **options)
+        computed = gradients_of(net, X, Y, sample_weight=weights)
+        assert list(computed) == ["d" + name for name in net.parameters]
+        for name, gradient in expected.items():
+            assert_close(computed[name], gradient, 1e-13, name)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "cross_entropy"])
+@pytest.mark.parametrize("following", FOLLOWING)
+@pytest.mark.parametrize("encoded", ENCODED)
+def test_gradients_of_examples_and_inputs(encoded, following, loss):
+    """Those of examples average to backward's; those by numbers are differences and the equation's, by codes 0."""
+    encoders = ENCODED[encoded]
+    net, layers, X, Y = case(encoders, FOLLOWING[following](), loss, m=9)
+    of_examples, means = net.example_gradients(X, Y), gradients_of(net, X, Y)
+    assert list(of_examples) == list(means)
+    for name, gradient in means.items():
+        assert of_examples[name].shape == (9, *gradient.shape)
+        assert_close(of_examples[name].mean(axis=0), gradient, 1e-13, name)
+    alone = gradients_of(net, X[:, 4:5], Y[..., 4:5])
+    for name, gradient in alone.items():
+        assert_close(of_examples[name][4], gradient, 1e-13, name)
+    _, _, expected = ref.chain(layers, copies(net.parameters), X, whole(loss, Y, 3), loss)
+    dX = net.input_gradient(X, Y)
+    assert_close(dX, expected, 1e-13)
+    codes = codes_of(encoders)
+    for row in range(N_X):
+        users = [one for one in encoders if one.row == row and row not in codes]
+        if not users:
+            numbers_too = any(isinstance(one, (ref.Numeric, ref.Periodic)) and one.row == row for one in encoders)
+            assert numbers_too or (dX[row] == 0).all()
+            continue
+        nudge = 1e-5 * (np.arange(N_X) == row)[:, None]
+        above, below = ([net.evaluate(Z[:, [i]], Y[..., [i]]).cost for i in range(9)] for Z in (X + nudge, X - nudge))
+        assert_close(dX[row], np.subtract(above, below) / 2e-5, 1e-7, row)
+    J = net.jacobian(X)
+    assert J.shape == (9, 3, N_X)
+    for unit in range(3):
+        assert_close(J[:, unit].T, net.input_gradient(X, output=unit), 1e-13)
+
+
+# ---- whole trainings ----
+
+OPTIMIZERS = {
+    "SGD": ("SGD", {"learning_rate": 0.1}),
+    "momentum": ("SGD", {"learning_rate": 0.05, "momentum": 0.9}),
+    "Adam": ("Adam", {"learning_rate": 0.02, "beta1": 0.8, "beta2": 0.95, "eps": 1e-6}),
+    "AdamW": ("AdamW", {"learning_rate": 0.02, "weight_decay": 0.3, "eps": 1e-6}),
+}
+
+
+def optimizers(name):
+    kind, options = OPTIMIZERS[name]
+    return getattr(nk, kind)(**options), getattr(ref, kind)(**options)
+
+
+class Oracle:
+    """A training step by step: parameters, and which of them are free."""
+
+    def __init__(self, net, layers, loss, optimizer, **penalties):
+        self.parameters, self.layers, self.loss, self.optimizer = copies(net.parameters), layers, loss, optimizer
+        self.penalties = penalties
+        self.frozen = [str(l) for l, layer in enumerate(net.layers, start=1) if not layer.trainable]
+
+    def step(self, X, Y, sample_weight=None, norm=np.inf):
+        """One step; gives J before it. `norm`: what all gradients together are made no longer than."""
+        options = {**self.penalties, "sample_weight": sample_weight}
+        J, gradients, _ = ref.chain(self.layers, self.parameters, X, Y, self.loss, **options)
+        free = {name: a for name, a in self.parameters.items() if name[1:] not in self.frozen}
+        length = np.sqrt(sum((gradients["d" + name] ** 2).sum() for name in free))
+        share = min(1.0, norm / length)
+        self.optimizer.step(free, {name: share * gradient for name, gradient in gradients.items()})
+        return J
+
+    def epoch(self, X, Y, batch_size, sample_weight=None, norm=np.inf):
+        """Batches in order; the mean of their J by the number of examples, or the sum of their weights."""
+        sums = np.zeros(2)
+        for start in range(0, X.shape[1], batch_size):
+            part = slice(start, start + batch_size)
+            w = None if sample_weight is None else sample_weight[part]
+            share = X[:, part].shape[1] if w is None else w.sum()
+            sums += share * self.step(X[:, part], Y[:, part], w, norm), share
+        return sums[0] / sums[1]
+
+    def assert_same(self, net, tolerance=1e-10):
+        for name, expected in self.parameters.items():
+            assert_close(net.parameters[name], expected, tolerance, name)
+
+
+@pytest.mark.parametrize("batch_size", [7, None])
+@pytest.mark.parametrize("following", ["dense", "scale and mixed"])
+@pytest.mark.parametrize("encoded", ["one of 7 or unknown", "several", "all"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_ten_steps(optimizer, encoded, following, batch_size):
+    """Epochs of batches of 7, 7, 7 and 3, or full ones, with weights and both penalties; encoders decay by neither."""
+    penalties = {"l2": 0.02, "l1": 0.003}
+    net, layers, X, Y = case(ENCODED[encoded], FOLLOWING[following](), "cross_entropy", **penalties)
+    ours_, oracles = optimizers(optimizer)
+    oracle = Oracle(net, layers, "cross_entropy", oracles, **penalties)
+    w = np.random.default_rng(4).uniform(0.5, 2, X.shape[1])
+    options = {"optimizer": ours_, "shuffle": False, "sample_weight": w, "batch_size": batch_size}
+    history = net.fit(X, Y, epochs=10 if batch_size is None else 3, **options)
+    for cost in history["cost"]:
+        expected = oracle.epoch(X, ref.one_hot(Y, 3), batch_size or X.shape[1], w)
+        assert cost == pytest.approx(expected, rel=1e-10)
+    oracle.assert_same(net)
+
+
+@pytest.mark.parametrize("way", ["partial_fit", "step"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_ten_steps_one_by_one(optimizer, way):
+    net, layers, X, Y = case(TOGETHER, FOLLOWING["scale and mixed"](), "binary_cross_entropy")
+    ours_, oracles = optimizers(optimizer)
+    oracle = Oracle(net, layers, "binary_cross_entropy", oracles)
+    start = copies(net.parameters)
+    for _ in range(10):
+        if way == "partial_fit":
+            cost = net.partial_fit(X, Y, optimizer=ours_)
+        else:
+            cost = net.evaluate(X, Y).cost
+            net.forward(X, training=True)
+            net.step(net.backward(Y), ours_)
+        assert cost == pytest.approx(oracle.step(X, Y), rel=1e-10)
+        oracle.assert_same(net)
+    assert all((view != start[name]).any() for name, view in net.parameters.items())
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_clipped_gradients(optimizer):
+    """The length is that of all gradients together, those of the encoders too."""
+    net, layers, X, Y = case(TOGETHER, FOLLOWING["mixed"]())
+    kind, options = OPTIMIZERS[optimizer]
+    oracle = Oracle(net, layers, "squared_error", optimizers(optimizer)[1])
+    net.fit(X, 10 * Y, epochs=5, batch_size=10, shuffle=False, optimizer=getattr(nk, kind)(**options, clip_norm=0.5))
+    for _ in range(5):
+        oracle.epoch(X, 10 * Y, 10, norm=0.5)
+    oracle.assert_same(net)
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_ten_steps_in_float32(optimizer):
+    """A gradient meets about m roundings in each step, as in test_golden.py; phases and their factor 2π some more."""
+    net, layers, X, Y = case(FEW, FOLLOWING["scale and mixed"](), "cross_entropy", dtype="float32")
+    ours_, oracles = optimizers(optimizer)
+    oracle = Oracle(net, layers, "cross_entropy", oracles)
+    net.fit(X, Y, epochs=10, batch_size=None, optimizer=ours_)
+    for _ in range(10):
+        oracle.step(X, ref.one_hot(Y, 3))
+    oracle.assert_same(net, 10 * (X.shape[1] + 20) * ref.unit_roundoff("float32"))
+
+
+@pytest.mark.parametrize("encoded", ["several", "all"])
+@pytest.mark.parametrize("batch_size", [None, 5000])
+def test_batches_beyond_a_chunk(encoded, batch_size):
+    """9001 examples at once: sums over chunks of 4096 and a rest."""
+    net, layers, X, Y = case(ENCODED[encoded], FOLLOWING["mixed"](), "cross_entropy", m=9001)
+    oracle = Oracle(net, layers, "cross_entropy", ref.Adam(0.02))
+    net.fit(X, Y, epochs=2, batch_size=batch_size, shuffle=False, optimizer=nk.Adam(0.02))
+    for _ in range(2):
+        oracle.epoch(X, ref.one_hot(Y, 3), batch_size or 9001)
+    oracle.assert_same(net)
+
+
+FROZEN = {
+    "encode": lambda encoders: [encode(encoders, trainable=False), nk.Dense(4, "tanh"), nk.Dense(3, "softmax")],
+    "dense above": lambda encoders: [
+        encode(encoders), nk.Dense(4, "tanh", trainable=False), nk.Scale(), nk.Dense(3, "softmax")
+    ],
+    "mixed above": lambda encoders: [
+        encode(encoders), nk.Dense(4, "tanh", mix=True, trainable=False), nk.Dense(3, "softmax")
+    ],
+    "scale above": lambda encoders: [encode(encoders), nk.Scale(trainable=False), nk.Dense(3, "softmax")],
+    "all but encode": lambda encoders: [
+        encode(encoders), nk.Dense(4, "gelu", trainable=False), nk.Dense(3, "softmax", trainable=False)
+    ],
+    "all but the last": lambda encoders: [
+        encode(encoders, trainable=False), nk.Dense(4, "relu", mix=True, trainable=False), nk.Dense(3, "softmax")
+    ],
+    "output only": lambda encoders: [encode(encoders), nk.Dense(3, "softmax", trainable=False)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_size", [7, 5000])
+@pytest.mark.parametrize("frozen", FROZEN)
+def test_frozen_layers(frozen, batch_size):
+    """They keep their bits, and have no gradient; the others go by the equations."""
+    net, layers = network(FROZEN[frozen](TOGETHER), "cross_entropy", l2=0.02)
+    m = 24 if batch_size < 100 else 9001
+    X, Y = examples(TOGETHER, m), targets("cross_entropy", 3, m)
+    start, oracle = copies(net.parameters), Oracle(net, layers, "cross_entropy", ref.Adam(0.02), l2=0.02)
+    net.fit(X, Y, epochs=2, batch_size=batch_size, shuffle=False, optimizer=nk.Adam(0.02))
+    for _ in range(2):
+        oracle.epoch(X, ref.one_hot(Y, 3), batch_size)
+    oracle.assert_same(net)
+    free = [name for name in net.parameters if name[1:] not in oracle.frozen]
+    for name, view in net.parameters.items():
+        assert np.array_equal(view, start[name]) == (name not in free), name
+    assert list(gradients_of(net, X, Y)) == ["d" + name for name in free]
+    assert list(net.example_gradients(X[:, :5], Y[:5])) == ["d" + name for name in free]
+
+
+@pytest.mark.parametrize("following", FOLLOWING)
+def test_encode_with_nothing_to_learn(following):
+    encoders = [ref.OneHot(0, 4, True), ref.Numeric(1), ref.PiecewiseLinear(1, EDGES), ref.OneHot(2, 3)]
+    net, layers, X, Y = case(encoders, FOLLOWING[following](), m=50, n_x=3)
+    oracle = Oracle(net, layers, "squared_error", ref.SGD(0.1))
+    assert not [name for name in net.parameters if name.endswith("1")]
+    net.fit(X, Y, epochs=3, batch_size=16, shuffle=False, optimizer=nk.SGD(0.1))
+    for _ in range(3):
+        oracle.epoch(X, Y, 16)
+    oracle.assert_same(net)
+
+
+# ---- one-hot codes beside the matrix of 0 and 1 ----
+
+CATEGORIES = {
+    "codes alone": (ref.OneHot(1, 7),),
+    "or unknown": (ref.OneHot(1, 7, True), ref.OneHot(2, 40)),
+    "with numbers": (ref.OneHot(3, 5, True), ref.Numeric(0), ref.OneHot(1, 3), ref.PiecewiseLinear(2, EDGES)),
+    "twice": (ref.OneHot(1, 5), ref.OneHot(1, 5), ref.OneHot(1, 4, True), ref.Numeric(1)),
+}
+
+
+def beside_the_matrix(encoders, units, dtype, m, *, activation="tanh", **options):
+    """A network of codes, one of their matrix of 0 and 1 with the same parameters, and the examples for each."""
+    layers = [nk.Dense(units, activation, **options), nk.Dense(3, "softmax")]
+    of_codes, (oracle, *_) = network([encode(encoders), *layers], "cross_entropy", dtype=dtype)
+    of_matrix = nk.Network(layers, "cross_entropy", n_x=oracle.outputs, dtype=str(dtype))
+    of_matrix.set_parameters({f"{name[0]}{int(name[1:]) - 1}": view for name, view in of_codes.parameters.items()})
+    X = examples(encoders, m, dtype=dtype)
+    return of_codes, of_matrix, X, oracle.forward({}, X)[0].astype(dtype)
+
+
+@pytest.mark.parametrize("units", [1, 2, 17, 64, 256])
+@pytest.mark.parametrize("categories", CATEGORIES)
+def test_codes_give_what_the_matrix_gives(compare, categories, units, dtype):
+    for m in (1, 2, 16, 33, 300):
+        of_codes, of_matrix, X, matrix = beside_the_matrix(CATEGORIES[categories], units, dtype, m)
+        expected, bound = ref.network_bound(matrix, of_matrix.parameters, ("tanh", "softmax"), dtype)
+        for A in (of_codes.predict(X), of_codes.forward(X), of_codes.compile_predict()(X), of_matrix.predict(matrix)):
+            compare(A, expected, bound, f"{m} examples")
+
+
+@pytest.mark.parametrize("mix", [False, True])
+@pytest.mark.parametrize("batch_size", [16, 5000])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("categories", CATEGORIES)
+def test_codes_train_to_what_the_matrix_trains_to(categories, optimizer, batch_size, mix):
+    """Columns of W that no example picks move by penalty and decay alone."""
+    m = 9001 if batch_size > 100 else 57
+    of_codes, of_matrix, X, matrix = beside_the_matrix(CATEGORIES[categories], 8, "float64", m, mix=mix)
+    rare = matrix[-1] == 1
+    X, matrix = X[:, ~rare], matrix[:, ~rare]
+    Y = targets("cross_entropy", 3, X.shape[1])
+    options = {"batch_size": batch_size, "optimizer": optimizers(optimizer)[0], "epochs": 3, "shuffle": False}
+    histories = [net.fit(given, Y, **options) for net, given in ((of_codes, X), (of_matrix, matrix))]
+    np.testing.assert_allclose(histories[0]["cost"], histories[1]["cost"], rtol=1e-11)
+    for name, view in of_matrix.parameters.items():
+        assert_close(of_codes.parameters[f"{name[0]}{int(name[1:]) + 1}"], view, 1e-10, name)
+
+
+# ---- the same bits ----
+
+THREADS = (1, 2, 3, 8)
+
+
+def table_network(*, dtype="float32", units=64, dropout=0.2, seed=3):
+    layers = [encode(TOGETHER), nk.Scale(), nk.Dense(units, "selu", mix=True, dropout=dropout), nk.Dense(units, "relu")]
+    return nk.Network([*layers, nk.Dense(3, "softmax")], "cross_entropy", n_x=N_X, dtype=str(dtype), seed=seed)
+
+
+def bits(net):
+    return b"".join(view.tobytes() for view in net.parameters.values())
+
+
+@pytest.mark.parametrize(
+    ("m", "batch_size", "units"), [(300, 32, 64), (9001, None, 16), (9001, 5000, 40), (600, 256, 260)]
+)
+def test_the_same_bits_for_any_number_of_threads(m, batch_size, units, dtype):
+    X, Y = examples(TOGETHER, m, dtype=dtype), targets("cross_entropy", 3, m)
+    w = np.random.default_rng(0).uniform(0.5, 2, m)
+    seen = set()
+    for threads in THREADS:
+        net = table_network(dtype=dtype, units=units)
+        how = {"batch_size": batch_size, "optimizer": nk.Adam(0.01), "sample_weight": w, "threads": threads}
+        history = net.fit(X, Y, epochs=2, **how)
+        A = net.predict(X, threads=threads)
+        compiled = net.compile_predict(threads=threads)(X)
+        seen.add((bits(net), *history["cost"], A.tobytes(), compiled.tobytes(), net.evaluate(X, Y, threads=threads)))
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("encoded", ["one of 7", "several"])
+def test_the_same_bits_without_a_scale_for_any_number_of_threads(encoded, dtype):
+    """Codes pick columns of the dense layer that follows."""
+    seen = set()
+    for threads in THREADS:
+        net, _ = network([encode(ENCODED[encoded]), nk.Dense(100, "tanh"), nk.Dense(2)], dtype=dtype)
+        X, Y = examples(ENCODED[encoded], 9001, dtype=dtype), np.ones((2, 9001))
+        net.fit(X, Y, epochs=1, batch_size=None, optimizer=nk.SGD(0.01, 0.9), threads=threads)
+        net.fit(X[:, :700], Y[:, :700], epochs=1, batch_size=128, optimizer=nk.AdamW(0.01), threads=threads)
+        seen.add((bits(net), net.predict(X, threads=threads).tobytes()))
+    assert len(seen) == 1
+
+
+def test_the_same_bits_by_every_way_to_train(tmp_path, dtype):
+    """fit, fit_many, batches of an iterable, in parts, resumed from a file, from a file's memory, in any layout."""
+    X, Y = examples(TOGETHER, 150, dtype=dtype), targets("cross_entropy", 3, 150)
+    np.save(tmp_path / "X.npy", X)
+    how = {"epochs": 4, "batch_size": 32, "optimizer": nk.Adam(0.01)}
+    expected = table_network(dtype=dtype)
+    expected.fit(X, Y, **how)
+    ways = {"fit_many": [table_network(dtype=dtype), table_network(dtype=dtype, seed=8)]}
+    nk.fit_many(ways["fit_many"], X, Y, **how)
+    ways["fit_many"] = ways["fit_many"][0]
+    for name, given in {
+        "mapped": np.load(tmp_path / "X.npy", mmap_mode="r"),
+        **{layout: LAYOUTS[layout](X) for layout in ("F", "reversed", "strided", "strided, transposed", "misaligned")},
+    }.items():
+        ways[name] = table_network(dtype=dtype)
+        ways[name].fit(given, Y, **how)
+    ways["in parts"] = table_network(dtype=dtype)
+    ways["in parts"].fit(X, Y, **{**how, "epochs": 1})
+    ways["in parts"].save(tmp_path / "net.npz", training_state=True)
+    ways["from a file"] = nk.load(tmp_path / "net.npz")
+    ways["pickled"] = pickle.loads(pickle.dumps(ways["in parts"]))
+    for name in ("in parts", "from a file", "pickled"):
+        ways[name].fit(X, Y, epochs=3, batch_size=32, resume=True)
+    for name, net in ways.items():
+        assert bits(net) == bits(expected), name
+
+
+def test_the_same_bits_from_batches(dtype):
+    """partial_fit, an iterable of batches, and fit in order."""
+    X, Y = examples(TOGETHER, 150, dtype=dtype), targets("cross_entropy", 3, 150)
+    batches = [(X[:, i : i + 32], Y[i : i + 32]) for i in range(0, 150, 32)]
+    nets = [table_network(dtype=dtype) for _ in range(3)]
+    nets[0].fit(X, Y, epochs=2, batch_size=32, shuffle=False, optimizer=nk.Adam(0.01))
+    nets[1].fit(batches, epochs=2, optimizer=nk.Adam(0.01))
+    for _ in range(2):
+        for batch in batches:
+            nets[2].partial_fit(*batch, optimizer=nk.Adam(0.01))
+    assert bits(nets[0]) == bits(nets[1]) == bits(nets[2])
+
+
+def test_invariant_predictions_of_encoded_examples(dtype):
+    """A column's bits are the same beside any others."""
+    net = table_network(dtype=dtype)
+    X = examples(TOGETHER, 150, dtype=dtype)
+    A = net.predict(X, invariant=True)
+    np.testing.assert_allclose(A, net.predict(X), rtol=1e3 * np.finfo(dtype).eps, atol=1e3 * np.finfo(dtype).eps)
+    for picked in (slice(0, 1), slice(149, 150), slice(63, 65), slice(1, 128), [140, 3, 77]):
+        np.testing.assert_array_equal(net.predict(X[:, picked], invariant=True), A[:, picked])
+
+
+# ---- codes that are none ----
+
+BAD_CODES = (-1, 6, 5.5, 0.1, np.nan, np.inf, -np.inf, 1e10, 2.0**31, -(2.0**31), 2.0**32, 2.0**53, 1e30, -1e-30)
+
+
+def uses_of(net, X, Y):
+    """Everything that is given examples; bad ones are in X."""
+    good = np.zeros(X.shape)
+    return {
+        "predict": lambda: net.predict(X),
+        "invariant": lambda: net.predict(X, invariant=True),
+        "predict_labels": lambda: net.predict_labels(X),
+        "evaluate": lambda: net.evaluate(X, Y),
+        "forward": lambda: net.forward(X),
+        "input_gradient": lambda: net.input_gradient(X, Y),
+        "jacobian": lambda: net.jacobian(X),
+        "example_gradients": lambda: net.example_gradients(X, Y),
+        "check_gradients": lambda: nk.check_gradients(net, X, Y),
+        "partial_fit": lambda: net.partial_fit(X, Y),
+        "fit": lambda: net.fit(X, Y, epochs=1, batch_size=4),
+        "full batch": lambda: net.fit(X, Y, epochs=1, batch_size=None),
+        "fit_many": lambda: nk.fit_many([net], X, Y, epochs=1, batch_size=4),
+        "validation_data": lambda: net.fit(good, Y, epochs=1, validation_data=(X, Y)),
+        "iterable": lambda: net.fit([(X, Y)], epochs=1),
+        "second batch": lambda: net.fit([(good, Y), (X, Y)], epochs=1),
+        "predictor": lambda: net.compile_predict()(X),
+        "predictor.predict": lambda: net.compile_predict().predict(X),
+    }
+
+
+USES = list(uses_of(None, np.zeros(1), None))
+IN_NUMPY = ("input_gradient", "jacobian", "example_gradients")
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("encoder", [ref.OneHot(2, 6), ref.OneHot(2, 5, True), ref.Embedding(2, 6, 3)], ids=str)
+def test_what_is_no_code_is_refused_before_anything_is_computed(encoder, use):
+    """The error names row and example, and what codes there are; parameters are as they were."""
+    net, _ = network([encode([ref.Numeric(0), encoder]), nk.Dense(3, "softmax")], "cross_entropy", n_x=4)
+    Y, start = np.arange(20) % 3, bits(net)
+    for bad, place in zip(BAD_CODES, itertools.cycle((0, 13, 19)), strict=False):
+        X = np.zeros((4, 20))
+        X[2, place] = bad
+        with pytest.raises(ValueError, match=r"X|codes") as error:
+            uses_of(net, X, Y)[use]()
+        where = "row 2 of X must hold codes" if use in IN_NUMPY else rf"[\[(]2, {place}[\])]"
+        assert re.search(where, str(error.value)), (bad, str(error.value))
+        assert bits(net) == start, bad
+    uses_of(net, np.full((4, 20), 5.0), Y)[use]()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_row_with_two_encoders_holds_the_codes_of_both(order):
+    """What is told is how many the smaller one has."""
+    encoders = [ref.Embedding(0, 10, 2), ref.OneHot(0, 3)][::order]
+    for following in FOLLOWING.values():
+        net, _ = network([encode(encoders), *following(), nk.Dense(3)], n_x=1)
+        with pytest.raises(ValueError, match=r"X\[0, 1\] must be a code, a whole number from 0 to 2,"):
+            net.predict([[2, 5]])
+
+
+def test_codes_of_rows_that_nothing_encodes_are_not_looked_at():
+    net, _ = network([encode([ref.OneHot(2, 6)]), nk.Dense(3)], n_x=4)
+    X = np.full((4, 5), np.nan)
+    X[2] = [0, 1, 2, 5, 4]
+    assert np.isfinite(net.predict(X)).all()
+
+
+def test_codes_in_float32_and_in_whole_numbers_are_refused_too():
+    net, _ = network([encode([ref.OneHot(0, 6)]), nk.Dense(3)], n_x=1, dtype="float32")
+    for X in (np.array([[6]], np.int64), np.array([[2**40 + 1]]), np.array([[-1]], np.int8), np.array([[5.5]], "f2")):
+        with pytest.raises(ValueError, match=r"X\[0, 0\] must be a code, a whole number from 0 to 5"):
+            net.predict(X)
+    with pytest.raises(ValueError, match=r"X\[0, 0\] must be a code"):
+        net.predict(np.array([[5 + 1e-6]], np.float32))
+
+
+def test_unknown_codes_and_the_first_vector():
+    """Code 0 of an unknown-encoder gives zeros only; that of an embedding its first vector."""
+    net, _ = network([encode([ref.OneHot(0, 3, True), ref.Embedding(0, 4, 2)]), nk.Scale()], n_x=1)
+    net.parameters["s2"][...] = 1
+    A = net.predict([[0, 1, 2, 3]])
+    np.testing.assert_array_equal(A[2:], [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    np.testing.assert_array_equal(A[:2], net.parameters["E1"].reshape(2, 4, order="F"))
+    assert net.parameters["E1"].shape == (8, 1)
+    with pytest.raises(ValueError, match="a whole number from 0 to 3"):
+        net.predict([[4]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_no_training_data(bad):
+    net, _ = network([encode(FEW), nk.Dense(1)], n_x=4)
+    X, start = examples(FEW, 20, n_x=4), bits(net)
+    X[1, 7] = bad
+    for call in (
+        lambda: net.fit(X, np.zeros((1, 20)), epochs=1),
+        lambda: net.evaluate(X, np.zeros((1, 20))),
+        lambda: net.partial_fit(X, np.zeros((1, 20))),
+    ):
+        with pytest.raises(ValueError, match=r"X holds .* at position \(1, 7\)"):
+            call()
+    assert bits(net) == start
