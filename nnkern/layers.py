@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nnkern import _kernels, initializers, kernels, validation
+from nnkern import _kernels, initializers, kernels, schedules, validation
 
 
 class Layer:
@@ -70,7 +70,7 @@ class Dense(Layer):
     init : str, array (n, n_prev) or callable (rng, n, n_prev), optional
         Initial W, see `nnkern.initializers`. Default: he_normal for relu and its family (all but linear, sigmoid,
         tanh, exp and softmax), else glorot_uniform. b starts at zero.
-    dropout : float
+    dropout : float or nnkern.schedules.ByStep
         Share of the outputs set to 0 in training, in [0, 1); the others are divided by 1 - dropout. Not for the last
         layer.
     l2 : float, optional
@@ -108,7 +108,7 @@ class Dense(Layer):
     units: int
     activation: str = "linear"
     init: object = None
-    dropout: float = 0.0
+    dropout: float | schedules.ByStep = 0.0
     l2: float | None = None
     use_bias: bool = True
     trainable: bool = True
@@ -128,7 +128,10 @@ class Dense(Layer):
             validation.choice("init", self.init, initializers.INITIALIZERS)
         elif self.init is not None and not callable(self.init):
             put("init", np.array(self.init))
-        put("dropout", validation.number("dropout", self.dropout, 0, 1, high_open=True))
+        if isinstance(self.dropout, dict):  # as a file has it
+            put("dropout", schedules.from_json(self.dropout))
+        share = validation.number("dropout", schedules.initial(self.dropout), 0, 1, high_open=True)
+        put("dropout", self.dropout if isinstance(self.dropout, schedules.ByStep) else share)
         if self.l2 is not None:
             put("l2", validation.number("l2", self.l2, 0))
         put("use_bias", validation.flag("use_bias", self.use_bias))
@@ -168,7 +171,7 @@ class Dense(Layer):
             "n_prev": n_prev,
             "activation": _kernels.ACTIVATIONS.index(self.activation),
             "slope": self.negative_slope,
-            "dropout": self.dropout,
+            "dropout": schedules.initial(self.dropout),
             "l2": l2 if self.l2 is None else self.l2,
             "l1": l1,
             "use_bias": self.use_bias,
@@ -178,8 +181,11 @@ class Dense(Layer):
         }
 
     def to_dict(self):
-        """The numbers and names as a dict, without the initializer."""
-        return {name: value for name, value in self._settings().items() if name != "init"}
+        """The numbers and names as a dict, without the initializer; a function of the user's as it is."""
+        config = {name: value for name, value in self._settings().items() if name != "init"}
+        if callable(self.dropout):
+            config["dropout"] = schedules.to_json(self.dropout) or self.dropout
+        return config
 
     # What derivatives are put together from; dropout is off.
 
