@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nnkern import _kernels, initializers, kernels, validation
+from nnkern import _kernels, initializers, kernels, schedules, validation
 from nnkern import encoders as encoders_
 from nnkern.kernels import Floats
 
@@ -107,7 +107,7 @@ class Dense(Layer):
     init : str, array (n, n_prev) or callable (rng, n, n_prev), optional
         Initial W, see `nnkern.initializers`. Default: he_normal for relu and its family (all but linear, sigmoid,
         tanh, exp and softmax), else glorot_uniform. b starts at zero.
-    dropout : float
+    dropout : float or nnkern.schedules.ByStep
         Share of the outputs set to 0 in training, in [0, 1); the others are divided by 1 - dropout. Not for the last
         layer.
     l2 : float, optional
@@ -149,7 +149,7 @@ class Dense(Layer):
     units: int
     activation: str = "linear"
     init: str | npt.NDArray[Any] | initializers.Initializer | None = None
-    dropout: float = 0.0
+    dropout: float | schedules.ByStep = 0.0
     l2: float | None = None
     use_bias: bool = True
     trainable: bool = True
@@ -171,7 +171,10 @@ class Dense(Layer):
             validation.choice("init", self.init, initializers.INITIALIZERS)
         elif self.init is not None and not callable(self.init):
             put("init", np.array(self.init))
-        put("dropout", validation.number("dropout", self.dropout, 0, 1, high_open=True))
+        if isinstance(self.dropout, dict):  # as a file has it
+            put("dropout", schedules.from_json(self.dropout))
+        share = validation.number("dropout", schedules.initial(self.dropout), 0, 1, high_open=True)
+        put("dropout", self.dropout if isinstance(self.dropout, schedules.ByStep) else share)
         if self.l2 is not None:
             put("l2", validation.number("l2", self.l2, 0))
         put("use_bias", validation.flag("use_bias", self.use_bias))
@@ -214,6 +217,7 @@ class Dense(Layer):
         """The same with its slope, penalties and bias."""
         return super().engine_config(n_prev, l2, l1) | {
             "slope": self.negative_slope,
+            "dropout": schedules.initial(self.dropout),
             "l2": l2 if self.l2 is None else self.l2,
             "l1": l1,
             "use_bias": self.use_bias,
@@ -227,8 +231,11 @@ class Dense(Layer):
         return {"W": self.rate, "b": self.bias_rate, "a": self.mix_rate}
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers and names as a dict, without the initializer."""
-        return {name: value for name, value in self._settings().items() if name != "init"}
+        """The numbers and names as a dict, without the initializer; a function of the user's as it is."""
+        config = {name: value for name, value in self._settings().items() if name != "init"}
+        if callable(self.dropout):
+            config["dropout"] = schedules.to_json(self.dropout) or self.dropout
+        return config
 
     # What derivatives are put together from; dropout is off.
 

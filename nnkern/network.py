@@ -438,7 +438,7 @@ class Network(Stateful, Derivatives, Exports):
             self.initialize(data[0].shape[0])
         state.check_trainable()
         with state.stepping(optimizer):
-            return runners.step(state, data, optimizer.rate(state.epochs_done))
+            return runners.step(state, data, state.rate_of_step(optimizer))
 
     def forward(self, X, training=False):
         """A[L], keeping what `backward` needs: X itself where no copy was made of it, so leave it as it is until then.
@@ -505,7 +505,7 @@ class Network(Stateful, Derivatives, Exports):
         for name, array in validation.arrays("grads", grads, views).items():
             views[name][...] = array
         with state.stepping(optimizer):
-            engine.update(dtheta, optimizer.update, optimizer.numbers, optimizer.rate(state.epochs_done))
+            engine.update(dtheta, optimizer.update, optimizer.numbers, state.rate_of_step(optimizer))
 
     # What it looks like
 

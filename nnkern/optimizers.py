@@ -1,7 +1,7 @@
 """The optimizers: hyper-parameters, and which native update they drive (src/kernels/updates.def has the formulas).
 
 An optimizer object holds numbers only; the network holds the state. A learning rate may be a schedule: a callable from
-the epoch (counted from 0) to the rate.
+the epoch (counted from 0) to the rate, or a `nnkern.schedules.ByStep`, which a weight decay may be too.
 """
 
 import math
@@ -54,7 +54,7 @@ class Optimizer:
             elif f.name == "eps":
                 value = validation.number(f.name, value, 0, low_open=True)
             elif f.name == "weight_decay":
-                value = validation.number(f.name, value, 0)
+                value = value if isinstance(value, schedules.ByStep) else validation.number(f.name, value, 0)
             elif f.name == "nesterov":
                 value = validation.flag(f.name, value)
             elif f.kw_only and value is not None:
@@ -63,9 +63,23 @@ class Optimizer:
 
     def rate(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 0."""
+        if isinstance(self.learning_rate, schedules.ByStep):
+            self.refuse_by_step()
         if callable(self.learning_rate):
             return validation.number(f"the schedule's rate of epoch {epoch}", self.learning_rate(epoch), 0)
         return validation.number("learning_rate", self.learning_rate, 0)  # a callback may have set it
+
+    def by_step(self) -> dict[str, schedules.ByStep]:
+        """Those of its numbers that change from step to step."""
+        return {f.name: s for f in fields(self) if isinstance(s := getattr(self, f.name), schedules.ByStep)}
+
+    def refuse_by_step(self) -> None:
+        """Raises ValueError where a number changes from step to step: where nobody knows how many there are."""
+        for name, schedule in self.by_step().items():
+            raise ValueError(
+                f"{name}={schedule!r} goes by the share of the steps that are done, which only fit knows: for a loop "
+                f"of your own pass an optimizer with the number of each step, {name}=schedule(t) for t = step / steps"
+            )
 
     @property
     def update(self) -> str:
@@ -76,7 +90,9 @@ class Optimizer:
     def hyper_parameters(self):
         """The update's own numbers but for the rate, by the names of the engine."""
         return {
-            f.name: float(getattr(self, f.name)) for f in fields(self) if f.name != "learning_rate" and not f.kw_only
+            f.name: float(schedules.initial(getattr(self, f.name)))
+            for f in fields(self)
+            if f.name != "learning_rate" and not f.kw_only
         }
 
     @property
@@ -146,7 +162,7 @@ class AdamW(Adam):
     Source: Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
     """
 
-    weight_decay: float = 0.01
+    weight_decay: float | schedules.ByStep = 0.01
 
 
 @dataclass(repr=False)
@@ -210,15 +226,16 @@ def get(optimizer):
 
 
 def to_json(optimizer):
-    """The optimizer as what JSON can hold; None where it is one of the user's own, or its rate a function of theirs."""
+    """The optimizer as what JSON can hold; None where it is one of the user's own, or goes by a function of theirs."""
     if type(optimizer) not in OPTIMIZERS.values():
         return None
     optimizer.check()  # callbacks may have changed it
     config = {"name": type(optimizer).__name__.lower(), **vars(optimizer)}
-    if callable(optimizer.learning_rate):
-        config["learning_rate"] = schedules.to_json(optimizer.learning_rate)
-        if config["learning_rate"] is None:
-            return None
+    for name, value in config.items():
+        if callable(value):
+            config[name] = schedules.to_json(value)
+            if config[name] is None:
+                return None
     return config
 
 
@@ -228,6 +245,5 @@ def from_json(config):
         return None
     config = dict(config)
     cls = OPTIMIZERS[validation.choice("optimizer", config.pop("name"), OPTIMIZERS)]
-    if isinstance(config["learning_rate"], dict):
-        config["learning_rate"] = schedules.from_json(config["learning_rate"])
+    config = {name: schedules.from_json(x) if isinstance(x, dict) else x for name, x in config.items()}
     return cls(**config)

@@ -13,6 +13,8 @@ from nnkern.losses import r2
 
 # most epochs in one call of the engine: the call costs little beside so many, and memory doesn't grow with `epochs`
 EPOCHS_AT_ONCE = 1024
+# most steps in one call where numbers go by step: these take memory
+STEPS_AT_ONCE = 1 << 20
 
 
 class Outcome:
@@ -71,6 +73,7 @@ class EpochRunner:
         self._last_cost = np.nan  # finite, of a batch
         self._squared = plan.scored and not state.loss.classifies
         self._spread = source.spread() if self._squared and not plan.drop_last else None
+        self._steps = source.steps(plan)
 
     def look_between(self, held_out, rule):
         """From now on the engine evaluates `held_out` (a source, or None) after each epoch and chooses the best epoch.
@@ -79,8 +82,11 @@ class EpochRunner:
         """
         return False
 
-    def prepare(self, rates):
-        """What `_engine.train_together` takes of epochs with these rates; None where that isn't what runs them."""
+    def prepare(self, rates, by_step):
+        """What `_engine.train_together` takes of epochs with these rates; None where that isn't what runs them.
+
+        `by_step`: {"rate", "decay", "dropout": vector} of the numbers that change from step to step of these epochs.
+        """
         raise NotImplementedError
 
     def count(self):
@@ -90,10 +96,11 @@ class EpochRunner:
         """The Outcome of these epochs. `error`: what `_engine.train_together` raised, or None."""
         raise NotImplementedError
 
-    def _options(self, rates, costs, seconds):
+    def _options(self, rates, by_step, costs, seconds):
         optimizer, plan = self.state.optimizer, self.plan
         return {
             "rates": rates,
+            "by_step": by_step,
             "update": optimizer.update,
             "numbers": optimizer.numbers | plan.numbers,
             "costs": costs,
@@ -142,14 +149,14 @@ class ArrayRunner(EpochRunner):
         self.between = _engine.Between(self.state.engine, data, spread, rule)
         return True
 
-    def prepare(self, rates):
+    def prepare(self, rates, by_step):
         count, plan = len(rates), self.plan
         self._costs, self._seconds = np.empty(count), np.empty(count)
         self._right, self._squares = self._score_vectors(count)
         self._job = _engine.TrainJob(
             self.state.engine,
             *self.source.whole(),
-            **self._options(rates, self._costs, self._seconds),
+            **self._options(rates, by_step, self._costs, self._seconds),
             batch_size=plan.batch_size,
             shuffle=plan.shuffle,
             order=self.order,
@@ -182,8 +189,8 @@ class ArrayRunner(EpochRunner):
 class PartsRunner(EpochRunner):
     """An epoch in parts, each of some batches: of examples that come as they are needed."""
 
-    def prepare(self, rates):
-        self._rates = rates
+    def prepare(self, rates, by_step):
+        self._rates, self._by_step = rates, by_step
 
     def outcome(self, error):
         """Runs an epoch; where it failed, the network is as it was before."""
@@ -213,7 +220,7 @@ class PartsRunner(EpochRunner):
             m = data[0].shape[1]
             if self.plan.drop_last and m < batch_size:
                 break
-            options = self._options(self._rates, np.empty(1), np.empty(1))
+            options = self._options(self._rates, self._of_step(batches), np.empty(1), np.empty(1))
             if right is not None:
                 options |= {"right": np.zeros(1), "squares": squares}  # the engine adds to squares
             cost, result = _train_part(engine, data, options, batch_size, self.plan.threads)
@@ -235,6 +242,15 @@ class PartsRunner(EpochRunner):
             return self._diverged(batches - 1, np.nan)
         engine.epoch = epoch + 1
         return float(total / total_share)
+
+    def _of_step(self, step):
+        """What that step of the epoch has of the numbers that change from step to step: a part is one batch."""
+        if self._by_step and step == self._steps:
+            raise ValueError(
+                f"the iterable of batches has a length of {self._steps} and gives more: schedules by step need the "
+                "right number"
+            )
+        return {name: table.reshape(self._steps, -1)[step] for name, table in self._by_step.items()}
 
     def _shuffle(self, epoch):
         """The order of the examples becomes that of this epoch, where it isn't their own."""

@@ -33,6 +33,10 @@ class Arrays:
         """Number of examples."""
         return self.X.shape[1]
 
+    def steps(self, plan):
+        """How many an epoch takes by that plan."""
+        return self.m // plan.batch_size + (self.m % plan.batch_size > 0 and not plan.drop_last)
+
     def whole(self):
         """(X, Y, labels, w) of all examples."""
         return self.X, self.Y, self.labels, self.w
@@ -155,10 +159,15 @@ class Batches:
     def __init__(self, state, batches, class_weight):
         self._state, self._batches = state, batches
         self._class_weight = validation.unbalanced(class_weight)
+        self._count = _length(batches)
         self.n_x = state.n_x
         if self.n_x is None:
             self._batches, first = _peek(batches)
             self.n_x = state.data(*first, n_x=None, whole=False)[0].shape[0]
+
+    def steps(self, _plan):
+        """How many batches an epoch takes; None where that can't be told."""
+        return self._count
 
     def parts(self, _batch_size, _order):
         """((X, Y, labels, w), number of examples) of each batch."""
@@ -217,6 +226,14 @@ def _columns(array, first, end, dtype):
     start = first if end - first > 1 else max(0, min(first, array.shape[1] - 2))
     part = array[:, start : max(end, min(start + 2, array.shape[1]))]
     return part.astype(dtype, order="K", copy=False)[:, first - start : end - start]
+
+
+def _length(batches):
+    """What len() says, or None: an object may have __len__ and no length."""
+    try:
+        return len(batches)
+    except TypeError:
+        return None
 
 
 def _as_batch(batch, number):

@@ -16,6 +16,8 @@ from nnkern.losses import r2, spread
 
 # the random streams of one seed, numbered
 _STREAMS = ("weights", "key", "split")
+# the engine's names of an optimizer's numbers that may change from step to step
+_TABLES = {"learning_rate": "rate", "weight_decay": "decay"}
 
 
 class Evaluation(NamedTuple):
@@ -195,6 +197,31 @@ class State:
             self.update = optimizer.update
         self.optimizer = optimizer
 
+    def goes_by_step(self, optimizer):
+        """Whether a number of that optimizer or of a layer changes from step to step."""
+        return bool(optimizer.by_step()) or any(callable(layer.dropout) for layer in self.layers)
+
+    def next_tables(self, count, steps, epochs):
+        """{"rate", "decay", "dropout": vector} of what changes from step to step, for the next `count` epochs.
+
+        `steps`: of each epoch; `epochs`: those that are left, so that t counts the epochs before a resumed training.
+        """
+        done, tables = self.epochs_done, {}
+        how = done * steps, count * steps, (done + epochs) * steps
+        for number, schedule in self.optimizer.by_step().items():
+            tables[_TABLES[number]] = schedule.table(*how)
+        if any(callable(layer.dropout) for layer in self.layers):
+            dropouts = np.zeros((count * steps, len(self.layers)))
+            for l, layer in enumerate(self.layers):
+                dropouts[:, l] = layer.dropout.table(*how) if callable(layer.dropout) else layer.dropout
+                if dropouts[:, l].max() >= 1:
+                    raise ValueError(
+                        f"the dropout of layer {l + 1} becomes {dropouts[:, l].max():g} by its schedule: it must stay "
+                        "below 1"
+                    )
+            tables["dropout"] = dropouts.reshape(-1)
+        return tables
+
     # Who may be at it
 
     @contextlib.contextmanager
@@ -230,6 +257,11 @@ class State:
                 if engine.step == step:
                     undo()
                 raise
+
+    def rate_of_step(self, optimizer):
+        """The learning rate of a step that belongs to no fit."""
+        optimizer.refuse_by_step()
+        return optimizer.rate(self.epochs_done)
 
     def check_trainable(self):
         """Refuses to train where no layer learns."""

@@ -1,6 +1,6 @@
 """What `Network.summary` returns."""
 
-from nnkern import layers
+from nnkern import layers, schedules
 
 
 class Summary:
@@ -13,7 +13,7 @@ class Summary:
             shapes = layer.parameter_shapes(n[l - 1])
             count = None if n[l - 1] is None else sum(rows_ * columns for rows_, columns in shapes.values())
             total = None if count is None or total is None else total + count
-            notes = [f"dropout {layer.dropout:g}"] if layer.dropout else []
+            notes = [f"dropout {schedules.initial(layer.dropout):g}"] if layer.dropout else []
             notes += [f"{name} {_shape(shape)}" for name, shape in shapes.items() if name not in ("W", "b")]
             notes += [] if layer.trainable else ["frozen"]
             rows.append(

@@ -14,7 +14,7 @@ from nnkern import callbacks as callbacks_
 from nnkern import progress as progress_
 from nnkern.exceptions import DivergenceError
 from nnkern.monitors import Monitors
-from nnkern.runners import EPOCHS_AT_ONCE, Plan, runner
+from nnkern.runners import EPOCHS_AT_ONCE, STEPS_AT_ONCE, Plan, runner
 from nnkern.state import of, take_optimizer
 
 # seconds of training several networks after which Python has its turn: Ctrl-C is noticed by then at the latest
@@ -55,6 +55,7 @@ class Fit:
         self.held_out, self.optimizer = held_out, optimizer
         self.shows = options.progress
         self.shown = None  # the progress bar, while there is one
+        self.by_step = {}  # the tables of the next epochs
         self.done, self.over = 0, self.epochs == 0
         self.divergence = None
         self.in_engine = False  # whether all that is done between epochs is done there
@@ -68,6 +69,8 @@ class Fit:
         self.history |= {name: [] for name in self.monitors.names}
         for callback in self.callbacks:
             callbacks_.check_monitor(callback, self.history)
+        if optimizer is not None and self.state.goes_by_step(optimizer):
+            self.steps()  # refuses what has no number of them
 
     @contextlib.contextmanager
     def entered(self):
@@ -116,7 +119,19 @@ class Fit:
     def most(self):
         """Epochs that may follow each other without a look at them."""
         most = 1 if self.is_watched() else self.runner.most
+        if self.state.goes_by_step(self.state.optimizer):
+            most = min(most, max(1, STEPS_AT_ONCE // self.steps()))
         return min(most, self.epochs - self.done)
+
+    def steps(self):
+        """Of an epoch, where numbers go by step."""
+        steps = self.source.steps(self.plan)
+        if steps is None:
+            raise ValueError(
+                "a schedule by step needs to know how many steps there are: give the iterable of batches a __len__, or "
+                "take numbers, or a schedule of the epoch for the learning rate"
+            )
+        return steps
 
     def is_watched(self):
         """Whether somebody but the engine wants to know of each epoch."""
@@ -127,7 +142,7 @@ class Fit:
         return self.state.loss.classifies
 
     def rates(self, count):
-        """The learning rates of the next epochs."""
+        """The learning rates of the next epochs, each at its begin; what goes by step is noted."""
         try:
             return self._rates(count)
         except Exception:
@@ -137,7 +152,12 @@ class Fit:
             return self._rates(1)
 
     def _rates(self, count):
+        self.by_step = {}
         optimizer, first = self.state.optimizer, self.state.epochs_done
+        if self.state.goes_by_step(optimizer):
+            self.by_step = self.state.next_tables(count, self.steps(), self.epochs - self.done)
+        if "rate" in self.by_step:
+            return self.by_step["rate"][:: self.steps()].copy()
         if not callable(optimizer.learning_rate):
             return np.full(count, optimizer.rate(first))
         return np.array([optimizer.rate(first + i) for i in range(count)])
@@ -236,7 +256,9 @@ def run(fits, threads):
             begun = time.perf_counter()
             count = min(count, *(fit.most() for fit in running))
             rates = [fit.rates(count) for fit in running]
-            prepared = [fit.runner.prepare(its_rates) for fit, its_rates in zip(running, rates, strict=True)]
+            prepared = [
+                fit.runner.prepare(its_rates, fit.by_step) for fit, its_rates in zip(running, rates, strict=True)
+            ]
             error = None
             try:
                 if jobs := [job for job in prepared if job is not None]:

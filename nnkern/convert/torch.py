@@ -6,6 +6,7 @@ from nnkern._optional import require
 from nnkern.convert import forms
 from nnkern.convert.chain import Chain, normalisation
 from nnkern.exceptions import ModelFormatError
+from nnkern.schedules import initial
 
 # Arguments of a torch module that may differ from ours: softplus is z itself from its threshold on, which at 20
 # (torch's default) is off by 2e-9 at most, and of (m, n) the last axis is axis 1.
@@ -24,7 +25,7 @@ def _dense(layer, n_prev):
         slopes = {key: layer.negative_slope for key, value in arguments.items() if value == forms.SLOPE}
         modules.append((name, arguments | slopes))
     if layer.dropout:
-        modules.append(("Dropout", {"p": layer.dropout}))
+        modules.append(("Dropout", {"p": initial(layer.dropout)}))
     return modules
 
 

@@ -8,7 +8,7 @@ import math
 import re
 import sys
 
-from nnkern import _engine, optimizers, validation
+from nnkern import _engine, optimizers, schedules, validation
 from nnkern.exceptions import ModelFormatError
 from nnkern.model import MOMENTS, Model, Training
 
@@ -29,6 +29,12 @@ def of(model):
     """The header of a model's file, as a dict."""
     if not isinstance(model.metadata, dict):
         raise ValueError(f"metadata must be a dict; got {type(model.metadata).__name__}")
+    for l, layer in enumerate(model.layers, start=1):
+        if callable(layer.dropout) and schedules.to_json(layer.dropout) is None:
+            raise ValueError(
+                f"the dropout of layer {l} goes by a function of your own, which a file can't hold: name the shape of "
+                "its ByStep, or pickle the network"
+            )
     header = {
         "format": FORMAT,
         "version": VERSION,

@@ -376,6 +376,7 @@ cdef class Engine(Entrance):
             score.right, score.squares = 0, NULL if squares is None else &squares[0]
             team = form_team(most_threads)
             p.plan, p.space, p.team, p.watch, p.training, p.step = &self.plan, &holder.space, &team, NULL, False, 0
+            p.dropouts = NULL
             with nogil:
                 cost = evaluate_blocks(&p, &data, &score, &total)
                 dissolve(&team)
@@ -411,7 +412,7 @@ cdef class Engine(Entrance):
             block.X, block.first = made.X, 0
             team = form_team(number_of_threads(None))
             p.plan, p.space, p.team, p.watch = &self.plan, &made.holder.space, &team, NULL
-            p.training, p.step = training, made.step
+            p.training, p.step, p.dropouts = training, made.step, NULL
             with nogil:
                 if not fits_blas(&block.X):
                     block.X = gathered(p.plan, p.space.X, &made.X, NULL, made.X.m, &team)
@@ -459,7 +460,7 @@ cdef class Engine(Entrance):
         batch.data, batch.order, batch.first, batch.count = &data, NULL, 0, m
         team = form_team(number_of_threads(None))
         p.plan, p.space, p.team, p.watch = &self.plan, &made.holder.space, &team, NULL
-        p.training, p.step = made.training, made.step
+        p.training, p.step, p.dropouts = made.training, made.step, NULL
         with nogil:
             retained_gradient(dtheta, &p, &batch, &X, &holder.space, slots)
             dissolve(&team)
@@ -482,7 +483,7 @@ cdef class Engine(Entrance):
         batch.data, batch.order, batch.first, batch.count = &data, NULL, 0, data.m
         team = form_team(most_threads)
         p.plan, p.space, p.team, p.watch = &self.plan, &self.workspace.space, &team, NULL
-        p.training, p.step = False, 0
+        p.training, p.step, p.dropouts = False, 0, NULL
         g.p, g.batch, g.weight, g.score, g.applied = &p, &batch, weight_of(&self.plan, &batch), NULL, NULL
         g.workspaces, g.slots = self.spaces_for(data.m), NULL if self.slots is None else address(self.slots)
         with nogil:

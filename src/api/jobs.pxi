@@ -95,6 +95,13 @@ cdef class Between:
         return self.state.best is not NULL and self.best_.over
 
 
+cdef const double *table_of(dict tables, str name, Py_ssize_t count) except? NULL:
+    """A table of numbers by step, or NULL where there is none."""
+    if tables is None or name not in tables:
+        return NULL
+    return <const double *>vector_from(name, tables[name], cnp.NPY_DOUBLE, count)
+
+
 cdef class TrainJob:
     """Epochs of one network with all they need. One that has begun can't begin again.
 
@@ -102,7 +109,8 @@ cdef class TrainJob:
     score is wanted) are vectors that the epochs are written to. With `keep_last` θ is, after a failure, what it was
     after the last whole epoch. With a numpy.random.RandomState as `source` the examples are shuffled as its `shuffle`
     would, epoch by epoch going on from what `order` holds. With `patience` or `between` it ends where these say so.
-    With `drop_last` a last, smaller batch is left out.
+    With `drop_last` a last, smaller batch is left out. `by_step`: vectors of the numbers that change from step to step,
+    one entry a step of these epochs, of "rate" and "decay"; of "dropout" one a step and layer.
     """
     cdef Engine engine
     cdef Run run
@@ -110,9 +118,9 @@ cdef class TrainJob:
 
     def __init__(self, Engine engine, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last,
                  costs, seconds, right=None, squares=None, source=None, double loss_scale=1, bint by_count=False,
-                 Patience patience=None, Between between=None, bint drop_last=False):
+                 Patience patience=None, Between between=None, bint drop_last=False, dict by_step=None):
         cdef Run *run = &self.run
-        cdef Py_ssize_t epochs = len(rates), m
+        cdef Py_ssize_t epochs = len(rates), m, steps
         self.engine = engine
         memset(run, 0, sizeof(run[0]))
         run.data = engine.data_of(X, Y, labels, w)
@@ -129,6 +137,10 @@ cdef class TrainJob:
         run.slots = NULL if engine.slots is None else address(engine.slots)
         run.epoch, run.step, run.t = engine.epoch, engine.step, engine.t
         run.rates = <const double *>vector_from("rates", rates, cnp.NPY_DOUBLE, epochs)
+        steps = epochs * ((run.used + run.batch_size - 1) // run.batch_size)
+        run.step_rates = table_of(by_step, "rate", steps)
+        run.step_decays = table_of(by_step, "decay", steps)
+        run.step_dropouts = table_of(by_step, "dropout", steps * engine.plan.L)
         run.costs = <double *>vector_from("costs", costs, cnp.NPY_DOUBLE, epochs)
         run.seconds = <double *>vector_from("seconds", seconds, cnp.NPY_DOUBLE, epochs)
         if right is not None:
@@ -147,8 +159,8 @@ cdef class TrainJob:
             between.begin(epochs)
             run.between = &between.state
         self.memory = (
-            X, Y, labels, w, held(X, Y, w), rates, order, costs, seconds, right, squares, patience, between,
-            engine.workspace, engine.workspaces, engine.dtheta, engine.slots, engine.s1, engine.s2,
+            X, Y, labels, w, held(X, Y, w), rates, by_step, order, costs, seconds, right, squares, patience,
+            between, engine.workspace, engine.workspaces, engine.dtheta, engine.slots, engine.s1, engine.s2,
             engine.kept_theta, engine.kept_s1, engine.kept_s2)
 
     cdef int conclude(self) except -1:

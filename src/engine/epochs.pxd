@@ -46,7 +46,10 @@ cdef struct Run:
     Optimizer optimizer
     void *dtheta
     void *slots
-    const double *rates             # learning rate of each epoch
+    const double *rates             # learning rate of each epoch …
+    const double *step_rates        # … or of each step, likewise weight decay, and dropout of each layer: (steps, L);
+    const double *step_decays       # each NULL where it doesn't change from step to step
+    const double *step_dropouts
     Py_ssize_t epochs, batch_size
     Py_ssize_t used                 # examples of an epoch: all, or those of whole batches
     int64_t *order                  # NULL: examples in their own order
@@ -107,6 +110,17 @@ cdef inline void keep_epoch(Run *run) noexcept nogil:
     kept.written = 1
 
 
+cdef inline void follow_schedules(const Run *run, Optimizer *optimizer, Pass *p) noexcept nogil:
+    """The numbers of the next step that go by a schedule of steps."""
+    cdef Py_ssize_t step = run.done * ((run.used + run.batch_size - 1) // run.batch_size) + run.batch
+    if run.step_rates is not NULL:
+        optimizer.rate = run.step_rates[step]
+    if run.step_decays is not NULL:
+        optimizer.weight_decay = run.step_decays[step]
+    if run.step_dropouts is not NULL:
+        p.dropouts = run.step_dropouts + step * run.plan.L
+
+
 cdef inline Status run_epoch(
     Run *run, Gradients *g, double frozen, Watch *watch, double *epoch_cost,
 ) noexcept nogil:
@@ -125,6 +139,7 @@ cdef inline Status run_epoch(
         # a batch of one block is applied layer by layer; clipping looks at the whole gradient first
         fused = batch.count <= run.space.capacity and batch.count <= CHUNK_COLUMNS and not clips(optimizer)
         optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
+        follow_schedules(run, optimizer, g.p)
         begin_step(optimizer, run.t + 1)
         applied.optimizer, applied.penalty = optimizer, 0
         g.batch, g.weight, g.applied, g.p.step = &batch, weight, &applied if fused else NULL, run.step
@@ -170,7 +185,7 @@ cdef inline Status run_epochs(Run *run, const Team *team, Watch *watch) noexcept
     cdef double begun, cost = 0, frozen = frozen_penalty(plan)
     check(run.batch_size > 0 and run.batch_size <= run.used <= run.data.m and run.data.X.n == plan.n_x)
     check(run.dtheta is not NULL and run.rates is not NULL and run.costs is not NULL and run.seconds is not NULL)
-    p.plan, p.space, p.team, p.training = plan, run.space, team, True
+    p.plan, p.space, p.team, p.training, p.dropouts = plan, run.space, team, True, NULL
     p.watch = watch if is_heavy(plan, run.space) else NULL
     g.p, g.workspaces, g.slots = &p, run.workspaces, run.slots
     g.score = NULL if run.right is NULL else &score

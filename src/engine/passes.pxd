@@ -25,6 +25,7 @@ cdef struct Pass:
     Watch *watch                    # looked at between layers where these take long, else NULL
     bint training                   # with dropout
     uint64_t step                   # keys dropout's masks
+    const double *dropouts          # of each layer in this step, or NULL where they are the layers' own
 
 
 cdef inline void drop(
@@ -32,8 +33,10 @@ cdef inline void drop(
 ) noexcept nogil:
     """out = A ⊙ mask / (1 - dropout) for layer l, by the place of each entry in its batch."""
     cdef const Layer *layer = &p.plan.layers[l]
+    cdef double share = layer.dropout if p.dropouts is NULL else p.dropouts[l]
+    check(share >= 0 and share < 1)
     p.plan.compute.table.dropout(out, A, p.plan.key, p.step * <uint64_t>p.plan.L + <uint64_t>l,
-                                 <uint64_t>(first * layer.n), layer.dropout, layer.n * m)
+                                 <uint64_t>(first * layer.n), share, layer.n * m)
 
 
 cdef inline Inputs inputs_of(const Pass *p, Py_ssize_t l, const Examples *block) noexcept nogil:
