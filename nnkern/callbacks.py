@@ -4,6 +4,7 @@ A callback is an object with the methods of `Callback`, or a function f(net, epo
 `history` is the dict that fit returns, as far as it has got. A true return ends the training after this epoch.
 """
 
+import copy
 import math
 import os
 
@@ -211,6 +212,22 @@ class Checkpoint(Callback):
             self._best = value
         path = self.path.replace("{epoch}", str(epochs_done - 1))
         net.save(path, training_state=self.training_state)
+
+
+def remembers(callback):
+    """Whether it is of one training at a time, for it keeps the best there."""
+    return isinstance(callback, EarlyStopping | Checkpoint)
+
+
+def for_one_of(callbacks, count):
+    """The callbacks for one of so many networks, where they are meant for all: what remembers the best is copied."""
+    own = get(callbacks)
+    if count > 1 and any(isinstance(callback, Checkpoint) for callback in own):
+        raise ValueError(
+            f"callbacks holds a Checkpoint for all of {count} networks, which would write the same file: give a list "
+            "with the callbacks of each network"
+        )
+    return [copy.copy(callback) if isinstance(callback, EarlyStopping) else callback for callback in own]
 
 
 def check_monitor(callback, history):

@@ -28,7 +28,7 @@ class Layer:
 
     kind: ClassVar[str] = ""
     activation: str = "linear"
-    dropout: float = 0.0
+    dropout: float | schedules.ByStep = 0.0
     trainable: bool = True
     mix: bool = False
     picks_columns: ClassVar[bool] = False

@@ -5,20 +5,23 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from nnkern.network import Network, _ClassWeight
+from nnkern.callbacks import _OneCallback
+from nnkern.network import Network, _Batch, _ClassWeight
 from nnkern.optimizers import Optimizer
 
 def fit_many(
     nets: Sequence[Network],
-    X: npt.ArrayLike,
-    Y: npt.ArrayLike,
+    X: npt.ArrayLike | list[npt.NDArray[Any]],
+    Y: npt.ArrayLike | list[npt.NDArray[Any]],
     *,
     epochs: int = ...,
     batch_size: int | None = ...,
     shuffle: bool = ...,
     drop_last: bool = ...,
     optimizer: Optimizer | str | Sequence[Optimizer | str] | None = ...,
-    sample_weight: npt.ArrayLike | None = ...,
+    sample_weight: npt.ArrayLike | Sequence[npt.ArrayLike | None] | None = ...,
     class_weight: Literal["balanced"] | _ClassWeight | None = ...,
+    validation_data: _Batch | Sequence[_Batch | None] | None = ...,
+    callbacks: _OneCallback | Sequence[_OneCallback | Sequence[_OneCallback] | None] | None = ...,
     threads: int | None = ...,
 ) -> list[dict[str, Any]]: ...  # lists of float; "diverged" holds an error

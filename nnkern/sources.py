@@ -177,12 +177,38 @@ class Batches:
             yield data, data[0].shape[1]
 
 
-def arrays(state, X, Y, sample_weight, class_weight):
+class Checks:
+    """validation.py's checks of arrays, each made once of an object that is handed in for several networks.
+
+    What a check gives is kept too: an array that had to be converted is held once.
+    """
+
+    def __init__(self):
+        self._made = {}
+
+    def examples(self, *how, **more):
+        return self._once(validation.examples, *how, **more)
+
+    def targets(self, *how, **more):
+        return self._once(validation.targets, *how, **more)
+
+    def weights(self, *how):
+        return self._once(validation.weights, *how)
+
+    def _once(self, check, array, *how, **more):
+        key = check, id(array), how, tuple(more.items())
+        if key not in self._made:
+            # with the array itself, lest another one gets its id
+            self._made[key] = array, check(array, *how, **more)
+        return self._made[key][1]
+
+
+def arrays(state, X, Y, sample_weight, class_weight, checks=validation):
     """The source of what the user handed in as arrays, checked; without class weights, which come after a split."""
     n_x, dtype = state.n_x, state.dtype
     X_stays, Y_stays = _is_large(X, dtype), _is_large(Y, dtype)
     if not (X_stays or Y_stays):
-        return Arrays(*state.data(X, Y, sample_weight, n_x=n_x))
+        return Arrays(*state.data(X, Y, sample_weight, n_x=n_x, checks=checks))
     # class weights are counted from all of Y
     Y_stays = Y_stays and Y.ndim == 2 and class_weight is None
     shape = _shaped_like(np.shape(X), dtype) if X_stays else X

@@ -279,11 +279,13 @@ class State:
 
     # Data
 
-    def data(self, X, Y, sample_weight=None, class_weight=None, *, n_x, names=("X", "Y"), whole=True):
+    def data(
+        self, X, Y, sample_weight=None, class_weight=None, *, n_x, names=("X", "Y"), whole=True, checks=validation
+    ):
         """(X, Y, labels, w) as the engine takes them; all of a batch may weigh nothing, not all of the `whole`."""
-        X = validation.examples(X, n_x, self.dtype, finite=True, name=names[0])
-        Y, labels = validation.targets(Y, self.loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0], name=names[1])
-        data = X, Y, labels, validation.weights(sample_weight, X.shape[1], self.dtype, whole)
+        X = checks.examples(X, n_x, self.dtype, finite=True, name=names[0])
+        Y, labels = checks.targets(Y, self.loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0], name=names[1])
+        data = X, Y, labels, checks.weights(sample_weight, X.shape[1], self.dtype, whole)
         return validation.class_weights(class_weight, self.loss, self.n_y, data, whole)
 
     def evaluate(self, X, Y, labels, w, threads=None):

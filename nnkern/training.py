@@ -5,20 +5,21 @@ with its runner, its history, and what is decided between its epochs. How an epo
 """
 
 import contextlib
-import time
 
 import numpy as np
 
-from nnkern import _engine, sources, validation
+from nnkern import _engine, _kernels, sources, validation
 from nnkern import callbacks as callbacks_
 from nnkern import progress as progress_
 from nnkern.exceptions import DivergenceError
 from nnkern.monitors import Monitors
-from nnkern.runners import EPOCHS_AT_ONCE, STEPS_AT_ONCE, Plan, runner
+from nnkern.runners import STEPS_AT_ONCE, Plan, runner
 from nnkern.state import of, take_optimizer
 
 # seconds of training several networks after which Python has its turn: Ctrl-C is noticed by then at the latest
 _ROUND = 0.25
+# epochs whose mean time tells how long the next one takes
+_PACED = 16
 
 
 class Options:
@@ -132,6 +133,13 @@ class Fit:
                 "take numbers, or a schedule of the epoch for the learning rate"
             )
         return steps
+
+    def pace(self):
+        """About how many seconds an epoch takes, with what is looked at after it; None before the first."""
+        last = self.history["seconds"][-_PACED:]
+        # a forward pass is a third of what an example costs in training
+        looked = 0 if self.held_out is None else self.held_out.m / (3 * self.source.m)
+        return max(sum(last), 1e-9) / len(last) * (1 + looked) if last else None
 
     def is_watched(self):
         """Whether somebody but the engine wants to know of each epoch."""
@@ -251,11 +259,9 @@ def run(fits, threads):
             entered.enter_context(fit.entered())
         for fit in fits:
             fit.begin()
-        count = EPOCHS_AT_ONCE if len(fits) == 1 else 1
         while running := [fit for fit in fits if not fit.over]:
-            begun = time.perf_counter()
-            count = min(count, *(fit.most() for fit in running))
-            rates = [fit.rates(count) for fit in running]
+            turns = _turns(running, threads)
+            running, rates = [fit for fit, _ in turns], [fit.rates(count) for fit, count in turns]
             prepared = [
                 fit.runner.prepare(its_rates, fit.by_step) for fit, its_rates in zip(running, rates, strict=True)
             ]
@@ -273,10 +279,25 @@ def run(fits, threads):
                 fit.done += len(outcome.costs)  # of all, before the failure of one is raised
             for fit, its_rates, outcome in zip(running, rates, outcomes, strict=True):
                 fit.after(its_rates, outcome)
-            if len(fits) > 1:
-                count = max(1, min(EPOCHS_AT_ONCE, int(count * _ROUND / max(time.perf_counter() - begun, 1e-9))))
         for fit in fits:
             fit.end()
+
+
+def _turns(running, threads):
+    """(fit, epochs) of those whose turn it is.
+
+    Of several each gets the epochs of about the same time, and each thread as many fits, those with the most before
+    them, lest threads wait for the last one at the end of every turn.
+    """
+    if len(running) == 1 or any(fit.pace() is None for fit in running):
+        return [(fit, fit.most() if len(running) == 1 else 1) for fit in running]
+    threads = min(threads or _kernels.get_threads(), len(running))
+    turn = sorted(running, key=lambda fit: fit.pace() * (fit.epochs - fit.done), reverse=True)
+    turn = turn[: len(running) // threads * threads]
+    each = max(fit.pace() for fit in turn)
+    if not any(fit.is_watched() for fit in turn):
+        each = max(each, _ROUND * threads / len(turn))
+    return [(fit, max(1, min(fit.most(), int(each / fit.pace())))) for fit in turn]
 
 
 def fit_of_arrays(net, options, data, validation_data, validation_split):
@@ -320,24 +341,37 @@ def fit_of_batches(net, options, batches, validation_data):
     return Fit(net, source, plan, options, held_out=held_out, optimizer=optimizer)
 
 
-def fits_of_many(nets, optimizers, options, data):
-    """A Fit for each of several networks; those that are alike have the same arrays."""
-    optimizers = [_optimizer_for(of(net), options, one) for net, one in zip(nets, optimizers, strict=True)]
-    alike, fits = {}, []
-    for net, optimizer in zip(nets, optimizers, strict=True):
-        state = of(net)
-        kind = state.dtype, state.loss, state.n_y, state.n_x  # what the check of the data depends on
-        if kind not in alike:
-            source = sources.arrays(state, *data, options.class_weight)
-            alike[kind] = source.weighted(options.class_weight, state.loss, state.n_y)
-        source = alike[kind]
-        fits.append(FitOfMany(net, source, options.plan(source.m), options, optimizer=optimizer))
+def fits_of_many(nets, options, data, validation_data):
+    """A Fit for each of several networks, with its Options, its (X, Y, sample_weight) and its validation data.
+
+    What is the same object for several is checked and held once.
+    """
+    checks, alike, fits = sources.Checks(), {}, []
+    for i, (net, own, arrays, held_out) in enumerate(zip(nets, options, data, validation_data, strict=True)):
+        try:
+            state = of(net)
+            optimizer = _optimizer_for(state, own)
+            same = _kind(state), *map(id, arrays)
+            if same not in alike:
+                source = sources.arrays(state, *arrays, own.class_weight, checks)
+                alike[same] = source.weighted(own.class_weight, state.loss, state.n_y)
+            source = alike[same]
+            held_out = _validation_source(state, held_out, source.n_x, checks)
+            fits.append(FitOfMany(net, source, own.plan(source.m), own, held_out=held_out, optimizer=optimizer))
+        except (ValueError, TypeError) as error:
+            error.add_note(f"That is what was given for nets[{i}].")
+            raise
     return fits
 
 
-def _optimizer_for(state, options, optimizer=None):
+def _kind(state):
+    """What the check of the data depends on."""
+    return state.dtype, state.loss, state.n_y, state.n_x
+
+
+def _optimizer_for(state, options):
     """A copy of the one that was asked for, or of the last one where a training is resumed."""
-    optimizer = options.optimizer if optimizer is None else optimizer
+    optimizer = options.optimizer
     if optimizer is None and options.resume:
         optimizer = state.last_optimizer()
     optimizer = take_optimizer(optimizer)
@@ -345,13 +379,13 @@ def _optimizer_for(state, options, optimizer=None):
     return optimizer
 
 
-def _validation_source(state, validation_data, n_x):
+def _validation_source(state, validation_data, n_x, checks=validation):
     if validation_data is None:
         return None
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
         raise ValueError("validation_data must be (X, Y) or (X, Y, sample_weight)")
     names = ("validation_data's X", "validation_data's Y")
-    return sources.Arrays(*state.data(*validation_data, n_x=n_x, names=names))
+    return sources.Arrays(*state.data(*validation_data, n_x=n_x, names=names, checks=checks))
 
 
 def _split(state, source, share):

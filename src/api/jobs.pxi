@@ -44,9 +44,9 @@ cdef class Between:
     """
     cdef BetweenEpochs state
     cdef Best best_
+    cdef Engine engine
     cdef WorkspaceHolder workspace
-    cdef tuple memory               # that the struct points to
-    cdef tuple outputs
+    cdef tuple held_out, memory, outputs
     cdef readonly object theta      # the parameters of the best epoch, or None
 
     def __cinit__(self, Engine engine, held_out, spread, rule):
@@ -54,9 +54,7 @@ cdef class Between:
         squares = None
         memset(&self.state, 0, sizeof(self.state))
         if held_out is not None:
-            X, Y, labels, w = held_out
-            self.state.held_out = engine.data_of(X, Y, labels, w)
-            self.workspace = WorkspaceHolder(engine, predict_width(&engine.plan, self.state.held_out.m))
+            self.workspace = WorkspaceHolder(engine, predict_width(&engine.plan, held_out[0].shape[1]))
             self.state.space = &self.workspace.space
         if spread is not None:
             squares = np.empty(engine.plan.n_y)
@@ -70,10 +68,14 @@ cdef class Between:
                 self.theta = aligned_empty(engine.plan.count, engine.dtype)
                 best.theta = address(self.theta)
             self.state.best = best
-        self.memory = (held_out, held(*held_out) if held_out is not None else (), spread, squares, engine)
+        self.engine, self.held_out = engine, held_out
+        self.memory = spread, squares, held(*held_out) if held_out is not None else ()
 
     cdef int begin(self, Py_ssize_t epochs) except -1:
         """Before a call of so many epochs."""
+        if self.held_out is not None:
+            X, Y, labels, w = self.held_out
+            self.state.held_out = self.engine.data_of(X, Y, labels, w)
         self.state.first += self.state.seen
         self.state.seen = 0
         costs, scores = np.empty(epochs), np.empty(epochs)
