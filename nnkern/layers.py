@@ -47,8 +47,18 @@ class Layer:
         """{"W": shape, …} of its parameters, in the order that the engine has them; here of one that has none."""
         return {}
 
-    def initial(self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int) -> _Arrays:
-        """{"W": array, …}: initial values of its parameters, as layer number l."""
+    @property
+    def needs_examples(self) -> bool:
+        """Whether its initial values depend on examples."""
+        return False
+
+    def initial(
+        self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int, A_prev: Floats | None = None
+    ) -> _Arrays:
+        """{"W": array, …}: initial values of its parameters, as layer number l.
+
+        `A_prev` (n_prev, m), in float64, is what it reads of some examples, for one that needs them.
+        """
         return {}
 
     def engine_config(self, n_prev: int, l2: float, l1: float, above: Layer | None = None) -> dict[str, Any]:
@@ -126,6 +136,9 @@ class Dense(Layer):
         the optimizer divides by the gradient's size, α (g/c)/(|g|/c + ε) on W' is α/c g/(|g| + cε) on W. So the
         learning rate of W is that of SGD / n_prev, of the others / √n_prev with ε times √n_prev; decay, penalty and
         clipping are of W itself, and the default `init` is lecun_normal, which is W' ~ N(0, 1).
+    bias_init : "examples", optional
+        b starts at minus a random mean of five examples' W A_prev for each unit (see `nnkern.initializers`), in place
+        of zero.
     mix : bool
         A = a ⊙ g(Z) + (1 - a) ⊙ Z: each unit learns how much of g it takes, a (n, 1), which starts at 1. For hidden
         layers with an activation that is neither linear nor softmax.
@@ -158,6 +171,7 @@ class Dense(Layer):
     rate: float = 1.0
     bias_rate: float = 1.0
     ntk: bool = False
+    bias_init: str | None = None
     mix: bool = False
     mix_rate: float = 1.0
 
@@ -168,7 +182,7 @@ class Dense(Layer):
         put("units", validation.size("units", self.units))
         validation.choice("activation", self.activation, _kernels.ACTIVATIONS)
         if isinstance(self.init, str):
-            validation.choice("init", self.init, initializers.INITIALIZERS)
+            validation.choice("init", self.init, initializers.NAMES)
         elif self.init is not None and not callable(self.init):
             put("init", np.array(self.init))
         if isinstance(self.dropout, dict):  # as a file has it
@@ -183,6 +197,10 @@ class Dense(Layer):
         for name in ("rate", "bias_rate", "mix_rate"):
             put(name, validation.number(name, getattr(self, name), 0))
         put("ntk", validation.flag("ntk", self.ntk))
+        if self.bias_init is not None:
+            validation.choice("bias_init", self.bias_init, ("examples",))
+            if not self.use_bias:
+                raise ValueError("bias_init is for a layer with a bias; got use_bias=False")
         put("mix", validation.flag("mix", self.mix))
         if self.mix and self.activation in ("linear", "softmax"):
             raise ValueError(f"mix is for an activation that is neither linear nor softmax; got {self.activation}")
@@ -205,13 +223,23 @@ class Dense(Layer):
         """The names of its parameters (n, 1)."""
         return ["b"] * self.use_bias + ["a"] * self.mix
 
-    def initial(self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int) -> _Arrays:
-        """W drawn by the initializer; b starts at zero, a at one."""
+    @property
+    def needs_examples(self) -> bool:
+        """Whether `init` or `bias_init` does."""
+        return self.bias_init is not None or (isinstance(self.init, str) and self.init == initializers.UNIT_VARIANCE)
+
+    def initial(
+        self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int, A_prev: Floats | None = None
+    ) -> _Arrays:
+        """W drawn by the initializer; b starts at zero, or by examples, a at one."""
         init = self.init
         if init is None:
             init = "lecun_normal" if self.ntk else _kernels.INITIALIZERS[self.activation]
-        values = {"W": initializers.draw(init, rng, self.units, n_prev, dtype, l)}
-        return values | {name: np.full((self.units, 1), name == "a", dtype) for name in self._columns()}
+        values = {"W": initializers.draw(init, rng, self.units, n_prev, dtype, l, A_prev)}
+        values |= {name: np.full((self.units, 1), name == "a", dtype) for name in self._columns()}
+        if self.bias_init is not None:
+            values["b"] = initializers.biases(rng, values["W"].astype(np.float64), dtype, l, A_prev)
+        return values
 
     def engine_config(self, n_prev: int, l2: float, l1: float, above: Layer | None = None) -> dict[str, Any]:
         """The same with its slope, penalties and bias."""
@@ -232,7 +260,7 @@ class Dense(Layer):
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers and names as a dict, without the initializer; a function of the user's as it is."""
-        config = {name: value for name, value in self._settings().items() if name != "init"}
+        config = {name: value for name, value in self._settings().items() if name not in ("init", "bias_init")}
         if callable(self.dropout):
             config["dropout"] = schedules.to_json(self.dropout) or self.dropout
         return config
@@ -316,7 +344,9 @@ class Scale(Layer):
         """{"s": (n_prev, 1)}: a factor for each feature."""
         return {"s": (n_prev, 1)}
 
-    def initial(self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int) -> _Arrays:
+    def initial(
+        self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int, A_prev: Floats | None = None
+    ) -> _Arrays:
         """Ones."""
         return {"s": np.ones((n_prev, 1), dtype)}
 
@@ -403,7 +433,9 @@ class Encode(Layer):
                 counts[name] += math.prod(shape)
         return {name: (count, 1) for name, count in counts.items() if count}
 
-    def initial(self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int) -> _Arrays:
+    def initial(
+        self, rng: np.random.Generator, n_prev: int, dtype: npt.DTypeLike, l: int, A_prev: Floats | None = None
+    ) -> _Arrays:
         """Drawn by the encoders, one after the other."""
         drawn: dict[str, list[Floats]] = {name: [] for name in self.parameter_shapes(n_prev)}
         for one in self.encoders:

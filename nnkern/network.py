@@ -155,19 +155,24 @@ class Network(Stateful, Derivatives, Exports):
         """
         self._state.set_parameters(parameters)
 
-    def initialize(self, n_x):
+    def initialize(self, n_x, X=None):
         """Draws new initial parameters for n_x features.
 
         Parameters
         ----------
         n_x : int
+        X : (n_x, m) array, optional
+            Examples, for layers whose initial values depend on them (init="unit_variance", bias_init="examples").
 
         Returns
         -------
         Network
             Itself.
         """
-        self._state.initialize(validation.size("n_x", n_x))
+        n_x = validation.size("n_x", n_x)
+        if X is not None:
+            X = validation.examples(X, n_x, self.dtype, finite=True)
+        self._state.initialize(n_x, X)
         return self
 
     # Using it
@@ -435,7 +440,7 @@ class Network(Stateful, Derivatives, Exports):
         optimizer = take_optimizer(state.last_optimizer() if optimizer is None else optimizer)
         data = state.data(X, Y, sample_weight, validation.unbalanced(class_weight), n_x=self.n_x)
         if state.engine is None:
-            self.initialize(data[0].shape[0])
+            self.initialize(data[0].shape[0], data[0])
         state.check_trainable()
         with state.stepping(optimizer):
             return runners.step(state, data, state.rate_of_step(optimizer))

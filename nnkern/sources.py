@@ -51,6 +51,10 @@ class Arrays:
 
     subset = take
 
+    def some(self, count):
+        """X of at most so many examples, spread evenly."""
+        return self.take(np.unique(np.linspace(0, self.m - 1, min(count, self.m)).astype(np.intp))).X
+
     def _targets(self, picked):
         return (
             None if self.Y is None else self.Y[:, picked],
@@ -164,6 +168,9 @@ class Batches:
         if self.n_x is None:
             self._batches, first = _peek(batches)
             self.n_x = state.data(*first, n_x=None, whole=False)[0].shape[0]
+
+    def some(self, _count):
+        """None: batches come when it is their turn."""
 
     def steps(self, _plan):
         """How many batches an epoch takes; None where that can't be told."""

@@ -106,15 +106,19 @@ class State:
         for name, array in arrays.items():
             views[name][...] = array
 
-    def initialize(self, n_x):
-        """Draws new initial parameters for n_x features."""
+    def initialize(self, n_x, X=None):
+        """Draws new initial parameters for n_x features; for layers that need examples, X (n_x, m) has some."""
         if self.engine is not None:
             self.engine.check_idle()
             self.entropy = self._draw_entropy()
         rng, values = self.random("weights"), {}
+        needing = [l for l, layer in enumerate(self.layers, start=1) if layer.needs_examples]
+        A = None if X is None or not needing else X.astype(np.float64)
         for l, (layer, n_prev) in enumerate(zip(self.layers, layers.outputs(self.layers, n_x), strict=False), start=1):
-            drawn = layer.initial(rng, n_prev, self.dtype, l)
+            drawn = layer.initial(rng, n_prev, self.dtype, l, A)
             values |= {f"{name}{l}": array for name, array in drawn.items()}
+            if A is not None and l < needing[-1]:
+                A, _ = layer.forward({name: array.astype(np.float64) for name, array in drawn.items()}, A)
         self.make_engine(n_x)
         self.set_parameters(values)
 

@@ -20,6 +20,8 @@ from nnkern.state import of, take_optimizer
 _ROUND = 0.25
 # epochs whose mean time tells how long the next one takes
 _PACED = 16
+# most examples that initial values depend on
+_INITIALISING = 4096
 
 
 class Options:
@@ -77,7 +79,8 @@ class Fit:
     def entered(self):
         """The training of this network: what fails before its first epoch is over leaves its state as it was."""
         if self.state.engine is None:
-            self.state.initialize(self.source.n_x)
+            needed = any(layer.needs_examples for layer in self.state.layers)
+            self.state.initialize(self.source.n_x, self.source.some(_INITIALISING) if needed else None)
         self.runner = runner(self.state, self.source, self.plan)
         with self.state.training():
             rollback = self.state.undo()

@@ -236,3 +236,73 @@ def test_a_predictor_of_a_network_that_is_not_packed_is_a_copy_of_it(options):
         predictor(X, out=np.empty((3, 9), net.dtype))
     with pytest.raises(TypeError, match="a predictor can't be pickled"):
         pickle.dumps(predictor)
+
+
+# ---- initial values that depend on examples ----
+
+
+def pre_activations(net, X):
+    """Z[l] of all layers, by their equations."""
+    Z, A = [], np.asarray(X, np.float64)
+    for l, layer in enumerate(net.layers, start=1):
+        Z.append(net.parameters[f"W{l}"].astype(np.float64) @ A + net.parameters[f"b{l}"].astype(np.float64))
+        A = np.tanh(Z[-1]) if layer.activation == "tanh" else Z[-1]
+    return Z
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_weights_that_give_pre_activations_variance_one(dtype):
+    layers = [nk.Dense(7, "tanh", init="unit_variance") for _ in range(2)] + [nk.Dense(2, init="unit_variance")]
+    X = rng.normal(3, 5, (4, 300))
+    X[1] = 2  # one that doesn't vary
+    net = nk.Network(layers, "squared_error", dtype=dtype, seed=0).initialize(4, X)
+    for Z in pre_activations(net, X):
+        assert Z.std(axis=1) == pytest.approx(np.ones(len(Z)), rel=1e-5 if dtype == "float32" else 1e-12)
+    constant = nk.Network(layers, "squared_error", dtype=dtype, seed=0).initialize(4, np.ones((4, 3)))
+    assert all(np.isfinite(view).all() and view.any() for name, view in constant.parameters.items() if name[0] == "W")
+
+
+def test_biases_put_a_mean_of_examples_at_zero():
+    layers = [nk.Dense(50, "tanh", bias_init="examples"), nk.Dense(3, bias_init="examples")]
+    X = rng.normal(3, 5, (4, 300))
+    net = nk.Network(layers, "squared_error", dtype="float64", seed=0).initialize(4, X)
+    for Z in pre_activations(net, X):
+        # a mean of five examples, as a convex combination, lies among them, and is another one for each unit
+        assert (Z.min(axis=1) < 0).all()
+        assert (Z.max(axis=1) > 0).all()
+    same = nk.Network(layers, "squared_error", dtype="float64", seed=0).initialize(4, np.repeat(X[:, :1], 9, axis=1))
+    for Z in pre_activations(same, X[:, :1]):
+        assert np.abs(Z).max() < 1e-13
+    assert net.parameters["b1"].any()
+
+
+def test_fit_draws_initial_values_from_its_examples():
+    layers = [nk.Dense(6, "tanh", init="unit_variance", bias_init="examples"), nk.Dense(1)]
+    X, Y = rng.normal(size=(3, 6000)), rng.normal(size=(1, 6000))
+    nets = [nk.Network(layers, "squared_error", dtype="float64", seed=1) for _ in range(3)]
+    nets[0].fit(X, Y, epochs=0)
+    nk.fit_many([nets[1]], X, Y, epochs=0)
+    picked = np.unique(np.linspace(0, 5999, 4096).astype(int))
+    nets[2].initialize(3, X[:, picked])
+    assert nets[0] == nets[1] == nets[2]
+    one = nk.Network(layers, "squared_error", dtype="float64", seed=1)
+    one.partial_fit(X, Y, optimizer=nk.SGD(1e-30))
+    drawn = nk.Network(layers, "squared_error", dtype="float64", seed=1).initialize(3, X)
+    assert all((one.parameters[name] == drawn.parameters[name]).all() for name in ("W1", "b1"))
+
+
+def test_initial_values_without_the_examples_they_need():
+    layers = [nk.Dense(6, "tanh", init="unit_variance"), nk.Dense(1)]
+    with pytest.raises(
+        ValueError, match=r"init=\"unit_variance\" of layer 1 depends on examples: .*initialize\(n_x, X\)"
+    ):
+        nk.Network(layers, "squared_error", n_x=3)
+    net = nk.Network([nk.Dense(6), nk.Dense(1, bias_init="examples")], "squared_error")
+    with pytest.raises(ValueError, match=r"bias_init=\"examples\" of layer 2 depends on examples"):
+        net.fit([(np.ones((3, 4)), np.ones((1, 4)))], epochs=1)
+    with pytest.raises(ValueError, match="bias_init must be one of examples; got 'zeros'"):
+        nk.Dense(3, bias_init="zeros")
+    with pytest.raises(ValueError, match="bias_init is for a layer with a bias"):
+        nk.Dense(3, bias_init="examples", use_bias=False)
+    with pytest.raises(ValueError, match="X has 2 features"):
+        net.initialize(3, np.ones((2, 4)))
