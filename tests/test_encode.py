@@ -247,26 +247,6 @@ def test_codes_of_any_dtype(came):
     np.testing.assert_array_equal(net.predict(X.astype(came)), net.predict(X.astype(float)))
 
 
-def test_bins_and_vectors_are_exact_in_whole_numbers(dtype):
-    """Edges whose distances are powers of two, whole parameters, m a power of two: nothing is rounded."""
-    encoders = [ref.PiecewiseLinear(0, (-4.0, -2.0, -1.0, 3.0, 11.0), 3), ref.Embedding(1, 5, 3)]
-    encoders += [ref.OneHot(1, 5), ref.Numeric(0), ref.PiecewiseLinear(0, (0.0, 2.0))]
-    net, (oracle, _) = plain_outputs(encoders, n_x=2, dtype=dtype)
-    rng = np.random.default_rng(0)
-    for name in ("M1", "E1"):
-        net.parameters[name][...] = rng.integers(-8, 9, net.parameters[name].shape)
-    p, s = ref.of_layer(net.parameters, 1), net.parameters["s2"].astype(float)
-    X = np.stack([rng.integers(-6, 14, 64), rng.integers(0, 5, 64)]).astype(dtype)
-    A, _ = oracle.forward(p, X)
-    np.testing.assert_array_equal(net.predict(X), s * A)
-    np.testing.assert_array_equal(net.forward(X), s * A)
-    Y = np.where(rng.random(A.shape) < 0.5, 1000, -1000)
-    gradients, _ = oracle.backward(s * np.sign(s * A - Y), p, X)
-    computed = net.backward(Y)
-    for name, gradient in gradients.items():
-        np.testing.assert_array_equal(computed[f"d{name}1"], gradient)
-
-
 def test_beyond_the_edges_is_0_or_1_exactly(dtype):
     """Also where neither width nor its inverse is a number of the dtype that bounds are made for."""
     edges = (-1.1, -0.3, 0.7, 1e6)
@@ -325,10 +305,62 @@ def test_gradients_of_encoders_together_are_their_equations(compare, dtype):
         check_backward(compare, TOGETHER, m, dtype)
 
 
+WIDE = (
+    ref.Periodic(1, 2000, 50),
+    ref.PiecewiseLinear(1, tuple(np.arange(-500, 501) / 250), 30),
+    ref.Embedding(3, 3000, 300),
+    ref.Periodic(0, 513),
+)
+
+
+@pytest.mark.parametrize("m", [1, 70])
+def test_wide_encoders_are_their_equations(compare, m, dtype):
+    check_forward(compare, WIDE, m, dtype)
+    check_backward(compare, WIDE, m, dtype)
+
+
+WHOLE = (
+    ref.PiecewiseLinear(0, (-4.0, -2.0, -1.0, 3.0, 11.0), 3),
+    ref.OneHot(1, 5),
+    ref.Embedding(1, 5, 3),
+    ref.Numeric(0),
+    ref.OneHot(2, 40, True),
+    ref.PiecewiseLinear(0, (0.0, 2.0)),
+)
+
+
+@pytest.mark.parametrize("options", [{"dtype": "float32"}, {"dtype": "float64"}, {"compute": "bfloat16"}], ids=str)
+@pytest.mark.parametrize("encoders", [WHOLE, (ref.OneHot(2, 40, True),), WHOLE[:3]], ids=len)
+def test_whole_numbers_through_a_dense_layer(encoders, options):
+    """Nothing is rounded, in bfloat16 neither: weights of 1, 0 and -1, dZ of 1 and -1, m a power of two."""
+    for units, m in ((1, 1), (3, 16), (17, 64), (200, 256), (200, 8192), (64, 512)):
+        net = nk.Network([encode(encoders), nk.Dense(units)], "absolute_error", n_x=3, seed=0, **options)
+        rng = np.random.default_rng(units)
+        for name, view in net.parameters.items():
+            view[...] = rng.integers(-1, 2, view.shape) if name[0] == "W" else rng.integers(-8, 9, view.shape)
+        X = np.stack([rng.integers(-6, 14, m), rng.integers(0, 5, m), rng.integers(0, 41, m)]).astype(net.dtype)
+        Y = rng.choice([-1e4, 1e4], (units, m))
+        layers, parameters = [oracle_of(layer) for layer in net.layers], copies(net.parameters)
+        A = ref.chain_forward(layers, parameters, X)[0][-1]
+        for how in (net.predict, net.forward, net.compile_predict()):
+            np.testing.assert_array_equal(how(X), A, err_msg=f"{units} units, {m} examples")
+        _, gradients, _ = ref.chain(layers, parameters, X, Y, "absolute_error")
+        computed = net.backward(Y)
+        assert list(computed) == ["d" + name for name in net.parameters]
+        for name, gradient in gradients.items():
+            np.testing.assert_array_equal(computed[name], gradient, err_msg=f"{name}, {units} units, {m} examples")
+
+
 @pytest.mark.own_kernels
 @pytest.mark.parametrize("isa", USABLE_ISAS)
 def test_encoders_with_other_kernels(isa):
     run_tests("test_encode.py", "together_are or whole_numbers or every_layout or ulp", NNKERN_ISA=isa)
+
+
+@pytest.mark.own_kernels
+@pytest.mark.parametrize("gemm", ["blas", "tiles"])
+def test_dense_layers_above_encoders_by_either_way_of_multiplying(gemm):
+    run_tests("test_encode.py", "whole_numbers or codes_give or (ten_steps and several and AdamW)", NNKERN_GEMM=gemm)
 
 
 # ---- cosine and sine ----
@@ -810,6 +842,55 @@ def test_invariant_predictions_of_encoded_examples(dtype):
     np.testing.assert_allclose(A, net.predict(X), rtol=1e3 * np.finfo(dtype).eps, atol=1e3 * np.finfo(dtype).eps)
     for picked in (slice(0, 1), slice(149, 150), slice(63, 65), slice(1, 128), [140, 3, 77]):
         np.testing.assert_array_equal(net.predict(X[:, picked], invariant=True), A[:, picked])
+
+
+@pytest.mark.parametrize("encoded", ["one of 7", "several"])
+def test_invariant_predictions_without_a_scale(encoded, dtype):
+    net, _ = network([encode(ENCODED[encoded]), nk.Dense(100, "tanh", mix=True), nk.Dense(2)], dtype=dtype)
+    X = examples(ENCODED[encoded], 150, dtype=dtype)
+    A = net.predict(X, invariant=True)
+    for picked in (slice(0, 1), slice(149, 150), slice(63, 65), slice(1, 128), [140, 3, 77]):
+        np.testing.assert_array_equal(net.predict(X[:, picked], invariant=True), A[:, picked])
+
+
+def test_a_training_that_diverges_gives_everything_back():
+    net = table_network(units=8)
+    X, Y, start = examples(TOGETHER, 60), targets("cross_entropy", 3, 60), bits(net)
+    with pytest.raises(nk.DivergenceError):
+        net.fit(X, Y, epochs=20, optimizer=nk.SGD(1e30))
+    assert bits(net) == start
+
+
+def test_the_best_epoch_has_the_best_encoders():
+    """Early stopping gives back all parameters of the epoch that it chose."""
+    X, Y = examples(TOGETHER, 60), targets("cross_entropy", 3, 60)
+    seen = []
+    net = table_network(units=8, dtype="float64")
+    history = net.fit(
+        *(X, Y),
+        epochs=30,
+        optimizer=nk.Adam(0.05),
+        validation_data=(X[:, ::-1], np.roll(Y, 1)),
+        callbacks=[lambda net, epoch, history: seen.append(bits(net)), nk.callbacks.EarlyStopping(patience=3)],
+    )
+    best = int(np.argmin(history["val_cost"]))
+    assert best < len(seen) - 1
+    assert bits(net) == seen[best]
+
+
+def test_a_loss_in_python_above_encoders():
+    def half_of_squares(A, Y):
+        return (0.5 * (A - Y) ** 2).sum(axis=0), A - Y
+
+    nets = [
+        network([encode(TOGETHER), nk.Dense(4, "tanh", mix=True), nk.Dense(2)], loss)[0]
+        for loss in ("squared_error", half_of_squares)
+    ]
+    X, Y = examples(TOGETHER, 60), np.random.default_rng(0).normal(size=(2, 60))
+    for net in nets:
+        net.fit(X, Y, epochs=3, optimizer=nk.Adam(0.01))
+    for name, view in nets[0].parameters.items():
+        assert_close(nets[1].parameters[name], view, 1e-12, name)
 
 
 # ---- codes that are none ----
