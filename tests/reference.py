@@ -1151,6 +1151,15 @@ def bound_A(Z, name, dtype, Z_error=0.0, negative_slope=0.01):
     return reach + rounding
 
 
+def bound_mix(a, Z, name, dtype, Z_error=0.0, negative_slope=0.01):
+    """|a^ - a| of a * g(Z) + (1 - a) * Z, as a kernel adds it up in either order: four roundings of each term."""
+    a, Z_size = np.abs(np.asarray(a, F64)), np.abs(Z) + Z_error
+    A = np.abs(activation_forward(Z, name, negative_slope))
+    A_error = bound_A(Z, name, dtype, Z_error, negative_slope)
+    size = a * (A + A_error) + (1 + a) * Z_size
+    return a * A_error + (1 + a) * Z_error + gamma_both(4, dtype) * size + _underflow(4, dtype)
+
+
 def _bound_softmax(Z, dtype, Z_error):
     """Relative errors of exp(z - max), of their sum and of the quotient, put together.
 

@@ -4,7 +4,10 @@ The oracle is reference.py's chain of layers, in float64. Beside it: what refuse
 formats.
 """
 
+import concurrent.futures
+import copy
 import itertools
+import json
 import pickle
 import re
 
@@ -13,10 +16,14 @@ import numpy as np
 import pytest
 import reference as ref
 from conftest import BF16_ISAS, LAYOUTS, run_tests
+from hypothesis import given
+from hypothesis import strategies as st
+from test_c_export import compiled, needs_cc
 
 import nnkern as nk
 
 USABLE_ISAS = [isa for isa in nk.show_config().to_dict()["usable_isas"].split(", ") if isa not in BF16_ISAS]
+MIXABLE = [name for name in nk.kernels.ACTIVATIONS if name not in ("linear", "softmax")]
 EDGES = (-2.0, -1.25, -0.5, 0.0, 0.25, 1.0, 2.5)
 
 # one of each, alone
@@ -240,26 +247,6 @@ def test_codes_of_any_dtype(came):
     np.testing.assert_array_equal(net.predict(X.astype(came)), net.predict(X.astype(float)))
 
 
-def test_bins_and_vectors_are_exact_in_whole_numbers(dtype):
-    """Edges whose distances are powers of two, whole parameters, m a power of two: nothing is rounded."""
-    encoders = [ref.PiecewiseLinear(0, (-4.0, -2.0, -1.0, 3.0, 11.0), 3), ref.Embedding(1, 5, 3)]
-    encoders += [ref.OneHot(1, 5), ref.Numeric(0), ref.PiecewiseLinear(0, (0.0, 2.0))]
-    net, (oracle, _) = plain_outputs(encoders, n_x=2, dtype=dtype)
-    rng = np.random.default_rng(0)
-    for name in ("M1", "E1"):
-        net.parameters[name][...] = rng.integers(-8, 9, net.parameters[name].shape)
-    p, s = ref.of_layer(net.parameters, 1), net.parameters["s2"].astype(float)
-    X = np.stack([rng.integers(-6, 14, 64), rng.integers(0, 5, 64)]).astype(dtype)
-    A, _ = oracle.forward(p, X)
-    np.testing.assert_array_equal(net.predict(X), s * A)
-    np.testing.assert_array_equal(net.forward(X), s * A)
-    Y = np.where(rng.random(A.shape) < 0.5, 1000, -1000)
-    gradients, _ = oracle.backward(s * np.sign(s * A - Y), p, X)
-    computed = net.backward(Y)
-    for name, gradient in gradients.items():
-        np.testing.assert_array_equal(computed[f"d{name}1"], gradient)
-
-
 def test_beyond_the_edges_is_0_or_1_exactly(dtype):
     """Also where neither width nor its inverse is a number of the dtype that bounds are made for."""
     edges = (-1.1, -0.3, 0.7, 1e6)
@@ -318,10 +305,62 @@ def test_gradients_of_encoders_together_are_their_equations(compare, dtype):
         check_backward(compare, TOGETHER, m, dtype)
 
 
+WIDE = (
+    ref.Periodic(1, 2000, 50),
+    ref.PiecewiseLinear(1, tuple(np.arange(-500, 501) / 250), 30),
+    ref.Embedding(3, 3000, 300),
+    ref.Periodic(0, 513),
+)
+
+
+@pytest.mark.parametrize("m", [1, 70])
+def test_wide_encoders_are_their_equations(compare, m, dtype):
+    check_forward(compare, WIDE, m, dtype)
+    check_backward(compare, WIDE, m, dtype)
+
+
+WHOLE = (
+    ref.PiecewiseLinear(0, (-4.0, -2.0, -1.0, 3.0, 11.0), 3),
+    ref.OneHot(1, 5),
+    ref.Embedding(1, 5, 3),
+    ref.Numeric(0),
+    ref.OneHot(2, 40, True),
+    ref.PiecewiseLinear(0, (0.0, 2.0)),
+)
+
+
+@pytest.mark.parametrize("options", [{"dtype": "float32"}, {"dtype": "float64"}, {"compute": "bfloat16"}], ids=str)
+@pytest.mark.parametrize("encoders", [WHOLE, (ref.OneHot(2, 40, True),), WHOLE[:3]], ids=len)
+def test_whole_numbers_through_a_dense_layer(encoders, options):
+    """Nothing is rounded, in bfloat16 neither: weights of 1, 0 and -1, dZ of 1 and -1, m a power of two."""
+    for units, m in ((1, 1), (3, 16), (17, 64), (200, 256), (200, 8192), (64, 512)):
+        net = nk.Network([encode(encoders), nk.Dense(units)], "absolute_error", n_x=3, seed=0, **options)
+        rng = np.random.default_rng(units)
+        for name, view in net.parameters.items():
+            view[...] = rng.integers(-1, 2, view.shape) if name[0] == "W" else rng.integers(-8, 9, view.shape)
+        X = np.stack([rng.integers(-6, 14, m), rng.integers(0, 5, m), rng.integers(0, 41, m)]).astype(net.dtype)
+        Y = rng.choice([-1e4, 1e4], (units, m))
+        layers, parameters = [oracle_of(layer) for layer in net.layers], copies(net.parameters)
+        A = ref.chain_forward(layers, parameters, X)[0][-1]
+        for how in (net.predict, net.forward, net.compile_predict()):
+            np.testing.assert_array_equal(how(X), A, err_msg=f"{units} units, {m} examples")
+        _, gradients, _ = ref.chain(layers, parameters, X, Y, "absolute_error")
+        computed = net.backward(Y)
+        assert list(computed) == ["d" + name for name in net.parameters]
+        for name, gradient in gradients.items():
+            np.testing.assert_array_equal(computed[name], gradient, err_msg=f"{name}, {units} units, {m} examples")
+
+
 @pytest.mark.own_kernels
 @pytest.mark.parametrize("isa", USABLE_ISAS)
 def test_encoders_with_other_kernels(isa):
     run_tests("test_encode.py", "together_are or whole_numbers or every_layout or ulp", NNKERN_ISA=isa)
+
+
+@pytest.mark.own_kernels
+@pytest.mark.parametrize("gemm", ["blas", "tiles"])
+def test_dense_layers_above_encoders_by_either_way_of_multiplying(gemm):
+    run_tests("test_encode.py", "whole_numbers or codes_give or (ten_steps and several and AdamW)", NNKERN_GEMM=gemm)
 
 
 # ---- cosine and sine ----
@@ -765,12 +804,12 @@ def test_the_same_bits_by_every_way_to_train(tmp_path, dtype):
     ways = {"fit_many": [table_network(dtype=dtype), table_network(dtype=dtype, seed=8)]}
     nk.fit_many(ways["fit_many"], X, Y, **how)
     ways["fit_many"] = ways["fit_many"][0]
-    for name, given in {
+    for name, laid_out in {
         "mapped": np.load(tmp_path / "X.npy", mmap_mode="r"),
         **{layout: LAYOUTS[layout](X) for layout in ("F", "reversed", "strided", "strided, transposed", "misaligned")},
     }.items():
         ways[name] = table_network(dtype=dtype)
-        ways[name].fit(given, Y, **how)
+        ways[name].fit(laid_out, Y, **how)
     ways["in parts"] = table_network(dtype=dtype)
     ways["in parts"].fit(X, Y, **{**how, "epochs": 1})
     ways["in parts"].save(tmp_path / "net.npz", training_state=True)
@@ -803,6 +842,55 @@ def test_invariant_predictions_of_encoded_examples(dtype):
     np.testing.assert_allclose(A, net.predict(X), rtol=1e3 * np.finfo(dtype).eps, atol=1e3 * np.finfo(dtype).eps)
     for picked in (slice(0, 1), slice(149, 150), slice(63, 65), slice(1, 128), [140, 3, 77]):
         np.testing.assert_array_equal(net.predict(X[:, picked], invariant=True), A[:, picked])
+
+
+@pytest.mark.parametrize("encoded", ["one of 7", "several"])
+def test_invariant_predictions_without_a_scale(encoded, dtype):
+    net, _ = network([encode(ENCODED[encoded]), nk.Dense(100, "tanh", mix=True), nk.Dense(2)], dtype=dtype)
+    X = examples(ENCODED[encoded], 150, dtype=dtype)
+    A = net.predict(X, invariant=True)
+    for picked in (slice(0, 1), slice(149, 150), slice(63, 65), slice(1, 128), [140, 3, 77]):
+        np.testing.assert_array_equal(net.predict(X[:, picked], invariant=True), A[:, picked])
+
+
+def test_a_training_that_diverges_gives_everything_back():
+    net = table_network(units=8)
+    X, Y, start = examples(TOGETHER, 60), targets("cross_entropy", 3, 60), bits(net)
+    with pytest.raises(nk.DivergenceError):
+        net.fit(X, Y, epochs=20, optimizer=nk.SGD(1e30))
+    assert bits(net) == start
+
+
+def test_the_best_epoch_has_the_best_encoders():
+    """Early stopping gives back all parameters of the epoch that it chose."""
+    X, Y = examples(TOGETHER, 60), targets("cross_entropy", 3, 60)
+    seen = []
+    net = table_network(units=8, dtype="float64")
+    history = net.fit(
+        *(X, Y),
+        epochs=30,
+        optimizer=nk.Adam(0.05),
+        validation_data=(X[:, ::-1], np.roll(Y, 1)),
+        callbacks=[lambda net, epoch, history: seen.append(bits(net)), nk.callbacks.EarlyStopping(patience=3)],
+    )
+    best = int(np.argmin(history["val_cost"]))
+    assert best < len(seen) - 1
+    assert bits(net) == seen[best]
+
+
+def test_a_loss_in_python_above_encoders():
+    def half_of_squares(A, Y):
+        return (0.5 * (A - Y) ** 2).sum(axis=0), A - Y
+
+    nets = [
+        network([encode(TOGETHER), nk.Dense(4, "tanh", mix=True), nk.Dense(2)], loss)[0]
+        for loss in ("squared_error", half_of_squares)
+    ]
+    X, Y = examples(TOGETHER, 60), np.random.default_rng(0).normal(size=(2, 60))
+    for net in nets:
+        net.fit(X, Y, epochs=3, optimizer=nk.Adam(0.01))
+    for name, view in nets[0].parameters.items():
+        assert_close(nets[1].parameters[name], view, 1e-12, name)
 
 
 # ---- codes that are none ----
@@ -907,3 +995,614 @@ def test_numbers_that_are_not_finite_are_no_training_data(bad):
         with pytest.raises(ValueError, match=r"X holds .* at position \(1, 7\)"):
             call()
     assert bits(net) == start
+
+
+@pytest.mark.parametrize("batch_size", [4, None])
+def test_bad_codes_in_memory_mapped_examples(tmp_path, monkeypatch, batch_size):
+    """Large arrays are read once before the first batch, small ones whole."""
+    net, _ = network([encode([ref.OneHot(2, 6)]), nk.Dense(3, "softmax")], "cross_entropy", n_x=4)
+    X, start = np.zeros((4, 200)), bits(net)
+    X[2, 190] = 6
+    np.save(tmp_path / "X.npy", X)
+    for in_memory in (1 << 26, -1):
+        monkeypatch.setattr("nnkern.sources.IN_MEMORY", in_memory)
+        mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+        with pytest.raises(ValueError, match="must be a code, a whole number from 0 to 5"):
+            net.fit(mapped, np.zeros(200, int), epochs=1, batch_size=batch_size, shuffle=False)
+        assert bits(net) == start
+
+
+def test_bad_codes_among_examples_that_are_set_aside():
+    """Whichever they are: before the first epoch."""
+    net, _ = network([encode([ref.OneHot(0, 6)]), nk.Dense(3, "softmax")], "cross_entropy", n_x=1)
+    start = bits(net)
+    for place in range(10):
+        X = np.zeros((1, 10))
+        X[0, place] = 6
+        with pytest.raises(ValueError, match="must be a code"):
+            net.fit(X, np.zeros(10, int), epochs=1, validation_split=0.3)
+        assert bits(net) == start, place
+
+
+# ---- networks of all kinds, drawn at random ----
+
+KINDS = {
+    "Numeric": lambda draw, row: ref.Numeric(row),
+    "Periodic": lambda draw, row: ref.Periodic(row, draw(1, 20), draw(1, 6) if draw(0, 1) else None),
+    "PiecewiseLinear": lambda draw, row: ref.PiecewiseLinear(
+        row, tuple(np.cumsum([-2.0, *(draw(1, 8) / 4 for _ in range(draw(1, 20)))])), draw(1, 5) if draw(0, 1) else None
+    ),
+    "OneHot": lambda draw, row: ref.OneHot(row, draw(1, 20), bool(draw(0, 1))),
+    "Embedding": lambda draw, row: ref.Embedding(row, draw(1, 20), draw(1, 18)),
+}
+
+
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_network(seed):
+    rng = np.random.default_rng(seed)
+
+    def draw(low, high):
+        return int(rng.integers(low, high + 1))
+
+    n_x = draw(1, 6)
+    encoders = [KINDS[rng.choice(list(KINDS))](draw, draw(0, n_x - 1)) for _ in range(draw(1, 8))]
+    encoders = [one._replace(units=2) if type(one) is ref.Periodic and one.units == 1 else one for one in encoders]
+    layers = [nk.Scale() for _ in range(draw(0, 2))]
+    for _ in range(draw(0, 2)):
+        layers.append(nk.Dense(draw(1, 20), str(rng.choice(MIXABLE)), mix=bool(draw(0, 1)), use_bias=bool(draw(0, 1))))
+    net, oracle = network([encode(encoders), *layers, nk.Dense(draw(1, 3))], n_x=n_x, seed=seed % 1000)
+    m = draw(1, 70)
+    X, Y = examples(encoders, m, n_x=n_x, seed=seed), rng.normal(size=(net.n_y, m))
+    A, _ = ref.chain_forward(oracle, copies(net.parameters), X)
+    # selu, elu and mish have slopes beyond 1, exp grows: relative to what the sums hold
+    assert_close(net.predict(X), A[-1], 1e-11)
+    assert_close(net.forward(X), A[-1], 1e-11)
+    _, expected, dX = ref.chain(oracle, copies(net.parameters), X, Y, "squared_error")
+    for name, gradient in net.backward(Y).items():
+        assert_close(gradient, expected[name], 1e-11, name)
+    assert_close(net.input_gradient(X, Y), dX, 1e-11)
+
+
+# ---- mix ----
+
+
+def mixed(activation, units, dtype, *, n_x=5, dropout=0.0, **options):
+    """A mixed layer whose outputs are the network's, but for factors of 1."""
+    layer = nk.Dense(units, activation, mix=True, dropout=dropout, negative_slope=0.3)
+    net, layers = network([layer, nk.Scale()], n_x=n_x, dtype=dtype, **options)
+    net.parameters["s2"][...] = 1
+    return net, layers
+
+
+@pytest.mark.parametrize("activation", MIXABLE)
+def test_mix_is_its_equation(compare, activation, dtype):
+    """Forward within bounds, for a between, beyond, 0 and 1."""
+    for units, m in ((1, 1), (2, 15), (15, 16), (16, 17), (17, 33), (33, 300), (8, 5000), (130, 70)):
+        net, _ = mixed(activation, units, dtype, seed=units)
+        p = net.parameters
+        p["a1"][: units // 2] = np.random.default_rng(m).choice([0, 1, -0.5, 2.25], (units // 2, 1))
+        X = np.random.default_rng(m).normal(size=(5, m)).astype(dtype)
+        Z = p["W1"].astype(float) @ X + p["b1"]
+        A = ref.mix_forward(p["a1"], Z, activation, 0.3)
+        bound = ref.bound_mix(p["a1"], Z, activation, dtype, ref.bound_Z(p["W1"], X, p["b1"], dtype), 0.3)
+        for how in (net.predict, net.forward, net.compile_predict()):
+            compare(how(X), A, bound, f"{activation}, {units} units, {m} examples")
+
+
+@pytest.mark.parametrize("activation", MIXABLE)
+def test_gradients_of_mixed_layers(activation):
+    """First, amid, and one after the other, against differences and the equations."""
+
+    def dense(units):
+        return nk.Dense(units, activation, mix=True, negative_slope=0.3)
+
+    for layers in (
+        [dense(4), nk.Dense(2)],
+        [nk.Dense(4, "tanh"), dense(17), dense(3), nk.Scale(), dense(3), nk.Dense(2)],
+    ):
+        net, oracle = network(layers, n_x=5, l2=0.1)
+        if activation == "exp":  # e^e^z leaves no float64 for differences otherwise
+            net.set_parameters({name: view / 3 for name, view in net.parameters.items()})
+        X, Y = np.random.default_rng(0).normal(size=(5, 20)), np.random.default_rng(1).normal(size=(2, 20))
+        Z = ref.chain_forward(oracle, copies(net.parameters), X)[1]
+        kinks = ref.ELEMENTWISE[activation].kinks
+        distance = min(np.abs(z - kink).min() for z in Z[1:] for kink in (*kinks, np.inf))
+        if distance > 1e-4:
+            assert nk.check_gradients(net, X, Y, step=1e-6) < 1e-5
+        _, expected, dX = ref.chain(oracle, copies(net.parameters), X, Y, "squared_error", l2=0.1)
+        computed = gradients_of(net, X, Y)
+        assert list(computed) == ["d" + name for name in net.parameters]
+        for name, gradient in expected.items():
+            assert_close(computed[name], gradient, 1e-12, name)
+        assert_close(net.input_gradient(X, Y), dX, 1e-12)
+        for name, gradient in net.example_gradients(X, Y).items():
+            penalty = 0.1 * net.parameters[name[1:]] if name[1] == "W" else 0
+            assert_close(gradient.mean(axis=0) + penalty, expected[name], 1e-12, name)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "hard_swish", "selu"])
+def test_a_mixed_layer_at_its_kink(activation, dtype):
+    """At z = 0 the derivative is that of the activation by itself, mixed; all is exact here."""
+    net, _ = mixed(activation, 1, dtype, n_x=1)
+    for name, value in (("W1", 1), ("b1", 0), ("a1", 0.5)):
+        net.parameters[name][...] = value
+    net.forward([[0.0]])
+    slope = ref.ELEMENTWISE[activation].derivative_of_z(np.zeros(()), 0.3)
+    np.testing.assert_allclose(net.backward([[-1.0]])["db1"], 0.5 * slope + 0.5, rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("activation", MIXABLE)
+def test_a_fresh_mix_is_the_activation_alone(activation, dtype):
+    """a starts at 1; of predictions and gradients, the bits may differ, by roundings."""
+    layers = [[nk.Dense(17, activation, mix=mix), nk.Dense(2)] for mix in (True, False)]
+    fresh, plain = (nk.Network(those, "squared_error", n_x=5, dtype=str(dtype), seed=2) for those in layers)
+    a = fresh.parameters["a1"]
+    assert a.shape == (17, 1)
+    assert (a == 1).all()
+    for name, view in plain.parameters.items():
+        np.testing.assert_array_equal(fresh.parameters[name], view)
+    X = np.random.default_rng(0).normal(size=(5, 40)).astype(dtype)
+    np.testing.assert_allclose(fresh.predict(X), plain.predict(X), rtol=0, atol=100 * np.finfo(dtype).eps)
+    gradients = [gradients_of(net, X, np.zeros((2, 40))) for net in (fresh, plain)]
+    for name, gradient in gradients[1].items():
+        assert_close(gradients[0][name], gradient, 200 * np.finfo(dtype).eps, name)
+
+
+def test_a_mix_of_nothing_is_the_identity(dtype):
+    net, _ = mixed("tanh", 4, dtype, n_x=4)
+    net.set_parameters({"W1": np.eye(4), "b1": np.zeros((4, 1)), "a1": np.zeros((4, 1)), "s2": np.ones((4, 1))})
+    X = np.random.default_rng(0).normal(scale=100, size=(4, 33)).astype(dtype)
+    np.testing.assert_array_equal(net.predict(X), X)
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+@pytest.mark.parametrize("activation", ["tanh", "relu", "gelu", "softplus"])
+def test_dropout_of_a_mixed_layer(activation, encoded):
+    """It drops outputs of the mix; the mask, seen in the outputs, is that of the gradients."""
+    layers = [nk.Dense(40, activation, mix=True, dropout=0.4), nk.Scale()]
+    net, oracle = network([encode(FEW), *layers] if encoded else layers, n_x=4)
+    X, Y = examples(FEW, 30, n_x=4), np.random.default_rng(0).normal(size=(40, 30))
+    undropped, masks = net.forward(X), []
+    for _ in range(3):
+        A = net.forward(X, training=True)
+        masks.append(A != 0)
+        assert 0.5 < masks[-1].mean() < 0.7
+        oracle[-2].factors = masks[-1] / 0.6
+        assert_close(A, undropped * oracle[-2].factors, 1e-14)
+        _, expected, _ = ref.chain(oracle, copies(net.parameters), X, Y, "squared_error")
+        gradients = net.backward(Y)
+        for name, gradient in expected.items():
+            assert_close(gradients[name], gradient, 1e-13, name)
+        net.step({name: 0 * gradient for name, gradient in gradients.items()}, nk.SGD(0.1))
+    assert (masks[0] != masks[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options"), [(nk.AdamW(0.1, weight_decay=0.5), {}), (nk.SGD(0.1), {"l2": 0.5, "l1": 1e-4})]
+)
+def test_mixes_and_encoders_carry_no_penalty_and_do_not_decay(optimizer, options):
+    """With a gradient of zero they stay, where the weights beside them shrink."""
+    net, _ = network([encode(TOGETHER), nk.Dense(4, "tanh", mix=True), nk.Dense(2)], **options)
+    net.parameters["W3"][...] = net.parameters["b3"][...] = 0
+    start = copies(net.parameters)
+    net.partial_fit(examples(TOGETHER, 40), np.zeros((2, 40)), optimizer=optimizer)
+    for name, view in net.parameters.items():
+        assert np.array_equal(view, start[name]) == (name != "W2"), name
+    assert (np.abs(net.parameters["W2"]) < np.abs(start["W2"])).all()
+
+
+def test_not_a_number_goes_through_a_mix(dtype):
+    net, _ = mixed("tanh", 17, dtype)
+    X = np.ones((5, 40), dtype)
+    X[2, 3] = np.nan
+    for A in (net.predict(X), net.forward(X)):
+        assert np.isnan(A[:, 3]).all()
+        assert np.isfinite(np.delete(A, 3, axis=1)).all()
+
+
+# ---- compute="bfloat16" ----
+
+U8 = 2.0**-8
+
+
+def test_encoders_are_float32_beside_bfloat16():
+    """What is no product has the bits of float32: outputs of encoders without a map, and their gradients."""
+    encoders = [one for one in TOGETHER if getattr(one, "units", None) is None or isinstance(one, ref.Embedding)]
+    for m in (17, 300, 5000):
+        results = []
+        for options in ({}, {"compute": "bfloat16"}):
+            net, _ = plain_outputs(encoders, dtype="float32", **options)
+            X = examples(encoders, m, dtype="float32")
+            results.append([net.predict(X), *gradients_of(net, X, np.full((net.n_y, m), 100.0)).values()])
+        for exact, reduced in zip(*results, strict=True):
+            np.testing.assert_array_equal(exact, reduced)
+
+
+def product_error(W, A_prev, b, A_prev_error=0.0):
+    """The contract's bound of a product, of operands that may be off before they are rounded."""
+    share = 2 * U8 + U8**2 + ref.gamma_both(W.shape[1] + 1, np.float32)
+    size = np.abs(A_prev) + A_prev_error
+    return share * (np.abs(W) @ size + np.abs(b)) + np.abs(W) @ (A_prev_error + 0 * size)
+
+
+@pytest.mark.parametrize("m", [3, 300, 1000])
+def test_products_after_encoders_are_within_the_bound_of_bfloat16(compare, m):
+    """Of codes that pick columns too; maps of encoders are products."""
+    layers = [encode(TOGETHER), nk.Dense(200, "silu", mix=True), nk.Scale()]
+    net, (oracle, *_) = network(layers, dtype="float32", compute="bfloat16")
+    net.parameters["s3"][...] = 1
+    X, p = examples(TOGETHER, m, dtype="float32"), copies(net.parameters)
+    own = ref.of_layer(p, 1)
+    A, off = oracle.forward(own, X)[0], oracle.errors(own, X, np.float32)
+    for encoder, parameters, place in oracle.blocks(own):
+        if "M" in parameters:
+            kept = place.stop - place.start - len(parameters["M"])
+            f = encoder._replace(units=None).forward(parameters, X[encoder.row].astype(float))
+            off[place.start + kept : place.stop] += product_error(
+                parameters["M"][:, :-1], f, parameters["M"][:, -1:], 1e-5
+            )
+    Z = p["W2"] @ A + p["b2"]
+    bound = ref.bound_mix(p["a2"], Z, "silu", np.float32, product_error(p["W2"], A, p["b2"], off))
+    compare(net.predict(X), ref.mix_forward(p["a2"], Z, "silu"), bound)
+    compare(net.forward(X), ref.mix_forward(p["a2"], Z, "silu"), bound)
+
+
+def test_bfloat16_trains_to_the_same_bits_for_any_number_of_threads():
+    seen = set()
+    for threads in THREADS:
+        layers = [
+            encode(TOGETHER),
+            nk.Dense(200, "silu", mix=True, dropout=0.1),
+            nk.Dense(200, "relu"),
+            nk.Dense(3, "softmax"),
+        ]
+        net = nk.Network(layers, "cross_entropy", n_x=N_X, seed=0, compute="bfloat16")
+        history = net.fit(
+            examples(TOGETHER, 700), targets("cross_entropy", 3, 700), epochs=2, batch_size=256, threads=threads
+        )
+        seen.add((bits(net), *history["cost"]))
+        assert np.isfinite(history["cost"]).all()
+    assert len(seen) == 1
+
+
+# ---- what a network with encoders is, beside its numbers ----
+
+
+def test_initial_values():
+    encoders = [nk.Periodic(0, 20_000, units=None, scale=0.3), nk.Embedding(1, 5000, 8), nk.Periodic(0, 16, units=400)]
+    encoders += [nk.PiecewiseLinear(0, range(26), units=400)]
+    layers = [nk.Encode(encoders), nk.Dense(3, "relu", mix=True), nk.Dense(1)]
+    nets = [nk.Network(layers, "squared_error", n_x=2, dtype="float64", seed=seed) for seed in (0, 0, 1)]
+    parts = nets[0].layers[0].parameters_of(ref.of_layer(nets[0].parameters, 1))
+    w, b, E = parts[0][1]["w"], parts[0][1]["b"], parts[1][1]["E"]
+    assert w.std() == pytest.approx(0.3, rel=0.03)
+    assert abs(w.mean()) < 0.01
+    # a turn, wherever it begins
+    assert 0.999 * 2 * np.pi < b.max() - b.min() <= 2 * np.pi
+    assert b.std() == pytest.approx(np.pi / np.sqrt(3), rel=0.03)
+    assert E.std() == pytest.approx(1, rel=0.03)
+    assert abs(E.mean()) < 0.02
+    for number, k in ((2, 16), (3, 25)):
+        M = parts[number][1]["M"]
+        assert 0.99 / np.sqrt(k) < np.abs(M).max() <= 1 / np.sqrt(k)
+        assert M.std() == pytest.approx(1 / np.sqrt(3 * k), rel=0.05)
+    assert nets[0] == nets[1]
+    assert all((nets[0].parameters[name] != nets[2].parameters[name]).any() for name in ("w1", "b1", "M1", "E1"))
+
+
+def test_rows_are_counted_where_the_network_learns_of_them():
+    net = nk.Network([nk.Encode([nk.Numeric(3)]), nk.Dense(1)], "squared_error")
+    assert (net.n_x, net.n_y) == (None, 1)
+    assert repr(net).startswith("<Network ? → 1 encode → 1 linear, squared_error")
+    with pytest.raises(ValueError, match="an encoder names row 3 of X, which has 3 rows, counted from 0"):
+        net.fit(np.ones((3, 4)), np.ones((1, 4)))
+    with pytest.raises(nk.NotFittedError):
+        net.predict(np.ones((4, 4)))
+    net.fit(np.ones((4, 4)), np.ones((1, 4)), epochs=1)
+    assert net.n_x == 4
+    with pytest.raises(ValueError, match="the network expects 4"):
+        net.predict(np.ones((5, 2)))
+
+
+def test_many_codes():
+    """More than 16 bits hold, each with its own column."""
+    net = nk.Network(
+        [nk.Encode([nk.OneHot(0, 70_000, unknown=True), nk.Embedding(0, 70_001, 1)]), nk.Dense(1)],
+        "squared_error",
+        n_x=1,
+    )
+    E, W = np.arange(70_001.0), np.arange(70_001.0)
+    net.set_parameters({"E1": E[:, None], "W2": np.append([[1]], -W[None, 1:], axis=1), "b2": [[0.5]]})
+    X = np.array([[0, 1, 2, 255, 256, 32_768, 65_535, 65_536, 69_999, 70_000]], np.float32)
+    np.testing.assert_array_equal(net.predict(X), np.full((1, 10), 0.5))
+    with pytest.raises(ValueError, match=r"X\[0, 0\] must be a code, a whole number from 0 to 70000,"):
+        net.predict([[70_001]])
+
+
+@pytest.mark.parametrize("name", ["net.npz", "net.safetensors"])
+def test_a_network_with_encoders_is_kept_whole(tmp_path, name):
+    if name.endswith("safetensors"):
+        pytest.importorskip("safetensors")
+    net = table_network(dtype="float64")
+    X, Y = examples(TOGETHER, 50), targets("cross_entropy", 3, 50)
+    net.fit(X, Y, epochs=2, optimizer="adam")
+    net.save(tmp_path / name)
+    loaded = nk.load(tmp_path / name)
+    for twin in (loaded, pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
+        assert twin == net
+        assert twin.layers == net.layers
+        assert [repr(layer) for layer in twin.layers] == [repr(layer) for layer in net.layers]
+        np.testing.assert_array_equal(twin.predict(X), net.predict(X))
+    loaded.parameters["E1"][0] += 1
+    assert loaded != net
+
+
+@pytest.mark.parametrize("trainable", [True, False])
+def test_what_a_network_is_as_json(trainable):
+    layers = [encode(TOGETHER, trainable=trainable), nk.Dense(5, "elu", mix=True), nk.Dense(1)]
+    net = nk.Network(layers, "squared_error", n_x=N_X, seed=1)
+    config = json.loads(json.dumps(net.config()))
+    again = nk.Network.from_config(config)
+    assert again.layers == net.layers == nk.Network(layers, "squared_error").layers
+    assert again.config() == net.config()
+    first = config["layers"][0]
+    assert (first["kind"], first["trainable"]) == ("encode", trainable)
+    assert first["encoders"][:3] == [
+        {"encoder": "one_hot", "row": 2, "size": 3, "unknown": True},
+        {"encoder": "numeric", "row": 0},
+        {"encoder": "periodic", "row": 1, "frequencies": 3, "units": 4, "scale": 0.1},
+    ]
+    assert config["layers"][1]["mix"] is True
+    assert nk.Encode(first["encoders"], trainable=trainable) == net.layers[0]
+
+
+def test_layers_that_differ_are_not_equal():
+    layers = [encode(FEW), encode(FEW[::-1]), encode(FEW[:-1]), encode(FEW, trainable=False), nk.Scale()]
+    layers += [
+        nk.Encode([nk.Periodic(0, 3, 3)]),
+        nk.Encode([nk.Periodic(0, 3, 3, scale=0.2)]),
+        nk.Encode([nk.OneHot(0, 3)]),
+    ]
+    layers += [nk.Encode([nk.OneHot(0, 3, unknown=True)]), nk.Dense(3, "relu"), nk.Dense(3, "relu", mix=True)]
+    for one, other in itertools.product(range(len(layers)), repeat=2):
+        assert (layers[one] == layers[other]) == (one == other), (layers[one], layers[other])
+
+
+def test_what_is_printed_of_a_network():
+    net = table_network()
+    assert repr(net).startswith("<Network 9 → 50 encode → 50 scale → 64 selu → 64 relu → 3 softmax, cross_entropy,")
+    lines = str(net.summary()).splitlines()
+    assert lines[1].split()[:3] == ["1", "50", "encode"]
+    for shown in ("w (36, 1)", "(36, 1)", "M (43, 1)", "E (162, 1)"):
+        assert shown in lines[1]
+    assert "a (64, 1)" in lines[3]
+    assert net.summary().parameters == sum(view.size for view in net.parameters.values())
+    assert repr(nk.Encode([nk.Numeric(0), nk.OneHot(1, 3)], trainable=False)) == (
+        "Encode(encoders=(Numeric(row=0), OneHot(row=1, size=3, unknown=False)), trainable=False)"
+    )
+    edges = repr(nk.PiecewiseLinear(0, np.array([0, 1, 3]), units=2))
+    assert edges == "PiecewiseLinear(row=0, edges=(0.0, 1.0, 3.0), units=2)"
+
+
+def test_encoders_are_values():
+    """Frozen, equal by their numbers, and made of numpy's numbers as of Python's."""
+    assert nk.OneHot(np.int32(1), np.int64(3)) == nk.OneHot(1, 3)
+    assert nk.PiecewiseLinear(0, np.arange(3.0)) == nk.PiecewiseLinear(0, [0, 1, 2])
+    assert nk.Encode(iter([nk.Numeric(0)])) == nk.Encode((nk.Numeric(0),))
+    with pytest.raises(AttributeError):
+        nk.Numeric(0).row = 1
+
+
+def test_predictions_from_many_threads_at_once():
+    """The predictor is a copy of the network, and one for all of them."""
+    net = table_network()
+    predictor = net.compile_predict(threads=1)
+    given = [examples(TOGETHER, m, dtype="float32", seed=m) for m in (1, 3, 40, 200) for _ in range(25)]
+    expected = [net.predict(X) for X in given]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for how in (predictor, net.predict):
+            for computed, A in zip(pool.map(how, given), expected, strict=True):
+                np.testing.assert_array_equal(computed, A)
+    net.initialize(N_X)
+    np.testing.assert_array_equal(predictor(given[0]), expected[0])
+
+
+def test_predictions_into_an_array(dtype):
+    net = table_network(dtype=dtype)
+    X = examples(TOGETHER, 40, dtype=dtype)
+    for how in (net.predict, net.compile_predict()):
+        out = np.full((3, 40), np.nan, dtype, order="F")
+        assert how(X, out=out) is out
+        np.testing.assert_array_equal(out, net.predict(X))
+
+
+# ---- other formats ----
+
+EXPORTED = {**{name: [encoder] for name, encoder in ALONE.items()}, "together": TOGETHER}
+
+
+def check_exported(compare, call, net, oracle, X):
+    """Another program rounds as often as encoders do, beside FORM_ROUNDINGS for the functions it has."""
+    p, s = ref.of_layer(net.parameters, 1), net.parameters["s2"].astype(float)
+    A = s * oracle.forward(p, X)[0]
+    bound = 2 * s * oracle.errors(p, X, net.dtype) + ref.FORM_ROUNDINGS * ref.unit_roundoff(net.dtype) * np.abs(A)
+    compare(call(X), A, bound)
+
+
+def through_onnx(net, folder, **options):
+    """The exported model, run by onnxruntime: a function of X (n_x, m)."""
+    onnx = pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    net.to_onnx(folder / "net.onnx", **options)
+    onnx.checker.check_model(onnx.load(folder / "net.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession(str(folder / "net.onnx"), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda X: session.run(None, {name: np.ascontiguousarray(X.T)})[-1].T
+
+
+@pytest.mark.parametrize("encoders", EXPORTED.values(), ids=list(EXPORTED))
+def test_encoders_in_onnx(tmp_path, compare, encoders, dtype):
+    net, (oracle, _) = plain_outputs(encoders, dtype=dtype)
+    check_exported(compare, through_onnx(net, tmp_path), net, oracle, examples(encoders, 40, dtype=dtype))
+
+
+@needs_cc
+@pytest.mark.parametrize("encoders", [*([one] for one in FEW), TOGETHER], ids=[*map(str, FEW), "together"])
+def test_encoders_in_c(tmp_path, compare, encoders, dtype):
+    net, (oracle, _) = plain_outputs(encoders, dtype=dtype)
+    run = compiled(net, tmp_path)
+    check_exported(compare, lambda X: run(X, net.n_y), net, oracle, examples(encoders, 40, dtype=dtype))
+
+
+def whole_network(folder, form, dtype="float64", **options):
+    """A network of codes and numbers that ends in classes, and what its exported form computes."""
+    net = table_network(dtype=dtype, units=8)
+    net.fit(examples(TOGETHER, 60), targets("cross_entropy", 3, 60), epochs=3)
+    if form == "onnx":
+        return net, through_onnx(net, folder, **options)
+    run = compiled(net, folder, **options)
+    return net, lambda X: run(X, 3)
+
+
+FORMS = [pytest.param("c", marks=needs_cc), "onnx"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_whole_networks_in_other_formats(tmp_path, form, dtype):
+    net, run = whole_network(tmp_path, form, dtype)
+    X = examples(TOGETHER, 40, dtype=dtype)
+    # outputs between 0 and 1, from some hundred roundings of numbers of order 1
+    np.testing.assert_allclose(run(X), net.predict(X), atol=200 * np.finfo(dtype).eps)
+    np.testing.assert_allclose(run(X).sum(axis=0), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_numbers_are_standardised_before_they_are_encoded(tmp_path, form):
+    """The model takes raw features; a code's mean is 0, and its scale 1."""
+    rng = np.random.default_rng(0)
+    mean, scale = rng.normal(size=N_X), rng.uniform(0.5, 2, N_X)
+    codes = list(codes_of(TOGETHER))
+    mean[codes], scale[codes] = 0, 1
+    net, run = whole_network(tmp_path, form, mean=mean, scale=scale)
+    X = examples(TOGETHER, 40)
+    raw = X * scale[:, None] + mean[:, None]
+    raw[codes] = X[codes]
+    np.testing.assert_allclose(run(raw), net.predict(X), atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "encoder", [ref.Numeric(0), ref.Periodic(0, 3), ref.Periodic(0, 3, 3), ref.PiecewiseLinear(0, EDGES)], ids=str
+)
+def test_not_a_number_goes_through_other_formats(tmp_path, form, encoder, dtype):
+    net, _ = plain_outputs([encoder, ref.OneHot(1, 2)], n_x=2, dtype=dtype)
+    run = through_onnx(net, tmp_path) if form == "onnx" else lambda X: compiled(net, tmp_path)(X, net.n_y)
+    A = run(np.array([[np.nan], [1]], dtype))
+    assert np.isnan(A[:-2]).all()
+    assert np.isfinite(A[-2:]).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("activation", MIXABLE)
+def test_mixes_in_other_formats(tmp_path, form, activation):
+    layers = [nk.Dense(7, activation, mix=True, negative_slope=0.3), nk.Dense(4, activation, mix=True), nk.Dense(2)]
+    net, _ = network(layers, n_x=5, dtype="float32")
+    X = np.random.default_rng(0).normal(size=(5, 40)).astype(np.float32)
+    run = through_onnx(net, tmp_path) if form == "onnx" else lambda X: compiled(net, tmp_path)(X, 2)
+    A = net.predict(X)
+    np.testing.assert_allclose(run(X), A, rtol=0, atol=200 * np.finfo(np.float32).eps * max(1, np.abs(A).max()))
+
+
+# ---- refusals ----
+
+E = nk.Encode([nk.Numeric(0)])
+
+
+def net_of(*layers, **options):
+    return nk.Network(list(layers), "squared_error", **options)
+
+
+def encoding_net(**options):
+    return net_of(E, nk.Dense(2), n_x=1, **options)
+
+
+def mixing_net():
+    return net_of(nk.Dense(2, "relu", mix=True), nk.Dense(2), n_x=1)
+
+
+NOT_MIXED = "mix is for an activation that is neither linear nor softmax; got"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        *((lambda cls=cls: cls(-1), "row must be an integer >= 0; got -1") for cls in (nk.Numeric, nk.Periodic)),
+        *((lambda cls=cls: cls(0.5), "row must be an integer >= 0; got 0.5") for cls in (nk.OneHot, nk.Embedding)),
+        (lambda: nk.Numeric(True), "row must be an integer >= 0; got True"),
+        (lambda: nk.Numeric("0"), "row must be an integer >= 0; got '0'"),
+        (lambda: nk.PiecewiseLinear(-2, [0, 1]), "row must be an integer >= 0; got -2"),
+        (lambda: nk.Periodic(0, 0), "frequencies must be an integer >= 1; got 0"),
+        (lambda: nk.Periodic(0, 1.5), "frequencies must be an integer >= 1; got 1.5"),
+        (lambda: nk.Periodic(0, units=1), "units must be an integer >= 2; got 1"),
+        (lambda: nk.Periodic(0, units=2.5), "units must be an integer >= 2; got 2.5"),
+        (lambda: nk.Periodic(0, scale=-1), "scale must be finite and >= 0; got -1"),
+        (lambda: nk.Periodic(0, scale=np.nan), "scale must be finite and >= 0; got nan"),
+        (lambda: nk.Periodic(0, scale="a"), "scale must be a number, finite and >= 0; got 'a'"),
+        (lambda: nk.PiecewiseLinear(0), r"edges must be at least two numbers, each above .*; got \(\)"),
+        (lambda: nk.PiecewiseLinear(0, [1]), r"edges must be at least two numbers, each above .*; got \[1\]"),
+        (lambda: nk.PiecewiseLinear(0, [1, 1]), r"each above the one before it .*; got \[1, 1\]"),
+        (lambda: nk.PiecewiseLinear(0, [2, 1]), r"each above the one before it in float32 .*; got \[2, 1\]"),
+        (lambda: nk.PiecewiseLinear(0, [1, 1 + 1e-12]), "each above the one before it in float32"),
+        (lambda: nk.PiecewiseLinear(0, [0, 1e-40]), "each above the one before it in float32 by 1.2e-38"),
+        (lambda: nk.PiecewiseLinear(0, [0, 1e39]), "each above the one before it in float32"),
+        (lambda: nk.PiecewiseLinear(0, [0, np.nan]), r"edges holds nan at position \(1,\)"),
+        (lambda: nk.PiecewiseLinear(0, [0, np.inf]), r"edges holds inf at position \(1,\)"),
+        (lambda: nk.PiecewiseLinear(0, [[0, 1]]), r"edges must be a vector; got shape \(1, 2\)"),
+        (lambda: nk.PiecewiseLinear(0, [0, 1], units=0), "units must be an integer >= 1; got 0"),
+        (lambda: nk.OneHot(0, 0), "size must be an integer >= 1 and <= 16777216; got 0"),
+        (lambda: nk.OneHot(0, 2**24 + 1), "size must be an integer >= 1 and <= 16777216; got 16777217"),
+        (lambda: nk.OneHot(0, 3, unknown="yes"), "unknown must be True or False; got 'yes'"),
+        (lambda: nk.Embedding(0, 2.5), "size must be an integer >= 1 and <= 16777216; got 2.5"),
+        (lambda: nk.Embedding(0, 3, 0), "units must be an integer >= 1; got 0"),
+        (lambda: nk.Encode([]), "encoders must be a list of encoders, at least of one such as Numeric"),
+        (lambda: nk.Encode([nk.Numeric(0), 2]), r"must be a list of encoders, .*; got \(Numeric\(row=0\), 2\)"),
+        (lambda: nk.Encode([nk.Dense(1)]), "encoders must be a list of encoders"),
+        (lambda: nk.Encode([{"encoder": "x"}]), "encoder must be one of numeric, periodic, .*; got 'x'"),
+        (lambda: nk.Encode([nk.Numeric(0)], trainable=1), "trainable must be True or False; got 1"),
+        (lambda: net_of(nk.Dense(2), E), "Encode must be the first layer, and another one must follow it"),
+        (lambda: net_of(E, E, nk.Dense(2)), "Encode must be the first layer"),
+        (lambda: net_of(E), "Encode must be the first layer, and another one must follow it"),
+        (lambda: net_of(nk.Encode([nk.OneHot(3)]), nk.Dense(1), n_x=3), "names row 3 of X, which has 3 rows"),
+        (lambda: nk.Dense(3, "linear", mix=True), f"{NOT_MIXED} linear"),
+        (lambda: nk.Dense(3, mix=True), f"{NOT_MIXED} linear"),
+        (lambda: nk.Dense(3, "softmax", mix=True), f"{NOT_MIXED} softmax"),
+        (lambda: nk.Dense(3, "relu", mix=1), "mix must be True or False; got 1"),
+        (lambda: net_of(nk.Dense(3, "relu", mix=True)), "the last layer has mix=True"),
+        (lambda: net_of(nk.Dense(3), nk.Dense(3, "relu", mix=True)), "has mix=True: its outputs are what"),
+        (lambda: encoding_net().to_torch(), "torch has no module for the encoders of layer 1"),
+        (lambda: mixing_net().to_torch(), "torch has no module for the mix of layer 1"),
+        (lambda: encoding_net().to_sklearn(), "MLPs have dense layers only; layer 1 is an? Encode"),
+        (lambda: mixing_net().to_sklearn(), "MLPs don't mix activations, as layer 1 does"),
+        (lambda: encoding_net().compile_predict(weights="int8"), "layer 1, encode, isn't packed"),
+        (lambda: encoding_net().compile_predict(weights="bfloat16"), "leave weights and compute away"),
+        (lambda: encoding_net(dtype="float64", compute="bfloat16"), "bfloat16"),
+        (lambda: encoding_net().set_parameters({"W2": [[1.0, 2.0]], "b2": [[0.0]]}), "W2"),
+    ],
+)  # fmt: skip
+def test_refusals(make, message):
+    if "MLPs" in message:
+        pytest.importorskip("sklearn")
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("given", [None, 3, nk.Numeric(0)])
+def test_encoders_come_in_a_list(given):
+    with pytest.raises(TypeError, match="encoders must be a list of encoders; got"):
+        nk.Encode(given)
+
+
+@pytest.mark.parametrize("edges", ["ab", ["a", "b"]])
+def test_edges_are_numbers(edges):
+    with pytest.raises(TypeError, match="edges must hold real numbers"):
+        nk.PiecewiseLinear(0, edges)
