@@ -793,3 +793,5 @@ static void NAME(check_sums)(const nnk_tables *tables)
     for (int count = 1; count < 40; count++)
         NAME(check_sums_of)(tables->TABLE, count);
 }
+
+#include "encode_checks.h"
