@@ -15,9 +15,10 @@ from nnkern.model import Model
 from nnkern.optimizers import Optimizer
 from nnkern.predictor import Predictor, UnpackedPredictor, _Weights
 from nnkern.state import Evaluation
+from nnkern.steps import Gradients
 from nnkern.summary import Summary
 
-__all__ = ["Evaluation", "Network", "Summary", "check_gradients"]
+__all__ = ["Evaluation", "Gradients", "Network", "Summary", "check_gradients"]
 
 _LossFunction: TypeAlias = Callable[[_Floats, _Floats], tuple[npt.ArrayLike, npt.ArrayLike]]
 _ClassWeight: TypeAlias = Mapping[int, float] | Sequence[float] | Sequence[Mapping[int, float] | Sequence[float]]
@@ -110,6 +111,13 @@ class Network:
         sample_weight: npt.ArrayLike | None = ...,
         class_weight: _ClassWeight | None = ...,
     ) -> float: ...
+    def gradients(
+        self,
+        X: npt.ArrayLike,
+        Y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = ...,
+        training: bool = ...,
+    ) -> Gradients: ...
     def forward(self, X: npt.ArrayLike, training: bool = ...) -> _Floats: ...
     def backward(self, Y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = ...) -> dict[str, _Floats]: ...
     def input_gradient(
