@@ -188,6 +188,19 @@ def test_targets_are_validated(loss, Y, said):
         network(loss).gradients(X, Y)
 
 
+def test_codes_are_validated():
+    """Whether X needs a conversion or not."""
+    X_ = np.array([[0.0, 1.0, 2.0], [0.5, 0.25, 0.0]])
+    layers = [nk.Encode([nk.OneHot(0, 3), nk.Numeric(1)]), nk.Dense(3)]
+    net, Y = nk.Network(layers, "squared_error", n_x=2, dtype="float64", seed=0), np.ones((3, 3))
+    assert_same(net.gradients(X_, Y).grads, by_hand(net, X_, Y))
+    for bad in (3.0, -1.0, 0.5, np.nan):
+        X_[0, 1] = bad
+        for given in (X_, X_.astype("float32")):
+            with pytest.raises(ValueError, match=r"X\[0, 1\] must be a code, a whole number from 0 to 2"):
+                net.gradients(given, Y)
+
+
 def test_refusals():
     Y = CASES["squared_error"][1]
     with pytest.raises(nk.NotFittedError):

@@ -45,9 +45,7 @@ from nnkern._matrix cimport Matrix, Team, contiguous, fits_blas
 from nnkern._products cimport compute_named, dissolve, form_team, share_out
 from runtime.arena cimport nnk_arena, nnk_arena_provide
 from runtime.system cimport nnk_seconds
-from api.arrays cimport (
-    address, disjoint, in_own_layout, in_whole_entries, matrix_from, matrix_of_array, vector_from,
-)
+from api.arrays cimport address, disjoint, in_own_layout, in_whole_entries, matrix_from, matrix_of_array, vector_from
 
 import os
 import weakref

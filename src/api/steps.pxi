@@ -71,6 +71,7 @@ cdef class Stepper:
             return None
         memset(&data, 0, sizeof(data))
         data.X = matrix_of_array(X)
+        check_codes(engine, &data.X)
         engine.enter_reading()
         try:
             holder = self.take(data.X.m)
