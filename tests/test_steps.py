@@ -67,6 +67,15 @@ def test_they_are_what_forward_and_backward_give(loss, options, dtype):
     assert cost == pytest.approx(J, rel=tolerance)
 
 
+def test_products_in_bfloat16():
+    Y = np.arange(300) % 3
+    X = rng.standard_normal((40, 300)).astype("float32")
+    layers = [nk.Dense(230, "gelu", dropout=0.3), nk.Dense(210, "relu"), nk.Dense(3, "softmax")]
+    net = nk.Network(layers, "cross_entropy", n_x=40, compute="bfloat16", seed=0)
+    assert_same(net.gradients(X, Y).grads, by_hand(net, X, Y))
+    assert net.gradients(X, Y).cost != nk.Network(layers, "cross_entropy", n_x=40, seed=0).gradients(X, Y).cost
+
+
 @pytest.mark.parametrize("m", [1, 4096, 4097, 20000])
 def test_many_examples(m, dtype):
     """In chunks, as `backward` has them; the same bits for any number of threads."""

@@ -74,6 +74,7 @@ cdef class Stepper:
         check_codes(engine, &data.X)
         engine.enter_reading()
         try:
+            _references = held(X, Y)
             holder = self.take(data.X.m)
             if holder.space.capacity < data.X.m:
                 return None
@@ -184,6 +185,8 @@ cdef class Stepper:
         cdef Team team
         if type(grads) is not dict or len(<dict>grads) != len(self.names) or not self.names:
             return False
+        arrays = list((<dict>grads).values())       # whatever becomes of the dict meanwhile
+        _references = held(*arrays)
         for i in range(len(self.names)):
             place, array = &self.places[i], (<dict>grads).get(self.names[i])
             if type(array) is not ndarray or not in_own_layout(array, engine.number, place.n) or (
