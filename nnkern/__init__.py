@@ -14,6 +14,7 @@ Layers of the package, each knowing only those below it:
     convert       plain networks to and from ONNX, torch, scikit-learn and C
     files         the model file, whole or not at all
     derivatives   by the inputs, and of each example by itself
+    steps         gradients of a batch, and a step with them
     state         a network's parameters, optimizer state, counters: what other modules may touch of it
     model         a network as plain data
     layers        what a network is made of; encoders: what the first layer of one for tables is made of
@@ -36,7 +37,7 @@ from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError
 from nnkern.interop import from_onnx, from_sklearn, from_torch, load
 from nnkern.layers import Dense, Encode, Scale
 from nnkern.many import fit_many
-from nnkern.network import Evaluation, Network, check_gradients
+from nnkern.network import Evaluation, Gradients, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "Embedding",
     "Encode",
     "Evaluation",
+    "Gradients",
     "LearningRateSchedule",
     "ModelFormatError",
     "Network",

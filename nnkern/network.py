@@ -9,19 +9,20 @@ import types
 
 import numpy as np
 
-from nnkern import _engine, _kernels, runners, validation
+from nnkern import _kernels, runners, validation
 from nnkern import layers as kinds
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
 from nnkern.model import Model
 from nnkern.state import Evaluation, State, Stateful, of, take_optimizer
+from nnkern.steps import Gradients, Steps
 from nnkern.summary import Summary, numbers_of
 from nnkern.training import Options, fit_of_arrays, fit_of_batches, run
 
-__all__ = ["Evaluation", "Network", "Summary", "check_gradients"]
+__all__ = ["Evaluation", "Gradients", "Network", "Summary", "check_gradients"]
 
 
-class Network(Stateful, Derivatives, Exports):
+class Network(Stateful, Steps, Derivatives, Exports):
     """A dense network of any depth.
 
     Parameters
@@ -444,73 +445,6 @@ class Network(Stateful, Derivatives, Exports):
         state.check_trainable()
         with state.stepping(optimizer):
             return runners.step(state, data, state.rate_of_step(optimizer))
-
-    def forward(self, X, training=False):
-        """A[L], keeping what `backward` needs: X itself where no copy was made of it, so leave it as it is until then.
-
-        Parameters
-        ----------
-        X : (n_x, m) array
-        training : bool
-            Whether dropout is active.
-
-        Returns
-        -------
-        A : (n_y, m) array
-        """
-        engine = self._state.fitted()
-        X = validation.examples(X, self.n_x, self.dtype, finite=False)
-        return engine.forward(X, validation.flag("training", training))
-
-    def backward(self, Y, *, sample_weight=None):
-        """Gradients of the cost J, penalty included, for the examples of the last `forward`.
-
-        Parameters
-        ----------
-        Y : (n_y, m) array, or labels
-        sample_weight : (m,) array, optional
-
-        Returns
-        -------
-        grads : dict
-            {"dW1": (n[1], n_x), "db1": (n[1], 1), …}; without the layers that are frozen.
-
-        Raises
-        ------
-        RuntimeError
-            There was no `forward` before, another thread is training the network, or another `backward` is going on.
-        ValueError, TypeError
-            Y or sample_weight doesn't fit.
-        """
-        state = self._state
-        engine = state.fitted()
-        state.check_trainable()
-        last = engine.retained
-        if last is None:
-            raise RuntimeError("backward needs a forward(X) before it")
-        m = last.examples
-        Y, labels = validation.targets(Y, state.loss, self.n_y, m, self.dtype)
-        gradient = engine.backward(last, Y, labels, validation.weights(sample_weight, m, self.dtype))
-        return {f"d{name}": view for name, view in state.trained(engine.views(gradient)).items()}
-
-    def step(self, grads, optimizer):
-        """Applies gradients; the optimizer's state is kept from call to call.
-
-        Parameters
-        ----------
-        grads : mapping
-            As `backward` returns it.
-        optimizer : optimizer or name
-        """
-        state = self._state
-        engine = state.fitted()
-        optimizer = take_optimizer(optimizer)
-        dtheta = _engine.aligned_zeros(len(engine.theta), self.dtype)
-        views = {f"d{name}": view for name, view in state.trained(engine.views(dtheta)).items()}
-        for name, array in validation.arrays("grads", grads, views).items():
-            views[name][...] = array
-        with state.stepping(optimizer):
-            engine.update(dtheta, optimizer.update, optimizer.numbers, state.rate_of_step(optimizer))
 
     # What it looks like
 

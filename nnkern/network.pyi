@@ -15,16 +15,17 @@ from nnkern.model import Model
 from nnkern.optimizers import Optimizer
 from nnkern.predictor import Predictor, UnpackedPredictor, _Weights
 from nnkern.state import Evaluation
+from nnkern.steps import Gradients, Steps
 from nnkern.summary import Summary
 
-__all__ = ["Evaluation", "Network", "Summary", "check_gradients"]
+__all__ = ["Evaluation", "Gradients", "Network", "Summary", "check_gradients"]
 
 _LossFunction: TypeAlias = Callable[[_Floats, _Floats], tuple[npt.ArrayLike, npt.ArrayLike]]
 _ClassWeight: TypeAlias = Mapping[int, float] | Sequence[float] | Sequence[Mapping[int, float] | Sequence[float]]
 _Path: TypeAlias = str | PathLike[str]
 _Batch: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
 
-class Network:
+class Network(Steps):
     metadata: dict[str, Any]
 
     def __init__(
@@ -110,14 +111,11 @@ class Network:
         sample_weight: npt.ArrayLike | None = ...,
         class_weight: _ClassWeight | None = ...,
     ) -> float: ...
-    def forward(self, X: npt.ArrayLike, training: bool = ...) -> _Floats: ...
-    def backward(self, Y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = ...) -> dict[str, _Floats]: ...
     def input_gradient(
         self, X: npt.ArrayLike, Y: npt.ArrayLike | None = ..., *, output: int | _Labels | None = ...
     ) -> _Floats: ...
     def jacobian(self, X: npt.ArrayLike) -> _Floats: ...
     def example_gradients(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> dict[str, _Floats]: ...
-    def step(self, grads: Mapping[str, npt.ArrayLike], optimizer: Optimizer | str) -> None: ...
     def save(self, path: _Path, *, training_state: bool = ...) -> None: ...
     def to_onnx(
         self,

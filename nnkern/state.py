@@ -46,6 +46,8 @@ class State:
     ----------
     engine : Engine or None
         None before the parameters exist.
+    stepper : Stepper or None
+        Its single steps.
     optimizer : Optimizer or None
         The one of the last training.
     update : str or None
@@ -60,7 +62,7 @@ class State:
         """Of a Model, whose parameters and training aren't taken over."""
         self.layers, self.loss, self.dtype = plain.layers, plain.loss, plain.dtype
         self.l2, self.l1, self.seed, self.compute = plain.l2, plain.l1, plain.seed, plain.compute
-        self.engine = None
+        self.engine = self.stepper = self._last_step = None
         self.optimizer = self.update = None
         self.epochs_done = 0
         self.entropy = self._draw_entropy()
@@ -133,6 +135,7 @@ class State:
         ]
         compute = self.compute or self.dtype.name
         self.engine = _engine.Engine(configs, self.dtype, self.loss.native, self.loss.parameter, key, compute)
+        self.stepper = _engine.Stepper(self.engine, self.loss.low, self.loss.high, self.loss.score == "argmax")
         self.fresh()
 
     def _draw_entropy(self):
@@ -266,6 +269,21 @@ class State:
         """The learning rate of a step that belongs to no fit."""
         optimizer.refuse_by_step()
         return optimizer.rate(self.epochs_done)
+
+    def note_step(self, given):
+        """Notes the optimizer that a user has made a step with: one more with it as it is needs no look at it."""
+        used = self.optimizer
+        steady = type(given) in optimizers.OPTIMIZERS.values() and not callable(used.learning_rate)
+        numbers = used.update, used.numbers, used.learning_rate
+        self._last_step = (given, used, dict(vars(used)), numbers) if steady else None
+
+    def steady_numbers(self, given):
+        """(update, its numbers, rate) where the last step was made with that optimizer as it is; else None."""
+        if self._last_step is None or self._last_step[0] is not given:
+            return None
+        _, used, settings, numbers = self._last_step
+        same = used is self.optimizer and self.update == numbers[0] and vars(given) == settings == vars(used)
+        return numbers if same else None
 
     def check_trainable(self):
         """Refuses to train where no layer learns."""

@@ -8,7 +8,7 @@
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -30,10 +30,10 @@ from engine.inference cimport (
     predict_width,
 )
 from engine.kinds cimport KINDS, list_kinds
-from engine.optimizer cimport Optimizer, begin_step
+from engine.optimizer cimport Optimizer, begin_step, clips
 from engine.passes cimport Pass, forward_pass
-from engine.plan cimport Kind, Layer, Parameter, Plan, entries_of
-from engine.step cimport apply_update, penalty_of
+from engine.plan cimport MOST_PARAMETERS, Kind, Layer, Parameter, Plan, entries_of
+from engine.step cimport apply_update, frozen_penalty, penalise, penalty_of
 from engine.watch cimport DONE, Watch, follower_of
 from engine.workspace cimport Workspace, lay_out
 from kernels.nnk cimport (
@@ -45,7 +45,7 @@ from nnkern._matrix cimport Matrix, Team, contiguous, fits_blas
 from nnkern._products cimport compute_named, dissolve, form_team, share_out
 from runtime.arena cimport nnk_arena, nnk_arena_provide
 from runtime.system cimport nnk_seconds
-from api.arrays cimport address, disjoint, in_own_layout, matrix_from, vector_from
+from api.arrays cimport address, disjoint, in_own_layout, in_whole_entries, matrix_from, matrix_of_array, vector_from
 
 import os
 import weakref
@@ -497,13 +497,17 @@ cdef class Engine(Entrance):
         cdef Optimizer optimizer
         cdef void *dtheta = vector_from("gradient", gradient, self.number, self.plan.count)
         self.prepare_optimizer(&optimizer, update, numbers)
+        self.apply(dtheta, &optimizer, rate)
+
+    cdef int apply(self, void *dtheta, Optimizer *optimizer, double rate) except -1:
         cdef Team team = form_team(number_of_threads(None))
         optimizer.rate = rate
         self.t += 1
-        begin_step(&optimizer, self.t)
+        begin_step(optimizer, self.t)
         self.step += 1
-        apply_update(dtheta, &self.plan, &optimizer, False, False, &team)
+        apply_update(dtheta, &self.plan, optimizer, False, False, &team)
         dissolve(&team)
+        return 0
 
     # The optimizer's state, and what a training needs
 
@@ -592,3 +596,4 @@ cdef class Engine(Entrance):
 
 
 include "jobs.pxi"
+include "steps.pxi"

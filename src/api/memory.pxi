@@ -11,6 +11,12 @@ def aligned_empty(Py_ssize_t count, dtype):
     return memory[start:start + count * itemsize].view(dtype)
 
 
+cdef cnp.ndarray new_bytes(Py_ssize_t count):
+    """Bytes, not written to."""
+    cdef cnp.npy_intp shape = count
+    return cnp.PyArray_EMPTY(1, &shape, cnp.NPY_UINT8, 0)
+
+
 def aligned_zeros(Py_ssize_t count, dtype):
     """Likewise, of zeros."""
     vector = aligned_empty(count, dtype)

@@ -242,6 +242,17 @@ def _by_hand(net, X, Y, w, options, again):
     return net, {"gradients": np.concatenate([a.ravel() for a in gradients])}
 
 
+def _by_gradients(net, X, Y, w, options, again):
+    costs, gradients, optimizer = [], [], options.get("optimizer", nk.SGD())
+    for _ in range(options["epochs"]):
+        for x, y, *v in _batches_of(X, Y, w, options["batch_size"]):
+            cost, grads = net.gradients(x, y, v[0] if v else None)
+            costs.append(cost)
+            gradients += grads.values()
+            net.step(grads, optimizer)
+    return net, {"costs": costs, "gradients": np.concatenate([a.ravel() for a in gradients])}
+
+
 def _mapped(net, X, Y, w, options, again):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "X")
@@ -268,6 +279,7 @@ WAYS = {
     "stream": _stream,
     "partial_fit": _partial,
     "forward, backward, step": _by_hand,
+    "gradients, step": _by_gradients,
     "memory-mapped": _mapped,
     "fit_many": _many,
 }
@@ -420,6 +432,21 @@ def _regularisation():
         add(f"{way}, weighted", **CLASSES, options=adam, weighted=True, way=way)
     for way in WAYS:
         add(f"by {way}", **NUMBERS, options=adam, way=way)
+
+
+def _steps():
+    """Rates of layers, numbers by step (of shapes that need no cosine of numpy's), and what an epoch leaves out."""
+    rates = functools.partial(regression, l1={"ntk": True, "bias_rate": 0.125}, l2={"rate": 0.75})
+    for name, optimizer in OPTIMIZERS.items():
+        add(f"rates and ntk, {name}", rates, "squared_error", {"optimizer": optimizer}, net={"l2": 0.0625})
+    add("rates and ntk, by hand", rates, "squared_error", {"optimizer": OPTIMIZERS["AdamW"]}, way="gradients, step")
+    add("a scale with a rate", lambda: [nk.Scale(rate=6), *small()], "cross_entropy")
+    by_step = nk.schedules.ByStep
+    falling = {"optimizer": lambda: nk.AdamW(by_step(0.02, "linear"), weight_decay=by_step(0.25, "warm_up"))}
+    layers = functools.partial(small, l1={"dropout": by_step(0.5, "linear")}, l2={"dropout": 0.25})
+    for way in ("fit", "load, resume", "memory-mapped", "fit_many"):
+        add(f"by step, {way}", layers, "cross_entropy", falling, way=way)
+        add(f"drop_last, {way}", **CLASSES, options={**falling, "drop_last": True}, way=way)
 
 
 def _bfloat16():
@@ -645,7 +672,18 @@ def _estimators():
 
 
 # fmt: on
-for _part in (_optimizers, _activations, _losses, _batches, _regularisation, _bfloat16, _around, _below, _estimators):
+for _part in (
+    _optimizers,
+    _activations,
+    _losses,
+    _batches,
+    _regularisation,
+    _steps,
+    _bfloat16,
+    _around,
+    _below,
+    _estimators,
+):
     _part()
 
 

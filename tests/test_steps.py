@@ -1,0 +1,395 @@
+"""Loops of one's own: `gradients` in one pass, and `step` with what it gave."""
+
+import re
+import threading
+
+import numpy as np
+import pytest
+
+import nnkern as nk
+from nnkern.state import of
+
+N_X, M = 5, 24
+rng = np.random.default_rng(0)
+X = rng.standard_normal((N_X, M))
+
+CASES = {
+    "cross_entropy": ("softmax", rng.integers(0, 3, M)),
+    "binary_cross_entropy": ("sigmoid", rng.integers(0, 2, (3, M)).astype(float)),
+    "poisson": ("exp", rng.integers(0, 5, (3, M)).astype(float)),
+    "squared_error": ("linear", rng.standard_normal((3, M))),
+    "quantile": ("tanh", rng.standard_normal((3, M))),
+}
+
+
+def network(loss="squared_error", *, n_x=N_X, dtype="float64", hidden=(), seed=1, **options):
+    layers = [nk.Dense(7, "gelu", dropout=0.3), nk.Scale(), *hidden, nk.Dense(3, CASES[loss][0])]
+    return nk.Network(layers, loss, n_x=n_x, dtype=dtype, seed=seed, **options)
+
+
+def by_hand(net, X, Y, w=None, training=True):
+    net.forward(X, training=training)
+    return net.backward(Y, sample_weight=w)
+
+
+def assert_same(actual, expected):
+    assert list(actual) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(actual[name], array)
+        assert actual[name].dtype == array.dtype
+
+
+# ---- gradients ----
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"l2": 0.1, "l1": 0.05}, {"hidden": [nk.Dense(4, trainable=False)], "l2": 0.1}]
+)
+@pytest.mark.parametrize("loss", CASES)
+def test_they_are_what_forward_and_backward_give(loss, options, dtype):
+    """To the bit, whether Y needs a conversion or not; the cost is J."""
+    net, Y = network(loss, dtype=dtype.name, **options), CASES[loss][1]
+    tolerance = 8 * float(np.finfo(dtype).eps)
+    J = net.evaluate(X, Y).cost + of(net).engine.penalty()
+    for X_ in (X.astype(dtype), np.asfortranarray(X.astype(dtype)), X, X.tolist()):
+        for Y_ in (Y, Y.astype(dtype) if Y.ndim == 2 else Y.astype("int8"), Y.tolist()):
+            for training in (False, True):
+                expected = by_hand(net, X_, Y_, training=training)
+                cost, grads = net.gradients(X_, Y_, training=training)
+                assert_same(grads, expected)
+                assert type(cost) is float
+                if not training:
+                    assert cost == pytest.approx(J, rel=tolerance)
+    w = rng.uniform(0.5, 2, M)
+    cost, grads = net.gradients(X, Y, sample_weight=w, training=False)
+    assert_same(grads, by_hand(net, X, Y, w, training=False))
+    J = net.evaluate(X, Y, sample_weight=w).cost + of(net).engine.penalty()
+    assert cost == pytest.approx(J, rel=tolerance)
+
+
+def test_products_in_bfloat16():
+    Y = np.arange(300) % 3
+    X = rng.standard_normal((40, 300)).astype("float32")
+    layers = [nk.Dense(230, "gelu", dropout=0.3), nk.Dense(210, "relu"), nk.Dense(3, "softmax")]
+    net = nk.Network(layers, "cross_entropy", n_x=40, compute="bfloat16", seed=0)
+    assert_same(net.gradients(X, Y).grads, by_hand(net, X, Y))
+    assert net.gradients(X, Y).cost != nk.Network(layers, "cross_entropy", n_x=40, seed=0).gradients(X, Y).cost
+
+
+@pytest.mark.parametrize("m", [1, 4096, 4097, 20000])
+def test_many_examples(m, dtype):
+    """In chunks, as `backward` has them; the same bits for any number of threads."""
+    X, Y = rng.standard_normal((N_X, m)).astype(dtype), rng.standard_normal((3, m)).astype(dtype)
+    net, before = network(dtype=dtype.name), nk.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 3):
+            nk.set_num_threads(threads)
+            found.append(net.gradients(X, Y))
+    finally:
+        nk.set_num_threads(before)
+    assert found[0].cost == found[1].cost
+    assert_same(found[0].grads, found[1].grads)
+    for name, array in by_hand(net, X, Y).items():
+        scale = 200 * float(np.finfo(dtype).eps) * np.abs(array).max()
+        np.testing.assert_allclose(found[0].grads[name], array, atol=scale, rtol=0)
+
+
+def test_a_loop_of_them_is_a_loop_of_partial_fit():
+    """Dropout too: its masks go by the step."""
+    nets = [network(l2=0.01) for _ in range(2)]
+    for first in range(0, M, 5):
+        columns = slice(first, first + 5)
+        Y = CASES["squared_error"][1]
+        expected = nets[0].partial_fit(X[:, columns], Y[:, columns], optimizer=nk.AdamW())
+        cost, grads = nets[1].gradients(X[:, columns], Y[:, columns])
+        nets[1].step(grads, nk.AdamW())
+        assert cost == pytest.approx(expected, rel=1e-13)
+    for name, array in nets[0].parameters.items():
+        np.testing.assert_allclose(nets[1].parameters[name], array, rtol=1e-12, atol=1e-14)
+    assert [(of(net).engine.step, of(net).engine.t) for net in nets] == [(5, 5)] * 2
+
+
+def test_the_arrays_are_the_caller_s():
+    """Another call, a step and a larger batch leave them as they are; the memory outlives the network."""
+    Y = CASES["squared_error"][1]
+    net = network()
+    first = net.gradients(X, Y).grads
+    kept = {name: array.copy() for name, array in first.items()}
+    for optimizer in (nk.SGD(0.1), nk.SGD(0.1, clip_norm=1e-3), nk.SGD(0.1, clip_value=1e-3), nk.Adam()):
+        for _ in range(2):
+            net.step(first, optimizer)
+            net.gradients(np.tile(X, 3), np.tile(Y, 3))
+    del net
+    assert_same(first, kept)
+    assert all(array.flags.writeable for array in first.values())
+
+
+def test_a_loss_of_one_s_own():
+    def loss(A, Y):
+        return ((A - Y) ** 2).sum(axis=0) / 2, A - Y
+
+    nets = [nk.Network([nk.Dense(3)], kind, n_x=N_X, dtype="float64", seed=0) for kind in (loss, "squared_error")]
+    found = [net.gradients(X, CASES["squared_error"][1]) for net in nets]
+    assert found[0].cost == pytest.approx(found[1].cost, rel=1e-14)
+    for name, array in found[1].grads.items():
+        np.testing.assert_allclose(found[0].grads[name], array, rtol=1e-13, atol=1e-15)
+
+    def broken(A, Y):
+        raise KeyError("no loss")
+
+    with pytest.raises(KeyError, match="no loss"):
+        nk.Network([nk.Dense(3)], broken, n_x=N_X).gradients(X, CASES["squared_error"][1])
+
+
+def test_inside_a_training_they_do_not_disturb_it():
+    nets = [network() for _ in range(2)]
+    Y = CASES["squared_error"][1]
+    how = {"epochs": 3, "batch_size": 10, "optimizer": nk.Adam()}
+    nets[0].fit(X, Y, **how)
+    nets[1].fit(X, Y, callbacks=[lambda net, epoch, history: net.gradients(X, Y) and None], **how)
+    assert nets[0] == nets[1]
+
+
+def test_several_threads_at_once():
+    net, Y = network(), CASES["squared_error"][1]
+    expected, wrong = net.gradients(X, Y), []
+
+    def work():
+        for _ in range(200):
+            cost, grads = net.gradients(X, Y)
+            if cost != expected.cost or any((grads[name] != a).any() for name, a in expected.grads.items()):
+                wrong.append(cost)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_not_a_number_in_X_is_let_through():
+    net = network()
+    for X_ in (X.copy(), X.astype("float32")):
+        X_[0, 3] = np.nan
+        cost, grads = net.gradients(X_, CASES["squared_error"][1])
+        assert np.isnan(cost)
+        assert np.isnan(grads["dW3"]).any()
+
+
+@pytest.mark.parametrize(
+    ("loss", "Y", "said"),
+    [
+        ("cross_entropy", np.full(M, 3), "Y holds the label 3 at position 0: labels go from 0 to 2"),
+        ("cross_entropy", np.full(M, -1), "Y holds the label -1 at position 0"),
+        ("cross_entropy", np.zeros(M - 1, int), f"Y has shape ({M - 1},)"),
+        ("squared_error", np.full((3, M), np.inf), "Y holds inf at position (0, 0)"),
+        ("squared_error", np.full((3, M), np.nan), "Y holds nan at position (0, 0)"),
+        ("squared_error", np.zeros((3, M + 1)), f"Y has shape (3, {M + 1}), expected (3, {M})"),
+        ("squared_error", np.zeros((M, 3)), "it is transposed, pass Y.T"),
+        ("binary_cross_entropy", np.full((3, M), 1.5), "binary_cross_entropy needs entries in [0, 1]"),
+        ("poisson", np.full((3, M), -1.0), "poisson needs entries >= 0"),
+    ],
+)
+def test_targets_are_validated(loss, Y, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        network(loss).gradients(X, Y)
+
+
+def test_codes_are_validated():
+    """Whether X needs a conversion or not."""
+    X_ = np.array([[0.0, 1.0, 2.0], [0.5, 0.25, 0.0]])
+    layers = [nk.Encode([nk.OneHot(0, 3), nk.Numeric(1)]), nk.Dense(3)]
+    net, Y = nk.Network(layers, "squared_error", n_x=2, dtype="float64", seed=0), np.ones((3, 3))
+    assert_same(net.gradients(X_, Y).grads, by_hand(net, X_, Y))
+    for bad in (3.0, -1.0, 0.5, np.nan):
+        X_[0, 1] = bad
+        for given in (X_, X_.astype("float32")):
+            with pytest.raises(ValueError, match=r"X\[0, 1\] must be a code, a whole number from 0 to 2"):
+                net.gradients(given, Y)
+
+
+def test_refusals():
+    Y = CASES["squared_error"][1]
+    with pytest.raises(nk.NotFittedError):
+        network(n_x=None).gradients(X, Y)
+    with pytest.raises(ValueError, match=r"X has 4 features, the network expects 5"):
+        network().gradients(X[:4], Y)
+    with pytest.raises(ValueError, match=r"X has 0 examples"):
+        network().gradients(X[:, :0], Y[:, :0])
+    with pytest.raises(ValueError, match=r"training must be True or False; got 1"):
+        network().gradients(X, Y, training=1)
+    with pytest.raises(ValueError, match=r"sample_weight must be >= 0"):
+        network().gradients(X, Y, -np.ones(M))
+    with pytest.raises(ValueError, match=r"no layer is trainable"):
+        nk.Network([nk.Dense(3, trainable=False)], "squared_error", n_x=N_X).gradients(X, Y)
+
+
+def test_another_thread_s_training_is_not_looked_into():
+    net, Y, said = network(), CASES["squared_error"][1], []
+    engine = of(net).engine
+    grads = net.gradients(X, Y).grads
+    net.step(grads, optimizer := nk.SGD(0.0625))
+
+    def elsewhere():
+        for call in (lambda: net.gradients(X, Y), lambda: net.step(grads, optimizer)):
+            try:
+                call()
+            except RuntimeError as error:
+                said.append(str(error))
+
+    engine.enter_training()
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    engine.leave_training()
+    assert len(said) == 2
+    assert all("being trained" in text for text in said)
+
+
+# ---- step ----
+
+
+def plain_step(net, grads, rate):
+    return {name: array - rate * grads["d" + name] for name, array in net.parameters.items()}
+
+
+def changed(grads, how):
+    if how == "as they are":
+        return grads
+    if how == "one in its place":
+        grads["dW1"] *= 0.5
+    elif how == "one replaced":
+        grads["dW3"] = grads["dW3"] + 1
+    elif how == "one of another layout":
+        grads["dW1"] = np.ascontiguousarray(grads["dW1"])
+    elif how == "one of another dtype":
+        grads["db1"] = grads["db1"].astype("float32")
+    elif how == "others order":
+        return dict(reversed(grads.items()))
+    elif how == "lists":
+        return {name: array.tolist() for name, array in grads.items()}
+    return grads
+
+
+HOW = [
+    "as they are",
+    "one in its place",
+    "one replaced",
+    "one of another layout",
+    "one of another dtype",
+    "others order",
+]
+
+
+@pytest.mark.parametrize("how", [*HOW, "lists"])
+def test_a_step_takes_what_it_is_given(how):
+    """The second one by the same optimizer, for which less is looked at, too."""
+    net, optimizer = network(), nk.SGD(0.25)
+    for _ in range(3):
+        grads = changed(net.gradients(X, CASES["squared_error"][1]).grads, how)
+        expected = plain_step(net, {name: np.asarray(array) for name, array in grads.items()}, 0.25)
+        net.step(grads, optimizer)
+        for name, array in expected.items():
+            np.testing.assert_allclose(net.parameters[name], array, rtol=1e-14, atol=1e-15)
+
+
+def test_the_parameters_themselves_as_gradients():
+    """Memory that a step writes to isn't read as a gradient meanwhile."""
+    for optimizer in (nk.SGD(0.25, momentum=0.5), nk.Adam(0.25)):
+        nets = [network() for _ in range(2)]
+        for _ in range(3):
+            nets[0].step({"d" + name: array for name, array in nets[0].parameters.items()}, optimizer)
+            nets[1].step({"d" + name: array.copy() for name, array in nets[1].parameters.items()}, optimizer)
+        assert nets[0] == nets[1]
+
+
+@pytest.mark.parametrize("clip", [{"clip_norm": 0.1}, {"clip_value": 0.01}], ids=str)
+def test_clipped_steps(clip):
+    net, optimizer = network(), nk.SGD(0.25, **clip)
+    for _ in range(3):
+        grads = net.gradients(X, CASES["squared_error"][1]).grads
+        limit = clip.get("clip_value", np.inf)
+        limited = {name: np.clip(array, -limit, limit) for name, array in grads.items()}
+        norm = np.sqrt(sum((array**2).sum() for array in limited.values()))
+        factor = min(1, clip.get("clip_norm", np.inf) / norm)
+        expected = plain_step(net, {name: factor * array for name, array in limited.items()}, 0.25)
+        net.step(grads, optimizer)
+        for name, array in expected.items():
+            np.testing.assert_allclose(net.parameters[name], array, rtol=1e-13, atol=1e-15)
+
+
+def test_what_happens_to_an_optimizer_counts():
+    """Its own numbers, those of the network's copy, another object of its kind, and a state that was forgotten."""
+    Y = CASES["squared_error"][1]
+    net, optimizer = network(), nk.SGD(0.25)
+    before = [0.25, 0.25, 0.5, 0.5, 0.125, 0.125]
+
+    def at(step):
+        if step == 2:
+            optimizer.learning_rate = 0.5
+        return nk.SGD(0.125) if step >= 4 else optimizer
+
+    for step, rate in enumerate(before):
+        grads = net.gradients(X, Y).grads
+        expected = plain_step(net, grads, rate)
+        net.step(grads, at(step))
+        assert net.optimizer == nk.SGD(rate)
+        net.optimizer.learning_rate = 9.0  # which the next step doesn't go by: it is given one
+        for name, array in expected.items():
+            np.testing.assert_allclose(net.parameters[name], array, rtol=1e-14, atol=1e-15)
+    optimizer.learning_rate = -1
+    with pytest.raises(ValueError, match=r"learning_rate must be finite and > 0; got -1"):
+        net.step(grads, optimizer)
+
+
+def test_state_is_kept_and_forgotten_as_before():
+    """A fit between two steps with one optimizer leaves its own state; an optimizer of another kind begins afresh."""
+    Y = CASES["squared_error"][1]
+    nets, adam = [network(), network()], nk.Adam()
+    for net in nets:
+        for k in range(6):
+            grads = net.gradients(X, Y).grads
+            if net is nets[1]:
+                grads = dict(grads, dW1=np.ascontiguousarray(grads["dW1"]))
+            net.step(grads, adam if k != 3 else nk.RMSprop())
+            if k == 1:
+                net.fit(X, Y, epochs=1, optimizer=nk.Adam(0.1))
+            if k == 4:
+                net.initialize(N_X)
+    assert of(nets[0]).engine.t == of(nets[1]).engine.t == 1
+    for name, array in nets[0].parameters.items():
+        np.testing.assert_allclose(nets[1].parameters[name], array, rtol=1e-14)
+
+
+def test_a_schedule_of_the_epoch_goes_on():
+    net, calls = network(), []
+
+    def schedule(epoch):
+        calls.append(epoch)
+        return 0.5
+
+    optimizer = nk.SGD(schedule)
+    for _ in range(3):
+        net.step(net.gradients(X, CASES["squared_error"][1]).grads, optimizer)
+    assert calls == [0, 0, 0]
+
+
+@pytest.mark.parametrize("repeated", [False, True])
+def test_grads_that_do_not_fit(repeated):
+    net, optimizer = network(), nk.SGD(0.1)
+    grads = net.gradients(X, CASES["squared_error"][1]).grads
+    if repeated:
+        net.step(grads, optimizer)
+    before = {name: array.copy() for name, array in net.parameters.items()}
+    for wrong, said in (
+        ({name: grads[name] for name in list(grads)[:-1]}, "grads lacks"),
+        (grads | {"dW9": np.ones(1)}, "holds the unknown dW9"),
+        (grads | {"dW1": grads["dW1"].T}, r"grads\['dW1'\] must have shape"),
+        (grads | {"dW1": grads["dW1"][:-1]}, r"grads\['dW1'\] must have shape"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            net.step(wrong, optimizer)
+    for name, array in before.items():
+        np.testing.assert_array_equal(net.parameters[name], array)
