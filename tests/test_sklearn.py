@@ -18,7 +18,7 @@ pytest.importorskip("sklearn", minversion="1.7")
 import joblib
 import scipy.optimize
 from scipy import sparse
-from sklearn import datasets
+from sklearn import datasets, metrics
 from sklearn import neural_network as theirs
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -1235,3 +1235,31 @@ def test_the_spread_of_several_targets_and_of_the_largest_numbers():
         MLPRegressor(max_iter=1, solver="sgd", learning_rate_init=1e-9).fit(X, y * [1, 1000, 0.001])
     with pytest.warns(UserWarning, match="^`y` has a standard deviation of inf"), pytest.raises(nk.DivergenceError):
         MLPRegressor(max_iter=1).fit(X, 1e300 * y[:, 0])
+
+
+@pytest.mark.parametrize("as_sparse", [False, True])
+@pytest.mark.parametrize("name", ["breast_cancer", "wine"])
+def test_monitors_are_scikit_learns_metrics(name, as_sparse):
+    X, y, _ = load(name)
+    w = np.arange(len(y)) % 4.0
+    held_out = slice(1, None, 2)
+    stopping = nk.EarlyStopping(None, monitor="val_auc", ties="last")
+    errors, losses = nk.EarlyStopping(None, monitor="val_error", restore_best=False), []
+
+    def log_loss(labels, outputs):
+        P = np.vstack([1 - outputs, outputs]) if len(outputs) == 1 else outputs
+        losses.append(metrics.log_loss(labels, P.T.astype(np.float64)))
+        return losses[-1]
+
+    kept = nk.EarlyStopping(None, monitor=log_loss, restore_best=False)
+    mlp = MLPClassifier(max_iter=6, random_state=0, callbacks=[errors, kept, stopping], learning_rate_init=0.01)
+    if as_sparse:
+        X = sparse.csr_matrix(X)
+    mlp.fit(X[::2], y[::2], eval_set=(X[held_out], y[held_out], w[held_out]))
+    P = mlp.predict_proba(X[held_out])
+    more = {"multi_class": "ovr"} if name == "wine" else {}
+    areas = metrics.roc_auc_score(y[held_out], P if more else P[:, 1], sample_weight=w[held_out], **more)
+    assert stopping.best_value == pytest.approx(areas, rel=1e-12)
+    assert errors.best_value == 1 - mlp.best_validation_score_
+    assert kept.best_value == min(losses)
+    assert losses[stopping.best_epoch] == pytest.approx(metrics.log_loss(y[held_out], P), rel=1e-12)
