@@ -66,7 +66,7 @@ class EarlyStopping(Callback):
         against the rest; "val_rmse", the root of the mean squared error, averaged over the outputs. Sample weights
         count in these. Or a function f(targets, outputs) -> float: it gets the held-out labels in the shape that
         `predict_labels` has, or Y (n_y, m) where there are no classes, and the outputs A (n_y, m); its values are
-        recorded as "val_" and its name.
+        recorded as ``val_<its name>``.
     restore_best : bool
         Bring back the parameters of the best epoch at the end.
     ties : "first" or "last"

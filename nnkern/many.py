@@ -100,16 +100,14 @@ def fit_many(
     weights = _each("sample_weight", sample_weight, count, lambda w: w is None or isinstance(w, list) or _dimensions(w))
     held_out = _each("validation_data", validation_data, count, lambda one: one is None or isinstance(one, tuple))
     optimizers, callbacks = given or [optimizer] * count, _callbacks_of_each(callbacks, count)
-    common = epochs, batch_size, shuffle
-    threads = Options(
-        *common, None, class_weight, drop_last=drop_last, threads=threads
-    ).threads  # also checked where there are no networks
-    options = [
-        Options(*common, one, class_weight, own, drop_last=drop_last, threads=threads)
-        for one, own in zip(optimizers, callbacks, strict=True)
-    ]
-    fits = fits_of_many(nets, options, list(zip(Xs, Ys, weights, strict=True)), held_out)
-    run(fits, threads)
+
+    def options(one=None, own=()):
+        return Options(epochs, batch_size, shuffle, one, class_weight, own, drop_last=drop_last, threads=threads)
+
+    common = options()  # checked where there are no networks, too
+    each = [options(one, own) for one, own in zip(optimizers, callbacks, strict=True)]
+    fits = fits_of_many(nets, each, list(zip(Xs, Ys, weights, strict=True)), held_out)
+    run(fits, common.threads)
     return [fit.history for fit in fits]
 
 

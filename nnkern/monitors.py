@@ -154,7 +154,7 @@ def _area(outputs, inside, outside):
     firsts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
     inside, outside = (np.add.reduceat(weights[order], firsts) for weights in (inside, outside))
     below = np.cumsum(outside) - outside
-    return inside @ (below + outside / 2) / pairs
+    return (inside * (below + outside / 2)).sum() / pairs
 
 
 def rmse(A, Y, w):

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Sequence
 from os import PathLike
-from typing import Any, Self, TypeAlias, TypedDict, Unpack
+from typing import Any, Literal, Self, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,7 @@ class _Shared(TypedDict, total=False):
     warm_start: bool
     momentum: float
     nesterovs_momentum: bool
-    early_stopping: bool
+    early_stopping: bool | Literal["loss"]
     validation_fraction: float
     beta_1: float
     beta_2: float
@@ -59,6 +59,7 @@ class _MLP(BaseEstimator):
     validation_scores_: list[float] | None
     validation_loss_curve_: list[float]
     best_validation_score_: float | None
+    best_validation_loss_: float | None
     n_iter_: int
     t_: int
     n_features_in_: int

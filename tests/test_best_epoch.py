@@ -495,6 +495,42 @@ def test_equal_epochs_in_the_engine():
             assert len(errors) == (30 if patience is None else lowest[0] + 1 + patience)
 
 
+def test_schedules_by_step_and_whole_batches_in_the_engine():
+    """The tables of each step's numbers are asked for over all epochs of a call, or over one; dropout is off between."""
+    rng = np.random.default_rng(0)
+    X, Y, held_out = rng.normal(size=(6, 90)), rng.integers(3, size=90), (rng.normal(size=(6, 50)), np.arange(50) % 3)
+
+    def make():
+        layers = [nk.Dense(20, "silu", dropout=nk.schedules.ByStep(0.5, "flat_cos")), nk.Dense(3, "softmax")]
+        return nk.Network(layers, "cross_entropy", seed=0)
+
+    optimizer = nk.AdamW(nk.schedules.ByStep(0.05, "coslog4"), weight_decay=nk.schedules.ByStep(0.1, "linear"))
+    how = {"epochs": 11, "batch_size": 32, "drop_last": True, "optimizer": optimizer}
+    native, python = both(make, (X, Y), held_out, lambda: nk.EarlyStopping(None, ties="last"), **how)
+    assert native == python
+    native, python = both(make, (X, Y), held_out, lambda: nk.EarlyStopping(2, monitor="val_error"), **how)
+    assert native == python
+
+
+def test_categories_in_the_engine():
+    """Codes of held-out examples are looked at as those of the training are."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(4, size=(1, 140))
+    X, Y = np.vstack([rng.normal(size=(2, 140)), codes]), codes[0] % 2
+
+    def make():
+        encode = nk.Encode([nk.Numeric(0), nk.Periodic(1, 4, 3), nk.Embedding(2, 4, 2)])
+        return nk.Network([encode, nk.Dense(6, "relu"), nk.Dense(1, "sigmoid")], "binary_cross_entropy", seed=0)
+
+    parts = (X[:, :100], Y[:100]), (X[:, 100:], Y[100:])
+    native, python = both(make, *parts, lambda: nk.EarlyStopping(3), epochs=9, optimizer="adam")
+    assert native == python
+    X[2, 120] = 4
+    net = make()
+    with pytest.raises(ValueError, match=r"X\[2, 20\]"):
+        net.fit(*parts[0], validation_data=parts[1], callbacks=nk.EarlyStopping())
+
+
 def test_more_epochs_than_one_call_has(monkeypatch):
     """2500 epochs are three calls of the engine, and 2500 with a callback of one's own."""
     calls = []

@@ -18,7 +18,7 @@ pytest.importorskip("sklearn", minversion="1.7")
 import joblib
 import scipy.optimize
 from scipy import sparse
-from sklearn import datasets
+from sklearn import datasets, metrics
 from sklearn import neural_network as theirs
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -1088,3 +1088,178 @@ def test_no_leaks(call):
     X, y = np.random.default_rng(0).standard_normal((20, 4)), np.arange(20) % 3
     mlp = MLPClassifier((5,), max_iter=2, random_state=0).fit(X, y)
     assert_no_leaks(lambda: call(mlp, X, y), [mlp, X, y], 500)
+
+
+# ---- stopping by the held-out loss; targets whose spread is far from 1 ----
+
+
+class Coefs(nk.Callback):
+    """The parameters after each epoch."""
+
+    def on_fit_begin(self, net):
+        self.taken = []
+
+    def on_epoch_end(self, net, epoch, history):
+        self.taken.append({name: a.copy() for name, a in net.parameters.items()})
+
+
+def held_out_loss(mlp, X, y):
+    """Log loss, or the squared error that the estimator counts, from predictions."""
+    if isinstance(mlp, MLPRegressor):
+        return 0.5 * ((mlp.predict(X) - y) ** 2).mean()
+    P = mlp.predict_proba(X)
+    return -np.log(P[np.arange(len(y)), np.searchsorted(mlp.classes_, y)]).mean()
+
+
+@pytest.mark.parametrize("name", ["breast_cancer", "wine", "diabetes", "linnerud"])
+def test_early_stopping_by_loss(name):
+    X, y, kind = load(name)
+    coefs = Coefs()
+    mlp = getattr(ours, kind)(
+        hidden_layer_sizes=(30,), early_stopping="loss", random_state=3, learning_rate_init=0.03, n_iter_no_change=5,
+        tol=0.01, callbacks=coefs, max_iter=100, validation_fraction=0.3,
+    ).fit(X, y)  # fmt: skip
+    losses = np.array(mlp.validation_loss_curve_)
+    best = int(losses.argmin())
+    # the parameters of the epoch of the least loss, which isn't that of the best score
+    assert all(np.array_equal(a, mlp.network_.parameters[name]) for name, a in coefs.taken[best].items())
+    assert mlp.best_validation_loss_ == losses[best]
+    assert mlp.best_validation_score_ == max(mlp.validation_scores_)
+    # it ends where scikit-learn's rule for losses says: more than 5 epochs in a row without an improvement of tol
+    lowest, without = np.inf, 0
+    for epoch, loss in enumerate(losses):
+        without = 0 if loss <= lowest - 0.01 else without + 1
+        lowest = min(lowest, loss)
+        assert (without > 5) == (epoch == len(losses) - 1)
+    assert mlp.best_loss_ is None
+    # the same samples are held out as with True, and the losses are theirs
+    _, held = base.train_test_split(
+        np.arange(len(y)), random_state=_state_after_weights(kind, X, y), test_size=0.3,
+        stratify=y if name == "breast_cancer" else None,  # as scikit-learn does, which stratifies two classes alone
+    )  # fmt: skip
+    assert held_out_loss(mlp, X[held], y[held]) == pytest.approx(losses[best], rel=1e-12)
+
+
+def _state_after_weights(kind, X, y):
+    """The random state after the initial weights of the network above are drawn."""
+    rng = np.random.RandomState(3)
+    n_y = 1 if y.ndim == 1 else y.shape[1]
+    if kind == "MLPClassifier" and len(set(y)) > 2:
+        n_y = len(set(y))
+    for n_prev, n in [(X.shape[1], 30), (30, n_y)]:
+        rng.uniform(size=(n_prev, n))
+        rng.uniform(size=n)
+    return rng
+
+
+def test_early_stopping_by_loss_of_an_eval_set_and_of_warm_fits(capsys):
+    X, y, _ = load("wine")
+    eval_set = (X[1::2], y[1::2])
+    mlp = MLPClassifier(early_stopping="loss", warm_start=True, max_iter=60, random_state=0, learning_rate_init=0.01)
+    best = [a.copy() for a in mlp.fit(X[::2], y[::2], eval_set=eval_set).coefs_]
+    assert mlp.best_validation_loss_ == min(mlp.validation_loss_curve_)
+    assert held_out_loss(mlp, *eval_set) == pytest.approx(mlp.best_validation_loss_, rel=1e-12)
+    # a further fit that finds nothing better leaves the best so far
+    mlp.set_params(solver="sgd", learning_rate_init=3.0, max_iter=3).fit(X[::2], y[::2], eval_set=eval_set)
+    assert len(mlp.validation_loss_curve_) == len(mlp.loss_curve_)
+    assert mlp.best_validation_loss_ < min(mlp.validation_loss_curve_[-3:])
+    assert all(np.array_equal(a, b) for a, b in zip(best, mlp.coefs_, strict=True))
+    # by another measure the best of the losses is no longer it
+    mlp.set_params(early_stopping=True, learning_rate_init=1e-9, verbose=True).fit(X[::2], y[::2], eval_set=eval_set)
+    assert mlp.best_validation_score_ == max(mlp.validation_scores_)
+    assert "Validation score: " in capsys.readouterr().out
+    mlp.set_params(early_stopping="loss", warm_start=False, n_iter_no_change=1, max_iter=500, learning_rate_init=0.3)
+    mlp.fit(X[::2], y[::2], eval_set=eval_set)
+    out = capsys.readouterr().out
+    assert "Validation loss: " in out
+    assert "Validation loss did not improve more than tol=0.000100 for 1 consecutive epochs. Stopping." in out
+
+
+def test_early_stopping_by_loss_is_a_parameter_like_others():
+    X, y, _ = load("wine")
+    mlp = MLPClassifier(early_stopping="loss", max_iter=3, random_state=0)
+    assert clone(mlp).early_stopping == "loss"
+    mlp.fit(X, y)
+    again = pickle.loads(pickle.dumps(mlp))
+    assert again.best_validation_loss_ == mlp.best_validation_loss_
+    assert MLPClassifier(max_iter=1).fit(X, y).best_validation_loss_ is None
+    with pytest.raises(ValueError, match="'early_stopping' parameter of MLPClassifier must be"):
+        MLPClassifier(early_stopping="score").fit(X, y)
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping='loss'"):
+        mlp.partial_fit(X, y)
+
+
+SPREAD = "has a standard deviation of"
+
+
+@pytest.mark.parametrize(("spread", "warned"), [(0.099, True), (0.101, False), (1, False), (99, False), (101, True)])
+def test_targets_whose_spread_is_far_from_1(spread, warned):
+    X, y, _ = load("diabetes")
+    y = 1e6 + spread * standardised(y)  # where they are says nothing
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        MLPRegressor(max_iter=1).fit(X, y)
+    texts = [str(one.message) for one in caught if SPREAD in str(one.message)]
+    assert len(texts) == warned
+    if warned:
+        assert texts[0] == (
+            f"`y` has a standard deviation of {spread:.3g}: solver 'adam' learns little of targets outside of 0.1 to "
+            "100. Standardise them: sklearn.compose.TransformedTargetRegressor(MLPRegressor(…), "
+            "transformer=StandardScaler())"
+        )
+        assert [one.filename for one in caught if SPREAD in str(one.message)] == [__file__]
+
+
+@pytest.mark.parametrize(
+    ("how", "method"),
+    [
+        ({"loss": "poisson"}, "fit"), ({"solver": "lbfgs"}, "fit"), ({}, "partial_fit"),
+        ({"early_stopping": True}, "constant"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_no_word_of_the_spread_where_it_does_not_matter(how, method):
+    X, y, _ = load("diabetes")
+    y = np.abs(1e4 * y) if method != "constant" else np.full(len(y), 1e5)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", f".*{SPREAD}")
+        mlp = MLPRegressor(max_iter=1, **how)
+        getattr(mlp, "partial_fit" if method == "partial_fit" else "fit")(X, y)
+        transformed = TransformedTargetRegressor(MLPRegressor(max_iter=1), transformer=StandardScaler())
+        transformed.fit(X, 1e4 * load("diabetes")[1])
+
+
+def test_the_spread_of_several_targets_and_of_the_largest_numbers():
+    X, y, _ = load("linnerud")
+    with pytest.warns(UserWarning, match="^Column 1 of `y` has a standard deviation of 1e\\+03: solver 'sgd'"):
+        MLPRegressor(max_iter=1, solver="sgd", learning_rate_init=1e-9).fit(X, y * [1, 1000, 0.001])
+    with pytest.warns(UserWarning, match="^`y` has a standard deviation of inf"), pytest.raises(nk.DivergenceError):
+        MLPRegressor(max_iter=1).fit(X, 1e300 * y[:, 0])
+
+
+@pytest.mark.parametrize("as_sparse", [False, True])
+@pytest.mark.parametrize("name", ["breast_cancer", "wine"])
+def test_monitors_are_scikit_learns_metrics(name, as_sparse):
+    X, y, _ = load(name)
+    w = np.arange(len(y)) % 4.0
+    held_out = slice(1, None, 2)
+    stopping = nk.EarlyStopping(None, monitor="val_auc", ties="last")
+    errors, losses = nk.EarlyStopping(None, monitor="val_error", restore_best=False), []
+
+    def log_loss(labels, outputs):
+        P = np.vstack([1 - outputs, outputs]) if len(outputs) == 1 else outputs
+        losses.append(metrics.log_loss(labels, P.T.astype(np.float64)))
+        return losses[-1]
+
+    kept = nk.EarlyStopping(None, monitor=log_loss, restore_best=False)
+    mlp = MLPClassifier(max_iter=6, random_state=0, callbacks=[errors, kept, stopping], learning_rate_init=0.01)
+    if as_sparse:
+        X = sparse.csr_matrix(X)
+    mlp.fit(X[::2], y[::2], eval_set=(X[held_out], y[held_out], w[held_out]))
+    P = mlp.predict_proba(X[held_out])
+    more = {"multi_class": "ovr"} if name == "wine" else {}
+    areas = metrics.roc_auc_score(y[held_out], P if more else P[:, 1], sample_weight=w[held_out], **more)
+    assert stopping.best_value == pytest.approx(areas, rel=1e-12)
+    assert errors.best_value == 1 - mlp.best_validation_score_
+    assert kept.best_value == min(losses)
+    assert losses[stopping.best_epoch] == pytest.approx(metrics.log_loss(y[held_out], P), rel=1e-12)

@@ -60,6 +60,7 @@ class BaseMLP(BaseEstimator):
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn has it
         **{name: allowed for name, allowed in theirs.MLPClassifier._parameter_constraints.items() if name != "loss"},
         "activation": [StrOptions({*_kernels.ACTIVATIONS, *_OUR_ACTIVATION}), "array-like"],
+        "early_stopping": ["boolean", StrOptions({"loss"})],
         "solver": [StrOptions({"lbfgs", "sgd", "adam", "adamw"}), Optimizer],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "dropout": [Interval(Real, 0, 1, closed="left"), "array-like"],
@@ -136,8 +137,10 @@ class BaseMLP(BaseEstimator):
             A further fit goes on from the present parameters.
         momentum, nesterovs_momentum : float in [0, 1], default=0.9; bool, default=True
             Of "sgd".
-        early_stopping : bool, default=False
-            Stop by the score of held-out samples in place of the training loss, and keep the best epoch's parameters.
+        early_stopping : bool or "loss", default=False
+            True: stop by the score of held-out samples in place of the training loss, and keep the best epoch's
+            parameters. "loss", which scikit-learn doesn't have: by their loss, which is log loss, or for numbers the
+            squared error, where no other is asked for. It suits probabilities better, and small numbers of samples.
         validation_fraction : float, default=0.1
             Share of the samples that is held out then.
         beta_1, beta_2, epsilon : float, default=0.9, 0.999, 1e-8
@@ -393,6 +396,9 @@ class BaseMLP(BaseEstimator):
         Y, labels = self._targets(y, X.dtype)
         return source_of(X, Y, labels, w if w is None else w.astype(X.dtype, copy=False))
 
+    def _look_at_spread(self, Y):
+        """Warns of targets that are hard to learn as they are; there are none among classes."""
+
     def _new_optimizer(self):
         if isinstance(self.solver, Optimizer):
             return copy.copy(self.solver)
@@ -419,19 +425,25 @@ class BaseMLP(BaseEstimator):
     def _stochastic(self, data, held_out, first, incremental):
         """The training by mini-batches, ready to run."""
         if self.early_stopping and incremental:
-            raise ValueError("partial_fit does not support early_stopping=True")
+            raise ValueError(f"partial_fit does not support early_stopping={self.early_stopping!r}")
+        if not incremental:
+            self._look_at_spread(data.Y)
         if first or not hasattr(self, "loss_curve_"):
             self.loss_curve_ = []
             self._no_improvement_count = 0
             self.best_loss_ = None
             self.validation_scores_ = self.best_validation_score_ = self._best_theta = None
+            self.best_validation_loss_ = None
+        if self._best_theta is not None and self._best_by != self.early_stopping:
+            self._best_theta = None  # the best of another measure
         if self.early_stopping and held_out is None:
             data, held_out = self._split(data)
         if held_out is not None and self.validation_scores_ is None:
             self.validation_scores_, self.validation_loss_curve_, self.best_validation_score_ = [], [], -np.inf
+            self.best_validation_loss_ = np.inf
         state = of(self._network)
         if self.early_stopping and self._best_theta is None:
-            self._best_theta = state.engine.theta.copy()
+            self._best_theta, self._best_by = state.engine.theta.copy(), self.early_stopping
         if self.best_loss_ is None and not self.early_stopping:
             self.best_loss_ = np.inf
         size = min(200, data.m) if self.batch_size == "auto" else self.batch_size

@@ -42,7 +42,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Views of the network's parameters; arrays put in their place are used.
     loss_, best_loss_, loss_curve_ : float, float or None, list
         Mean over an epoch's batches, penalty included; the exact one where scikit-learn clips probabilities.
-    validation_scores_, validation_loss_curve_, best_validation_score_ : list, list, float; or None
+    validation_scores_, validation_loss_curve_, best_validation_score_, best_validation_loss_ : lists, floats; or None
         Of the held-out samples or `eval_set`, after each epoch.
     n_iter_, t_ : int
         Epochs of the last fit, and samples gone through since the first.

@@ -57,7 +57,7 @@ class EstimatorFit(Fit):
         self._wait()
 
     def _wait(self):
-        """Counts epochs without improvement from here on; by the score where training stops early."""
+        """Counts epochs without improvement from here on; by held-out samples where training stops early."""
         mlp, self.patience = self.mlp, None
         if not mlp.early_stopping:
             most = int(min(mlp.n_iter_no_change, np.iinfo(np.intp).max))
@@ -141,14 +141,18 @@ class EstimatorFit(Fit):
         cost, score = self._evaluation()
         mlp.validation_loss_curve_.append(cost)
         mlp.validation_scores_.append(score)
+        by_loss = mlp.early_stopping == "loss"
         if mlp.verbose:
-            print(f"Validation score: {score:f}")
+            print(f"Validation loss: {cost:f}" if by_loss else f"Validation score: {score:f}")
+        if by_loss:
+            improved, is_best = cost <= mlp.best_validation_loss_ - mlp.tol, cost < mlp.best_validation_loss_
+        else:
+            improved, is_best = score >= mlp.best_validation_score_ + mlp.tol, score > mlp.best_validation_score_
+        mlp.best_validation_loss_ = min(mlp.best_validation_loss_, cost)
+        mlp.best_validation_score_ = max(mlp.best_validation_score_, score)
         if mlp.early_stopping:
-            improved = score >= mlp.best_validation_score_ + mlp.tol
             self.no_improvement = 0 if improved else self.no_improvement + 1
-        if score > mlp.best_validation_score_:
-            mlp.best_validation_score_ = score
-            if mlp.early_stopping:
+            if is_best:
                 self.best_theta[:] = self.state.engine.theta
         return cost, score
 
@@ -181,7 +185,8 @@ class EstimatorFit(Fit):
             self.no_improvement = 0
             self._wait()
         if mlp.verbose:
-            what, then = "Validation score" if mlp.early_stopping else "Training loss", "Stopping."
+            what = {False: "Training loss", "loss": "Validation loss"}.get(mlp.early_stopping, "Validation score")
+            then = "Stopping."
             if adaptive and self.enough:
                 then = "Learning rate too small. Stopping."
             elif adaptive:

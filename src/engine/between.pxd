@@ -100,7 +100,8 @@ cdef inline void evaluate_held_out(Between *b, const Plan *plan, const Team *tea
     cdef Score score
     cdef double cost, total = 0
     check(b.costs is not NULL and b.scores is not NULL and b.held_out.X.n == plan.n_x)
-    p.plan, p.space, p.team, p.watch, p.training, p.step = plan, b.space, team, watch, False, 0
+    p.plan, p.space, p.team, p.watch = plan, b.space, team, watch
+    p.training, p.step, p.dropouts = False, 0, NULL
     score.right, score.squares = 0, b.squares
     if b.squares is not NULL:
         memset(b.squares, 0, plan.n_y * sizeof(double))

@@ -270,6 +270,22 @@ def _many(net, X, Y, w, options, again):
     return net, [*histories, {"parameters": each}]
 
 
+def _bagged(net, X, Y, w, options, again):
+    """Three networks that are alike, each of which holds out another third and keeps its best epoch."""
+    nets, folds = [net, *(copy.deepcopy(net) for _ in range(2))], np.arange(X.shape[1]) % 3
+    parts = [(folds != k, folds == k) for k in range(3)]
+    histories = nk.fit_many(
+        nets,
+        [X[:, rest] for rest, _ in parts],
+        [Y[..., rest] for rest, _ in parts],
+        validation_data=[(X[:, held], Y[..., held]) for _, held in parts],
+        callbacks=nk.EarlyStopping(3),
+        **options,
+    )
+    each = [np.concatenate([view.ravel() for view in one.parameters.values()]) for one in nets]
+    return net, [*histories, {"parameters": each}]
+
+
 WAYS = {
     "fit": _fit,
     "resume": _resume,
@@ -282,6 +298,7 @@ WAYS = {
     "gradients, step": _by_gradients,
     "memory-mapped": _mapped,
     "fit_many": _many,
+    "bagged": _bagged,
 }
 
 
@@ -488,6 +505,10 @@ def _around():
             {**early, "callbacks": lambda: [nk.EarlyStopping(patience=2, min_delta=0.25)]})
         add(f"early stopping by score, last kept, {loss}", layers, loss,
             {**early, "callbacks": lambda: [nk.EarlyStopping(2, 0.125, "val_score", restore_best=False)]})
+        monitor = "val_error" if loss == "cross_entropy" else "val_rmse"
+        add(f"best epoch by {monitor}, last of equals", layers, loss,
+            {**early, "callbacks": lambda by=monitor: [nk.EarlyStopping(None, monitor=by, ties="last")]})
+        add(f"bagged, {loss}", layers, loss, {"epochs": 12, "optimizer": lambda: nk.SGD(0.5)}, way="bagged")
     add("a schedule as callback", **NUMBERS,
         options={"callbacks": lambda: [nk.LearningRateSchedule(nk.schedules.Exponential(0.1, 0.5))]})
     for dtype in DTYPES:
