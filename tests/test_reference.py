@@ -1,6 +1,8 @@
 """The oracle itself: loops against vectors, derivatives against differences, truth against mpmath,
 and the bounds against arithmetic that is right, and against arithmetic that is wrong."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -108,6 +110,100 @@ def test_network_gradients(hidden, loss_name):
         np.testing.assert_allclose(gradients["d" + name], numerical, atol=1e-8, err_msg=name)
 
 
+# rows 0 and 1 hold numbers, row 2 codes from 0 to 3
+ENCODERS = (
+    ref.OneHot(2, 3, True),
+    ref.Numeric(0),
+    ref.Periodic(0, 3),
+    ref.Periodic(1, 5, 3),
+    ref.PiecewiseLinear(0, (-2.0, -0.5, 0.25, 2.0)),
+    ref.PiecewiseLinear(1, (-2.0, -0.5, 0.25, 2.0), 2),
+    ref.Embedding(2, 4, 2),
+    ref.OneHot(2, 4),
+)
+
+
+def encoded(encoders, m=9, seed=8):
+    """An Encode of the oracle, its parameters and examples."""
+    rng = np.random.default_rng(seed)
+    encode = ref.Encode(encoders)
+    p = {name: rng.normal(size=shape) for name, shape in encode.shapes().items()}
+    return encode, p, np.vstack([rng.normal(size=(2, m)), rng.integers(0, 4, (1, m))])
+
+
+@pytest.mark.parametrize("encoders", [*((one,) for one in ENCODERS), ENCODERS, ENCODERS[::-1]], ids=str)
+def test_derivatives_of_encoders(encoders):
+    """By every parameter, and by numbers; a code has none."""
+    encode, p, X = encoded(encoders)
+    dA = np.random.default_rng(9).normal(size=(encode.outputs, X.shape[1]))
+    gradients, dX = encode.backward(dA, p, X)
+    assert list(gradients) == list(p)
+
+    def J():
+        return float((dA * encode.forward(p, X)[0]).sum())
+
+    for name, theta in p.items():
+        numerical = ref.central_differences(J, theta) / X.shape[1]
+        np.testing.assert_allclose(gradients[name], numerical, atol=2e-9, err_msg=name)
+    np.testing.assert_allclose(dX[:2], ref.central_differences(J, X[:2]), atol=1e-8)
+    assert (dX[2] == 0).all()
+
+
+def test_encoders_by_hand():
+    """Number by number, with the places of outputs and of parameters counted out."""
+    encode, p, X = encoded(
+        (ref.OneHot(2, 3, True), ref.Periodic(1, 2, 3), ref.PiecewiseLinear(0, (0.0, 2.0, 3.0)), ref.Embedding(2, 4, 2))
+    )
+    A, _ = encode.forward(p, X)
+    w, b, M, E = (p[name][:, 0] for name in "wbME")
+    for i, (x0, x1, code) in enumerate(X.T):
+        f = [math.cos(2 * math.pi * w[j] * x1 + b[j]) for j in range(2)]
+        mapped = [M[u] * f[0] + M[2 + u] * f[1] + M[4 + u] for u in range(2)]
+        bins = [min(max(x0 / 2, 0), 1), min(max(x0 - 2, 0), 1)]
+        vector = [E[2 * int(code)], E[2 * int(code) + 1]]
+        np.testing.assert_allclose(A[:, i], [x1, *mapped, *bins, *vector, code == 1, code == 2, code == 3], rtol=1e-13)
+
+
+@pytest.mark.parametrize("activation", ref.ELEMENTWISE)
+def test_derivatives_of_mixes(activation):
+    rng = np.random.default_rng(1)
+    Z = rng.uniform(0.1, 2.9, (4, 5)) * rng.choice([-1, 1], (4, 5))
+    a, dA = rng.normal(size=(4, 1)), rng.normal(size=Z.shape)
+    dZ, da = ref.mix_backward(dA, a, Z, activation)
+
+    def J():
+        return float((dA * ref.mix_forward(a, Z, activation)).sum())
+
+    np.testing.assert_allclose(dZ, ref.central_differences(J, Z), atol=5e-9)
+    np.testing.assert_allclose(da, ref.central_differences(J, a) / 5, atol=5e-9)
+
+
+def test_derivatives_of_a_chain():
+    """Every kind of layer, a penalty of both kinds, weights, and a layer with factors, against differences."""
+    rng = np.random.default_rng(3)
+    encode, p, X = encoded(ENCODERS)
+    layers = [
+        encode,
+        ref.Scale(),
+        ref.Dense("tanh", mix=True, factors=rng.integers(0, 2, (4, 9))),
+        ref.Dense("softmax"),
+    ]
+    shapes = {"s2": (encode.outputs, 1), "W3": (4, encode.outputs), "b3": (4, 1), "a3": (4, 1), "W4": (3, 4)}
+    parameters = {f"{name}1": theta for name, theta in p.items()}
+    parameters |= {name: rng.normal(scale=0.5, size=shape) for name, shape in shapes.items()}
+    Y, w = ref.random_targets("cross_entropy", (3, 9), rng), rng.uniform(0.5, 2, 9)
+    case = {"Y": Y, "loss_name": "cross_entropy", "l2": 0.1, "l1": 0.01, "sample_weight": w}
+    _, gradients, _ = ref.chain(layers, parameters, X, **case)
+    assert set(gradients) == {"d" + name for name in parameters}
+    for name, theta in parameters.items():
+        numerical = ref.central_differences(lambda: ref.chain(layers, parameters, X, **case)[0], theta)
+        np.testing.assert_allclose(gradients["d" + name], numerical, atol=2e-9, err_msg=name)
+    del case["sample_weight"], case["l2"], case["l1"]
+    _, _, dX = ref.chain(layers, parameters, X, **case)
+    numerical = ref.central_differences(lambda: ref.chain(layers, parameters, X, **case)[0], X[:2])
+    np.testing.assert_allclose(dX[:2] / 9, numerical, atol=2e-9)
+
+
 @pytest.mark.parametrize("name", [name for name in ref.ELEMENTWISE if ref.ELEMENTWISE[name].exact])
 def test_activations_against_mpmath(name):
     z = np.concatenate([np.linspace(-40, 40, 401), 10.0 ** np.arange(-300, 3, 9)])
@@ -210,6 +306,43 @@ def test_bounds_hold_and_are_tight(dtype, activation):
 
 def share_out_of(bound, x, y):
     return (np.abs(x - y) > bound).mean()
+
+
+@pytest.mark.parametrize("encoder", ENCODERS, ids=str)
+def test_bounds_of_encoders_hold_and_are_tight(dtype, encoder):
+    """Plain numpy in this dtype keeps within them, and what has a frequency or an edge that is a little off doesn't."""
+    encode, p, X = encoded([encoder], m=200)
+    p, X = ({name: a.astype(dtype) for name, a in p.items()}, X.astype(dtype))
+    (_, own), x = encode.split(p)[0], X[encoder.row]
+    A, bound = encode.forward(p, X)[0], encode.errors(p, X, dtype)
+    if isinstance(encoder, (ref.Periodic, ref.PiecewiseLinear)):
+        own = {name: a.astype(dtype) for name, a in own.items()}
+        if isinstance(encoder, ref.Periodic):
+            f = np.cos(dtype.type(2 * np.pi) * own["w"] * x + own["b"])
+            other = encode.forward(p | {"w": p["w"] * (1 + 1e-3)}, X)[0]
+        else:
+            e = np.array(encoder.edges, dtype)[:, None]
+            f = np.clip((x - e[:-1]) * (1 / (e[1:] - e[:-1])), 0, 1)
+            other = ref.Encode([encoder._replace(edges=tuple(1.001 * edge for edge in encoder.edges))]).forward(p, X)[0]
+        if encoder.units is not None:
+            f = own["M"][:, :-1] @ f + own["M"][:, -1:]
+            f = np.vstack([x[None], f]) if isinstance(encoder, ref.Periodic) else f
+        assert f.dtype == dtype
+        assert (np.abs(f - A) <= bound).all()
+        assert share_out_of(bound, other, A) > 0.25
+    assert np.max(bound) <= 2000 * ref.unit_roundoff(dtype) * max(1, np.max(np.abs(A)))
+
+
+@pytest.mark.parametrize("activation", ref.ELEMENTWISE)
+def test_bounds_of_mixes_hold_and_are_tight(dtype, activation):
+    rng = np.random.default_rng(2)
+    Z, a = rng.normal(scale=2, size=(9, 50)).astype(dtype), rng.normal(size=(9, 1)).astype(dtype)
+    A, bound = ref.mix_forward(a, Z, activation), ref.bound_mix(a, Z, activation, dtype)
+    g = ref.activation_forward(Z, activation).astype(dtype)
+    for rounded in (a * g + (1 - a) * Z, Z + a * (g - Z)):
+        assert rounded.dtype == dtype
+        assert (np.abs(rounded - A) <= bound).all()
+    assert np.max(bound) <= 100 * ref.unit_roundoff(dtype) * np.max(np.abs(A))
 
 
 def test_bounds_catch_one_wrong_product(dtype):
