@@ -496,7 +496,7 @@ def test_equal_epochs_in_the_engine():
 
 
 def test_schedules_by_step_and_whole_batches_in_the_engine():
-    """The tables of each step's numbers are asked for over all epochs of a call, or over one; dropout is off between."""
+    """The numbers of each step are asked for over all epochs of a call, or over one; dropout is off between."""
     rng = np.random.default_rng(0)
     X, Y, held_out = rng.normal(size=(6, 90)), rng.integers(3, size=90), (rng.normal(size=(6, 50)), np.arange(50) % 3)
 

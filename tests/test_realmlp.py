@@ -43,7 +43,7 @@ def flat_cos(t):
 
 
 class Torch:
-    """The same network: weights are held times the root of their inputs, each kind of parameter is a group of Adam's."""
+    """The same network: weights are held times the root of their inputs; each kind of parameter is a group of Adam."""
 
     def __init__(self, net, activation):
         self.net, self.g = net, {"selu": torch.nn.functional.selu, "mish": torch.nn.functional.mish}[activation]

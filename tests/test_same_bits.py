@@ -209,7 +209,10 @@ def test_kernels_give_the_same_bits_for_any_number_of_threads(shape, order, dtyp
 
 OTHER_KERNELS = {
     "blas": ("number_of_threads and not 5000 and (wide or kernels)", {"NNKERN_GEMM": "blas"}),
-    "avx2": ("number_of_threads and ((fit and wide and float32) or kernels)", {"NNKERN_ISA": "avx2", "NNKERN_GEMM": "tiles"}),
+    "avx2": (
+        "number_of_threads and ((fit and wide and float32) or kernels)",
+        {"NNKERN_ISA": "avx2", "NNKERN_GEMM": "tiles"},
+    ),
     "baseline": (
         "number_of_threads and ((fit and wide and float32) or 12288)",
         {"NNKERN_ISA": "baseline", "NNKERN_GEMM": "tiles"},
