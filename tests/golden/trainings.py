@@ -466,6 +466,42 @@ def _steps():
         add(f"drop_last, {way}", **CLASSES, options={**falling, "drop_last": True}, way=way)
 
 
+def _coded(X):
+    """The last two rows of X as codes below 5."""
+    return np.concatenate([X[:-2], np.abs(X[-2:] * 32) % 5])
+
+
+def _encoded(*hidden, n_x=6, **options):
+    """Every encoder, behind which there are further layers."""
+    encoders = [nk.Numeric(0), nk.Periodic(1, 5, 3), nk.Periodic(2, 17, None), nk.PiecewiseLinear(3, (-1, 0, 0.5, 2))]
+    encoders += [nk.PiecewiseLinear(0, (-2, 0.25, 1), units=2), nk.Embedding(n_x - 2, 5, 3)]
+    encoders += [nk.OneHot(n_x - 1, 5), nk.OneHot(n_x - 2, 4, unknown=True)]
+    return [nk.Encode(encoders, **options), *hidden, nk.Dense(3, "softmax")]
+
+
+def _encoders():
+    coded, adam = {"loss": "cross_entropy", "layout": _coded}, {"optimizer": lambda: nk.Adam(0.01)}
+    tanh = nk.Dense(7, "tanh")
+    for name, optimizer in OPTIMIZERS.items():
+        add(f"encode, {name}", lambda: _encoded(tanh), options={"optimizer": optimizer}, **coded)
+    for way in ("partial_fit", "forward, backward, step", "load, resume", "memory-mapped", "fit_many", "stream"):
+        add(f"encode, {way}", lambda: _encoded(tanh), options=adam, way=way, **coded)
+    add("encode, full batch, clipped, penalties", lambda: _encoded(tanh), options={
+        "optimizer": lambda: nk.Adam(0.01, clip_norm=0.0625), "batch_size": None}, net={"l2": 0.125, "l1": 0.0625},
+        **coded)
+    add("encode, scale", lambda: _encoded(nk.Scale(), tanh), options=adam, **coded)
+    add("encode, nothing between", lambda: _encoded(), options=adam, weighted=True, **coded)
+    add("encode, frozen", lambda: _encoded(tanh, trainable=False), options=adam, **coded)
+    add("encode, rates", lambda: _encoded(tanh, rate=0.125, embedding_rate=2.0), options=adam, **coded)
+    for name in ("tanh", "silu", "selu", "mish", "relu"):
+        mixed = functools.partial(small, name, l1={"mix": True}, l2={"mix": True, "mix_rate": 0.5, "dropout": 0.25})
+        add(f"mix, {name}", mixed, "cross_entropy", adam, net={"l2": 0.0625})
+    add("mix, no bias, by hand", lambda: small("silu", l1={"mix": True, "use_bias": False}), "cross_entropy", adam,
+        way="forward, backward, step")
+    add("mix, frozen", lambda: small("silu", l1={"mix": True}, l2={"mix": True, "trainable": False}), "cross_entropy",
+        adam)
+
+
 def _bfloat16():
     """Layers and batches for which operands are rounded with every instruction set."""
     def layers(activation="tanh"):
@@ -477,6 +513,8 @@ def _bfloat16():
     add("bfloat16, full batch", layers, "cross_entropy", {"batch_size": None}, **large)
     add("bfloat16, gelu, weighted", lambda: layers("gelu"), "cross_entropy", {"batch_size": 225}, weighted=True,
         **large)
+    add("bfloat16, encode and mix", lambda: _encoded(nk.Dense(230, "silu", mix=True), nk.Dense(210, "tanh"), n_x=40),
+        "cross_entropy", {"batch_size": 225}, layout=_coded, **large)
     add("bfloat16, by hand", layers, "cross_entropy", {"batch_size": 225}, way="forward, backward, step", **large)
     add("bfloat16, resumed", layers, "cross_entropy", {"batch_size": 225}, way="load, resume", **large)
 
@@ -700,6 +738,7 @@ for _part in (
     _batches,
     _regularisation,
     _steps,
+    _encoders,
     _bfloat16,
     _around,
     _below,
