@@ -468,7 +468,7 @@ def _steps():
 
 def _coded(X):
     """The last two rows of X as codes below 5."""
-    return np.concatenate([X[:-2], np.abs(X[-2:] * 32) % 5])
+    return np.concatenate([X[:-2], np.floor(np.abs(X[-2:] * 32)) % 5])
 
 
 def _encoded(*hidden, n_x=6, **options):
