@@ -47,12 +47,13 @@ cdef class EncodersOf:
         return 0
 
     cdef Py_ssize_t codes_of(self, Py_ssize_t row) noexcept:
-        """How many codes the category in a row of X has."""
-        cdef Py_ssize_t i
+        """How many codes a row of X may have: those that all of its encoders know."""
+        cdef const Category *category = self.all.category
+        cdef Py_ssize_t i, least = (<Py_ssize_t>1) << 40
         for i in range(self.all.embeddings + self.all.spread + self.all.one_hots):
-            if self.all.category[i].row == row:
-                return self.all.category[i].size + self.all.category[i].skipped
-        return 0
+            if category[i].row == row:
+                least = min(least, category[i].size + category[i].skipped)
+        return least
 
     def __dealloc__(self):
         free(<void *>self.all.number)
