@@ -353,7 +353,7 @@ class Network(Stateful, Steps, Derivatives, Exports):
             Whether the last batch of an epoch is left out where it is smaller than the others: with `shuffle` other
             examples each epoch. Costs are means over what was trained.
         optimizer : optimizer or name, optional
-            Default SGD(0.1).
+            Default SGD(0.1). `nnkern.schedules` has what its learning rate and weight decay may go by.
         sample_weight : (m,) array, optional
             J = Σ w_i L_i / Σ w_i within each batch.
         class_weight : "balanced", dict or sequence, optional

@@ -157,7 +157,7 @@ class Adam(Optimizer):
 
 @dataclass(repr=False)
 class AdamW(Adam):
-    """Adam with decoupled weight decay: first W ← W − α λ W (weights only), then Adam's step.
+    """Adam with decoupled weight decay: first W ← W − α λ W (weights only), then Adam's step. λ may go by step.
 
     Source: Loshchilov and Hutter, Decoupled weight decay regularization, 2019.
     """

@@ -135,7 +135,7 @@ class Fit:
                 "a schedule by step needs to know how many steps there are: give the iterable of batches a __len__, or "
                 "take numbers, or a schedule of the epoch for the learning rate"
             )
-        return steps
+        return max(steps, 1)  # no batch is told of when its turn comes
 
     def pace(self):
         """About how many seconds an epoch takes, with what is looked at after it; None before the first."""

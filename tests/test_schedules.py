@@ -322,6 +322,11 @@ def test_batches_of_unknown_number_are_refused(kind, what):
     assert net.n_x is None
 
 
+def test_no_batch_is_told_of_as_ever():
+    with pytest.raises(ValueError, match=r"the iterable gave no batch"):
+        Run().net.fit([], epochs=2, optimizer=nk.SGD(ByStep(0.1, "linear")))
+
+
 def test_more_batches_than_were_said_are_refused():
     run = Run()
     before = {name: array.copy() for name, array in run.net.parameters.items()}
