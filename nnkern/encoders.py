@@ -142,7 +142,7 @@ class Periodic(_Number):
     units : int or None
         Outputs, of which x is the first and the others are the linear map's, at least 2. None: the k cosines.
     scale : float
-        Standard deviation of the initial w; b starts evenly spread over a turn, M and c within ± 1/√k.
+        Standard deviation of the initial w; b starts uniform over a turn, M and c uniform within ± 1/√k.
 
     Notes
     -----

@@ -33,6 +33,8 @@ class Layer:
     mix: bool = False
     picks_columns: ClassVar[bool] = False
     """Whether it takes inputs of 0 and 1 as codes."""
+    reads_codes: ClassVar[bool] = False
+    """Whether rows of its inputs may be codes, of which not every number is one."""
 
     @property
     def label(self) -> str:
@@ -397,6 +399,7 @@ class Encode(Layer):
     """
 
     kind: ClassVar[str] = "encode"
+    reads_codes: ClassVar[bool] = True
 
     encoders: Sequence[encoders_.Encoder]
     trainable: bool = True

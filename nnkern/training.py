@@ -82,6 +82,9 @@ class Fit:
             needed = any(layer.needs_examples for layer in self.state.layers)
             self.state.initialize(self.source.n_x, self.source.some(_INITIALISING) if needed else None)
         self.runner = runner(self.state, self.source, self.plan)
+        if self.held_out is not None and self.state.layers[0].reads_codes:
+            for X, *_ in self.held_out.blocks():
+                self.state.engine.check_examples(X)
         with self.state.training():
             rollback = self.state.undo()
             try:

@@ -375,10 +375,10 @@ def parameter(name, array, shape, to):
 
 def vector(name, values):
     """A vector of finite numbers, in float64."""
-    array = _finite(name, _numbers(name, values, np.float64))
+    array = _numbers(name, values, np.float64)
     if array.ndim != 1:
         raise ValueError(f"{name} must be a vector; got shape {array.shape}")
-    return array
+    return _finite(name, array)
 
 
 def arrays(name, given, views):

@@ -1583,7 +1583,7 @@ NOT_MIXED = "mix is for an activation that is neither linear nor softmax; got"
         (lambda: net_of(nk.Dense(3), nk.Dense(3, "relu", mix=True)), "has mix=True: its outputs are what"),
         (lambda: encoding_net().to_torch(), "torch has no module for the encoders of layer 1"),
         (lambda: mixing_net().to_torch(), "torch has no module for the mix of layer 1"),
-        (lambda: encoding_net().to_sklearn(), "MLPs have dense layers only; layer 1 is an? Encode"),
+        (lambda: encoding_net().to_sklearn(), "MLPs have dense layers only; layer 1 is of the kind encode"),
         (lambda: mixing_net().to_sklearn(), "MLPs don't mix activations, as layer 1 does"),
         (lambda: encoding_net().compile_predict(weights="int8"), "layer 1, encode, isn't packed"),
         (lambda: encoding_net().compile_predict(weights="bfloat16"), "leave weights and compute away"),

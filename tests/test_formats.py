@@ -110,7 +110,7 @@ def test_what_has_no_factors_says_which_layer():
     with pytest.raises(ValueError, match="torch has no module for the activation exp of layer 2"):
         nk.Network([nk.Dense(2), nk.Dense(2, "exp")], "squared_error", n_x=3).to_torch()
     pytest.importorskip("sklearn")
-    with pytest.raises(ValueError, match=r"scikit-learn's MLPs have dense layers only; layer 1 is a Scale"):
+    with pytest.raises(ValueError, match=r"scikit-learn's MLPs have dense layers only; layer 1 is of the kind scale"):
         sklearn.write(model)
 
 

@@ -61,6 +61,11 @@ FILES = {
     **dict.fromkeys(
         ("bf16_packing.h", "gemm_bf16.h"), Judges(("reduced",), ("gemm", "gemm_block"), ("test_bfloat16.py",))
     ),
+    "encode.h": Judges(
+        ("encoders",),
+        ("encode_number", "encode_gradient", "sum_columns", "add_to_columns", "put_ones", "mix_rows"),
+        ("test_encode.py",),
+    ),
     "gemv.h": Judges(("vectors",), ("dots", "add_columns"), (DENSE,)),
     "packed.h": Judges(
         ("packed",),

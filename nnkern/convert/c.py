@@ -92,12 +92,31 @@ static void one_hot({real} *y, int code, int n)
 }}
 """
 
+_CODE = """\
+/* the code x, a whole number from 0 to size - 1; -1 for anything else */
+static int code({real} x, int size)
+{{
+    return x >= 0 && x < size ? (int)x : -1;
+}}
+"""
+
 _COPY = """\
 static void copy({real} *y, const {real} *x, int n)
 {{
     int i;
     for (i = 0; i < n; i++)
         y[i] = x[i];
+}}
+"""
+
+
+_EMBEDDING = """\
+/* the vector of a code, of code 0 where there is none */
+static void embedding({real} *y, const {real} *E, int code, int n)
+{{
+    int i;
+    for (i = 0; i < n; i++)
+        y[i] = E[(code > 0 ? code : 0) * n + i];
 }}
 """
 
@@ -171,14 +190,16 @@ def _piecewise_linear(out, name, encoder, x, y, M=None):
 
 
 def _one_hot(out, name, encoder, x, y):
+    out.function("code", _CODE)
     out.function("one_hot", _ONE_HOT)
-    out.lines.append(f"    one_hot({y}, (int){x} - {int(encoder.unknown)}, {encoder.size});")
+    out.lines.append(f"    one_hot({y}, code({x}, {encoder.codes}) - {int(encoder.unknown)}, {encoder.size});")
 
 
 def _embedding(out, name, encoder, x, y, E):
     out.constants(f"E{name}", E.T)
-    out.function("copy", _COPY)
-    out.lines.append(f"    copy({y}, E{name} + (int){x} * {encoder.units}, {encoder.units});")
+    out.function("code", _CODE)
+    out.function("embedding", _EMBEDDING)
+    out.lines.append(f"    embedding({y}, E{name}, code({x}, {encoder.size}), {encoder.units});")
 
 
 ENCODERS = {
@@ -290,7 +311,7 @@ def _head(model, real, stack, labels):
     """What the file begins with: comment, sizes, declarations, and the labels where there are any."""
     import importlib.metadata
 
-    layers = [f"{n} {layer.activation}" for n, layer in zip(model.sizes[1:], model.layers, strict=True)]
+    layers = [f"{n} {layer.label}" for n, layer in zip(model.sizes[1:], model.layers, strict=True)]
     head = _HEAD.format(
         description=f"A network: {' -> '.join([str(model.n_x), *layers])}.",
         stack=stack,

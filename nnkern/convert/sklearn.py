@@ -20,7 +20,7 @@ def _dense(l, layer, W, b=None, a=None):
 
 
 def _none(l, layer, **parameters):
-    raise ValueError(f"scikit-learn's MLPs have dense layers only; layer {l} is a {type(layer).__name__}")
+    raise ValueError(f"scikit-learn's MLPs have dense layers only; layer {l} is of the kind {layer.kind}")
 
 
 LAYERS = {"dense": _dense, "scale": _none, "encode": _none}

@@ -77,13 +77,6 @@ def shuffled_order(Py_ssize_t m, uint64_t key, uint64_t epoch):
     return np.asarray(order)
 
 
-cdef object copy_of(const void *A, Py_ssize_t n, Py_ssize_t m, dtype):
-    """A contiguous matrix as an array."""
-    array = np.empty((n, m), dtype, order="F")
-    memcpy(address(array), A, array.nbytes)
-    return array
-
-
 cdef bint look_for_signals(void *owner) noexcept with gil:
     return (<Engine>owner).signalled()
 
@@ -264,6 +257,10 @@ cdef class Engine(Entrance):
         return 0
 
     # Prediction and evaluation
+
+    def check_examples(self, X):
+        """Refuses validated examples that the first layer can't be given."""
+        examples_from(self, X)
 
     def predict(self, X, out=None, threads=None, bint invariant=False):
         """A[L] of validated examples X (n_x, m); `invariant`: a column's bits depend on that column alone."""

@@ -48,6 +48,13 @@ cdef object copied(vector, into):
     return into
 
 
+cdef object copy_of(const void *A, Py_ssize_t n, Py_ssize_t m, dtype):
+    """A contiguous matrix as an array."""
+    array = np.empty((n, m), dtype, order="F")
+    memcpy(address(array), A, array.nbytes)
+    return array
+
+
 cdef class WorkspaceHolder:
     """The activations and their gradients for `capacity` examples at a time, in one block of memory."""
     cdef Workspace space
