@@ -10,6 +10,7 @@ import itertools
 import json
 import pickle
 import re
+import tracemalloc
 
 import mpmath
 import numpy as np
@@ -1608,3 +1609,79 @@ def test_encoders_come_in_a_list(given):
 def test_edges_are_numbers(edges):
     with pytest.raises(TypeError, match="edges must hold real numbers"):
         nk.PiecewiseLinear(0, edges)
+
+
+# ---- reading ONNX ----
+
+
+def table_net(dtype, *hidden):
+    encoders = [nk.Numeric(0), nk.Periodic(1, 5, 3), nk.Periodic(2, 7, None), nk.PiecewiseLinear(1, [-1, 0, 0.5, 2])]
+    encoders += [nk.PiecewiseLinear(2, [-1, 0, 0.5], units=2), nk.Embedding(4, 5, 3), nk.OneHot(3, 3)]
+    encoders += [nk.OneHot(4, 4, unknown=True)]
+    net = nk.Network([nk.Encode(encoders), *hidden, nk.Dense(2)], "squared_error", dtype=dtype, seed=1, n_x=6)
+    rng = np.random.default_rng(0)
+    for name in net.parameters:
+        if name[0] in "as":
+            net.parameters[name][...] = rng.uniform(0.3, 2, net.parameters[name].shape)
+    codes = rng.integers(0, 3, (1, 40)), rng.integers(0, 5, (1, 40))
+    return net, np.concatenate([rng.normal(size=(3, 40)), *codes, np.ones((1, 40))]).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_onnx_comes_back(dtype, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    net, X = table_net(dtype, nk.Dense(6, "silu", mix=True), nk.Dense(5, "tanh", mix=True))
+    net.to_onnx(tmp_path / "net.onnx")
+    read = nk.from_onnx(tmp_path / "net.onnx", loss="squared_error")
+    assert read.layers[0] == net.layers[0]
+    assert [(layer.activation, layer.mix) for layer in read.layers[1:]] == [("silu", 1), ("tanh", 1), ("linear", 0)]
+    assert read.n_x == 6
+    for name, view in net.parameters.items():
+        # frequencies are written as 2π w
+        assert read.parameters[name] == pytest.approx(view, rel=4 * np.finfo(dtype).eps), name
+    assert read.predict(X) == pytest.approx(net.predict(X), rel=100 * np.finfo(dtype).eps, abs=1e-6)
+    # a Scale is folded into the layer after it
+    scaled, X = table_net(dtype, nk.Scale(), nk.Dense(4, "selu"))
+    scaled.to_onnx(tmp_path / "net.onnx")
+    assert nk.from_onnx(tmp_path / "net.onnx").predict(X) == pytest.approx(scaled.predict(X), abs=1e-5)
+    # what has another order than an Encode layer, or no encoder's form, isn't taken
+    model = onnx.load(tmp_path / "net.onnx")
+    (concat,) = [node for node in model.graph.node if node.op_type == "Concat" and len(node.input) > 2]
+    names = list(concat.input)
+    for changed in (names[::-1], [*names, model.graph.node[-1].output[0]]):
+        del concat.input[:]
+        concat.input.extend(changed)
+        onnx.save(model, tmp_path / "changed.onnx")
+        with pytest.raises(nk.ModelFormatError, match="can't be taken"):
+            nk.from_onnx(tmp_path / "changed.onnx")
+
+
+def test_onnx_of_bins_apart(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    net = nk.Network([nk.Encode([nk.PiecewiseLinear(0, [0, 1, 3])]), nk.Dense(1)], "squared_error", n_x=1)
+    net.to_onnx(tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("edges"):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.array([[0, 2]], np.float32), tensor.name))
+    onnx.save(model, tmp_path / "net.onnx")
+    with pytest.raises(nk.ModelFormatError, match="bins that don't follow each other"):
+        nk.from_onnx(tmp_path / "net.onnx")
+
+
+def test_onnx_of_branches_that_share_their_constants(tmp_path):
+    """Ten thousand maps of the same large constant are refused before one is made."""
+    onnx = pytest.importorskip("onnx")
+    encoders = [nk.PiecewiseLinear(0, np.arange(201.0), units=200)]
+    net = nk.Network([nk.Encode(encoders), nk.Dense(1)], "squared_error", n_x=1)
+    net.to_onnx(tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    (concat,) = [node for node in model.graph.node if node.op_type == "Concat"]
+    concat.input.extend(concat.input[:1] * 10000)
+    onnx.save(model, tmp_path / "net.onnx")
+    tracemalloc.start()
+    with pytest.raises(nk.ModelFormatError, match="can't be taken"):
+        nk.from_onnx(tmp_path / "net.onnx")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**26  # all of them would take 1.6 GB

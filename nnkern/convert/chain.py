@@ -9,7 +9,7 @@ import numpy as np
 
 from nnkern import losses
 from nnkern.exceptions import ModelFormatError
-from nnkern.layers import Dense, Scale
+from nnkern.layers import Dense, Encode, Scale
 from nnkern.model import Model
 
 
@@ -23,13 +23,22 @@ class _Dense:
     activation: str | None = None
     slope: float = Dense.negative_slope
     dropout: float = 0.0
+    mix: np.ndarray | None = None
 
     @property
     def n(self):
         return len(self.W)
 
+    @property
+    def n_prev(self):
+        return self.W.shape[1]
+
+    @property
+    def dtype(self):
+        return self.W.dtype
+
     def finish(self):
-        """(layer, {"W": array, "b": array})"""
+        """(layer, {"W": array, "b": array, "a": array})"""
         try:
             layer = Dense(
                 self.n,
@@ -37,10 +46,35 @@ class _Dense:
                 dropout=self.dropout,
                 use_bias=self.b is not None,
                 negative_slope=float(self.slope),
+                mix=self.mix is not None,
             )
         except ValueError as error:
             raise ModelFormatError(f"{self.where}: {error}") from error
-        return layer, {"W": self.W} if self.b is None else {"W": self.W, "b": self.b.reshape(-1, 1)}
+        columns = {
+            name: column.reshape(-1, 1) for name, column in (("b", self.b), ("a", self.mix)) if column is not None
+        }
+        return layer, {"W": self.W} | columns
+
+
+class _Encode:
+    """An Encode layer, before which and between which and whose activation there is nothing."""
+
+    activation, dropout = "linear", 0.0
+
+    def __init__(self, found, n_x):
+        self.layer = Encode([encoder for encoder, _ in found])
+        self.n = self.layer.outputs(None)
+        self.n_prev = n_x or 1 + max(encoder.row for encoder, _ in found)
+        arrays = [own for _, own in found]
+        self.dtype = next((array.dtype for own in arrays for array in own.values()), None)
+        self.parameters = {
+            name: np.concatenate([own[name].reshape(-1, order="F") for own in arrays if name in own])[:, None]
+            for name in self.layer.parameter_shapes(None)
+        }
+
+    def finish(self):
+        """(layer, {"w": array, …})"""
+        return self.layer, self.parameters
 
 
 class Chain:
@@ -65,7 +99,7 @@ class Chain:
         if W.ndim != 2 or 0 in W.shape or (b is not None and b.shape != W.shape[:1]):
             raise ModelFormatError(f"{where}: W has shape {W.shape}, b {None if b is None else b.shape}")
         dtypes = {array.dtype for array in (W, b) if array is not None}
-        dtypes |= {layer.W.dtype for layer in self._layers[:1]}
+        dtypes |= {layer.dtype for layer in self._layers[:1] if layer.dtype is not None}
         if len(dtypes) > 1 or next(iter(dtypes)) not in (np.float32, np.float64):
             names = " and ".join(sorted(map(str, dtypes)))
             raise ModelFormatError(f"{where}: the parameters are {names}; all must be float32, or all float64")
@@ -118,16 +152,37 @@ class Chain:
         if slope is not None:
             last.slope = slope
 
+    def encode(self, makers, n_x, where):
+        """Encoders of n_x features (None: as many as they name), as first layer.
+
+        `makers`: functions that give (encoder, its parameters).
+        """
+        if self._layers or self._pending:
+            raise ModelFormatError(f"{where}: encoders are the first layer of a network")
+        try:
+            self._layers.append(_Encode([make() for make in makers], n_x))
+        except ValueError as error:
+            raise ModelFormatError(f"{where}: {error}") from error
+
+    def mix(self, a, where):
+        """A = a A_prev + (1 - a) Z, where A_prev = g(Z) is the last activation's."""
+        last = self._layers[-1] if self._layers else None
+        if not isinstance(last, _Dense) or last.activation is None or last.mix is not None or self._pending:
+            raise ModelFormatError(f"{where}: a mix that doesn't follow an activation")
+        if a.dtype != last.dtype:
+            raise ModelFormatError(f"{where}: the parameters are {a.dtype} and {last.dtype}")
+        last.mix = np.ascontiguousarray(_broadcast(a, last.n, where))
+
     def drop(self, p, where):
         """Dropout in training."""
-        if p and (not self._layers or self._layers[-1].dropout):
+        if p and (not self._layers or isinstance(self._layers[-1], _Encode) or self._layers[-1].dropout):
             raise ModelFormatError(f"{where}: dropout that doesn't follow a dense layer")
         if p:
             self._layers[-1].dropout = p
 
     def model(self, loss=None):
         """The Model; its loss is the one that its output's activation belongs to, where none is named."""
-        if not self._layers:
+        if not self._layers or isinstance(self._layers[-1], _Encode):
             raise ModelFormatError("there is no dense layer in it")
         first, last = self._layers[0], self._layers[-1]
         output = None if self._pending else last.activation
@@ -147,13 +202,13 @@ class Chain:
         return Model(
             layers=tuple(layer for layer, _ in finished),
             loss=loss,
-            n_x=first.W.shape[1],
+            n_x=first.n_prev,
             parameters={
                 f"{name}{l}": array
                 for l, (_, parameters) in enumerate(finished, start=1)
                 for name, array in parameters.items()
             },
-            dtype=first.W.dtype,
+            dtype=last.dtype,
         )
 
     def _last_scale(self, last):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nnkern.convert import onnx_activations
+from nnkern.convert import onnx_activations, onnx_encoders
 from nnkern.convert.chain import normalisation
 from nnkern.convert.onnx_constants import attributes_of
 
@@ -108,7 +108,22 @@ def _reshape(graph, node, where):
 
 
 def _concat(graph, node, where):
-    """(1 - p, p), which classifiers make of one sigmoid."""
+    """An Encode layer, or (1 - p, p), which classifiers make of one sigmoid."""
+    found = onnx_encoders.read(graph, node) if attributes_of(graph.onnx, node).get("axis") in (1, -1) else None
+    if found is None:
+        return _pair(graph, node, where)
+    state = next(iter(graph.states.values()))  # the input
+    n_x = state.inner[0] if state.inner else None
+
+    def step(chain):
+        chain.encode([branch.make for branch in found], n_x, where)
+
+    outputs, nbytes = (sum(each) for each in zip(*((one.outputs, one.nbytes) for one in found), strict=True))
+    return State(state, step, [outputs], state.elem_type, where, nbytes)
+
+
+def _pair(graph, node, where):
+    """(1 - p, p)"""
     state = _before(graph, node, 1)
     if len(node.input) != 2 or state is None or attributes_of(graph.onnx, node).get("axis") not in (1, -1):
         return None
@@ -160,7 +175,11 @@ def _gemm(graph, node, where):
 
 
 def _affine(graph, node, where):
-    """Add, Sub, Mul, Div by a constant, entry by entry."""
+    """Add, Sub, Mul, Div by a constant, entry by entry; or the sum that is a mix."""
+    mix = onnx_encoders.mixed(graph, node) if node.op_type == "Add" else None
+    if mix is not None:
+        state = graph.states[mix[0]]
+        return State(state, lambda chain: chain.mix(mix[1], where), state.inner, state.elem_type, where)
     if len(node.input) != 2:
         return None
     constant, swapped = graph.constants.get(node.input[1]), False
