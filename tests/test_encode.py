@@ -1638,8 +1638,8 @@ def test_onnx_comes_back(dtype, tmp_path):
     assert read.n_x == 6
     for name, view in net.parameters.items():
         # frequencies are written as 2π w
-        assert read.parameters[name] == pytest.approx(view, rel=4 * np.finfo(dtype).eps), name
-    assert read.predict(X) == pytest.approx(net.predict(X), rel=100 * np.finfo(dtype).eps, abs=1e-6)
+        assert read.parameters[name] == pytest.approx(view, rel=4 * float(np.finfo(dtype).eps)), name
+    assert read.predict(X) == pytest.approx(net.predict(X), rel=100 * float(np.finfo(dtype).eps), abs=1e-6)
     # a Scale is folded into the layer after it
     scaled, X = table_net(dtype, nk.Scale(), nk.Dense(4, "selu"))
     scaled.to_onnx(tmp_path / "net.onnx")
