@@ -191,3 +191,15 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
 def test_a_network_without_parameters():
     with pytest.raises(nk.NotFittedError):
         nk.Network([nk.Dense(2)], "squared_error").to_c()
+
+
+@needs_cc
+def test_a_code_out_of_range_reads_nothing_beside_the_table(tmp_path):
+    encoders = [nk.Embedding(0, 4, 2), nk.OneHot(0, 4), nk.OneHot(0, 3, unknown=True)]
+    net = nk.Network([nk.Encode(encoders), nk.Dense(9, use_bias=False)], "squared_error", n_x=1, seed=0)
+    net.parameters["W2"][...] = np.eye(9)
+    E = net.parameters["E1"].reshape(2, 4, order="F")
+    bad = np.array([[-1, 4, 1e9, -1e9, np.nan, np.inf]], np.float32)
+    A = compiled(net, tmp_path)(np.append(bad, [[3]], axis=1).astype(np.float32), 9)
+    assert A[:, :-1] == pytest.approx(np.array([[*E[:, 0], *[0] * 7]] * 6).T)
+    assert A[:, -1] == pytest.approx([*E[:, 3], 0, 0, 0, 1, 0, 0, 1])
