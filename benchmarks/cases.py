@@ -95,7 +95,7 @@ class TableCase(TrainingCase):
     embedding: int = 8  # length of a code's vector
     encode: bool = True  # else X is n[0] numbers
     periodic: bool = True  # else the number itself, `units` times over, so that the dense layers are the same
-    embed: bool = True  # else a 1 at the code's place
+    codes_as: str = "vectors"  # or "one-hot", or "numbers" of variance 1, `embedding` times over
     scale: bool = True
     mix: bool = True
 
@@ -117,7 +117,7 @@ class TableCase(TrainingCase):
             phases = (self.numbers, self.frequencies)
             # the map's bias after the frequencies
             shapes |= {"w1": phases, "b1": phases, "M1": (self.numbers, self.frequencies + 1, self.units - 1)}
-        if self.encode and self.embed:
+        if self.encode and self.codes_as == "vectors":
             # the codes of all categories in one table
             shapes["E1"] = (self.categories * self.codes, self.embedding)
         if self.scale:
@@ -133,7 +133,8 @@ class TableCase(TrainingCase):
         """Of the dense layers' products. One-hot codes right before them pick columns of W, which aren't multiplied."""
         if not self.encode:
             return super().flops
-        picked = 0 if self.embed or self.scale else self.categories * self.codes
+        picks = self.codes_as == "one-hot" and not self.scale
+        picked = self.categories * self.codes if picks else 0
         n = (self.n[0] - picked, *self.n[1:])
         # the encoders need dA of the first layer
         per_example = 6 * sum(n * n_prev for n_prev, n in pairwise(n))
@@ -142,14 +143,16 @@ class TableCase(TrainingCase):
     @property
     def variants(self) -> dict[str, TableCase]:
         """{what is left out: the case without it}."""
-        one_hot = (self.numbers * self.units + self.categories * self.codes, *self.n[1:])
+        features = self.numbers * self.units + self.categories * self.codes
+        one_hot = {"codes_as": "one-hot", "n": (features, *self.n[1:])}
         changes = {
             "dense layers alone": {"encode": False, "scale": False, "mix": False},
             "no scale": {"scale": False},
             "no mix": {"mix": False},
             "no periodic": {"periodic": False},
-            "one-hot": {"embed": False, "n": one_hot},
-            "one-hot, no scale": {"embed": False, "n": one_hot, "scale": False},
+            "no embedding": {"codes_as": "numbers"},
+            "one-hot": one_hot,
+            "one-hot, no scale": one_hot | {"scale": False},
         }
         return {name: replace(self, name=f"{self.name}: {name}", **changed) for name, changed in changes.items()}
 
@@ -346,11 +349,12 @@ def examples(n_x: int, m: int, seed: int = 1) -> np.ndarray:
 
 
 def table_examples(case: TableCase) -> tuple[np.ndarray, np.ndarray]:
-    """X (n_x, m) of numbers and codes, and the same with codes of variance 1; float32, examples contiguous."""
+    """X (n_x, m), and the same with codes of variance 1; float32, examples contiguous."""
     codes = np.random.default_rng(4).integers(0, case.codes, (case.examples, case.categories)).astype(np.float32)
     numbers = examples(case.numbers, case.examples).T
     even = (codes - codes.mean(axis=0)) / codes.std(axis=0)
-    return np.concatenate([numbers, codes], axis=1).T, np.concatenate([numbers, even], axis=1).T
+    seen = np.concatenate([numbers, even], axis=1).T
+    return seen if case.codes_as == "numbers" else np.concatenate([numbers, codes], axis=1).T, seen
 
 
 def data(case: TrainingCase) -> tuple[np.ndarray, np.ndarray]:

@@ -93,7 +93,8 @@ def prices(rows: list[dict]) -> str:
             "scale": ("", "no scale"),
             "mix": ("", "no mix"),
             "periodic": ("", "no periodic"),
-            "embedding, not one-hot": ("", "one-hot"),
+            "embedding": ("", "no embedding"),
+            "embedding, over one-hot": ("", "one-hot"),
             "the same without scale": ("no scale", "one-hot, no scale"),
         }
         for piece, names in pairs.items():

@@ -25,7 +25,12 @@ def before_dense(case: TableCase) -> list[nk.Layer]:
             periodic = nk.Periodic(row, case.frequencies, case.units)
             encoders += [periodic] if case.periodic else [nk.Numeric(row)] * case.units
         for row in range(case.numbers, case.n_x):
-            encoders.append(nk.Embedding(row, case.codes, case.embedding) if case.embed else nk.OneHot(row, case.codes))
+            kinds = {
+                "vectors": [nk.Embedding(row, case.codes, case.embedding)],
+                "one-hot": [nk.OneHot(row, case.codes)],
+                "numbers": [nk.Numeric(row)] * case.embedding,
+            }
+            encoders += kinds[case.codes_as]
         layers.append(nk.Encode(encoders))
     return layers + [nk.Scale()] * case.scale
 
