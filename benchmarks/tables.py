@@ -24,8 +24,8 @@ OURS = "nnkern"
 STEPS = 10
 # Prices are small differences of best times: the rounds are shorter than elsewhere, and so many times as many.
 OFTENER = 4
-# How far a cost may be off, in roundings: as many as a sum of a thousand products has in the worst case.
-ROUNDINGS = 2.0**10
+# How far a cost may be off, in roundings of 1 + cost: some ten times as far as sides are that are right.
+ROUNDINGS = 2.0**8
 
 
 class Expected:
