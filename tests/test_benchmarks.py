@@ -583,25 +583,24 @@ def test_a_wrong_side_is_found_and_not_timed(tmp_path, group, case, faults, kind
         assert "seconds" in row["sides"][f"right{kind}"]
 
 
-FROZEN = {
-    "encoders that don't learn": "{'w1', 'b1', 'M1', 'E1'}",
-    "a scale that doesn't learn": "{'s2'}",
-    "a mix that doesn't learn": "{'a3', 'a4', 'a5'}",
+# Factors on the learning rate of a kind's parameters.
+RATES = {
+    "encoders that learn nothing": ("Encode", "rate=0, embedding_rate=0"),
+    "numbers' encoders that learn nothing": ("Encode", "rate=0"),
+    "a scale that learns nothing": ("Scale", "rate=0"),
+    "a mix that learns nothing": ("Dense", "mix_rate=0"),
 }
-TABLE_FAULTS = {
-    fault: f"""
-    def train(self, epochs):
-        costs = []
-        for _ in range(epochs):
-            costs += super().train(1)
-            self.net.set_parameters(self.parameters() | {{name: self.given[name] for name in {frozen}}})
-        return costs
-    def load(self, parameters):
-        self.given = parameters
-        super().load(parameters)
-    """
-    for fault, frozen in FROZEN.items()
-} | {
+WITH_RATES = """
+    def network(self, *arguments):
+        nk = with_nnkern.nk
+        kind = nk.{kind}
+        nk.{kind} = lambda *given: kind(*given, {rates})
+        try:
+            return super().network(*arguments)
+        finally:
+            nk.{kind} = kind
+"""
+TABLE_FAULTS = {fault: WITH_RATES.format(kind=kind, rates=rates) for fault, (kind, rates) in RATES.items()} | {
     "a rate that is 1 % too high": """
     def prepare_training(self, case, *arguments):
         super().prepare_training(replace(case, learning_rate=1.01 * case.learning_rate), *arguments)
@@ -620,14 +619,15 @@ TABLE_FAULTS = {
 def test_a_network_for_tables_beside_peers_and_without_its_pieces(tmp_path):
     """nnkern with each piece left out in turn, peers that agree with it, and sides that are a little off."""
     peers = [name for name in ("torch", "jax") if is_installed(name)]
-    sides = ["nnkern", "numpy", *peers]
+    right = side_file(tmp_path, WITH_RATES.format(kind="Encode", rates="rate=1"), "right", of="nnkern")
+    sides = ["nnkern", "numpy", *peers, right]
     for number, methods in enumerate(TABLE_FAULTS.values()):
         sides.append(side_file(tmp_path, methods, f"fault{number}", of="nnkern"))
     status, printed, result = run(tmp_path, "tables", "--case", "tiny-tables", *repeated("--side", sides))
     assert status == 1
     whole, *without = result["groups"]["tables"]
     assert whole["case"] == "tiny-tables"
-    assert set(whole["best"]) == {"nnkern", *peers}, printed
+    assert set(whole["best"]) == {"nnkern", *peers, "right"}, printed
     assert "has no network for tables" in whole["sides"]["numpy"]["missing"]
     for number, fault in enumerate(TABLE_FAULTS):
         assert "wrong" in whole["sides"][f"fault{number}"], f"not found: {fault}"
