@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -75,6 +76,85 @@ class TrainingCase:
     def first(self, steps: int) -> TrainingCase:
         """The same case on the examples of its first `steps` batches alone."""
         return replace(self, examples=min(self.examples, steps * self.batch))
+
+
+@dataclass(frozen=True)
+class TableCase(TrainingCase):
+    """A network as RealMLP's recipe for tables has it, on a table of numbers and, after them, codes from 0.
+
+    Its encoders give `units` features of each number (the number itself, and a linear map of cosines) and a vector for
+    each code, n[0] in all; then come a factor for each feature, and dense layers whose units learn how much of the
+    activation they take: A = a ⊙ g(Z) + (1 - a) ⊙ Z. `variants` are without one of these pieces.
+    """
+
+    numbers: int = 30
+    categories: int = 10
+    codes: int = 100  # of each category
+    frequencies: int = 16
+    units: int = 4
+    embedding: int = 8  # length of a code's vector
+    encode: bool = True  # else X is n[0] numbers
+    periodic: bool = True  # else the number itself, `units` times over, so that the dense layers are the same
+    codes_as: str = "vectors"  # or "one-hot", or "numbers" of variance 1, `embedding` times over
+    scale: bool = True
+    mix: bool = True
+
+    @property
+    def n_x(self) -> int:
+        """Rows of X."""
+        return self.numbers + self.categories if self.encode else self.n[0]
+
+    @property
+    def before(self) -> int:
+        """Layers before the first dense one."""
+        return self.encode + self.scale
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """{"w1": shape, ...}: how the parameters are arranged; but for W they are handed over as columns of that."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        if self.encode and self.periodic:
+            phases = (self.numbers, self.frequencies)
+            # the map's bias after the frequencies
+            shapes |= {"w1": phases, "b1": phases, "M1": (self.numbers, self.frequencies + 1, self.units - 1)}
+        if self.encode and self.codes_as == "vectors":
+            # the codes of all categories in one table
+            shapes["E1"] = (self.categories * self.codes, self.embedding)
+        if self.scale:
+            shapes[f"s{self.before}"] = (self.n[0],)
+        for layer, (n_prev, n) in enumerate(zip(self.n, self.n[1:], strict=False), self.before + 1):
+            shapes |= {f"W{layer}": (n, n_prev), f"b{layer}": (n,)}
+            if self.mix and layer < self.before + len(self.n) - 1:
+                shapes[f"a{layer}"] = (n,)
+        return shapes
+
+    @property
+    def flops(self) -> float:
+        """Of the dense layers' products. One-hot codes right before them pick columns of W, which aren't multiplied."""
+        if not self.encode:
+            return super().flops
+        picks = self.codes_as == "one-hot" and not self.scale
+        picked = self.categories * self.codes if picks else 0
+        n = (self.n[0] - picked, *self.n[1:])
+        # the encoders need dA of the first layer
+        per_example = 6 * sum(n * n_prev for n_prev, n in pairwise(n))
+        return per_example * self.examples / self.steps
+
+    @property
+    def variants(self) -> dict[str, TableCase]:
+        """{what is left out: the case without it}."""
+        features = self.numbers * self.units + self.categories * self.codes
+        one_hot = {"codes_as": "one-hot", "n": (features, *self.n[1:])}
+        changes = {
+            "dense layers alone": {"encode": False, "scale": False, "mix": False},
+            "no scale": {"scale": False},
+            "no mix": {"mix": False},
+            "no periodic": {"periodic": False},
+            "no embedding": {"codes_as": "numbers"},
+            "one-hot": one_hot,
+            "one-hot, no scale": one_hot | {"scale": False},
+        }
+        return {name: replace(self, name=f"{self.name}: {name}", **changed) for name, changed in changes.items()}
 
 
 @dataclass(frozen=True)
@@ -161,11 +241,27 @@ class ElementwiseCase:
 # in float32 an array has 8 KiB, which fits into L1, and 512 KiB
 ELEMENTWISE = (ElementwiseCase("small", 64, 32), ElementwiseCase("large", 512, 256))
 
+TABLES = (TableCase("tables", (200, 256, 256, 256, 2), "selu", 256, 5120, optimizer="adam", learning_rate=2.0**-10),)
+
 # For the tests of the benchmarks: all code paths, little work.
 TINY_TRAINING = (
     TrainingCase("tiny-relu", (7, 6, 5, 3), "relu", 8, 40),
     TrainingCase("tiny-tanh", (3, 5, 1), "tanh", 20, 20),
     TrainingCase("tiny-shuffled", (7, 6, 3), "relu", 8, 44, shuffle=True),
+)
+TINY_TABLES = (
+    replace(
+        TABLES[0],
+        name="tiny-tables",
+        n=(3 * 4 + 2 * 3, 8, 8, 8, 2),
+        batch=16,
+        examples=64,
+        numbers=3,
+        categories=2,
+        codes=5,
+        frequencies=2,
+        embedding=3,
+    ),
 )
 TINY_INFERENCE = (InferenceCase("tiny", (7, 6, 3), batches=(1, 5)),)
 
@@ -175,8 +271,8 @@ TINY_SERVING = tuple(
 )
 
 ALL = (
-    *(TRAINING + INFERENCE + SERVING + ELEMENTWISE),
-    *(TINY_TRAINING + TINY_INFERENCE + TINY_SERVING + TINY_ELEMENTWISE),
+    *(TRAINING + INFERENCE + SERVING + ELEMENTWISE + TABLES),
+    *(TINY_TRAINING + TINY_INFERENCE + TINY_SERVING + TINY_ELEMENTWISE + TINY_TABLES),
 )
 
 
@@ -233,7 +329,8 @@ def drawn_inference(name: str) -> InferenceCase:
 def training_case(name: str) -> TrainingCase:
     if name.startswith("sweep-"):
         return drawn_training(name)
-    return next(case for case in TRAINING + TINY_TRAINING if case.name == name)
+    tables = (one for case in TABLES + TINY_TABLES for one in (case, *case.variants.values()))
+    return next(case for case in (*TRAINING, *TINY_TRAINING, *tables) if case.name == name)
 
 
 def inference_case(name: str) -> InferenceCase:
@@ -251,17 +348,27 @@ def examples(n_x: int, m: int, seed: int = 1) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((m, n_x), dtype=np.float32).T
 
 
+def table_examples(case: TableCase) -> tuple[np.ndarray, np.ndarray]:
+    """X (n_x, m), and the same with codes of variance 1; float32, examples contiguous."""
+    codes = np.random.default_rng(4).integers(0, case.codes, (case.examples, case.categories)).astype(np.float32)
+    numbers = examples(case.numbers, case.examples).T
+    even = (codes - codes.mean(axis=0)) / codes.std(axis=0)
+    seen = np.concatenate([numbers, even], axis=1).T
+    return seen if case.codes_as == "numbers" else np.concatenate([numbers, codes], axis=1).T, seen
+
+
 def data(case: TrainingCase) -> tuple[np.ndarray, np.ndarray]:
     """X (n_x, m) float32 with examples contiguous, and integer labels (m,).
 
     A linear teacher gives the labels; a tenth of them is random, so that no network gets to
     saturate however long it is timed.
     """
-    X = examples(case.n[0], case.examples)
+    tabular = isinstance(case, TableCase) and case.encode
+    X, seen = table_examples(case) if tabular else [examples(case.n[0], case.examples)] * 2
     rng = np.random.default_rng(2)
     classes = max(case.n[-1], 2)
-    teacher = rng.standard_normal((classes, case.n[0]), dtype=np.float32)
-    labels = np.argmax(teacher @ X, axis=0)
+    teacher = rng.standard_normal((classes, len(X)), dtype=np.float32)
+    labels = np.argmax(teacher @ seen, axis=0)
     random = rng.random(case.examples) < 0.1
     labels[random] = rng.integers(0, classes, np.count_nonzero(random))
     return X, labels
@@ -270,12 +377,26 @@ def data(case: TrainingCase) -> tuple[np.ndarray, np.ndarray]:
 def initial(case: TrainingCase | InferenceCase) -> dict[str, np.ndarray]:
     """W1 (n1, n0), b1 (n1, 1), ... float32. Biases aren't zero, so that a missing one is noticed."""
     rng = np.random.default_rng(3)
+    if isinstance(case, TableCase):
+        return table_initial(case, rng)
     parameters = {}
     for layer, (n_prev, n) in enumerate(zip(case.n, case.n[1:], strict=False), 1):
         gain = 2.0 if case.activation == "relu" else 1.0
         W = rng.standard_normal((n, n_prev)) * np.sqrt(gain / n_prev)
         parameters[f"W{layer}"] = representable(W.astype(np.float32), getattr(case, "frozen", ""))
         parameters[f"b{layer}"] = (0.1 * rng.standard_normal((n, 1))).astype(np.float32)
+    return parameters
+
+
+def table_initial(case: TableCase, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """As many entries as `case.shapes` says, W (n, n_prev), all others columns."""
+    spread = {"w": 0.1, "b": 0.1, "M": case.frequencies**-0.5, "E": 1.0, "s": 0.1, "a": 0.1}
+    parameters = {}
+    for name, shape in case.shapes.items():
+        values = rng.standard_normal(shape) * spread.get(name[0], shape[-1] ** -0.5)
+        # phases over a turn or so; factors and shares about 1
+        values = values * 20 if len(shape) == 2 and name[0] == "b" else values + (name[0] in "sa")
+        parameters[name] = (values if name[0] == "W" else values.reshape(-1, 1)).astype(np.float32)
     return parameters
 
 

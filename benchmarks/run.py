@@ -20,6 +20,7 @@ import kernels
 import machine
 import picture
 import report
+import tables
 import training
 from sides import PRECISIONS, SLOW_TO_START, UNSET, Missing, Session, SideError, cores, installed_sides, precision_of
 
@@ -29,6 +30,7 @@ GROUPS = {
     "inference": (inference.run, "One prediction, µs"),
     "serving": (inference.serve, "One prediction by a frozen predictor, µs"),
     "kernels": (kernels.run, "One layer, one thread, µs per call"),
+    "tables": (tables.run, "One step of the whole fit of a network for tables, µs"),
     "elementwise": (elementwise.run, "One array, one thread, µs per call"),
 }
 # Random networks, by the names that their cases are drawn from; "sweep" is both.
@@ -40,7 +42,7 @@ GROUPS |= SWEEPS
 # groups that compare with numpy alone, both in one child process
 ON_ONE_THREAD = ("kernels", "elementwise")
 # run only if named
-FOR_DEVELOPERS = ("elementwise", *SWEEPS)
+FOR_DEVELOPERS = ("tables", "elementwise", *SWEEPS)
 FOOTPRINT = "footprint"
 
 
@@ -176,6 +178,8 @@ def main(argv: list[str] | None = None) -> int:
         columns = list(rows[0]["sides"]) if group in ON_ONE_THREAD and rows else names
         title = GROUPS[group][1] + " of processor time" * options.cpu_time
         print(report.tables(title, rows, columns, OURS, worst_first=group in SWEEPS))
+        if group == "tables":
+            print(tables.prices(rows))
         wrong = report.wrong(rows)
         failed |= bool(wrong)
         for text in wrong:

@@ -24,7 +24,7 @@ from sides import stay_on
 stay_on(json.loads(sys.argv[2]))
 
 import numpy as np  # noqa: E402
-from cases import data, examples, inference_case, initial, training_case  # noqa: E402
+from cases import TableCase, data, examples, inference_case, initial, training_case  # noqa: E402
 from clock import Clock  # noqa: E402
 from peers import Unsupported  # noqa: E402
 
@@ -59,6 +59,8 @@ class Commands:
 
     def training(self, case, dtype, threads):
         self.case, self.dtype, self.threads = training_case(case), dtype, threads
+        if isinstance(self.case, TableCase) and not getattr(self.side, "tables", False):
+            raise Unsupported("has no network for tables")
         self.X, self.labels = data(self.case)
         self.initial = initial(self.case)
 

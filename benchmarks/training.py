@@ -13,7 +13,7 @@ import numpy as np
 import precision
 import reference
 from reference import Disagreement, compare
-from sides import Missing, Session, Side, SideError, alternate, precision_of, progress
+from sides import Missing, Session, Side, SideError, Times, alternate, precision_of, progress
 
 # Too small to change any float32 parameter, as long as gradients stay below 10^20.
 NO_STEP = 1e-30
@@ -178,8 +178,13 @@ def noting(entry: dict):
         progress(f"FAILED: {error}")
 
 
-def measure(case: cases.TrainingCase, session: Session, exact: bool) -> dict:
-    verify = checker(case, session.dtype, exact)
+def verified(
+    case: cases.TrainingCase,
+    session: Session,
+    sides: dict[str, Side],
+    verify: Callable[[Side], dict[str, float] | None],
+) -> tuple[dict, dict[str, Times]]:
+    """The row of a case, without times, and those of one epoch of each side that is right."""
     row = {
         "case": case.name,
         "shape": case.shape,
@@ -189,7 +194,7 @@ def measure(case: cases.TrainingCase, session: Session, exact: bool) -> dict:
         "sides": {},
     }
     once = {}
-    for name, side in session.sides.items():
+    for name, side in sides.items():
         entry = row["sides"][name] = {}
         with noting(entry):
             side.ask("training", case=case.name, dtype=session.dtype, threads=session.threads)
@@ -197,14 +202,27 @@ def measure(case: cases.TrainingCase, session: Session, exact: bool) -> dict:
                 entry["error"] = error
             once[name] = side.ask("ready")
             entry["form"] = side.ask("form")
-    del verify
-    calls = {name: lambda epochs, side=session.sides[name]: side.ask("round", epochs=epochs) for name in once}
+    return row, once
+
+
+def epochs_of(side: Side) -> Callable[[int], Times]:
+    return lambda epochs: side.ask("round", epochs=epochs)
+
+
+def note_times(entry: dict, measured: dict, steps: int) -> None:
+    """Write what `alternate` measured of epochs into a side's entry, per step."""
+    per_step = {key: [t / steps for t in measured.get(key, ())] for key in ("seconds", "cpu_seconds")}
+    entry |= measured | (per_step if "failed" not in measured else {})
+
+
+def measure(case: cases.TrainingCase, session: Session, exact: bool) -> dict:
+    row, once = verified(case, session, session.sides, checker(case, session.dtype, exact))
+    calls = {name: epochs_of(session.sides[name]) for name in once}
     if calls:
         rounds = min(session.rounds, 4) if case.slow else session.rounds
         times = alternate(calls, once, rounds, session.budget, session.settle)
         for name, measured in times.items():
-            per_step = {key: [t / case.steps for t in measured.get(key, ())] for key in ("seconds", "cpu_seconds")}
-            row["sides"][name] |= measured | (per_step if "failed" not in measured else {})
+            note_times(row["sides"][name], measured, case.steps)
     return row
 
 

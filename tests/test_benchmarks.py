@@ -556,12 +556,12 @@ GROUPS = (
 )
 
 
-def side_file(folder, methods, name="altered"):
-    """numpy's side with some methods replaced."""
+def side_file(folder, methods, name="altered", of="numpy"):
+    """A side, numpy's unless another is named, with some methods replaced."""
     file = folder / f"with_{name}.py"
     file.write_text(
-        "import os\nfrom dataclasses import replace\nimport numpy as np\nfrom peers import with_numpy\n\n"
-        f"class Side(with_numpy.Side):\n    library = 'altered'\n{methods}\n"
+        f"import os\nfrom dataclasses import replace\nimport numpy as np\nfrom peers import with_{of}\n\n"
+        f"class Side(with_{of}.Side):\n    library = 'altered'\n{methods}\n"
     )
     return str(file)
 
@@ -581,6 +581,73 @@ def test_a_wrong_side_is_found_and_not_timed(tmp_path, group, case, faults, kind
             assert "wrong" in entry, f"not found: {fault}"
             assert "seconds" not in entry, fault
         assert "seconds" in row["sides"][f"right{kind}"]
+
+
+# Factors on the learning rate of a kind's parameters.
+RATES = {
+    "encoders that learn nothing": ("Encode", "rate=0, embedding_rate=0"),
+    "numbers' encoders that learn nothing": ("Encode", "rate=0"),
+    "a scale that learns nothing": ("Scale", "rate=0"),
+    "a mix that learns nothing": ("Dense", "mix_rate=0"),
+}
+WITH_RATES = """
+    def network(self, *arguments):
+        nk = with_nnkern.nk
+        kind = nk.{kind}
+        nk.{kind} = lambda *given: kind(*given, {rates})
+        try:
+            return super().network(*arguments)
+        finally:
+            nk.{kind} = kind
+"""
+TABLE_FAULTS = {fault: WITH_RATES.format(kind=kind, rates=rates) for fault, (kind, rates) in RATES.items()} | {
+    "a rate that is 1 % too high": """
+    def prepare_training(self, case, *arguments):
+        super().prepare_training(replace(case, learning_rate=1.01 * case.learning_rate), *arguments)
+    """,
+    "codes of another category": """
+    def prepare_training(self, case, dtype, threads, X, labels):
+        super().prepare_training(case, dtype, threads, X[[0, 1, 2, 4, 3]], labels)
+    """,
+    "a cost that is 0.1 % off": """
+    def train(self, epochs):
+        return [1.001 * cost for cost in super().train(epochs)]
+    """,
+}
+
+
+def test_a_network_for_tables_beside_peers_and_without_its_pieces(tmp_path):
+    """nnkern with each piece left out in turn, peers that agree with it, and sides that are a little off."""
+    peers = [name for name in ("torch", "jax") if is_installed(name)]
+    right = side_file(tmp_path, WITH_RATES.format(kind="Encode", rates="rate=1"), "right", of="nnkern")
+    sides = ["nnkern", "numpy", *peers, right]
+    for number, methods in enumerate(TABLE_FAULTS.values()):
+        sides.append(side_file(tmp_path, methods, f"fault{number}", of="nnkern"))
+    status, printed, result = run(tmp_path, "tables", "--case", "tiny-tables", *repeated("--side", sides))
+    assert status == 1
+    whole, *without = result["groups"]["tables"]
+    assert whole["case"] == "tiny-tables"
+    assert set(whole["best"]) == {"nnkern", *peers, "right"}, printed
+    assert "has no network for tables" in whole["sides"]["numpy"]["missing"]
+    for number, fault in enumerate(TABLE_FAULTS):
+        assert "wrong" in whole["sides"][f"fault{number}"], f"not found: {fault}"
+    pieces = ["dense layers alone", "no scale", "no mix", "no periodic", "no embedding", "one-hot", "one-hot, no scale"]
+    assert [row["case"] for row in without] == [f"tiny-tables: {piece}" for piece in pieces]
+    assert all(set(row["best"]) == {"nnkern"} for row in without)
+    # 18 features of 3 numbers and 2 codes; one-hot ones are 12 and 10, of which the latter pick columns without scale
+    products = {18: 18 * 8 + 2 * 64 + 16, 22: 22 * 8 + 2 * 64 + 16, 12: 12 * 8 + 2 * 64 + 16}
+    flops = {row["case"]: row["flops"] / 16 for row in result["groups"]["tables"]}
+    assert flops == {
+        "tiny-tables": 6 * products[18],
+        # no derivative by X
+        "tiny-tables: dense layers alone": 6 * products[18] - 2 * 18 * 8,
+        **dict.fromkeys((f"tiny-tables: {piece}" for piece in pieces[1:5]), 6 * products[18]),
+        "tiny-tables: one-hot": 6 * products[22],
+        "tiny-tables: one-hot, no scale": 6 * products[12],
+    }
+    table = [line.split("|")[1].strip() for line in printed.split("What each piece")[1].splitlines() if "|" in line]
+    over_one_hot = ["embedding, over one-hot", "the same without scale"]
+    assert table[2:] == ["all but the dense layers", "scale", "mix", "periodic", "embedding", *over_one_hot]
 
 
 def test_what_a_side_prints_does_no_harm(tmp_path):

@@ -50,6 +50,9 @@ class SideProtocol(Protocol):
     # Optional: whether a side of reduced precision also keeps its parameters in it, so that small updates are lost.
     stores_reduced: ClassVar[bool]
 
+    # Optional: whether prepare_training takes a TableCase too, whose parameters are those of its `shapes`.
+    tables: ClassVar[bool]
+
     # Optional, for a library that can measure the processor's limit: what it measures, and
     # measure_limit(dtype, threads) -> flops per second.
     limit: ClassVar[str]

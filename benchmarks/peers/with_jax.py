@@ -14,7 +14,7 @@ if THREADS == 1:
 import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
-from cases import one_hot  # noqa: E402
+from cases import TableCase, one_hot  # noqa: E402
 from reference import BETA1, BETA2, EPS  # noqa: E402
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
@@ -26,6 +26,21 @@ def logits(parameters, X, activation):
     for W_hidden, b_hidden in hidden:
         X = ACTIVATIONS[activation](X @ W_hidden + b_hidden)
     return X @ W + b
+
+
+def table_logits(p, X, case):
+    """The same of a network for tables, p being named as `case.shapes` has them, but W (n_prev, n)."""
+    x, codes = X[0].T[:, :, None], X[1]
+    # numbers before examples: products of matrices side by side, which XLA is faster at than with the examples first
+    features = jnp.cos(2 * jnp.pi * p["w1"][:, None] * x + p["b1"][:, None])
+    mapped = features @ p["M1"][:, :-1] + p["M1"][:, -1:]
+    numbers = jnp.concatenate([x, mapped], axis=2).transpose(1, 0, 2)
+    A = p["s2"] * jnp.concatenate([part.reshape(len(codes), -1) for part in (numbers, p["E1"][codes])], axis=1)
+    *hidden, last = range(case.before + 1, case.before + len(case.n))
+    for layer in hidden:
+        Z, a = A @ p[f"W{layer}"] + p[f"b{layer}"], p[f"a{layer}"]
+        A = a * jax.nn.selu(Z) + (1 - a) * Z
+    return A @ p[f"W{last}"] + p[f"b{last}"]
 
 
 def sgd(state, gradients, rate):
@@ -43,8 +58,9 @@ def adam(state, gradients, rate):
     return moved, m, v, t
 
 
-def cost(parameters, X, Y, activation):
-    Z = logits(parameters, X, activation)
+def cost(parameters, X, Y, case):
+    """The mean over the examples of a batch."""
+    Z = table_logits(parameters, X, case) if isinstance(case, TableCase) else logits(parameters, X, case.activation)
     if Z.shape[1] == 1:
         return jnp.mean(jnp.logaddexp(0, Z) - Y * Z)
     return -jnp.mean(jnp.sum(Y * jax.nn.log_softmax(Z), axis=1))
@@ -52,13 +68,17 @@ def cost(parameters, X, Y, activation):
 
 class Side:
     library = "jax"
+    tables = True
 
     def describe(self) -> dict:
         flags = os.environ.get("XLA_FLAGS", "").strip()
         version = f"{jax.__version__}, jaxlib {jax.lib.__version__}"
         return {"version": version, "kernels": {"xla": flags or "its own settings"}, "threads": THREADS}
 
-    def layers(self, case, dtype, parameters) -> list:
+    def layers(self, case, dtype, parameters) -> list | dict:
+        if isinstance(case, TableCase):
+            arranged = {name: parameters[name].reshape(shape) for name, shape in case.shapes.items()}
+            return {name: jnp.asarray(p.T if name[0] == "W" else p, dtype) for name, p in arranged.items()}
         return [
             (jnp.asarray(parameters[f"W{k}"].T, dtype), jnp.asarray(parameters[f"b{k}"][:, 0], dtype))
             for k in range(1, len(case.n))
@@ -74,7 +94,7 @@ class Side:
         update = {"sgd": sgd, "adam": adam}[case.optimizer]
 
         def step(state, batch):
-            value, gradients = jax.value_and_grad(cost)(state[0], *batch, case.activation)
+            value, gradients = jax.value_and_grad(cost)(state[0], *batch, case)
             return update(state, gradients, case.learning_rate), value
 
         def epoch(state, batches, last, pick=lambda batch: batch):
@@ -86,7 +106,11 @@ class Side:
                 total += value * rest
             return state, total / case.examples
 
-        X = jnp.asarray(np.ascontiguousarray(X.T, dtype))
+        if isinstance(case, TableCase):
+            first = case.codes * np.arange(case.categories)
+            X = jnp.asarray(X[: case.numbers].T, dtype), jnp.asarray(X[case.numbers :].T + first, np.int32)
+        else:
+            X = jnp.asarray(np.ascontiguousarray(X.T, dtype))
         Y = jnp.asarray(np.ascontiguousarray(one_hot(labels, case.n[-1], dtype).T))
         if case.shuffle:
 
@@ -99,8 +123,8 @@ class Side:
             run = jax.jit(shuffled, donate_argnums=0)
             self.epoch = lambda state: run(state, X, Y, self.rng.permutation(case.examples).astype(np.int32))
         else:
-            batches = tuple(data[:cut].reshape(full, case.batch, -1) for data in (X, Y))
-            last = (X[cut:], Y[cut:]) if rest else None
+            batches = jax.tree.map(lambda data: data[:cut].reshape(full, case.batch, -1), (X, Y))
+            last = jax.tree.map(lambda data: data[cut:], (X, Y)) if rest else None
             run = jax.jit(epoch, donate_argnums=0)
             self.epoch = lambda state: run(state, batches, last)
 
@@ -122,6 +146,9 @@ class Side:
         return costs
 
     def parameters(self):
+        if isinstance(self.case, TableCase):
+            held = {name: np.asarray(p) for name, p in self.state[0].items()}
+            return {name: p.T if name[0] == "W" else p.reshape(-1, 1) for name, p in held.items()}
         pairs = enumerate(self.state[0], 1)
         named = {name: array for k, (W, b) in pairs for name, array in ((f"W{k}", W.T), (f"b{k}", b[:, None]))}
         return {name: np.asarray(array) for name, array in named.items()}

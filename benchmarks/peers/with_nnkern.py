@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+from cases import TableCase
 
 import nnkern as nk
 from nnkern import _kernels
@@ -14,8 +16,28 @@ from peers import Unsupported
 OPTIMIZERS = {"sgd": nk.SGD, "adam": nk.Adam}
 
 
+def before_dense(case: TableCase) -> list[nk.Layer]:
+    """The encoders and the factors."""
+    layers: list[nk.Layer] = []
+    if case.encode:
+        encoders = []
+        for row in range(case.numbers):
+            periodic = nk.Periodic(row, case.frequencies, case.units)
+            encoders += [periodic] if case.periodic else [nk.Numeric(row)] * case.units
+        for row in range(case.numbers, case.n_x):
+            kinds = {
+                "vectors": [nk.Embedding(row, case.codes, case.embedding)],
+                "one-hot": [nk.OneHot(row, case.codes)],
+                "numbers": [nk.Numeric(row)] * case.embedding,
+            }
+            encoders += kinds[case.codes_as]
+        layers.append(nk.Encode(encoders))
+    return layers + [nk.Scale()] * case.scale
+
+
 class Side:
     library = "nnkern"
+    tables = True
     compute = None  # what products are computed in, where that isn't the dtype
 
     def describe(self) -> dict:
@@ -27,7 +49,11 @@ class Side:
         nk.set_num_threads(threads)
         layers = [nk.Dense(n, name) for n, name in zip(case.n[1:], case.activations, strict=True)]
         loss = "binary_cross_entropy" if case.output == "sigmoid" else "cross_entropy"
-        return nk.Network(layers, loss, n_x=case.n[0], dtype=dtype, compute=self.compute, seed=0)
+        n_x = case.n[0]
+        if isinstance(case, TableCase):
+            layers = [*before_dense(case), *(replace(layer, mix=case.mix) for layer in layers[:-1]), layers[-1]]
+            n_x = case.n_x
+        return nk.Network(layers, loss, n_x=n_x, dtype=dtype, compute=self.compute, seed=0)
 
     def prepare_training(self, case, dtype, threads, X, labels):
         self.net = self.network(case, dtype, threads)

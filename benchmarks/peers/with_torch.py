@@ -3,18 +3,69 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from cases import TableCase
 from torch import nn
+from torch.nn import functional as F
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh}
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
 
+class Table(nn.Module):
+    """A network for tables: one batched product for all numbers, one table of vectors for all categories."""
+
+    def __init__(self, case: TableCase):
+        super().__init__()
+        self.case = case
+        *hidden, self.last = range(case.before + 1, case.before + len(case.n))
+        self.hidden = hidden
+        for name, shape in case.shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+        # The map and its bias are parameters of their own: no slices in the step.
+        features = case.shapes["M1"]
+        self.M1 = nn.Parameter(torch.empty(features[0], case.frequencies, features[2]))
+        self.c1 = nn.Parameter(torch.empty(features[0], 1, features[2]))
+
+    def inputs(self, X: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Numbers (numbers, m, 1), and the rows of the table that the codes are."""
+        first = self.case.codes * torch.arange(self.case.categories)
+        numbers, codes = X.split([self.case.numbers, self.case.categories], dim=1)
+        return numbers.T[:, :, None].contiguous(), codes.long() + first
+
+    def forward(self, X: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        numbers, codes = X
+        phases = torch.addcmul(self.b1[:, None], numbers, 2 * math.pi * self.w1[:, None])
+        features = torch.cat([numbers, torch.baddbmm(self.c1, phases.cos(), self.M1)], dim=2)
+        parts = [features.transpose(0, 1).flatten(1), F.embedding(codes, self.E1).flatten(1)]
+        A = torch.cat(parts, dim=1) * self.s2
+        for layer in self.hidden:
+            W, b, a = (getattr(self, f"{name}{layer}") for name in "Wba")
+            Z = F.linear(A, W, b)
+            A = torch.lerp(Z, F.selu(Z), a)
+        return F.linear(A, getattr(self, f"W{self.last}"), getattr(self, f"b{self.last}"))
+
+    def load(self, parameters: dict[str, np.ndarray]) -> None:
+        given = {name: torch.from_numpy(parameters[name]).reshape(shape) for name, shape in self.case.shapes.items()}
+        given["M1"], given["c1"] = given["M1"].split([self.case.frequencies, 1], dim=1)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(given[name])
+
+    def arrays(self) -> dict[str, torch.Tensor]:
+        """The parameters as load takes them."""
+        held = {name: parameter.detach() for name, parameter in self.named_parameters()}
+        held["M1"] = torch.cat([held["M1"], held.pop("c1")], dim=1)
+        return {name: array if name[0] == "W" else array.reshape(-1, 1) for name, array in held.items()}
+
+
 class Side:
     library = "torch"
+    tables = True
 
     def __init__(self):
         self.mode = contextlib.ExitStack()
@@ -40,9 +91,11 @@ class Side:
         }
         return {"version": torch.__version__, "kernels": kernels, "threads": torch.get_num_threads()}
 
-    def network(self, case, dtype, threads, output: tuple = ()) -> nn.Sequential:
+    def network(self, case, dtype, threads, output: tuple = ()) -> nn.Sequential | Table:
         """Up to Z of the last layer; its activation is part of the loss, or given as `output`."""
         torch.set_num_threads(threads)
+        if isinstance(case, TableCase):
+            return Table(case).to(self.kind(dtype))
         layers = []
         for n_prev, n in zip(case.n, case.n[1:], strict=False):
             layers += [nn.Linear(n_prev, n), ACTIVATIONS[case.activation]()]
@@ -65,7 +118,10 @@ class Side:
         self.loss = self.wrapped(lambda X, Y: loss(self.net(X), Y))
         kind = OPTIMIZERS[case.optimizer]
         self.optimizer = kind(self.net.parameters(), lr=case.learning_rate, fused=True)
-        self.batches = list(zip(self.X.split(case.batch), self.Y.split(case.batch), strict=True))
+        parts = self.X.split(case.batch)
+        if isinstance(self.net, Table):
+            parts = tuple(map(self.net.inputs, parts))
+        self.batches = list(zip(parts, self.Y.split(case.batch), strict=True))
         sizes = [len(Y) for _, Y in self.batches]
         self.shares = torch.tensor(sizes, dtype=self.dtype) / case.examples
 
@@ -78,6 +134,8 @@ class Side:
     def load(self, parameters):
         if self.optimizer is not None:
             self.optimizer.state.clear()
+        if isinstance(self.net, Table):
+            return self.net.load(parameters)
         with torch.no_grad():
             for k, layer in enumerate(self.linear_layers(), 1):
                 layer.weight.copy_(torch.from_numpy(parameters[f"W{k}"]))
@@ -97,6 +155,8 @@ class Side:
         return costs
 
     def parameters(self):
+        if isinstance(self.net, Table):
+            return {name: array.to(self.dtype).numpy().copy() for name, array in self.net.arrays().items()}
         given = {}
         for k, layer in enumerate(self.linear_layers(), 1):
             given[f"W{k}"] = layer.weight.detach().to(self.dtype).numpy()
