@@ -118,8 +118,9 @@ def draw(init, rng, n, n_prev, to, layer, A_prev=None):
 
 
 def biases(rng, W, to, layer, A_prev):
-    """b (n, 1) that puts a random example at Z = 0 for each unit: minus a mean of W A_prev over five random examples,
-    with weights that are drawn for each unit from the exponential distribution.
+    """b (n, 1) that puts a mean of five random examples at Z = 0 for each unit.
+
+    It is minus a mean of their W A_prev, with weights that are drawn for each unit from the exponential distribution.
 
     Source: Steinwart, A sober look at neural network initializations, 2019 (the "he+5" initialization).
     """
