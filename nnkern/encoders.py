@@ -4,7 +4,7 @@ An encoder holds no parameters; it gets them as {"w": array, …} from the layer
 `derive` are for derivatives that training doesn't need. Knows no layer and no network.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +14,6 @@ from nnkern import validation
 _MOST_CODES = 1 << 24  # whole numbers up to here are exact in float32
 
 
-@dataclass(frozen=True)
 class Encoder:
     """Base of the encoders: a row of X, and what becomes of it.
 
@@ -24,14 +23,27 @@ class Encoder:
         The row of X, from 0.
     """
 
-    name: ClassVar[str] = ""
-    row: int
+    # A dataclass would be compiled at import, and that of five takes a tenth of it.
 
-    def __post_init__(self):
-        self._put("row", validation.integer("row", self.row, 0))
+    name: ClassVar[str] = ""
+
+    def __init__(self, row: int) -> None:
+        self._put("row", validation.integer("row", row, 0))
 
     def _put(self, name, value):
         object.__setattr__(self, name, value)
+
+    def __setattr__(self, name, value):
+        raise AttributeError(f"an encoder can't be changed: make another {type(self).__name__}")
+
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+    def __eq__(self, other):
+        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
+
+    def __hash__(self):
+        return hash((type(self), *vars(self).values()))
 
     @property
     def outputs(self):
@@ -61,7 +73,7 @@ class Encoder:
 
     def to_dict(self):
         """Its numbers as a dict, which `from_dict` makes the encoder of."""
-        return {"encoder": self.name} | {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"encoder": self.name} | vars(self)
 
 
 class Numeric(Encoder):
@@ -129,7 +141,6 @@ class _Number(Encoder):
         return gradients, parameters["M"][:, :-1].T @ dA
 
 
-@dataclass(frozen=True)
 class Periodic(_Number):
     """A number's periodic embedding: x itself, and M cos(2π w x + b) + c; w, b, M and c are learnt.
 
@@ -157,16 +168,12 @@ class Periodic(_Number):
     """
 
     name = "periodic"
-    frequencies: int = 16
-    units: int | None = 4
-    scale: float = 0.1
 
-    def __post_init__(self):
-        super().__post_init__()
-        self._put("frequencies", validation.integer("frequencies", self.frequencies, 1))
-        if self.units is not None:
-            self._put("units", validation.integer("units", self.units, 2))
-        self._put("scale", validation.number("scale", self.scale, 0))
+    def __init__(self, row: int, frequencies: int = 16, units: int | None = 4, scale: float = 0.1) -> None:
+        super().__init__(row)
+        self._put("frequencies", validation.integer("frequencies", frequencies, 1))
+        self._put("units", None if units is None else validation.integer("units", units, 2))
+        self._put("scale", validation.number("scale", scale, 0))
 
     @property
     def features(self):
@@ -218,7 +225,6 @@ class Periodic(_Number):
         return gradients, dx if self.units is None else dx + dA[0]
 
 
-@dataclass(frozen=True)
 class PiecewiseLinear(_Number):
     """A number's piecewise linear encoding by bins: f_j = (x - e_j) / (e_{j+1} - e_j), kept within 0 and 1.
 
@@ -245,23 +251,20 @@ class PiecewiseLinear(_Number):
     """
 
     name = "piecewise_linear"
-    edges: tuple = ()
-    units: int | None = None
 
-    def __post_init__(self):
-        super().__post_init__()
-        edges = validation.vector("edges", self.edges)
+    def __init__(self, row: int, edges: Sequence[float] = (), units: int | None = None) -> None:
+        super().__init__(row)
+        given, edges_ = edges, validation.vector("edges", edges)
         # as the engine has them in float32, where 1 / width must be a number too
         with np.errstate(over="ignore", invalid="ignore"):
-            widths = np.diff(edges.astype(np.float32).astype(np.float64))
-        if len(edges) < 2 or not ((widths >= np.finfo(np.float32).tiny) & (widths < np.inf)).all():
+            widths = np.diff(edges_.astype(np.float32).astype(np.float64))
+        if len(edges_) < 2 or not ((widths >= np.finfo(np.float32).tiny) & (widths < np.inf)).all():
             raise ValueError(
                 "edges must be at least two numbers, each above the one before it in float32 by 1.2e-38 or more;"
-                f" got {self.edges!r}"
+                f" got {given!r}"
             )
-        self._put("edges", tuple(edges.tolist()))
-        if self.units is not None:
-            self._put("units", validation.integer("units", self.units, 1))
+        self._put("edges", tuple(edges_.tolist()))
+        self._put("units", None if units is None else validation.integer("units", units, 1))
 
     @property
     def features(self):
@@ -304,7 +307,6 @@ class _Category(Encoder):
         return x.astype(np.intp)
 
 
-@dataclass(frozen=True)
 class OneHot(_Category):
     """A category as 0 and 1: code c gives a 1 at place c. Before a dense layer it picks a column of W.
 
@@ -326,13 +328,11 @@ class OneHot(_Category):
     """
 
     name = "one_hot"
-    size: int = 2
-    unknown: bool = False
 
-    def __post_init__(self):
-        super().__post_init__()
-        self._put("size", validation.integer("size", self.size, 1, _MOST_CODES))
-        self._put("unknown", validation.flag("unknown", self.unknown))
+    def __init__(self, row: int, size: int = 2, unknown: bool = False) -> None:
+        super().__init__(row)
+        self._put("size", validation.integer("size", size, 1, _MOST_CODES))
+        self._put("unknown", validation.flag("unknown", unknown))
 
     @property
     def codes(self):
@@ -353,7 +353,6 @@ class OneHot(_Category):
         return {}, np.zeros_like(x)
 
 
-@dataclass(frozen=True)
 class Embedding(_Category):
     """A category as a vector of its own, which is learnt: code c gives column c of E.
 
@@ -374,13 +373,11 @@ class Embedding(_Category):
     """
 
     name = "embedding"
-    size: int = 2
-    units: int = 8
 
-    def __post_init__(self):
-        super().__post_init__()
-        self._put("size", validation.integer("size", self.size, 1, _MOST_CODES))
-        self._put("units", validation.integer("units", self.units, 1))
+    def __init__(self, row: int, size: int = 2, units: int = 8) -> None:
+        super().__init__(row)
+        self._put("size", validation.integer("size", size, 1, _MOST_CODES))
+        self._put("units", validation.integer("units", units, 1))
 
     @property
     def outputs(self):
