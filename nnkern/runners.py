@@ -194,14 +194,16 @@ class PartsRunner(EpochRunner):
 
     def outcome(self, error):
         """Runs an epoch; where it failed, the network is as it was before."""
-        engine = self.state.engine
-        engine.keep()
+        engine, kept = self.state.engine, False
         begun = time.perf_counter()
-        right, squares = self._score_vectors(1)
         try:
+            engine.keep()  # may be interrupted too: nothing has changed by then
+            kept = True
+            right, squares = self._score_vectors(1)
             cost = self._epoch(right, squares)
         except BaseException as raised:
-            engine.rollback()
+            if kept:
+                engine.rollback()
             return Outcome(failure=raised)
         if isinstance(cost, tuple):
             engine.rollback()
