@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import time
+import types
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +18,7 @@ import reference as ref
 from conftest import LAYOUTS, WRITABLE_LAYOUTS, assert_no_leaks, fails, interrupt, prefilled, run, unmodified
 
 import nnkern as nk
-from nnkern import _kernels
+from nnkern import _kernels, runners
 from nnkern.state import of
 
 N_X, N_Y, M = 3, 4, 11
@@ -2199,3 +2200,16 @@ REPEATED = {
 @pytest.mark.parametrize(("call", "calls"), REPEATED.values(), ids=list(REPEATED))
 def test_no_leaks(bag, call, calls):
     assert_no_leaks(lambda: call(bag), list(vars(bag).values()), calls)
+
+
+def test_ctrl_c_while_the_beginning_of_an_epoch_is_noted_rolls_nothing_back():
+    """What is noted isn't whole then, and nothing has changed."""
+
+    def keep():
+        raise KeyboardInterrupt
+
+    runner = object.__new__(runners.PartsRunner)
+    runner.state = types.SimpleNamespace(engine=types.SimpleNamespace(keep=keep))  # which has no rollback
+    outcome = runner.outcome(None)
+    assert isinstance(outcome.failure, KeyboardInterrupt)
+    assert not outcome.costs
