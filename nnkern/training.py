@@ -266,27 +266,39 @@ def run(fits, threads):
         for fit in fits:
             fit.begin()
         while running := [fit for fit in fits if not fit.over]:
-            turns = _turns(running, threads)
-            running, rates = [fit for fit, _ in turns], [fit.rates(count) for fit, count in turns]
-            prepared = [
-                fit.runner.prepare(its_rates, fit.by_step) for fit, its_rates in zip(running, rates, strict=True)
-            ]
-            error = None
             try:
-                if jobs := [job for job in prepared if job is not None]:
-                    _engine.train_together(jobs, threads)
-            except BaseException as raised:
-                error = raised
-            finally:
-                for fit in running:  # all at once, lest an interrupt comes between
-                    fit.runner.count()
-            outcomes = [fit.runner.outcome(error) for fit in running]
-            for fit, outcome in zip(running, outcomes, strict=True):
-                fit.done += len(outcome.costs)  # of all, before the failure of one is raised
-            for fit, its_rates, outcome in zip(running, rates, outcomes, strict=True):
-                fit.after(its_rates, outcome)
+                _go_on(running, threads)
+            except KeyboardInterrupt as error:
+                # between two epochs, in Python; amid them it is an outcome, of fits that are over then
+                left = [fit for fit in running if not fit.over]
+                for fit in left:
+                    fit.over = True
+                    fit.fail(error)
+                if not left:
+                    raise
         for fit in fits:
             fit.end()
+
+
+def _go_on(running, threads):
+    """Some epochs of fits that aren't over."""
+    turns = _turns(running, threads)
+    running, rates = [fit for fit, _ in turns], [fit.rates(count) for fit, count in turns]
+    prepared = [fit.runner.prepare(its_rates, fit.by_step) for fit, its_rates in zip(running, rates, strict=True)]
+    error = None
+    try:
+        if jobs := [job for job in prepared if job is not None]:
+            _engine.train_together(jobs, threads)
+    except BaseException as raised:
+        error = raised
+    finally:
+        for fit in running:  # all at once, lest an interrupt comes between
+            fit.runner.count()
+    outcomes = [fit.runner.outcome(error) for fit in running]
+    for fit, outcome in zip(running, outcomes, strict=True):
+        fit.done += len(outcome.costs)  # of all, before the failure of one is raised
+    for fit, its_rates, outcome in zip(running, rates, outcomes, strict=True):
+        fit.after(its_rates, outcome)
 
 
 def _turns(running, threads):

@@ -1060,6 +1060,24 @@ def test_ctrl_c_ends_the_training_with_a_warning(form):
     mlp.set_params(max_iter=1).fit(X, y)
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_ctrl_c_between_two_epochs_ends_the_training_too(form):
+    X, y, _ = load("digits")
+
+    def rate(epoch):
+        if epoch == 3:
+            raise KeyboardInterrupt
+        return 1e-3
+
+    mlp = MLPClassifier((8,), solver=nk.Adam(rate), random_state=0, callbacks=[lambda net, epoch, history: False])
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        mlp.fit(form(X), y)
+    assert mlp.n_iter_ == len(mlp.loss_curve_) == 3
+    net = nk.Network([nk.Dense(1)], "squared_error", seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(np.ones((2, 3)), np.ones((1, 3)), epochs=9, optimizer=nk.Adam(rate), callbacks=[lambda *_: False])
+
+
 def test_a_mistake_in_a_warm_fit_leaves_the_model_alone():
     X, y, _ = load("wine")
     mlp = MLPClassifier(max_iter=2, random_state=0, warm_start=True).fit(X, y)
