@@ -26,6 +26,7 @@ class Encoder:
     # A dataclass would be compiled at import, and that of five takes a tenth of it.
 
     name: ClassVar[str] = ""
+    row: int
 
     def __init__(self, row: int) -> None:
         self._put("row", validation.integer("row", row, 0))
@@ -168,6 +169,9 @@ class Periodic(_Number):
     """
 
     name = "periodic"
+    frequencies: int
+    units: int | None
+    scale: float
 
     def __init__(self, row: int, frequencies: int = 16, units: int | None = 4, scale: float = 0.1) -> None:
         super().__init__(row)
@@ -251,6 +255,8 @@ class PiecewiseLinear(_Number):
     """
 
     name = "piecewise_linear"
+    edges: tuple[float, ...]
+    units: int | None
 
     def __init__(self, row: int, edges: Sequence[float] = (), units: int | None = None) -> None:
         super().__init__(row)
@@ -328,6 +334,8 @@ class OneHot(_Category):
     """
 
     name = "one_hot"
+    size: int
+    unknown: bool
 
     def __init__(self, row: int, size: int = 2, unknown: bool = False) -> None:
         super().__init__(row)
@@ -373,6 +381,8 @@ class Embedding(_Category):
     """
 
     name = "embedding"
+    size: int
+    units: int
 
     def __init__(self, row: int, size: int = 2, units: int = 8) -> None:
         super().__init__(row)
