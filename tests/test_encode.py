@@ -16,7 +16,7 @@ import mpmath
 import numpy as np
 import pytest
 import reference as ref
-from conftest import BF16_ISAS, LAYOUTS, run_tests
+from conftest import BF16_ISAS, LAYOUTS, run, run_tests
 from hypothesis import given
 from hypothesis import strategies as st
 from test_c_export import compiled, needs_cc
@@ -1685,3 +1685,28 @@ def test_onnx_of_branches_that_share_their_constants(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**26  # all of them would take 1.6 GB
+
+
+def test_codes_that_are_written_to_after_they_were_checked():
+    """By a loss, amid an epoch; nothing is read or written outside the tables. In a process of its own."""
+    code = """
+        import numpy as np
+        import nnkern as nk
+
+        for encoder in (nk.Embedding(0, 5, 8), nk.OneHot(0, 5), nk.OneHot(0, 4, unknown=True)):
+            for above in ([], [nk.Scale()]):
+                X = np.asfortranarray(np.tile(np.arange(5.0), 20)[None])
+
+                def loss(A, Y):
+                    X[0, ::2] = np.resize([1e9, -1e9, np.nan, np.inf, 2e7], 50)
+                    return ((A - Y) ** 2).sum(axis=0) / 2, A - Y
+
+                net = nk.Network([nk.Encode([encoder]), *above, nk.Dense(3)], loss, n_x=1, dtype="float64", seed=0)
+                net.fit(X, np.ones((3, 100)), epochs=1, batch_size=10, shuffle=False)
+                assert all(np.isfinite(view).all() for view in net.parameters.values())
+                try:
+                    net.fit(X, np.ones((3, 100)), epochs=1)
+                except ValueError:
+                    print("refused")
+    """
+    assert run(code).split() == ["refused"] * 6

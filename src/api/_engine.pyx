@@ -20,7 +20,7 @@ from engine.between cimport (
 )
 from engine.blocks cimport CHUNK_COLUMNS, slots_for
 from engine.data cimport Batch, Data, Examples, gathered, set_layouts, weight_of
-from engine.encode cimport Category, Encoders, Number
+from engine.encode cimport Category, Encoders, Number, codes_of
 from engine.epochs cimport Kept, Patience as PatienceCounts, Run, enough, run_epochs, shuffle_from
 from engine.gradient cimport (
     WORKERS, Gradients, Score, batch_gradient, mean, retained_gradient, slots_of_batch, training_width, worth_workers,

@@ -46,13 +46,13 @@ cdef class EncodersOf:
         self.all.kept += compute_named("float64").table.number_kept(features)
         return 0
 
-    cdef Py_ssize_t codes_of(self, Py_ssize_t row) noexcept:
+    cdef Py_ssize_t codes_of_row(self, Py_ssize_t row) noexcept:
         """How many codes a row of X may have: those that all of its encoders know."""
         cdef const Category *category = self.all.category
         cdef Py_ssize_t i, least = (<Py_ssize_t>1) << 40
         for i in range(self.all.embeddings + self.all.spread + self.all.one_hots):
             if category[i].row == row:
-                least = min(least, category[i].size + category[i].skipped)
+                least = min(least, codes_of(&category[i]))
         return least
 
     def __dealloc__(self):
@@ -75,6 +75,6 @@ cdef int check_codes(Engine engine, const Matrix *X) except -1:
     example = first.kind.first_bad(&engine.plan, first, X, &row)
     if example < X.m:
         raise ValueError(
-            f"X[{row}, {example}] must be a code, a whole number from 0 to {engine.encoders.codes_of(row) - 1}, for so "
+            f"X[{row}, {example}] must be a code, a whole number from 0 to {engine.encoders.codes_of_row(row) - 1}, for so "
             "many has the first layer's encoder of that row: encode categories by their place in a list")
     return 0

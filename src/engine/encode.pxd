@@ -33,6 +33,10 @@ cdef struct Encoders:
     Py_ssize_t kept
 
 
+cdef inline Py_ssize_t codes_of(const Category *category) noexcept nogil:
+    return category.size + category.skipped
+
+
 cdef inline const Encoders *encoders_of(const Layer *layer) noexcept nogil:
     return <const Encoders *>layer.details
 
@@ -124,7 +128,7 @@ cdef inline void forward_category(const EncodeJob *job, Py_ssize_t which) noexce
     if which >= all.embeddings + all.spread:
         plan.compute.table.read_codes(
             job.own.codes + which - all.embeddings - all.spread, all.one_hots, row_of(job, category.row), job.X.column,
-            category.at, category.skipped, job.X.m)
+            category.at, category.skipped, codes_of(category), job.X.m)
         return
     while first < job.X.m:
         m = min(<Py_ssize_t>BLOCK, job.X.m - first)
@@ -143,7 +147,7 @@ cdef inline void read_block(
 ) noexcept nogil:
     """What some examples name: columns of its embedding, or which of its outputs are 1."""
     cdef const char *x = <const char *>row_of(job, category.row) + first * job.X.column * job.plan.compute.itemsize
-    job.plan.compute.table.read_codes(codes, 1, x, job.X.column, 0, category.skipped, m)
+    job.plan.compute.table.read_codes(codes, 1, x, job.X.column, 0, category.skipped, codes_of(category), m)
 
 
 cdef inline void backward_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
@@ -214,7 +218,7 @@ cdef inline Py_ssize_t first_bad(const Plan *plan, const Layer *layer, const Mat
         row[0] = category.row
         bad = plan.compute.table.first_bad_code(
             <const char *>X.data + category.row * X.row * plan.compute.itemsize, X.column,
-            category.size + category.skipped, X.m)
+            codes_of(category), X.m)
         if bad < X.m:
             return bad
     return X.m

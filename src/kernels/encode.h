@@ -1,5 +1,5 @@
-/* What a layer of encoders computes: features of one number and a linear map of them, forward and backward; columns of a
- * matrix that are picked by codes; and a mix of an activation with its argument, unit by unit.
+/* What a layer of encoders computes: features of one number and a linear map of them, forward and backward; and columns of
+ * a matrix that are picked by codes.
  *
  * Features of a number that are mapped are computed for a vector of examples at a time, so that no lanes are added up
  * before the end; features that are outputs themselves, for a vector of features of one example.
@@ -7,6 +7,7 @@
 #define feature NAME(feature)
 #define tile_columns NAME(tile_columns)
 #define kept_tile NAME(kept_tile)
+#define is_code NAME(is_code)
 
 /* f and, of a periodic one, s = sin of its phase; w, b by lanes */
 NNK_INLINE vec feature(const int periodic, vec x, vec w, vec b, vec *s)
@@ -182,25 +183,28 @@ static void NAME(encode_gradient)(const nnk_number *e, const nnk_number_gradient
 
 /* ---- codes ---- */
 
-/* Index of the first of m codes, `column` apart, that is no whole number in 0 … size - 1; or m */
+/* Whether it is a whole number in 0 … size - 1 */
+NNK_INLINE int is_code(real x, ptrdiff_t size) { return x >= 0 && x < (real)size && (real)(int32_t)x == x; }
+
+/* Index of the first of m codes, `column` apart, that is none; or m */
 static ptrdiff_t NAME(first_bad_code)(const void *x_, ptrdiff_t column, ptrdiff_t size, ptrdiff_t m)
 {
     const real *x = x_;
-    for (ptrdiff_t j = 0; j < m; j++) {
-        const real code = x[j * column];
-        if (!(code >= 0 && code < (real)size && (real)(int32_t)code == code))
+    for (ptrdiff_t j = 0; j < m; j++)
+        if (!is_code(x[j * column], size))
             return j;
-    }
     return m;
 }
 
-/* codes[j * apart] := first + the code of example j, which is valid; or -1 where that is below `first` */
+/* codes[j * apart] := first + the code of example j, of `size`, less `skipped`; or -1 where that is below `first`, or where
+ * it is no code: whose examples they are may have written to them since they were checked. */
 static void NAME(read_codes)(int32_t *codes, ptrdiff_t apart, const void *x_, ptrdiff_t column, ptrdiff_t first,
-                             ptrdiff_t skipped, ptrdiff_t m)
+                             ptrdiff_t skipped, ptrdiff_t size, ptrdiff_t m)
 {
     const real *x = x_;
     for (ptrdiff_t j = 0; j < m; j++) {
-        const ptrdiff_t code = (ptrdiff_t)x[j * column] - skipped;
+        const real given = x[j * column];
+        const ptrdiff_t code = is_code(given, size) ? (ptrdiff_t)given - skipped : -1;
         codes[j * apart] = (int32_t)(code < 0 ? -1 : first + code);
     }
 }
@@ -248,34 +252,5 @@ static void NAME(put_ones)(void *out_, ptrdiff_t ldo, const int32_t *codes, ptrd
         memset(out + j * ldo, 0, (size_t)n * sizeof(real));
         if (codes[j] >= 0)
             out[codes[j] + j * ldo] = 1;
-    }
-}
-
-/* ---- a mix of two matrices by rows ---- */
-
-/* out := B + a ⊙ (A - B), all (n, m) and contiguous; out may be A or B */
-static void NAME(mix_rows)(void *out_, const void *A_, const void *B_, const void *a_, ptrdiff_t n, ptrdiff_t m)
-{
-    real *out = out_;
-    const real *A = A_, *B = B_, *a = a_;
-    for (ptrdiff_t j = 0; j < m; j++)
-        for (ptrdiff_t i = 0; i < n; i += LANES) {
-            const vec from = v_first(B + i + j * n, n - i);
-            v_put(out + i + j * n, v_fma(v_first(a + i, n - i), v_first(A + i + j * n, n - i) - from, from), n - i);
-        }
-}
-
-/* da (n) += Σ_columns d ⊙ (A - B) */
-static void NAME(add_row_differences)(void *da_, const void *d_, const void *A_, const void *B_, ptrdiff_t n, ptrdiff_t m)
-{
-    real *da = da_;
-    const real *d = d_, *A = A_, *B = B_;
-    for (ptrdiff_t i = 0; i < n; i += LANES) {
-        vec sum = v_first(da + i, n - i);
-        for (ptrdiff_t j = 0; j < m; j++) {
-            const ptrdiff_t at = i + j * n;
-            sum = v_fma(v_first(d + at, n - i), v_first(A + at, n - i) - v_first(B + at, n - i), sum);
-        }
-        v_put(da + i, sum, n - i);
     }
 }

@@ -182,7 +182,7 @@ typedef struct {
     void (*scale_rows)(void *out, const void *A, ptrdiff_t ld, const void *s, ptrdiff_t n, ptrdiff_t m);
     void (*add_row_products)(void *ds, const void *dA, const void *A, ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
                              ptrdiff_t m);
-    /* encoders, and a mix of two matrices by rows: see encode.h */
+    /* encoders: see encode.h; and a mix of two matrices by rows: see scale.h */
     ptrdiff_t (*number_kept)(const nnk_number *e);
     void (*encode_number)(const nnk_number *e, void *A, ptrdiff_t ld, void *kept, const void *x, ptrdiff_t column,
                           ptrdiff_t m);
@@ -190,7 +190,7 @@ typedef struct {
                             const void *x, ptrdiff_t column, ptrdiff_t m);
     ptrdiff_t (*first_bad_code)(const void *x, ptrdiff_t column, ptrdiff_t size, ptrdiff_t m);
     void (*read_codes)(int32_t *codes, ptrdiff_t apart, const void *x, ptrdiff_t column, ptrdiff_t first,
-                       ptrdiff_t skipped, ptrdiff_t m);
+                       ptrdiff_t skipped, ptrdiff_t size, ptrdiff_t m);
     void (*sum_columns)(void *out, ptrdiff_t ldo, const void *W, ptrdiff_t ldw, const int32_t *codes, ptrdiff_t apart,
                         ptrdiff_t count, ptrdiff_t n, ptrdiff_t m);
     void (*add_to_columns)(void *dW, ptrdiff_t ldw, const void *dZ, ptrdiff_t ldz, double alpha, const int32_t *codes,

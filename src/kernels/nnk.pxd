@@ -154,7 +154,7 @@ cdef extern from "kernels/nnk.h" nogil:
         Py_ssize_t first_bad_code(const void *x, Py_ssize_t column, Py_ssize_t size, Py_ssize_t m) noexcept nogil
         void read_codes(
             int32_t *codes, Py_ssize_t apart, const void *x, Py_ssize_t column, Py_ssize_t first, Py_ssize_t skipped,
-            Py_ssize_t m) noexcept nogil
+            Py_ssize_t size, Py_ssize_t m) noexcept nogil
         void sum_columns(
             void *out, Py_ssize_t ldo, const void *W, Py_ssize_t ldw, const int32_t *codes, Py_ssize_t apart,
             Py_ssize_t count, Py_ssize_t n, Py_ssize_t m) noexcept nogil

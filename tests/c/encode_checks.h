@@ -83,7 +83,7 @@ static void NAME(check_codes)(const nnk_table *t, long n, long m, long size, lon
         x[2 * j] = (real)(j * 5 % (size + 1));
     compare("no bad code", (double)t->first_bad_code(x, 2, size + 1, m), (double)m, 0);
     for (long c = 0; c < count; c++)
-        t->read_codes(codes + c, count, x, 2, c % 2, 1, m);
+        t->read_codes(codes + c, count, x, 2, c % 2, 1, size + 1, m);
     for (long c = 0; c < size; c++)
         for (long i = 0; i < n; i++)
             W[i + c * ld] = (real)whole(i, c);
@@ -128,6 +128,8 @@ static void NAME(check_codes)(const nnk_table *t, long n, long m, long size, lon
     for (int b = 0; b < COUNT(bad); b++) {
         x[2 * (m - 1)] = (real)bad[b];
         compare("a bad code", (double)t->first_bad_code(x, 2, size + 1, m), (double)(m - 1), 0);
+        t->read_codes(codes, 1, x, 2, 0, 0, size + 1, m);
+        compare("what is read of it", codes[m - 1], -1, 0);
     }
 }
 
