@@ -10,11 +10,12 @@ from typing import ClassVar
 import numpy as np
 
 from nnkern import validation
+from nnkern._values import Value
 
 _MOST_CODES = 1 << 24  # whole numbers up to here are exact in float32
 
 
-class Encoder:
+class Encoder(Value):
     """Base of the encoders: a row of X, and what becomes of it.
 
     Parameters
@@ -22,8 +23,6 @@ class Encoder:
     row : int
         The row of X, from 0.
     """
-
-    # A dataclass would be compiled at import, and that of five takes a tenth of it.
 
     name: ClassVar[str] = ""
     row: int
@@ -36,15 +35,6 @@ class Encoder:
 
     def __setattr__(self, name, value):
         raise AttributeError(f"an encoder can't be changed: make another {type(self).__name__}")
-
-    def __repr__(self):
-        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
-
-    def __eq__(self, other):
-        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
-
-    def __hash__(self):
-        return hash((type(self), *vars(self).values()))
 
     @property
     def outputs(self):

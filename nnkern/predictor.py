@@ -87,7 +87,11 @@ def _output_alone(model):
 
 
 class Reporting:
-    """What predictors tell of themselves."""
+    """What predictors are handed, and what they tell of themselves."""
+
+    def validated(self, X, out):
+        X = validation.examples(X, self.n_x, self.dtype, finite=False)
+        return X, _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, [("X", X)])
 
     def report(self, net, X, Y=None):
         """What the predictor's weights cost beside those of a network, on data.
@@ -162,10 +166,6 @@ class Predictor(Reporting, _predictor.Packed):
         {"W1": (n[1], n_x), "b1": (n[1], 1), …}: copies of what is computed with, reduced weights widened.
     """
 
-    def validated(self, X, out):
-        X = validation.examples(X, self.n_x, self.dtype, finite=False)
-        return X, _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, [("X", X)])
-
 
 class UnpackedPredictor(Reporting):
     """The same for a network with layers that aren't packed: it is predicted by the engine, on a copy."""
@@ -189,10 +189,7 @@ class UnpackedPredictor(Reporting):
         A = engine.predict_fast(X, out, self.threads)
         if A is not None:
             return A
-        X = validation.examples(X, self.n_x, self.dtype, finite=False)
-        if out is not None:
-            out = _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, [("X", X)])
-        return engine.predict(X, out, self.threads)
+        return engine.predict(*self.validated(X, out), self.threads)
 
     __call__ = predict
 

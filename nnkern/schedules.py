@@ -13,14 +13,12 @@ from typing import ClassVar
 import numpy as np
 
 from nnkern import validation
+from nnkern._values import Value
 
 
-@dataclass(frozen=True)
-class _Schedule:
-    """Base of the schedules: their numbers are checked when they are made, and kept as Python's own.
-
-    What a dataclass would give each of them, at the cost of compiling it at import, is here once.
-    """
+@dataclass(frozen=True, eq=False, repr=False)
+class _Schedule(Value):
+    """Base of the schedules: their numbers are checked when they are made, and kept as Python's own."""
 
     _least_epochs: ClassVar[int] = 1
 
@@ -34,15 +32,6 @@ class _Schedule:
             elif isinstance(value, ByStep):
                 raise ValueError("then must be a rate or a schedule of the epoch; ByStep is a schedule of the step")
             object.__setattr__(self, f.name, value)
-
-    def __repr__(self):
-        return f"{type(self).__qualname__}({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in fields(self))})"
-
-    def __eq__(self, other):
-        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
-
-    def __hash__(self):
-        return hash((type(self), *vars(self).values()))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
