@@ -1,0 +1,391 @@
+"""The kinds of columns: what is learnt of each from the training rows, and the rows of X that it becomes.
+
+A column fills its rows of X for a whole table, `fill`, and for one value, `value`, to the same bits. What it has learnt
+is what `to_dict` gives, from which files, ONNX and C have it. Formulas: x' = z / √(1 + (z/3)²) of z = (x − median) / r,
+r the interquartile range, as in RealMLP (arXiv 2407.04491, section 3).
+"""
+
+import datetime
+import math
+
+import numpy as np
+
+from nnkern._optional import require
+from nnkern._values import Value
+from nnkern.tabular.frames import listed, text_of
+
+CLIP = 3.0
+"""Where the smooth clip bends: scaled numbers lie within ±CLIP."""
+FARTHEST = 1e6
+"""Scaled numbers beyond are taken for this: their squares stay finite, and the clip makes nearly CLIP of all of them."""
+QUANTILE_ROWS = 2**17
+"""Quantiles are those of at most so many rows, evenly spaced."""
+DAY, YEAR = 86400.0, 365.2425 * 86400.0
+"""Seconds."""
+
+
+class Row(Value):
+    """One row of X: `kind` "number" (scaled and clipped), "flag" (−1, 0 or 1) or "code" (0 … size − 1)."""
+
+    def __init__(self, kind, column, size=1, part=""):
+        self.kind, self.column, self.size, self.part = kind, column, size, part
+
+
+def smooth_clip(values, median, scale):
+    """x' of numbers in float64, 0 for missing ones."""
+    z = np.clip((values - median) / scale, -FARTHEST, FARTHEST)
+    z /= np.sqrt(1 + (z / CLIP) ** 2)
+    return np.where(np.isnan(z), 0.0, z)
+
+
+class Number(Value):
+    """A column of numbers: scaled, smoothly clipped, 0 where missing; with `flag` a row that is 1 where missing."""
+
+    kind = "number"
+
+    def __init__(self, name, median, scale, flag=False):
+        self.name, self.median, self.scale, self.flag = name, float(median), float(scale), bool(flag)
+
+    @classmethod
+    def fit(cls, name, values):
+        """Of float64 values, NaN where missing; None for a constant."""
+        missing = np.isnan(values)
+        known = values[:: -(-len(values) // QUANTILE_ROWS)]
+        known = known[~np.isnan(known)]
+        present = values[~missing] if missing.any() else values
+        if not len(known) or present.min() == present.max():
+            return None
+        low, median, high = np.quantile(known, (0.25, 0.5, 0.75))
+        scale = high - low or present.max() / 2 - present.min() / 2
+        if not (np.isfinite(scale) and scale > 0):
+            raise ValueError(f"column {name!r} has numbers too large to be scaled, up to {np.abs(present).max():g}")
+        return cls(name, median, scale, missing.any())
+
+    def rows(self):
+        """Its rows of X."""
+        return [Row("number", self.name)] + [Row("flag", self.name, part="missing")] * self.flag
+
+    def fill(self, array, out, what):
+        """Writes the rows `out` (their number, m) from an Arrow array."""
+        values = numbers(array, self.name, what)
+        out[0] = smooth_clip(values, self.median, self.scale)
+        if self.flag:
+            out[1] = np.isnan(values)
+
+    def to_dict(self):
+        """As JSON has it."""
+        return {"kind": self.kind, **vars(self)}
+
+
+class Date(Value):
+    """A column of dates or times: seconds since 1970, and sine and cosine of hour, weekday and season where they vary.
+
+    A time with a zone counts in UTC.
+    """
+
+    kind = "date"
+    PERIODS = {"hour": (DAY, 0.0), "weekday": (7 * DAY, 4 * DAY), "season": (YEAR, 0.0)}  # noqa: RUF012
+    """Of each part: its length in seconds, and what is added, so that a week begins with a Sunday."""
+
+    def __init__(self, name, median, scale, flag=False, parts=(), zone=False):
+        self.name, self.median, self.scale, self.flag = name, float(median), float(scale), bool(flag)
+        self.parts, self.zone = list(parts), bool(zone)
+
+    @classmethod
+    def fit(cls, name, array):
+        """Of an Arrow array; None for a constant."""
+        values = seconds(array, name, "X", None)
+        number = Number.fit(name, values)
+        if number is None:
+            return None
+        present = values[~np.isnan(values)]
+        days = np.floor(present / DAY)
+        span = np.ptp(present)
+        varies = {
+            "hour": (present != days * DAY).any(),
+            "weekday": span >= 2 * cls.PERIODS["weekday"][0] and np.ptp(np.mod(days, 7)) > 0,
+            "season": span >= YEAR,
+        }
+        parts = [part for part in cls.PERIODS if varies[part]]
+        return cls(name, number.median, number.scale, number.flag, parts, zone=has_zone(array))
+
+    def rows(self):
+        """Its rows of X."""
+        waves = [Row("flag", self.name, part=f"{wave} of {part}") for part in self.parts for wave in ("sin", "cos")]
+        return [Row("number", self.name), *waves] + [Row("flag", self.name, part="missing")] * self.flag
+
+    def fill(self, array, out, what):
+        """Writes the rows `out` (their number, m) from an Arrow array."""
+        self.fill_seconds(seconds(array, self.name, what, self.zone), out)
+
+    def fill_seconds(self, values, out):
+        """Writes the rows `out` from seconds since 1970, float64, NaN where missing."""
+        missing = np.isnan(values)
+        out[0] = smooth_clip(values, self.median, self.scale)
+        for i, part in enumerate(self.parts):
+            length, start = self.PERIODS[part]
+            angle = np.where(missing, 0.0, np.mod(values + start, length) * (2 * math.pi / length))
+            out[1 + 2 * i], out[2 + 2 * i] = (
+                np.where(missing, 0.0, np.sin(angle)),
+                np.where(missing, 0.0, np.cos(angle)),
+            )
+        if self.flag:
+            out[-1] = missing
+
+    def to_dict(self):
+        """As JSON has it."""
+        return {"kind": self.kind, **vars(self)}
+
+
+class Category(Value):
+    """A column of categories: a code, 0 for what is missing, rare or unknown; of two levels, −1 and 1 and that 0."""
+
+    kind = "category"
+
+    def __init__(self, name, levels):
+        self.name, self.levels = name, list(levels)
+
+    @classmethod
+    def fit(cls, name, array, min_count):
+        """Of an Arrow array, levels from the most frequent on; None where fewer than two occur `min_count` times."""
+        counts = level_counts(array)
+        levels = [level for level, count in counts if count >= min_count]
+        others = len(array) - sum(count for _, count in counts[: len(levels)])
+        if not levels or (len(levels) == 1 and not others):
+            return None
+        return cls(name, levels)
+
+    @property
+    def is_sign(self):
+        """Whether it is one row of −1 and 1."""
+        return len(self.levels) == 2
+
+    def rows(self):
+        """Its row of X."""
+        return [Row("flag", self.name) if self.is_sign else Row("code", self.name, len(self.levels) + 1)]
+
+    def codes(self):
+        """{text: what stands in X for it}"""
+        values = (-1.0, 1.0) if self.is_sign else range(1, len(self.levels) + 1)
+        return dict(zip(self.levels, map(float, values), strict=True))
+
+    def fill(self, array, out, what):
+        """Writes its row `out` (1, m) from an Arrow array."""
+        codes, indices = self.codes(), []
+        out[0] = 0
+        start = 0
+        for chunk in encoded(array).chunks:
+            of = np.array(
+                [codes.get(text_of(level), 0.0) for level in chunk.dictionary.to_pylist()] + [0.0], np.float32
+            )
+            indices = chunk.indices.fill_null(len(of) - 1).to_numpy(zero_copy_only=False)
+            out[0, start : start + len(chunk)] = of[indices]
+            start += len(chunk)
+
+    def to_dict(self):
+        """As JSON has it."""
+        return {"kind": self.kind, **vars(self)}
+
+
+KINDS = {kind.kind: kind for kind in (Number, Date, Category)}
+
+
+def from_dict(entry):
+    """The column that `to_dict` gave; TypeError, ValueError or KeyError for anything else."""
+    entry = dict(entry)
+    column = KINDS[entry.pop("kind")](**entry)
+    if not isinstance(column.name, str):
+        raise TypeError(f"a column's name is {column.name!r}")
+    if isinstance(column, Category):
+        if not column.levels or not all(isinstance(level, str) for level in column.levels):
+            raise ValueError(f"the categories of {column.name!r} aren't texts")
+        if len(set(column.levels)) < len(column.levels):
+            raise ValueError(f"a category of {column.name!r} is there twice")
+    elif not (math.isfinite(column.median) and 0 < column.scale < math.inf):
+        raise ValueError(f"the median and scale of {column.name!r} are {column.median} and {column.scale}")
+    if isinstance(column, Date) and [part for part in Date.PERIODS if part in column.parts] != column.parts:
+        raise ValueError(f"the parts of {column.name!r} are {column.parts}")
+    return column
+
+
+# ---- what stands in an Arrow array ----
+
+
+def family(array):
+    """ "number", "category", "date", or None for what can't be a feature; of an Arrow array's type."""
+    types = require("pyarrow", "a data frame").types
+    kind = array.type
+    if types.is_dictionary(kind) or is_text(kind) or types.is_boolean(kind):
+        return "category"
+    if types.is_date(kind) or types.is_timestamp(kind):
+        return "date"
+    if (
+        types.is_integer(kind)
+        or types.is_floating(kind)
+        or types.is_decimal(kind)
+        or types.is_duration(kind)
+        or types.is_time(kind)
+        or types.is_null(kind)
+    ):
+        return "number"
+    return None
+
+
+def is_text(kind):
+    """Whether an Arrow type is one of texts."""
+    types = require("pyarrow", "a data frame").types
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+
+def has_zone(array):
+    """Whether an Arrow array is of times with a zone."""
+    return getattr(array.type, "tz", None) is not None
+
+
+def plain(array):
+    """The array without its dictionary."""
+    types = require("pyarrow", "a data frame").types
+    return array.cast(array.type.value_type) if types.is_dictionary(array.type) else array
+
+
+def numbers(array, name, what):
+    """float64 of a column that is to hold numbers, NaN where missing; a ValueError for texts that are none, and inf."""
+    pa = require("pyarrow", "a data frame")
+    array = plain(array)
+    kind = array.type
+    if pa.types.is_duration(kind) or pa.types.is_time(kind):
+        unit = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+        whole = pa.int32() if kind.bit_width == 32 else pa.int64()
+        values = _to_numpy(array.cast(whole).cast(pa.float64(), safe=False)) / unit
+    elif is_text(kind):
+        values = _parsed(array, name, what)
+    elif family(array) == "number" or pa.types.is_boolean(kind):
+        if pa.types.is_boolean(kind):
+            array = array.cast(pa.int8())
+        elif pa.types.is_float16(kind):
+            array = array.cast(pa.float32())
+        values = _to_numpy(array.cast(pa.float64(), safe=False))
+    else:
+        raise ValueError(f"column {name!r} of {what} must hold numbers; got {kind}")
+    if not np.isfinite(values).all() and np.isinf(values).any():
+        row = int(np.isinf(values).argmax())
+        raise ValueError(
+            f"column {name!r} of {what}, row {row} holds {values[row]}, infinity or a value too large for float64: give "
+            "what isn't known as missing, and clip the rest"
+        )
+    return values
+
+
+def _parsed(array, name, what):
+    """float64 of numbers that are written as texts; an empty one is missing."""
+    pa = require("pyarrow", "a data frame")
+    pc = require("pyarrow.compute", "a data frame")
+    array = pc.utf8_trim_whitespace(array.cast(pa.large_string()))
+    array = pc.if_else(pc.equal(array, ""), None, array)
+    try:
+        return _to_numpy(array.cast(pa.float64()))
+    except pa.ArrowInvalid:
+        row, text = next(
+            (i, text) for i, text in enumerate(array.to_pylist()) if text is not None and not _is_number(text)
+        )
+        raise ValueError(
+            f"column {name!r} of {what}, row {row} holds {text!r}, and must hold numbers: the model takes it for one of "
+            "numbers"
+        ) from None
+
+
+def _is_number(text):
+    try:
+        require("pyarrow", "a data frame").scalar(text).cast("float64")
+    except ValueError:
+        return False
+    return True
+
+
+def seconds(array, name, what, zone):
+    """Seconds since 1970 in float64, NaN where missing; `zone` says whether times must have one, None leaves it open."""
+    pa = require("pyarrow", "a data frame")
+    array = plain(array)
+    kind = array.type
+    if is_text(kind):
+        try:
+            array = array.cast(pa.timestamp("us"))
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"column {name!r} of {what} must hold dates such as 2026-01-31 12:00: {error}") from None
+        kind = array.type
+    if pa.types.is_null(kind):
+        return np.full(len(array), np.nan)
+    if not (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
+        raise ValueError(f"column {name!r} of {what} must hold dates or times; got {kind}")
+    if zone is not None and pa.types.is_timestamp(kind) and has_zone(array) != zone:
+        has, had = ("a zone", "none") if has_zone(array) else ("no zone", "one")
+        raise ValueError(f"the times in column {name!r} of {what} have {has}, and had {had} in training")
+    if pa.types.is_date(kind):
+        array = array.cast(pa.timestamp("s"))
+        kind = array.type
+    unit = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[kind.unit]
+    return _to_numpy(array.cast(pa.int64()).cast(pa.float64(), safe=False)) / unit
+
+
+def seconds_of(value, name, zone):
+    """Seconds since 1970 of one date or time, NaN for None; as `seconds` for a column."""
+    if value is None or value != value:
+        return math.nan
+    if isinstance(value, str):
+        value = datetime.datetime.fromisoformat(value)
+    if isinstance(value, np.datetime64):
+        return float(value.astype("datetime64[us]").astype(np.int64)) / 1e6
+    if isinstance(value, datetime.datetime):
+        if (value.tzinfo is not None) != zone:
+            has, had = ("a zone", "none") if value.tzinfo is not None else ("no zone", "one")
+            raise ValueError(f"the time {name!r} has {has}, and had {had} in training")
+        epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc if zone else None)
+        return (value - epoch) / datetime.timedelta(microseconds=1) / 1e6
+    if isinstance(value, datetime.date):
+        return (value - datetime.date(1970, 1, 1)).days * DAY
+    raise TypeError(f"{name!r} must be a date or a time; got {value!r}")
+
+
+def encoded(array):
+    """The chunked array with a dictionary for each chunk."""
+    pa = require("pyarrow", "a data frame")
+    if pa.types.is_dictionary(array.type):
+        return array
+    if is_text(array.type):  # views of texts have no dictionary in every version
+        array = array.cast(pa.large_string())
+    return array.dictionary_encode()
+
+
+def level_counts(array):
+    """[(text, count), …] of what is not missing, the most frequent first, of equals by text."""
+    pc = require("pyarrow.compute", "a data frame")
+    counts = {}
+    found = pc.value_counts(plain(array).combine_chunks() if is_text(plain(array).type) else plain(array))
+    for entry in found.to_pylist():
+        value = entry["values"]
+        if value is None or value != value:
+            continue
+        text = text_of(value)
+        counts[text] = counts.get(text, 0) + entry["counts"]
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def distinct(array):
+    """How many different values there are, missing ones aside."""
+    pc = require("pyarrow.compute", "a data frame")
+    return pc.count_distinct(plain(array), mode="only_valid").as_py()
+
+
+def _to_numpy(array):
+    return array.to_numpy() if hasattr(array, "chunks") else array.to_numpy(zero_copy_only=False)
+
+
+def refuse_nested(arrays, what="X"):
+    """A TypeError that names every column that can't be a feature."""
+    wrong = {name: array.type for name, array in arrays.items() if family(array) is None}
+    if wrong:
+        said = ", ".join(f"{name!r} ({kind})" for name, kind in list(wrong.items())[:10])
+        raise TypeError(
+            f"{what} has columns that hold neither numbers nor texts, booleans or dates: {said}; take them apart into "
+            f'columns of their own, or leave them out by column_types={{{listed(wrong, 1)}: "ignore"}}'
+        )

@@ -1,0 +1,134 @@
+"""A caller's table as named columns of Apache Arrow, whatever library it comes from.
+
+Data frames of pandas, polars and pyarrow come in through narwhals; numpy arrays through scikit-learn's validation. What
+a column means is columns.py's concern: here are names, lengths and the forms of memory.
+"""
+
+import numpy as np
+
+from nnkern._optional import require
+
+
+def is_frame(X):
+    """Whether X has columns by name."""
+    if isinstance(X, dict):
+        return True
+    nw = require("narwhals", "a data frame")
+    return nw.dependencies.is_into_dataframe(X)
+
+
+def columns_of(X, names=None, what="X"):
+    """{name: Arrow array of m entries, in one or more chunks} of a data frame or a dict of columns.
+
+    With `names`, these columns only; a ValueError names those that X lacks.
+    """
+    pa = require("pyarrow", "a data frame")
+    nw = require("narwhals", "a data frame")
+    if isinstance(X, dict):
+        X = pa.table({str(name): _arrow_of(np.asarray(values), name, what) for name, values in X.items()})
+    frame = nw.from_native(X, eager_only=True)
+    present = names_of(frame, what)
+    if names is None:
+        names = present
+    lacking = [name for name in names if name not in set(present)]
+    if lacking:
+        raise ValueError(
+            f"{what} lacks the column{'s' * (len(lacking) > 1)} {listed(lacking)}, which the model was trained on; it "
+            f"has {listed(present)}"
+        )
+    return {name: _of_series(frame[name], name, what) for name in names}
+
+
+def names_of(frame, what="X"):
+    """The names of a data frame's columns; a ValueError where two have the same, a TypeError where one is no text."""
+    nw = require("narwhals", "a data frame")
+    native = nw.to_native(nw.from_native(frame, eager_only=True))
+    # narwhals refuses two columns of one name in words of its own
+    names = list(native.column_names if hasattr(native, "column_names") else native.columns)
+    if any(not isinstance(name, str) for name in names):
+        raise TypeError(
+            f"{what}'s columns must have texts for names; got {listed([name for name in names if type(name) is not str])}: "
+            "rename them, frame.columns = frame.columns.astype(str) does it in pandas"
+        )
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise ValueError(
+            f"{what} has several columns named {listed(twice)}: rename them, so that each name is there once"
+        )
+    return names
+
+
+def columns_of_array(X, names):
+    """{name: Arrow array} of the columns of a 2-D numpy array."""
+    return {name: _arrow_of(X[:, j], name, "X") for j, name in enumerate(names)}
+
+
+def series(values, what):
+    """The Arrow array of one column that is given by itself: a Series of any library, or an array."""
+    pa = require("pyarrow", what)
+    nw = require("narwhals", what)
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        return pa.chunked_array(values) if isinstance(values, pa.Array) else values
+    if nw.dependencies.is_into_series(values):
+        return _of_series(nw.from_native(values, series_only=True), None, what)
+    return _arrow_of(np.asarray(values), None, what)
+
+
+def _of_series(series, name, what):
+    pa = require("pyarrow", "a data frame")
+    try:
+        array = series.to_arrow()
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        array = _of_objects(series.to_list(), name, what)
+    return pa.chunked_array([array]) if isinstance(array, pa.Array) else array
+
+
+def _arrow_of(values, name, what):
+    pa = require("pyarrow", "a data frame")
+    if values.dtype.kind == "c":
+        raise ValueError(f"Complex data not supported: {_named(name, what)} holds {values.dtype}")
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        array = _of_objects(values.tolist(), name, what)
+    return pa.chunked_array([array])
+
+
+def _of_objects(values, name, what):
+    """Of Python objects of several kinds: texts, where all are texts, numbers or missing."""
+    pa = require("pyarrow", "a data frame")
+    out = []
+    for i, value in enumerate(values):
+        if value is None or value != value:
+            out.append(None)
+        elif isinstance(value, str | bool | np.bool_ | int | float | np.integer | np.floating):
+            out.append(text_of(value))
+        else:
+            raise TypeError(
+                f"{_named(name, what)}, row {i} holds a {type(value).__name__}: argument must be a string or a number; "
+                "a column must hold numbers, texts, booleans or dates"
+            )
+    return pa.array(out, pa.string())
+
+
+def _named(name, what):
+    return what if name is None else f"column {name!r} of {what}"
+
+
+def text_of(value):
+    """The text by which a category is known: whole numbers without a point, all else as Python writes it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, float | np.floating):
+        value = float(value)
+        return str(int(value)) if value.is_integer() else repr(value)
+    return str(value)
+
+
+def listed(names, most=10):
+    """Names for a message, the first ones where there are many."""
+    names = [repr(name) for name in names]
+    rest = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest

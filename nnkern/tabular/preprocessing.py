@@ -1,0 +1,206 @@
+"""A table's columns as the rows of X: which columns are features and of what kind, learnt once, then applied.
+
+Knows no networks. What it warns of is said once for all columns.
+"""
+
+import warnings
+
+import numpy as np
+
+from nnkern.tabular import columns as kinds
+from nnkern.tabular.columns import Category, Date, Number, distinct, family, level_counts, numbers
+from nnkern.tabular.frames import listed
+
+TYPES = ("number", "category", "date", "ignore")
+BLOCK_ROWS = 2**16
+"""Examples that are converted at a time, so that what stands between a table and X is small."""
+MIN_COUNT = 5
+"""A category that occurs less often counts as unknown: half the inputs, and no less accurate."""
+MANY_LEVELS = 100
+"""A text column with more categories, most of them rare, is left out."""
+
+
+class TabularWarning(UserWarning):
+    """What a table has may not be what was meant: a constant column, one of free text, an identifier, a target leaked."""
+
+
+class Preprocessing:
+    """What is learnt of a table's columns, and X from new tables with these columns.
+
+    Attributes
+    ----------
+    columns : list of Number, Category and Date
+        Those that are features, in the table's order.
+    left_out : dict
+        {name: why} of the others.
+    rows : list of Row
+        What the rows of X are.
+    """
+
+    def __init__(self, columns, left_out=None):
+        self.columns, self.left_out = list(columns), dict(left_out or {})
+        self.rows = [row for column in self.columns for row in column.rows()]
+
+    @classmethod
+    def fit(cls, arrays, column_types=None, min_count=MIN_COUNT):
+        """Of {name: Arrow array}; `column_types` says what some are: one of TYPES, or a list of categories to know.
+
+        Raises
+        ------
+        TypeError, ValueError
+            A column can't be a feature, or none is left; the message names all such columns.
+
+        Warns
+        -----
+        TabularWarning
+            For columns that are left out, or look like identifiers.
+        """
+        wanted = dict(column_types or {})
+        unknown = [name for name in wanted if name not in arrays]
+        if unknown:
+            raise ValueError(f"column_types names {listed(unknown)}, which X doesn't have; it has {listed(arrays)}")
+        wrong = {name: kind for name, kind in wanted.items() if kind not in TYPES}
+        if wrong:
+            raise ValueError(f"column_types must be {', '.join(map(repr, TYPES))}; got {wrong!r}")
+        used = {name: array for name, array in arrays.items() if wanted.get(name) != "ignore"}
+        kinds.refuse_nested(used)
+        left_out = {name: "as asked for" for name in arrays if name not in used}
+        columns, ids = [], []
+        for name, array in used.items():
+            column, why = _fitted(name, array, wanted.get(name), min_count)
+            if column is None:
+                left_out[name] = why
+                continue
+            columns.append(column)
+            if name not in wanted and _is_identifier(array, column):
+                ids.append(name)
+        _warn(left_out, ids)
+        if not columns:
+            raise ValueError(f"X has no column to learn from: {_reasons(left_out)}")
+        return cls(columns, left_out)
+
+    @property
+    def names(self):
+        """Names of the columns that are features."""
+        return [column.name for column in self.columns]
+
+    @property
+    def n_x(self):
+        """Number of rows of X."""
+        return len(self.rows)
+
+    def transform(self, arrays, what="X"):
+        """X (n_x, m) in float32, an example contiguous, of {name: Arrow array} with all the columns.
+
+        Raises
+        ------
+        ValueError
+            A column holds what it can't, such as texts in one of numbers: the message names column and row.
+        """
+        m = len(next(iter(arrays.values())))
+        X = np.empty((m, self.n_x), np.float32)
+        for start in range(0, m, BLOCK_ROWS):
+            block = np.empty((self.n_x, min(BLOCK_ROWS, m - start)), np.float32)
+            i = 0
+            for column, count in zip(self.columns, self._counts(), strict=True):
+                part = arrays[column.name].slice(start, BLOCK_ROWS)
+                try:
+                    column.fill(part, block[i : i + count], what)
+                except ValueError:
+                    column.fill(
+                        arrays[column.name], np.empty((count, m), np.float32), what
+                    )  # names the row it has in all
+                    raise
+                i += count
+            X[start : start + BLOCK_ROWS] = block.T
+        return X.T
+
+    def _counts(self):
+        return [len(column.rows()) for column in self.columns]
+
+    def to_dict(self):
+        """All that was learnt, as JSON has it; floats come back to the last bit."""
+        return {"columns": [column.to_dict() for column in self.columns], "left_out": self.left_out}
+
+    @classmethod
+    def from_dict(cls, entry):
+        """What `to_dict` gave; TypeError, ValueError or KeyError for anything else."""
+        made = cls([kinds.from_dict(one) for one in entry["columns"]], entry["left_out"])
+        if not made.columns or len(set(made.names)) < len(made.names):
+            raise ValueError(f"the columns are {made.names}")
+        return made
+
+    def __str__(self):
+        lines = [("column", "kind", "rows of X")]
+        for column in self.columns:
+            lines.append((column.name, column.kind, _said(column)))
+        lines += [(name, "left out", why) for name, why in self.left_out.items()]
+        width = [max(len(line[i]) for line in lines) for i in range(2)]
+        return "\n".join(f"{name:{width[0]}}  {kind:{width[1]}}  {rest}".rstrip() for name, kind, rest in lines)
+
+
+def _said(column):
+    if isinstance(column, Category):
+        return f"{len(column.levels)} categories: {listed(column.levels, 4)}"
+    said = f"median {column.median:g}, scale {column.scale:g}" if isinstance(column, Number) else "seconds since 1970"
+    parts = [*getattr(column, "parts", ()), *["missing"] * column.flag]
+    return said + "".join(f", {part}" for part in parts)
+
+
+def _fitted(name, array, wanted, min_count):
+    """(column, None), or (None, why it is left out)."""
+    if array.null_count == len(array):
+        return None, "all missing"
+    kind = wanted or family(array)
+    if kind == "number":
+        column = Number.fit(name, numbers(array, name, "X"))
+        return column, "constant"
+    if kind == "date":
+        return Date.fit(name, array), "constant"
+    if wanted is None and kinds.is_text(kinds.plain(array).type):
+        known = level_counts(array)
+        frequent = sum(count for _, count in known if count >= min_count)
+        if len(known) > MANY_LEVELS and 2 * frequent < len(array) - array.null_count:
+            return None, f"text of {len(known)} different values"
+        if len(known) > 1 and not frequent:
+            min_count = 1  # a small table
+    column = Category.fit(name, array, min_count)
+    return column, "constant"
+
+
+def _is_identifier(array, column):
+    """Whether whole numbers are all different and lie as close as a count of the rows would."""
+    if not isinstance(column, Number) or column.flag or len(array) < 100:
+        return False
+    import pyarrow.compute as pc
+    import pyarrow.types as types
+
+    if not types.is_integer(array.type):
+        return False
+    spread = pc.min_max(array).as_py()
+    return spread["max"] - spread["min"] < 20 * len(array) and distinct(array) == len(array)
+
+
+def _warn(left_out, ids):
+    unasked = {name: why for name, why in left_out.items() if why != "as asked for"}
+    if unasked:
+        warnings.warn(
+            f"left out of what is learnt: {_reasons(unasked)}. column_types takes one in as 'category' or 'number', or says "
+            "'ignore' without this warning",
+            TabularWarning,
+            stacklevel=4,
+        )
+    if ids:
+        warnings.warn(
+            f"{listed(ids)} look{'s' * (len(ids) == 1)} like an identifier: all rows differ. Unless it means something, leave "
+            f'it out by column_types={{{ids[0]!r}: "ignore"}}',
+            TabularWarning,
+            stacklevel=4,
+        )
+
+
+def _reasons(left_out):
+    reasons = {}
+    for name, why in left_out.items():
+        reasons.setdefault(why, []).append(name)
+    return "; ".join(f"{listed(names)} ({why})" for why, names in reasons.items()) or "it has none"

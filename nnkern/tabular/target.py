@@ -1,0 +1,76 @@
+"""What a model of a table predicts: labels of any type as codes, or numbers as they are learnt, standardised."""
+
+import math
+
+import numpy as np
+
+from nnkern._values import Value
+
+
+class Labels(Value):
+    """Classes by their labels, sorted; a network learns their places in the list."""
+
+    task = "classification"
+
+    def __init__(self, labels, kind):
+        self.labels, self.kind = list(labels), kind
+
+    @classmethod
+    def of(cls, classes):
+        """Of the sorted array of different labels, as numpy.unique gives it."""
+        kind = "text" if classes.dtype.kind in "OUST" else classes.dtype.name
+        return cls([str(label) for label in classes] if kind == "text" else classes.tolist(), kind)
+
+    @property
+    def classes(self):
+        """The labels as a numpy array, of the type that they had in training."""
+        return np.array(self.labels, object) if self.kind == "text" else np.array(self.labels, self.kind)
+
+    def to_dict(self):
+        """As JSON has it."""
+        return {"task": self.task, **vars(self)}
+
+
+class Numbers(Value):
+    """Numbers, learnt as (y − mean) / scale; what is predicted stays within `low` and `high`, the range of training."""
+
+    task = "regression"
+
+    def __init__(self, mean, scale, low, high):
+        self.mean, self.scale, self.low, self.high = float(mean), float(scale), float(low), float(high)
+
+    @classmethod
+    def of(cls, y, weight=None):
+        """Of the training values, float64; a ValueError where they are too large."""
+        mean = np.average(y, weights=weight)
+        with np.errstate(over="ignore"):
+            scale = math.sqrt(np.average((y - mean) ** 2, weights=weight)) or 1.0
+        if not (math.isfinite(mean) and math.isfinite(scale)):
+            raise ValueError(f"y has values too large to be standardised, up to {np.abs(y).max():g}")
+        return cls(mean, scale, y.min(), y.max())
+
+    def standardised(self, y):
+        """As a network learns them."""
+        return (y - self.mean) / self.scale
+
+    def restored(self, out):
+        """Float64 predictions of standardised ones."""
+        return np.clip(np.asarray(out, np.float64) * self.scale + self.mean, self.low, self.high)
+
+    def to_dict(self):
+        """As JSON has it."""
+        return {"task": self.task, **vars(self)}
+
+
+def from_dict(entry):
+    """The target that `to_dict` gave; TypeError, ValueError or KeyError for anything else."""
+    entry = dict(entry)
+    target = {"classification": Labels, "regression": Numbers}[entry.pop("task")](**entry)
+    if isinstance(target, Labels):
+        if len(target.labels) < 2 or len(set(target.labels)) < len(target.labels):
+            raise ValueError(f"the labels are {target.labels}")
+        if len(target.classes) != len(target.labels):
+            raise ValueError(f"the labels aren't all {target.kind}")
+    elif not (0 < target.scale < math.inf and all(map(math.isfinite, (target.mean, target.low, target.high)))):
+        raise ValueError(f"the target is {entry}")
+    return target
