@@ -6,6 +6,8 @@ import importlib
 # module: (name of the package, what to install)
 PACKAGES = {
     "sklearn": ("scikit-learn", "nnkern[demo]"),
+    "narwhals": ("narwhals", "nnkern[tabular]"),
+    "pyarrow": ("pyarrow", "nnkern[tabular]"),
     "PIL": ("Pillow", "nnkern[images]"),
     "matplotlib": ("matplotlib", "nnkern[plot]"),
     "onnx": ("onnx", "nnkern[onnx]"),

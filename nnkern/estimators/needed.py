@@ -13,7 +13,7 @@ try:
     from sklearn.base import _fit_context as fit_context
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.model_selection import train_test_split
-    from sklearn.utils import check_random_state, column_or_1d
+    from sklearn.utils import check_array, check_random_state, column_or_1d
     from sklearn.utils._param_validation import Interval, StrOptions
     from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.metaestimators import available_if

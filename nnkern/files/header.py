@@ -14,6 +14,9 @@ from nnkern.model import MOMENTS, Model, Training
 
 FORMAT = "nnkern network"
 VERSION = 1
+TABLE_FORMAT = "nnkern table"
+READERS = {FORMAT: "nnkern.load", TABLE_FORMAT: "nnkern.tabular.load"}
+"""What reads a file, by the format that its header names."""
 _COUNTERS = ("key", "t", "epoch", "step", "epochs_done")
 
 # The memory that a header may take once it is parsed: so many times the file's size, and so many bytes. What CPython
@@ -111,22 +114,30 @@ def _finite(number):
 
 
 def from_json(text, size):
-    """The header in that text, of a format and version that can be read, in a file of that size."""
+    """The header of a network in that text, in a file of that size."""
+    header = parsed(text, size, FORMAT, VERSION)
+    if not isinstance(header.get("metadata"), dict):
+        raise ModelFormatError("its metadata isn't a dict")
+    return header
+
+
+def parsed(text, size, format, version):
+    """The header in that text, of a format and up to a version, in a file of that size."""
     if not fits(text, size):
         raise ModelFormatError(
             f"its header has so many parts that it would take more memory than {_TIMES_FILE} times the file's {size} "
             "bytes"
         )
     header = json.loads(text, parse_float=_finite, parse_constant=_finite)
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ModelFormatError("its header isn't that of a network")
-    version = header.get("version")
-    if type(version) is not int or version < 1:
-        raise ModelFormatError(f"it has format version {version!r}, which there never was")
-    if version > VERSION:
-        raise ModelFormatError(f"it has format version {version}, this nnkern reads up to {VERSION}")
-    if not isinstance(header.get("metadata"), dict):
-        raise ModelFormatError("its metadata isn't a dict")
+    if not isinstance(header, dict) or header.get("format") != format:
+        said = header.get("format") if isinstance(header, dict) else None
+        hint = f": it is that of an {said}, see {READERS[said]}" if said in READERS else ""
+        raise ModelFormatError(f"its header isn't that of an {format}{hint}")
+    found = header.get("version")
+    if type(found) is not int or found < 1:
+        raise ModelFormatError(f"it has format version {found!r}, which there never was")
+    if found > version:
+        raise ModelFormatError(f"it has format version {found}, this nnkern reads up to {version}")
     return header
 
 

@@ -37,12 +37,12 @@ def read(path):
     with open_regular(path) as file, reading(path), _format(path).opened(file, path) as stored:
         entries = header.from_json(stored.text, os.fstat(file.fileno()).st_size)
         model = header.to_model(entries, stored.count)
-        _fill(model, stored, stored.names(entries, model.layers))
+        fill(model, stored, stored.names(entries, model.layers))
         return model
 
 
-def _fill(model, stored, names):
-    """Reads the arrays of the model from what is stored, which has those names."""
+def fill(model, stored, names, prefix=""):
+    """Reads the arrays of the model from what is stored, which has those names, each behind the prefix."""
     shapes = parameter_shapes(model.layers, model.n_x)
     moments = model.training.moments if model.training is not None else {}
     expected = shapes | {f"{moment}.{name}": shape for moment in moments for name, shape in shapes.items()}
@@ -50,7 +50,7 @@ def _fill(model, stored, names):
         raise ModelFormatError(f"it holds {', '.join(sorted(names))}; its layers need {', '.join(expected)}")
     arrays = {}
     for name, shape in expected.items():
-        array = stored.array(name, shape, model.dtype)
+        array = stored.array(prefix + name, shape, model.dtype)
         if array.shape != shape or array.dtype != model.dtype:
             raise ModelFormatError(f"{name} is {array.dtype} {array.shape}; its layers need {model.dtype} {shape}")
         arrays[name] = array

@@ -1,1 +1,11 @@
-"""From a data frame to a trained ensemble of networks, and back to one call: TabularClassifier and TabularRegressor."""
+"""From a data frame to a trained ensemble of networks, and back to one call.
+
+Needs the extra `tabular`: narwhals, pyarrow and scikit-learn. `import nnkern` doesn't load it.
+"""
+
+from nnkern.tabular.estimators import TabularClassifier, TabularRegressor, load
+from nnkern.tabular.metrics import METRICS
+from nnkern.tabular.preprocessing import TabularWarning
+from nnkern.tabular.recipes import PRESETS, Recipe
+
+__all__ = ["METRICS", "PRESETS", "Recipe", "TabularClassifier", "TabularRegressor", "TabularWarning", "load"]

@@ -31,11 +31,22 @@ class Row(Value):
         self.kind, self.column, self.size, self.part = kind, column, size, part
 
 
+def clipped(values, median, scale):
+    """x' of numbers in float64, NaN for missing ones."""
+    z = (values - median) / scale
+    np.minimum(np.maximum(z, -FARTHEST, out=z), FARTHEST, out=z)
+    bend = z / CLIP
+    bend *= bend
+    bend += 1
+    z /= np.sqrt(bend, out=bend)
+    return z
+
+
 def smooth_clip(values, median, scale):
     """x' of numbers in float64, 0 for missing ones."""
-    z = np.clip((values - median) / scale, -FARTHEST, FARTHEST)
-    z /= np.sqrt(1 + (z / CLIP) ** 2)
-    return np.where(np.isnan(z), 0.0, z)
+    z = clipped(values, median, scale)
+    z[np.isnan(z)] = 0
+    return z
 
 
 class Number(Value):
@@ -339,7 +350,7 @@ def seconds_of(value, name, zone):
         if (value.tzinfo is not None) != zone:
             has, had = ("a zone", "none") if value.tzinfo is not None else ("no zone", "one")
             raise ValueError(f"the time {name!r} has {has}, and had {had} in training")
-        epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc if zone else None)
+        epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC if zone else None)
         return (value - epoch) / datetime.timedelta(microseconds=1) / 1e6
     if isinstance(value, datetime.date):
         return (value - datetime.date(1970, 1, 1)).days * DAY

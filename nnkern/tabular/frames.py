@@ -26,8 +26,9 @@ def columns_of(X, names=None, what="X"):
     nw = require("narwhals", "a data frame")
     if isinstance(X, dict):
         X = pa.table({str(name): _arrow_of(np.asarray(values), name, what) for name, values in X.items()})
+    X = _with_texts_for_names(X)
+    present = names_of(X, what)
     frame = nw.from_native(X, eager_only=True)
-    present = names_of(frame, what)
     if names is None:
         names = present
     lacking = [name for name in names if name not in set(present)]
@@ -39,19 +40,18 @@ def columns_of(X, names=None, what="X"):
     return {name: _of_series(frame[name], name, what) for name in names}
 
 
-def names_of(frame, what="X"):
-    """The names of a data frame's columns; a ValueError where two have the same, a TypeError where one is no text."""
-    nw = require("narwhals", "a data frame")
-    native = nw.to_native(nw.from_native(frame, eager_only=True))
-    # narwhals refuses two columns of one name in words of its own
+def _with_texts_for_names(X):
+    """pandas numbers columns that weren't given names."""
+    if not hasattr(X, "set_axis") or all(isinstance(name, str) for name in X.columns):
+        return X
+    return X.set_axis([str(name) for name in X.columns], axis=1)
+
+
+def names_of(native, what):
+    """The names of a frame's columns; a ValueError where two have the same."""
     names = list(native.column_names if hasattr(native, "column_names") else native.columns)
-    if any(not isinstance(name, str) for name in names):
-        raise TypeError(
-            f"{what}'s columns must have texts for names; got {listed([name for name in names if type(name) is not str])}: "
-            "rename them, frame.columns = frame.columns.astype(str) does it in pandas"
-        )
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(
             f"{what} has several columns named {listed(twice)}: rename them, so that each name is there once"
         )
@@ -64,14 +64,18 @@ def columns_of_array(X, names):
 
 
 def series(values, what):
-    """The Arrow array of one column that is given by itself: a Series of any library, or an array."""
+    """The Arrow array of one column that is given by itself: a Series of pandas or polars, or an array of pyarrow."""
     pa = require("pyarrow", what)
     nw = require("narwhals", what)
     if isinstance(values, pa.Array | pa.ChunkedArray):
-        return pa.chunked_array(values) if isinstance(values, pa.Array) else values
-    if nw.dependencies.is_into_series(values):
-        return _of_series(nw.from_native(values, series_only=True), None, what)
-    return _arrow_of(np.asarray(values), None, what)
+        return pa.chunked_array([values]) if isinstance(values, pa.Array) else values
+    return _of_series(nw.from_native(values, series_only=True), None, what)
+
+
+def is_series(values):
+    """Whether it is one column of pandas, polars or pyarrow."""
+    nw = require("narwhals", "a data frame")
+    return hasattr(values, "null_count") or nw.dependencies.is_into_series(values)
 
 
 def _of_series(series, name, what):

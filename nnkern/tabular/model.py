@@ -3,11 +3,17 @@
 It is what files hold, what ONNX and C are made of, and what the estimators predict with. It knows no training.
 """
 
+import math
+
 import numpy as np
 
-from nnkern.tabular.columns import Category, Date, numbers, seconds_of, smooth_clip
+from nnkern.tabular.columns import Category, Date, clipped, seconds_of
 from nnkern.tabular.frames import listed, text_of
 from nnkern.tabular.target import Labels
+
+
+CLASSIFIERS = ("binary_cross_entropy", "cross_entropy")
+"""Losses of networks that give probabilities."""
 
 
 class TableModel:
@@ -21,38 +27,51 @@ class TableModel:
     weights : (len(networks),) array
         Of the ensemble's mean; they sum to 1.
     target : Labels or Numbers
+    classifies : bool
+        Whether it predicts labels.
+    n_y : int
+        How many probabilities it gives, or 1 for a number.
     """
 
     def __init__(self, preprocessing, networks, weights, target):
         self.preprocessing, self.networks, self.target = preprocessing, list(networks), target
         self.weights = np.asarray(weights, np.float64)
+        self._weights = self.weights.tolist()
+        self.classifies = isinstance(target, Labels)
+        self.n_y = len(target.labels) if self.classifies else 1
 
-    @property
-    def classifies(self):
-        """Whether it predicts labels."""
-        return isinstance(self.target, Labels)
+    def check(self):
+        """Raises a ValueError unless columns, networks, weights and target agree with each other."""
+        rows = self.preprocessing.rows
+        if not self.networks or len(self.weights) != len(self.networks):
+            raise ValueError(f"there are {len(self.networks)} networks, and weights for {len(self.weights)}")
+        if not (np.isfinite(self.weights).all() and (self.weights >= 0).all() and abs(self.weights.sum() - 1) < 1e-6):
+            raise ValueError(f"the weights are {self.weights}, and should be shares that add up to 1")
+        wanted = {1, 2} if self.classifies and len(self.target.labels) == 2 else {self.n_y}
+        for i, net in enumerate(self.networks):
+            if net.n_x != len(rows) or net.n_y not in wanted or (net.loss in CLASSIFIERS) != self.classifies:
+                raise ValueError(f"network {i} is not one for {len(rows)} rows of X and this target")
+            for encoder in getattr(net.layers[0], "encoders", ()):
+                codes = getattr(encoder, "codes", None)
+                if codes is not None and (rows[encoder.row].kind != "code" or codes < rows[encoder.row].size):
+                    raise ValueError(f"network {i} has {codes} codes where {rows[encoder.row]} has others")
 
     def outputs(self, X, threads=None):
         """Of X (n_x, m): probabilities (k, m), or numbers (m,) in the target's units; float64."""
-        return self._ended(
-            sum(
-                weight * both_classes(net.predict(X, threads=threads), self.classifies)
-                for net, weight in zip(self.networks, self.weights, strict=True)
-            )
-        )
-
-    def _ended(self, out):
+        out = self.mean([net.predict(X, threads=threads) for net in self.networks])
         return out if self.classifies else self.target.restored(out[0])
+
+    def mean(self, outputs):
+        """The weighted mean of the networks' outputs, (n_y, m) in float64."""
+        out = 0.0
+        for weight, A in zip(self._weights, outputs, strict=True):
+            A = A.astype(np.float64)
+            out = out + weight * (np.concatenate((1 - A, A)) if len(A) < self.n_y else A)
+        return out
 
     def predict(self, arrays, threads=None, what="X"):
         """The same, of {name: Arrow array}."""
         return self.outputs(self.preprocessing.transform(arrays, what), threads)
-
-
-def both_classes(A, classifies):
-    """A network's outputs in float64; a probability of the second of two classes has the first one's above it."""
-    A = np.asarray(A, np.float64)
-    return np.concatenate([1 - A, A]) if classifies and len(A) == 1 else A
 
 
 class OneRow:
@@ -61,56 +80,59 @@ class OneRow:
     def __init__(self, model):
         self._model = model
         self._predictors = [net.compile_predict() for net in model.networks]
-        self._x = np.zeros((model.preprocessing.n_x, 1), np.float32, order="F")
-        self._numbers, self._categories, self._dates, self._flags = [], [], [], []
-        places, i = [], 0
+        self._n_x = model.preprocessing.n_x
+        numbers, categories, self._dates, flags, number_places, category_places = [], [], [], [], [], []
+        i = 0
         for column in model.preprocessing.columns:
             if isinstance(column, Category):
-                self._categories.append((column.name, i, column.codes()))
+                categories.append((column.name, {**column.codes(), None: 0.0}))
+                category_places.append(i)
             elif isinstance(column, Date):
                 self._dates.append((column, slice(i, i + len(column.rows()))))
             else:
-                self._numbers.append(column)
-                places.append(i)
                 if column.flag:
-                    self._flags.append((len(self._numbers) - 1, i + 1))
+                    flags.append((len(numbers), i + 1))
+                numbers.append(column)
+                number_places.append(i)
             i += len(column.rows())
-        self._places = np.array(places, np.intp)
-        self._names = [column.name for column in self._numbers]
-        self._median = np.array([column.median for column in self._numbers])
-        self._scale = np.array([column.scale for column in self._numbers])
-        self._flagged, self._flag_places = (
-            (np.array(part, np.intp) for part in zip(*self._flags, strict=True)) if self._flags else (None, None)
-        )
+        self._names = [column.name for column in numbers]
+        self._median = np.array([column.median for column in numbers])
+        self._scale = np.array([column.scale for column in numbers])
+        self._places, self._category_places = np.array(number_places, np.intp), np.array(category_places, np.intp)
+        self._categories = categories
+        self._flagged, self._flags = np.array(flags, np.intp).reshape(-1, 2).T
 
     def outputs(self, row):
-        """Probabilities (k,), or a number; the same bits as of a table with this row."""
+        """Probabilities (k,), or a number, as for a table with this row but for rounding."""
         try:
             return self._outputs(row)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError):
             self._explain(row)
-            raise error
+            raise
 
     def _outputs(self, row):
-        x = self._x[:, 0]
+        x = np.zeros(self._n_x, np.float32)
         if self._names:
             values = np.array([row[name] for name in self._names], np.float64)
-            if np.isinf(values).any():
-                raise ValueError(f"the row has infinite numbers: {row!r}")
-            x[self._places] = smooth_clip(values, self._median, self._scale)
-            if self._flagged is not None:
-                x[self._flag_places] = np.isnan(values[self._flagged])
-        for name, i, codes in self._categories:
-            value = row[name]
-            code = codes.get(value) if type(value) is str else None
-            x[i] = code if code is not None else 0.0 if value is None else codes.get(text_of(value), 0.0)
+            z = clipped(values, self._median, self._scale)
+            if not math.isfinite(values.sum()):
+                missing = np.isnan(values)
+                if np.isinf(values).any():
+                    raise ValueError("a number is infinite")
+                z[missing] = 0
+                x[self._flags] = missing[self._flagged]
+            x[self._places] = z
+        if self._categories:
+            found = [codes.get(row[name]) for name, codes in self._categories]
+            if None in found:
+                found = [_code(codes, row[name]) for name, codes in self._categories]
+            x[self._category_places] = found
         for column, place in self._dates:
-            column.fill_seconds(np.array([seconds_of(row[column.name], column.name, column.zone)]), self._x[place])
-        model = self._model
-        out = 0.0
-        for predictor, weight in zip(self._predictors, model.weights, strict=True):
-            out = out + weight * both_classes(predictor(self._x), model.classifies)
-        return out[:, 0] if model.classifies else float(model.target.restored(out[0])[0])
+            value = np.array([seconds_of(row[column.name], column.name, column.zone)])
+            column.fill_seconds(value, x[place][:, None])
+        x = x[:, None]
+        out = self._model.mean([predict(x) for predict in self._predictors])
+        return out[:, 0] if self._model.classifies else self._model.target.restored(float(out[0, 0]))
 
     def _explain(self, row):
         """Raises an error that names what is wrong with a row, where something is."""
@@ -126,3 +148,8 @@ class OneRow:
                 raise ValueError(f"{name!r} must be a number; got {row[name]!r}") from None
             if np.isinf(value):
                 raise ValueError(f"{name!r} is {value}: give what isn't known as None") from None
+
+
+def _code(codes, value):
+    """What stands in X for one value of a category."""
+    return 0.0 if value is None or value != value else codes.get(text_of(value), 0.0)

@@ -18,13 +18,18 @@ class Labels(Value):
     @classmethod
     def of(cls, classes):
         """Of the sorted array of different labels, as numpy.unique gives it."""
-        kind = "text" if classes.dtype.kind in "OUST" else classes.dtype.name
-        return cls([str(label) for label in classes] if kind == "text" else classes.tolist(), kind)
+        kind = classes.dtype.kind
+        if kind == "O" and not all(isinstance(label, str) for label in classes):
+            classes = np.array(classes.tolist())
+            kind = classes.dtype.kind
+        if kind not in "OUTbiuf":
+            raise TypeError(f"labels must be texts, numbers or booleans; got {classes.dtype}")
+        return cls(classes.tolist(), {"O": "object", "U": "str", "T": "str"}.get(kind, classes.dtype.name))
 
     @property
     def classes(self):
         """The labels as a numpy array, of the type that they had in training."""
-        return np.array(self.labels, object) if self.kind == "text" else np.array(self.labels, self.kind)
+        return np.array(self.labels, self.kind)
 
     def to_dict(self):
         """As JSON has it."""
@@ -54,8 +59,9 @@ class Numbers(Value):
         return (y - self.mean) / self.scale
 
     def restored(self, out):
-        """Float64 predictions of standardised ones."""
-        return np.clip(np.asarray(out, np.float64) * self.scale + self.mean, self.low, self.high)
+        """Predictions of standardised ones, float64; of an array, or of one number."""
+        out = out * self.scale + self.mean
+        return min(max(out, self.low), self.high) if type(out) is float else np.clip(out, self.low, self.high)
 
     def to_dict(self):
         """As JSON has it."""

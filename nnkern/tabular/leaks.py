@@ -1,0 +1,42 @@
+"""Warns of columns that give the target away: such a table was often made after what it is to predict was known."""
+
+import warnings
+
+import numpy as np
+
+from nnkern.tabular.frames import listed
+from nnkern.tabular.preprocessing import TabularWarning
+
+MOST_ROWS = 1000
+"""That a column is looked at in: half of them say what the other half's targets are."""
+LEAST_R2 = 0.9999
+MOST_COMMON = 0.9
+"""Where one class has more than this share, being right for all of a few hundred rows means little."""
+
+
+def warn_of_leaks(preprocessing, X, y, classifies):
+    """One TabularWarning that names all columns from one of which alone a tree predicts held-out rows perfectly."""
+    from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+    m = X.shape[1]
+    rows = np.random.default_rng(0).permutation(m)[:MOST_ROWS]
+    if len(rows) < 40 or (classifies and np.bincount(y[rows]).max() > MOST_COMMON * len(rows)):
+        return
+    half = len(rows) // 2
+    known, other = rows[:half], rows[half:]
+    found, i = [], 0
+    for column in preprocessing.columns:
+        count = len(column.rows())
+        part, i = X[i : i + count].T, i + count
+        tree = (DecisionTreeClassifier if classifies else DecisionTreeRegressor)(random_state=0)
+        tree.fit(part[known], y[known])
+        if tree.score(part[other], y[other]) >= (1.0 if classifies else LEAST_R2):
+            found.append(column.name)
+    if found:
+        what = "each of them alone predicts" if len(found) > 1 else "it alone predicts"
+        warnings.warn(
+            f"{listed(found)} may give the target away: {what} it for all of {len(other)} rows. Unless it is known before the "
+            f'target is, leave it out by column_types={{{found[0]!r}: "ignore"}}',
+            TabularWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,80 @@
+"""A table's model in one .npz archive: a header in JSON, and the parameters of each network as arrays.
+
+Nothing is pickled, and nothing in a file is believed: as with a network's file, sizes are checked before memory is taken.
+"""
+
+import os
+
+from nnkern._values import Value
+from nnkern.exceptions import ModelFormatError
+from nnkern.files import endings, header, npz
+from nnkern.files.model_file import fill
+from nnkern.files.opening import open_regular, reading
+from nnkern.model import Model
+from nnkern.network import Network
+from nnkern.tabular import target as targets
+from nnkern.tabular.model import TableModel
+from nnkern.tabular.preprocessing import Preprocessing
+
+VERSION = 1
+
+
+class Stored(Value):
+    """What a file holds: the TableModel, the names of the columns it was trained on, whether X had them, parameters."""
+
+    def __init__(self, model, names, named, parameters):
+        self.model, self.names, self.named, self.parameters = model, names, named, parameters
+
+
+def write(path, stored):
+    """Writes it whole, or leaves what was there; a ValueError where the name has another format's ending."""
+    path = os.fsdecode(path)
+    endings.check_written(path)
+    if endings.is_safetensors(path):
+        raise ValueError(f"{path}: a table's model is saved as .npz only")
+    arrays, networks = {}, []
+    for i, net in enumerate(stored.model.networks):
+        plain = net.to_model()
+        networks.append({"config": plain.config(), "n_x": plain.n_x})
+        arrays |= {f"{i}.{name}": array for name, array in plain.parameters.items()}
+    entries = {
+        "format": header.TABLE_FORMAT,
+        "version": VERSION,
+        "preprocessing": stored.model.preprocessing.to_dict(),
+        "target": stored.model.target.to_dict(),
+        "networks": networks,
+        "weights": stored.model.weights.tolist(),
+        "names": stored.names,
+        "named": stored.named,
+        "parameters": stored.parameters,
+    }
+    npz.write(path, None, entries, arrays)
+
+
+def read(path):
+    """What `write` wrote, as Stored; a ModelFormatError for anything else."""
+    path = os.fsdecode(path)
+    with open_regular(path) as file, reading(path), npz.opened(file, path) as stored:
+        entries = header.parsed(stored.text, os.fstat(file.fileno()).st_size, header.TABLE_FORMAT, VERSION)
+        preprocessing = Preprocessing.from_dict(entries["preprocessing"])
+        target = targets.from_dict(entries["target"])
+        networks = [_network(i, one, stored) for i, one in enumerate(entries["networks"])]
+        model = TableModel(preprocessing, networks, entries["weights"], target)
+        model.check()
+        names, named, parameters = entries["names"], entries["named"], entries["parameters"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ModelFormatError(f"the columns' names are {names!r}")
+        if not set(preprocessing.names) <= set(names) or type(named) is not bool or not isinstance(parameters, dict):
+            raise ModelFormatError("its columns and their names don't agree")
+        return Stored(model, names, named, parameters)
+
+
+def _network(i, entry, stored):
+    """The network number i, whose arrays' names begin with its number."""
+    prefix = f"{i}."
+    own = {name.removeprefix(prefix) for name in stored.all_names() if name.startswith(prefix)}
+    if len(entry["config"]["layers"]) > len(own):
+        raise ModelFormatError(f"network {i} has {len(entry['config']['layers'])} layers and {len(own)} arrays")
+    plain = Model.from_config(entry["config"], n_x=entry["n_x"])
+    fill(plain, stored, own, prefix)
+    return Network.from_model(plain)
