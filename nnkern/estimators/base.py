@@ -7,7 +7,6 @@ arithmetic is that of a Network, whose parameters `coefs_` and `intercepts_` are
 """
 
 import copy
-import inspect
 import warnings
 from numbers import Integral, Real
 
@@ -494,14 +493,3 @@ class BaseMLP(BaseEstimator):
         blocks = source_of(X, None, None, None).blocks()
         parts = [of(net).engine.predict(X, threads=self.threads).T for X, *_ in blocks]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def in_full(cls):
-    """Class decorator: signature and docstring name the shared parameters, where they had `**shared` and {shared}."""
-    constructor = inspect.signature(cls.__init__)
-    shared = [p for p in inspect.signature(BaseMLP.__init__).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    own = [p for p in constructor.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    cls.__init__.__signature__ = constructor.replace(parameters=own + shared)
-    if cls.__doc__ is not None:  # python -OO
-        cls.__doc__ = inspect.cleandoc(cls.__doc__).replace("{shared}", inspect.cleandoc(BaseMLP.__init__.__doc__))
-    return cls

@@ -3,7 +3,7 @@
 import numpy as np
 
 from nnkern import losses, validation
-from nnkern.estimators.base import BaseMLP, in_full, is_stochastic
+from nnkern.estimators.base import BaseMLP, is_stochastic
 from nnkern.estimators.needed import (
     ClassifierMixin,
     StrOptions,
@@ -16,6 +16,7 @@ from nnkern.estimators.needed import (
     issparse,
     type_of_target,
 )
+from nnkern.estimators.signatures import in_full
 from nnkern.losses import LOSSES, Loss
 
 

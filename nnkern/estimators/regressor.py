@@ -5,8 +5,9 @@ import warnings
 import numpy as np
 
 from nnkern import losses, validation
-from nnkern.estimators.base import BaseMLP, in_full, is_stochastic
+from nnkern.estimators.base import BaseMLP, is_stochastic
 from nnkern.estimators.needed import RegressorMixin, StrOptions, available_if, fit_context
+from nnkern.estimators.signatures import in_full
 from nnkern.losses import LOSSES, Loss
 from nnkern.state import of
 

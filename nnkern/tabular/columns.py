@@ -17,7 +17,7 @@ from nnkern.tabular.frames import listed, text_of
 CLIP = 3.0
 """Where the smooth clip bends: scaled numbers lie within ±CLIP."""
 FARTHEST = 1e6
-"""Scaled numbers beyond are taken for this: their squares stay finite, and the clip makes nearly CLIP of all of them."""
+"""Scaled numbers beyond are taken for this: their squares stay finite, and the clip makes nearly CLIP of them."""
 QUANTILE_ROWS = 2**17
 """Quantiles are those of at most so many rows, evenly spaced."""
 DAY, YEAR = 86400.0, 365.2425 * 86400.0
@@ -281,8 +281,8 @@ def numbers(array, name, what):
     if not np.isfinite(values).all() and np.isinf(values).any():
         row = int(np.isinf(values).argmax())
         raise ValueError(
-            f"column {name!r} of {what}, row {row} holds {values[row]}, infinity or a value too large for float64: give "
-            "what isn't known as missing, and clip the rest"
+            f"column {name!r} of {what}, row {row} holds {values[row]}, infinity or a value too large for float64: "
+            "give what isn't known as missing, and clip the rest"
         )
     return values
 
@@ -300,8 +300,7 @@ def _parsed(array, name, what):
             (i, text) for i, text in enumerate(array.to_pylist()) if text is not None and not _is_number(text)
         )
         raise ValueError(
-            f"column {name!r} of {what}, row {row} holds {text!r}, and must hold numbers: the model takes it for one of "
-            "numbers"
+            f"column {name!r} of {what}, row {row} holds {text!r}, and must hold numbers as in training"
         ) from None
 
 
@@ -314,7 +313,7 @@ def _is_number(text):
 
 
 def seconds(array, name, what, zone):
-    """Seconds since 1970 in float64, NaN where missing; `zone` says whether times must have one, None leaves it open."""
+    """Seconds since 1970 in float64, NaN where missing; `zone`: whether times must have one, None where they may."""
     pa = require("pyarrow", "a data frame")
     array = plain(array)
     kind = array.type

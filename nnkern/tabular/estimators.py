@@ -24,6 +24,7 @@ from nnkern.estimators.needed import (
     fit_context,
     validate_data,
 )
+from nnkern.estimators.signatures import in_full
 from nnkern.exceptions import ModelFormatError
 from nnkern.tabular import columns, explaining, frames, leaks, model_file, training
 from nnkern.tabular.metrics import METRICS
@@ -66,6 +67,31 @@ class BaseTabular(BaseEstimator):
         threads=None,
         progress=False,
     ):
+        # the docstrings of both classes take this one in, see in_full
+        """preset : {"fast", "default", "best"}, default="default"
+            Which recipes are trained: one; a few, whose weights in the ensemble held-out rows decide; or more of them,
+            on several parts of the rows.
+        recipes : list of Recipe, optional
+            Recipes of one's own in place of the preset's.
+        n_estimators : int, optional
+            So many networks of each recipe, bagged: each holds out another part of the rows, or with an eval_set begins
+            with other weights. Default the preset's.
+        metric : str, optional
+            What the ensemble is chosen by, and epochs: a name in `nnkern.tabular.METRICS`. Default the log loss of
+            classes, the root of the mean squared error of numbers.
+        column_types : dict, optional
+            {column: "number", "category", "date" or "ignore"} where it isn't what the column's type says.
+        validation_fraction : float, default=0.2
+            Share of the rows that is held out where neither an eval_set nor bagging says which.
+        time_limit : float, optional
+            Seconds that `fit` may take, about: fewer epochs and networks are trained. One network always is.
+        random_state : int, RandomState or None, default=None
+            Of splits, initial weights, order and dropout: the same one gives the same bits, without a time_limit.
+        threads : int, optional
+            At most so many; results don't depend on it.
+        progress : bool, default=False
+            Show epochs and the time left.
+        """
         self.preset = preset
         self.recipes = recipes
         self.n_estimators = n_estimators
@@ -190,6 +216,8 @@ class BaseTabular(BaseEstimator):
 
     def _target(self, y, sample_weight, m):
         """(codes or standardised numbers, Labels or Numbers, weights or None)"""
+        if m < 2:
+            raise ValueError("X has 1 sample: at least two rows are needed, one of them to be held out")
         y = _values(y, "y")
         if len(y) != m:
             raise ValueError(
@@ -230,7 +258,8 @@ class BaseTabular(BaseEstimator):
     # Prediction
 
     def _outputs(self, X):
-        return self.model_.predict(self._columns(X), self.threads)
+        arrays = self._columns(X)
+        return self.model_.predict(arrays, self.threads)
 
     def _one(self, row):
         one_row = vars(self).get("_one_row")
@@ -342,11 +371,44 @@ class BaseTabular(BaseEstimator):
         c_out.to_c(self.model_, path)
 
 
+@in_full
 class TabularClassifier(ClassifierMixin, BaseTabular):
-    """Classes of a table's rows.
+    """Classes of a table's rows, by an ensemble of networks that takes the table as it is.
 
-    In full: see BaseTabular.
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the labels; "balanced": the same total for each class.
+    {shared}
+
+    Attributes
+    ----------
+    classes_ : (k,) array
+        The labels, sorted.
+    model_ : TableModel
+        Columns, networks, weights and labels, which predict together.
+    columns_ : Preprocessing
+        What was learnt of each column; prints as a table of kinds and rows of X.
+    networks_, network_ : list of Network, Network
+        All of the ensemble, and the one of the largest weight.
+    report_ : list of dict
+        What was trained: recipe, epochs, seconds, held-out metric, weight.
+    n_features_in_, feature_names_in_ : int, (n,) array of str
+        Columns of the table; their names where it had some.
+
+    Examples
+    --------
+    >>> from nnkern.tabular import TabularClassifier
+    >>> ages, towns = [22, 38, 26, None, 35, 54], ["a", "b", "b", "a", "c", None]
+    >>> frame = {"age": ages * 20, "town": towns * 20, "ill": [0, 1, 1, 0, 1, 0] * 20}
+    >>> clf = TabularClassifier(preset="fast", random_state=0).fit(frame, "ill")
+    >>> int(clf.predict_one({"age": 26, "town": "b"}))
+    1
+    >>> clf.predict_proba({"age": [22.0], "town": ["a"]}).shape
+    (1, 2)
     """
+
+    __module__ = "nnkern.tabular"
 
     _parameter_constraints = {  # noqa: RUF012
         **BaseTabular._parameter_constraints,
@@ -354,33 +416,8 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     }
     _target_kind = Labels
 
-    def __init__(
-        self,
-        *,
-        preset="default",
-        recipes=None,
-        n_estimators=None,
-        metric=None,
-        column_types=None,
-        validation_fraction=0.2,
-        time_limit=None,
-        class_weight=None,
-        random_state=None,
-        threads=None,
-        progress=False,
-    ):
-        super().__init__(
-            preset=preset,
-            recipes=recipes,
-            n_estimators=n_estimators,
-            metric=metric,
-            column_types=column_types,
-            validation_fraction=validation_fraction,
-            time_limit=time_limit,
-            random_state=random_state,
-            threads=threads,
-            progress=progress,
-        )
+    def __init__(self, *, class_weight=None, **shared):
+        super().__init__(**shared)
         self.class_weight = class_weight
 
     def _task(self, target):
@@ -421,28 +458,74 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     def predict(self, X):
         """Labels (m,): the most probable class of each row."""
-        return self.classes_[self._outputs(X).argmax(axis=0)]
+        codes = self._outputs(X).argmax(axis=0)
+        return self.classes_[codes]
 
     def predict_one(self, row):
         """The label of one row, a dict of a value for each column, None for what is missing."""
-        return self.classes_[self._one(row).argmax()]
+        code = self._one(row).argmax()
+        return self.classes_[code]
 
     def predict_proba_one(self, row):
         """Its probabilities (k,)."""
         return self._one(row)
 
     def explain(self, X, *, label=None, steps=32):
-        """What each column adds to a class's probability, by integrated gradients; see TabularRegressor.explain.
+        """What each column adds to a class's probability, by integrated gradients.
 
-        `label`: of which class; default the second of two, else each row's most probable one.
+        Parameters
+        ----------
+        X : data frame of m rows, or (m, n) array
+        label : optional
+            Of which class; default the second of two, of more each row's most probable one.
+        steps : int
+            Nodes of the integral.
+
+        Returns
+        -------
+        added : dict
+            {"base": (m,) array, column: (m,) array, …}: they add up to the probability. "base" is that of a neutral
+            row, with every number at its median and no category.
+
+        Notes
+        -----
+        Sundararajan, Taly, Yan (2017), Axiomatic Attribution for Deep Networks, equation 1, on what the networks' first
+        layers make of a row.
         """
         arrays = self._columns(X)
         output = None if label is None else int(self._as_learnt(np.array([label], object), self.model_.target)[0])
         return explaining.integrated_gradients(self.model_, self.columns_.transform(arrays), output, steps)
 
 
+@in_full
 class TabularRegressor(RegressorMixin, BaseTabular):
-    """Numbers of a table's rows."""
+    """Numbers of a table's rows, by an ensemble of networks that takes the table as it is.
+
+    Predictions stay within the range of the training rows.
+
+    Parameters
+    ----------
+    {shared}
+
+    Attributes
+    ----------
+    model_, columns_, networks_, network_, report_, n_features_in_, feature_names_in_
+        As TabularClassifier's.
+
+    Examples
+    --------
+    >>> from nnkern.tabular import TabularRegressor
+    >>> frame = {"size": [50, 80, 120, 65, 90, 110] * 20, "town": ["a", "b", "b", "a", "c", None] * 20}
+    >>> price = [size * 3.0 for size in frame["size"]]
+    >>> model = TabularRegressor(preset="fast", random_state=0).fit(frame, price)
+    >>> 150 < model.predict_one({"size": 70, "town": "a"}) < 270
+    True
+    """
+
+    __module__ = "nnkern.tabular"
+
+    def __init__(self, **shared):
+        super().__init__(**shared)
 
     _target_kind = Numbers
 
@@ -466,7 +549,10 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         return self._one(row)
 
     def explain(self, X, *, steps=32):
-        """What each column adds to each row's prediction, by integrated gradients."""
+        """What each column adds to each row's number, by integrated gradients; see TabularClassifier.explain.
+
+        The sums are the numbers before they are clipped to the range of training.
+        """
         arrays = self._columns(X)
         return explaining.integrated_gradients(self.model_, self.columns_.transform(arrays), 0, steps)
 
@@ -534,8 +620,8 @@ def _refuse_holes(y, what):
     )
     if missing.any():
         raise ValueError(
-            f"Input {what} contains NaN: {missing.sum()} of {len(y)} values are missing, the first in row {missing.argmax()}; "
-            "leave these rows out"
+            f"Input {what} contains NaN: {missing.sum()} of {len(y)} values are missing, the first in row "
+            f"{missing.argmax()}; leave these rows out"
         )
 
 

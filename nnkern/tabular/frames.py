@@ -11,7 +11,7 @@ from nnkern._optional import require
 
 def is_frame(X):
     """Whether X has columns by name."""
-    if isinstance(X, dict):
+    if type(X) is dict:  # some sparse matrices of scipy are dicts
         return True
     nw = require("narwhals", "a data frame")
     return nw.dependencies.is_into_dataframe(X)
@@ -24,7 +24,7 @@ def columns_of(X, names=None, what="X"):
     """
     pa = require("pyarrow", "a data frame")
     nw = require("narwhals", "a data frame")
-    if isinstance(X, dict):
+    if type(X) is dict:
         X = pa.table({str(name): _arrow_of(np.asarray(values), name, what) for name, values in X.items()})
     X = _with_texts_for_names(X)
     present = names_of(X, what)

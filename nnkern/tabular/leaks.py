@@ -35,8 +35,8 @@ def warn_of_leaks(preprocessing, X, y, classifies):
     if found:
         what = "each of them alone predicts" if len(found) > 1 else "it alone predicts"
         warnings.warn(
-            f"{listed(found)} may give the target away: {what} it for all of {len(other)} rows. Unless it is known before the "
-            f'target is, leave it out by column_types={{{found[0]!r}: "ignore"}}',
+            f"{listed(found)} may give the target away: {what} it for all of {len(other)} rows. Unless known before "
+            f'the target is, leave it out by column_types={{{found[0]!r}: "ignore"}}',
             TabularWarning,
             stacklevel=4,
         )

@@ -1,6 +1,5 @@
 """Provisional."""
 
-import numpy as np
 from sklearn import metrics as sk
 
 

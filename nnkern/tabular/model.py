@@ -11,7 +11,6 @@ from nnkern.tabular.columns import Category, Date, clipped, seconds_of
 from nnkern.tabular.frames import listed, text_of
 from nnkern.tabular.target import Labels
 
-
 CLASSIFIERS = ("binary_cross_entropy", "cross_entropy")
 """Losses of networks that give probabilities."""
 
@@ -58,7 +57,7 @@ class TableModel:
 
     def outputs(self, X, threads=None):
         """Of X (n_x, m): probabilities (k, m), or numbers (m,) in the target's units; float64."""
-        out = self.mean([net.predict(X, threads=threads) for net in self.networks])
+        out = self.mean([net.predict(X, threads=threads, invariant=True) for net in self.networks])
         return out if self.classifies else self.target.restored(out[0])
 
     def mean(self, outputs):

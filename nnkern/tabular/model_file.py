@@ -1,6 +1,6 @@
 """A table's model in one .npz archive: a header in JSON, and the parameters of each network as arrays.
 
-Nothing is pickled, and nothing in a file is believed: as with a network's file, sizes are checked before memory is taken.
+Nothing is pickled, and nothing in a file is believed: as of a network's file, sizes are checked before memory is taken.
 """
 
 import os

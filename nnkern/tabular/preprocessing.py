@@ -21,7 +21,7 @@ MANY_LEVELS = 100
 
 
 class TabularWarning(UserWarning):
-    """What a table has may not be what was meant: a constant column, one of free text, an identifier, a target leaked."""
+    """What a table has may not be meant: a constant column, free text, an identifier, one that tells the target."""
 
 
 class Preprocessing:
@@ -185,15 +185,15 @@ def _warn(left_out, ids):
     unasked = {name: why for name, why in left_out.items() if why != "as asked for"}
     if unasked:
         warnings.warn(
-            f"left out of what is learnt: {_reasons(unasked)}. column_types takes one in as 'category' or 'number', or says "
-            "'ignore' without this warning",
+            f"left out of what is learnt: {_reasons(unasked)}. column_types takes one in as 'category' or 'number', or "
+            "says 'ignore' without this warning",
             TabularWarning,
             stacklevel=4,
         )
     if ids:
         warnings.warn(
-            f"{listed(ids)} look{'s' * (len(ids) == 1)} like an identifier: all rows differ. Unless it means something, leave "
-            f'it out by column_types={{{ids[0]!r}: "ignore"}}',
+            f"{listed(ids)} look{'s' * (len(ids) == 1)} like an identifier: all rows differ. Unless it means one, "
+            f'leave it out by column_types={{{ids[0]!r}: "ignore"}}',
             TabularWarning,
             stacklevel=4,
         )

@@ -1,6 +1,7 @@
 """Provisional."""
 
 import numpy as np
+
 import nnkern as nk
 
 
