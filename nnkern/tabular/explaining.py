@@ -3,7 +3,7 @@
 import numpy as np
 
 from nnkern.network import Network
-from nnkern.tabular import metrics
+from nnkern.tabular.metrics import METRICS
 
 BLOCK_ROWS = 2**12
 """Rows whose gradients are computed at a time."""
@@ -11,7 +11,7 @@ BLOCK_ROWS = 2**12
 
 def permutation_importances(model, X, y, metric, sample_weight, n_repeats, rng):
     """{column: how much worse the metric is with the column's entries shuffled}, the largest first."""
-    worst_is = metrics.METRICS[metric]
+    worst_is = METRICS[metric]
     before = worst_is.loss(y, model_outputs(model, X), sample_weight)
     importances, i = {}, 0
     for column in model.preprocessing.columns:

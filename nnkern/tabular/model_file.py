@@ -12,9 +12,9 @@ from nnkern.files.model_file import fill
 from nnkern.files.opening import open_regular, reading
 from nnkern.model import Model
 from nnkern.network import Network
-from nnkern.tabular import target as targets
 from nnkern.tabular.model import TableModel
 from nnkern.tabular.preprocessing import Preprocessing
+from nnkern.tabular.target import from_dict as target_from_dict
 
 VERSION = 1
 
@@ -57,7 +57,7 @@ def read(path):
     with open_regular(path) as file, reading(path), npz.opened(file, path) as stored:
         entries = header.parsed(stored.text, os.fstat(file.fileno()).st_size, header.TABLE_FORMAT, VERSION)
         preprocessing = Preprocessing.from_dict(entries["preprocessing"])
-        target = targets.from_dict(entries["target"])
+        target = target_from_dict(entries["target"])
         networks = [_network(i, one, stored) for i, one in enumerate(entries["networks"])]
         model = TableModel(preprocessing, networks, entries["weights"], target)
         model.check()

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from nnkern.tabular import columns as kinds
+import nnkern.tabular.columns as kinds
 from nnkern.tabular.columns import Category, Date, Number, distinct, family, level_counts, numbers
 from nnkern.tabular.frames import listed
 

@@ -1,0 +1,142 @@
+"""TabularClassifier: classes of a table's rows."""
+
+import warnings
+
+import numpy as np
+
+from nnkern.estimators.needed import ClassifierMixin, StrOptions, check_classification_targets, compute_sample_weight
+from nnkern.estimators.signatures import in_full
+from nnkern.tabular.base import BaseTabular
+from nnkern.tabular.explaining import integrated_gradients
+from nnkern.tabular.frames import listed
+from nnkern.tabular.preprocessing import TabularWarning
+from nnkern.tabular.target import Labels
+
+MANY_CLASSES = 50
+"""More classes than that of numbers, and fewer than ten rows of each, look like a regression."""
+
+
+@in_full
+class TabularClassifier(ClassifierMixin, BaseTabular):
+    """Classes of a table's rows, by an ensemble of networks that takes the table as it is.
+
+    Parameters
+    ----------
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the labels; "balanced": the same total for each class.
+    {shared}
+
+    Attributes
+    ----------
+    classes_ : (k,) array
+        The labels, sorted.
+    model_ : TableModel
+        Columns, networks, weights and labels, which predict together.
+    columns_ : Preprocessing
+        What was learnt of each column; prints as a table of kinds and rows of X.
+    networks_, network_ : list of Network, Network
+        All of the ensemble, and the one of the largest weight.
+    report_ : list of dict
+        What was trained: recipe, epochs, seconds, held-out metric, weight.
+    n_features_in_, feature_names_in_ : int, (n,) array of str
+        Columns of the table; their names where it had some.
+
+    Examples
+    --------
+    >>> from nnkern.tabular import TabularClassifier
+    >>> ages, towns = [22, 38, 26, None, 35, 54], ["a", "b", "b", "a", "c", None]
+    >>> frame = {"age": ages * 20, "town": towns * 20, "ill": [0, 1, 1, 0, 1, 0] * 20}
+    >>> clf = TabularClassifier(preset="fast", random_state=0).fit(frame, "ill")
+    >>> int(clf.predict_one({"age": 26, "town": "b"}))
+    1
+    >>> clf.predict_proba({"age": [22.0], "town": ["a"]}).shape
+    (1, 2)
+    """
+
+    __module__ = "nnkern.tabular"
+
+    _parameter_constraints = {  # noqa: RUF012
+        **BaseTabular._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+    _target_kind = Labels
+
+    def __init__(self, *, class_weight=None, **shared):
+        super().__init__(**shared)
+        self.class_weight = class_weight
+
+    def _task(self, target):
+        return "binary" if len(target.labels) == 2 else "multiclass"
+
+    def _learnt(self, y, weight):
+        check_classification_targets(y)
+        classes, codes = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"y has one class only, {classes[0]!r}: a classifier needs two classes or more")
+        if y.dtype.kind in "iuf" and len(classes) > MANY_CLASSES and len(y) < 10 * len(classes):
+            warnings.warn(
+                f"y has {len(classes)} different numbers in {len(y)} rows, which are taken for as many classes: "
+                "TabularRegressor predicts numbers",
+                TabularWarning,
+                stacklevel=4,
+            )
+        if self.class_weight is not None:
+            balance = compute_sample_weight(self.class_weight, y)
+            weight = balance if weight is None else weight * balance
+        return codes, Labels.of(classes), weight
+
+    def _as_learnt(self, y, target):
+        known = {label: code for code, label in enumerate(target.classes.tolist())}
+        codes = np.array([known.get(label, -1) for label in y.tolist()], np.int64)
+        if (codes < 0).any():
+            i = int((codes < 0).argmax())
+            raise ValueError(f"the label {y[i]!r} of row {i} is none of the model's: {listed(known)}")
+        return codes
+
+    def _remember(self, model, names, named):
+        super()._remember(model, names, named)
+        self.classes_ = model.target.classes
+
+    def predict_proba(self, X):
+        """Probabilities (m, k), a column for each of `classes_`."""
+        return self._outputs(X).T
+
+    def predict(self, X):
+        """Labels (m,): the most probable class of each row."""
+        codes = self._outputs(X).argmax(axis=0)
+        return self.classes_[codes]
+
+    def predict_one(self, row):
+        """The label of one row, a dict of a value for each column, None for what is missing."""
+        code = self._one(row).argmax()
+        return self.classes_[code]
+
+    def predict_proba_one(self, row):
+        """Its probabilities (k,)."""
+        return self._one(row)
+
+    def explain(self, X, *, label=None, steps=32):
+        """What each column adds to a class's probability, by integrated gradients.
+
+        Parameters
+        ----------
+        X : data frame of m rows, or (m, n) array
+        label : optional
+            Of which class; default the second of two, of more each row's most probable one.
+        steps : int
+            Nodes of the integral.
+
+        Returns
+        -------
+        added : dict
+            {"base": (m,) array, column: (m,) array, …}: they add up to the probability. "base" is that of a neutral
+            row, with every number at its median and no category.
+
+        Notes
+        -----
+        Sundararajan, Taly, Yan (2017), Axiomatic Attribution for Deep Networks, equation 1, on what the networks' first
+        layers make of a row.
+        """
+        arrays = self._columns(X)
+        output = None if label is None else int(self._as_learnt(np.array([label], object), self.model_.target)[0])
+        return integrated_gradients(self.model_, self.columns_.transform(arrays), output, steps)
