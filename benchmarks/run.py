@@ -51,7 +51,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     named = [*groups, "sweep"]
     parser = argparse.ArgumentParser(prog="nnkern bench", description=__doc__.splitlines()[0])
     rare = ", ".join(FOR_DEVELOPERS)
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(named)}; default: all but {rare}")
+    parser.add_argument(
+        "groups",
+        nargs="*",
+        metavar="GROUP",
+        help=f"of {', '.join(named)}; default: all but {rare}; tabular alone is a command of its own, see its --help",
+    )
     parser.add_argument(
         "--quick", action="store_true", help="shorter rounds, and no case that takes seconds for a step"
     )
@@ -142,11 +147,16 @@ def header(result: dict) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["tabular"]:  # whole models and their errors: options, peers and tables of its own
+        import tabular
+
+        return tabular.main(argv[1:])
     options = arguments(argv)
     start = time.perf_counter()
     result = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join(["nnkern bench", *(sys.argv[1:] if argv is None else argv)]),
+        "command": " ".join(["nnkern bench", *argv]),
         "machine": machine.describe(),
         "threads": options.threads,
         "dtype": options.dtype,
