@@ -39,7 +39,7 @@ def quantile_edges(x, count):
 def tree_edges(x, y, count, *, classes, sample_weight=None, min_rows=64):
     """The edges of at most `count` bins that tell most of y: the thresholds of a tree that sees x alone.
 
-    Where many rows are equal, as in a column that is mostly zero, quantiles fall together and a tree's thresholds don't.
+    Where many rows are equal, as in a column that is mostly zero, quantiles fall together, a tree's thresholds don't.
 
     Parameters
     ----------

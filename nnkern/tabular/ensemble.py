@@ -7,7 +7,7 @@ _PICKS = 20
 
 
 def greedy_weights(predictions, loss):
-    """Weights of a mean of predictions that has a small loss, by picking one after the other, each as often as it helps.
+    """Weights of a mean of predictions that has a small loss: one is picked after the other, each as often as it helps.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class Recipe(Value):
         Outputs of a linear map of each number's bins, or of its periodic embedding, at least 2. None: bins as they are.
         A map keeps the first dense layer small and lets bins that act alike share what they learn.
     embedding_units, embedding_from : int
-        A category of at least `embedding_from` levels is embedded in `embedding_units` numbers, one of fewer is one-hot.
+        A category of at least `embedding_from` levels is embedded in `embedding_units` numbers, others are one-hot.
     dropout : float
         Of each hidden layer.
     scale, mix, ntk : bool

@@ -69,8 +69,8 @@ def parts(data, held_out, count, n_classes, seed):
     share = validation.number("held_out", held_out, 0, 1, low_open=True, high_open=True)
     if data.m < max(2, count):
         raise ValueError(
-            f"{data.m} sample{'s' if data.m > 1 else ''} (rows of weight above 0) can't be divided into rows to train on "
-            f"and rows held out: at least {max(2, count)} are needed"
+            f"{data.m} sample{'s' if data.m > 1 else ''} (rows of weight above 0) can't be divided into rows to train "
+            f"on and rows held out: at least {max(2, count)} are needed"
         )
     y = data.y if n_classes else None
     if count == 1:
@@ -90,7 +90,7 @@ def _given(held_out, data, n_classes):
     held = held.counting()
     if held.m == 0:
         raise ValueError("held_out has no rows of weight above 0: at least one is needed")
-    if n_classes and not (0 <= held.y.min() and held.y.max() < n_classes):
+    if n_classes and not (held.y.min() >= 0 and held.y.max() < n_classes):
         raise ValueError(f"held_out's y must hold codes 0 to {n_classes - 1}, those of y; got {held.y.max()}")
     return held
 
@@ -100,7 +100,7 @@ def _part(data, held):
 
 
 def _ranks(m, y, seed):
-    """(m,) a place for each row: shuffled, and where y is given class by class, so that equal steps meet all classes."""
+    """(m,) a place for each row: shuffled, and where y is given class by class, so that equal steps meet each class."""
     order = np.random.default_rng((seed, 1)).permutation(m)
     if y is not None:
         order = order[np.argsort(y[order], kind="stable")]
