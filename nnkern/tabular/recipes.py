@@ -145,7 +145,7 @@ class Recipe(Value):
         if self.batch_size is not None:
             return min(self.batch_size, m)
         if m < _FEW_ROWS:
-            return min(m, max(_SMALLEST_BATCH, _BATCH >> math.ceil(math.log2(_FEW_ROWS / m))))
+            return min(m, max(_SMALLEST_BATCH, _BATCH >> round(math.log2(_FEW_ROWS / m))))
         doublings = max(0, math.floor(math.log2(m / _MANY_ROWS)))
         return min(_BATCH << doublings, _LARGEST_BATCH)
 
