@@ -1,17 +1,63 @@
-"""Provisional."""
+"""Trains the networks of a table: by which recipes, on which rows, for how long; and what each counts in the ensemble.
+
+    X, y → parts (who is trained on, who is held out) → jobs (a recipe on a part) → fit_many → weights of the ensemble
+
+Knows X and y, not columns and labels. Same seed, same bits, for any number of threads, unless a time limit or Ctrl-C
+ends the training.
+"""
+
+import time
+import warnings
 
 import numpy as np
 
-import nnkern as nk
+from nnkern import _kernels, callbacks, many, validation
+from nnkern import progress as progress_
+from nnkern.exceptions import DivergenceError
+from nnkern.tabular import ensemble, metrics, splits
+from nnkern.tabular.metrics import default_metric
+from nnkern.tabular.recipes import Preset, Recipe
+
+__all__ = ["Trained", "default_metric", "train"]
+
+TASKS = ("binary", "multiclass", "regression")
+# of a time limit, what the trainings are planned to take: the rest is for what can't be foreseen
+_PLANNED = 0.8
+# the share of a recipe's epochs down to which several recipes are preferred to one that is trained longer
+_FEWEST_EPOCHS = 0.5
+# rows that tell how long an epoch takes
+_PACED_ROWS = 4096
 
 
 class Trained:
-    def __init__(self, networks, weights, report):
+    """An ensemble of networks.
+
+    Attributes
+    ----------
+    networks : list of Network
+        Those that count, each with its best epoch's parameters.
+    weights : (len(networks),) array
+        They sum to 1.
+    report : list of dict
+        Of each network that was trained: "recipe", its place in the list of recipes; "part", which rows were held out;
+        "epochs" done, and the "best_epoch", counted from 0; "seconds" of its epochs; "score", the metric's value on the
+        rows held out; "weight".
+    score : float
+        The metric's value of the ensemble on the held-out rows; optimistic, for these chose the weights.
+    interrupted : bool
+        Whether Ctrl-C ended the training.
+    """
+
+    def __init__(self, networks, weights, report, score, interrupted):
         self.networks, self.weights, self.report = networks, weights, report
+        self.score, self.interrupted = score, interrupted
 
-
-def default_metric(task):
-    return "rmse" if task == "regression" else "log_loss"
+    def predict(self, X, *, threads=None):
+        """The weighted mean of the networks' outputs: (k, m) probabilities, or (1, m) numbers, in float64."""
+        return sum(
+            weight * net.predict(X, threads=threads).astype(np.float64)
+            for net, weight in zip(self.networks, self.weights, strict=True)
+        )
 
 
 def train(
@@ -21,8 +67,8 @@ def train(
     task,
     *,
     recipes,
-    metric,
-    held_out,
+    metric=None,
+    held_out=0.2,
     sample_weight=None,
     n_estimators=None,
     time_limit=None,
@@ -30,48 +76,299 @@ def train(
     threads=None,
     progress=False,
 ):
-    k = int(y.max()) + 1 if task == "multiclass" else 2
-    enc = []
-    for i, r in enumerate(rows):
-        if r.kind == "number":
-            e = np.unique(np.quantile(X[i], np.linspace(0, 1, 17)).astype(np.float32))
-            enc.append(nk.PiecewiseLinear(i, e) if len(e) > 1 else nk.Numeric(i))
-        elif r.kind == "flag":
-            enc.append(nk.Numeric(i))
-        else:
-            enc.append(nk.OneHot(i, r.size, unknown=True))
-    m = X.shape[1]
-    if isinstance(held_out, float):
-        order = np.random.default_rng(seed).permutation(m)
-        n = min(max(1, int(held_out * m)), m - 1) if m > 1 else 0
-        va, tr = order[:n], order[n:]
-        if n == 0:
-            va = tr
-        held = (X[:, va], y[va], None)
-        X, y = X[:, tr], y[tr]
-        sample_weight = None if sample_weight is None else sample_weight[tr]
+    """Trains each recipe and weighs what came of them by rows that weren't trained on.
+
+    Parameters
+    ----------
+    X : (n_x, m) array of float32
+    y : (m,) array
+        Codes of classes 0 … k - 1, or numbers, about standardised.
+    rows : sequence
+        Of each row of X its `kind`, "number", "flag" or "code", and its `size`, of a code how many there are.
+    task : "binary", "multiclass" or "regression"
+    recipes : Preset, Recipe or sequence of Recipe
+    metric : str, optional
+        What is reported, and decides which epoch is kept: where it is the accuracy or the error rate, the epoch with
+        the fewest errors, else the one with the least loss. Default: log loss, or RMSE.
+    held_out : (X, y), (X, y, sample_weight) or float
+        Rows that choose epochs and weights and are never trained on; or the share of X's rows to set aside for that.
+    sample_weight : (m,) array, optional
+        Rows of weight 0 are left out.
+    n_estimators : int, optional
+        How often each recipe is trained; default the preset's, or 1. With rows of the caller's held out, the networks
+        differ by their seeds; otherwise in bagging: that many parts, each held out once.
+    time_limit : float, optional
+        Seconds within which the training should end: fewer recipes and fewer epochs, whose schedules complete. At least
+        one epoch of one network is trained.
+    seed : int
+    threads : int, optional
+    progress : bool or callable
+        True shows epochs and time left on standard error. A function is called as f(epochs done, epochs in all,
+        seconds left).
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    ValueError, TypeError
+        Something handed in doesn't fit.
+    DivergenceError
+        Every network's cost became infinite or NaN in its first epoch.
+
+    Warns
+    -----
+    UserWarning
+        Ctrl-C ended the training; the best epochs so far are kept.
+
+    Notes
+    -----
+    Weights: Caruana, Niculescu-Mizil, Crew and Ksikes, Ensemble selection from libraries of models, 2004.
+    """
+    begun = time.monotonic()
+    task = validation.choice("task", task, TASKS)
+    metric = metrics.get(metric, task)
+    recipes, n_estimators = _recipes(recipes, n_estimators)
+    seed, threads = validation.integer("seed", seed, 0), validation.threads(threads)
+    if time_limit is not None:
+        time_limit = validation.number("time_limit", time_limit, 0, low_open=True)
+    data = splits.Examples(X, y, sample_weight).counting()
+    n_classes = 0 if task == "regression" else max(2, int(data.y.max()) + 1)
+    parts = splits.parts(data, held_out, n_estimators, n_classes, seed)
+    jobs = [Job(recipe, i, k, part, seed) for i, recipe in enumerate(recipes) for k, part in enumerate(parts)]
+    session = Session(list(rows), n_classes, metric, threads)
+    if time_limit is not None:
+        jobs = session.within(jobs, begun, time_limit)
+    interrupted = session.run(jobs, progress)
+    return _trained(jobs, metric, n_classes, interrupted)
+
+
+def _recipes(recipes, n_estimators):
+    """(list of recipes, how often each is trained)"""
+    if isinstance(recipes, Preset):
+        default, recipes = recipes.n_estimators, recipes.recipes
     else:
-        held = held_out
-    last, loss = {
-        "binary": (nk.Dense(1, "sigmoid"), "binary_cross_entropy"),
-        "multiclass": (nk.Dense(k, "softmax"), "cross_entropy"),
-        "regression": (nk.Dense(1), "squared_error"),
-    }[task]
-    nets = [
-        nk.Network([nk.Encode(enc), nk.Dense(64, "silu"), nk.Dense(64, "silu"), last], loss, seed=seed + i)
-        for i in range(n_estimators or 1)
-    ]
-    f = lambda y: y[None, :] if task == "regression" else y
-    for net in nets:
-        net.fit(
-            X,
-            f(y),
-            epochs=recipes[0].epochs,
-            batch_size=64,
-            optimizer=nk.AdamW(2e-3),
-            sample_weight=sample_weight,
-            validation_data=(held[0], f(held[1])),
-            callbacks=[nk.EarlyStopping(patience=None)],
-            threads=threads,
+        default, recipes = 1, [recipes] if isinstance(recipes, Recipe) else list(recipes)
+    if not recipes or not all(isinstance(one, Recipe) for one in recipes):
+        raise TypeError(f"recipes must be recipes of nnkern.tabular, at least one; got {recipes!r}")
+    return recipes, default if n_estimators is None else validation.integer("n_estimators", n_estimators, 1)
+
+
+class Job:
+    """A network that is to be trained by a recipe on a part of the rows."""
+
+    def __init__(self, recipe, recipe_number, part_number, part, seed):
+        self.recipe, self.recipe_number, self.part_number, self.part = recipe, recipe_number, part_number, part
+        self.seed = int(np.random.SeedSequence((seed, recipe_number, part_number)).generate_state(1)[0])
+        self.epochs, self.batch_size = recipe.epochs_of(part.train.m), recipe.batch(part.train.m)
+        self.net = self.best = self.P = None
+        self.history = {}
+
+    @property
+    def best_epoch(self):
+        """The epoch that was kept, counted from 0; None where none was trained."""
+        return getattr(self.best, "best_epoch", None)
+
+    def report(self, metric):
+        """What `Trained.report` says of it, but for its weight."""
+        held = self.part.held_out
+        return {
+            "recipe": self.recipe_number,
+            "part": self.part_number,
+            "epochs": len(self.history.get("cost", ())) or self.best_epoch + 1,
+            "best_epoch": self.best_epoch,
+            "seconds": float(sum(self.history.get("seconds", ()))),
+            "score": metric.value(held.y, self.P, held.w),
+        }
+
+
+class Session:
+    """What the trainings of a table have in common, and how they are run.
+
+    `deadline`: the time on the monotonic clock after which no further epoch begins, or None.
+    """
+
+    def __init__(self, rows, n_classes, metric, threads):
+        self.rows, self.n_classes, self.metric, self.threads = rows, n_classes, metric, threads
+        self.deadline = None
+
+    def prepare(self, job):
+        """Gives a job its untrained network, and the callback that keeps its best epoch."""
+        train = job.part.train
+        job.net = job.recipe.network((train.X, train.y, train.w, self.rows), self.n_classes, job.seed)
+        by_errors = self.metric.name in ("accuracy", "error")
+        monitor, ties = ("val_error", "last") if by_errors else ("val_cost", "first")
+        job.best = callbacks.EarlyStopping(job.recipe.patience, monitor=monitor, ties=ties)
+
+    def within(self, jobs, begun, limit):
+        """The jobs that a time limit has room for, with fewer epochs where it has to be: a whole schedule each."""
+        self.deadline = begun + limit
+        paces = {}
+        for job in jobs:
+            if job.recipe_number not in paces and time.monotonic() < self.deadline:
+                paces[job.recipe_number] = self.pace(job)
+        room = _PLANNED * (self.deadline - time.monotonic())
+        return plan(jobs, paces, max(room, 0.0), self.threads)
+
+    def pace(self, job):
+        """About how many seconds an epoch of a job takes on one thread."""
+        train = job.part.train
+        some = train.take(np.arange(min(train.m, _PACED_ROWS)))
+        table = some.X, some.y, some.w, self.rows
+        net = job.recipe.network(table, self.n_classes, job.seed)
+        optimizer = job.recipe.optimizer(train.m)
+        batch = min(job.batch_size, some.m)
+        history = net.fit(
+            some.X, self.targets(some), epochs=2, batch_size=batch, optimizer=optimizer, sample_weight=some.w, threads=1
         )
-    return Trained(nets, np.full(len(nets), 1 / len(nets)), [])
+        looked = job.part.held_out.m / (3 * train.m)  # a forward pass is a third of what an example costs in training
+        return min(history["seconds"]) * train.m / some.m * (1 + looked)
+
+    def run(self, jobs, progress):
+        """Trains the jobs, those with as many epochs and as large batches side by side; whether Ctrl-C ended it."""
+        shown = _shown(progress, jobs, self.metric)
+        groups = {}
+        for job in jobs:
+            groups.setdefault((job.epochs, job.batch_size), []).append(job)
+        try:
+            for group in groups.values():
+                if self.late() and any(job.best_epoch is not None for job in jobs):
+                    break
+                self.run_together(group, shown)
+        except KeyboardInterrupt:
+            for job in jobs:
+                if job.best_epoch is not None and job.P is None:
+                    job.best.on_fit_end(job.net, job.history)
+            if all(job.best_epoch is None for job in jobs):
+                raise
+            warnings.warn("Training interrupted by user; the best epochs so far are kept.", UserWarning, stacklevel=3)
+            return True
+        finally:
+            if shown is not None:
+                shown.close()
+        return False
+
+    def late(self):
+        """Whether the time is over."""
+        return self.deadline is not None and time.monotonic() >= self.deadline
+
+    def run_together(self, group, shown):
+        """Trains jobs side by side."""
+        watches = self.deadline is not None or shown is not None
+        for job in group:
+            self.prepare(job)
+        histories = many.fit_many(
+            [job.net for job in group],
+            [job.part.train.X for job in group],
+            [self.targets(job.part.train) for job in group],
+            sample_weight=[job.part.train.w for job in group],
+            epochs=group[0].epochs,
+            batch_size=group[0].batch_size,
+            optimizer=[job.recipe.optimizer(job.part.train.m) for job in group],
+            validation_data=[self.validation_data(job.part.held_out) for job in group],
+            callbacks=[[job.best, Watch(self, job.epochs, shown)] if watches else [job.best] for job in group],
+            threads=self.threads,
+        )
+        for job, history in zip(group, histories, strict=True):
+            job.history = history
+
+    def targets(self, examples):
+        """y as the networks take it."""
+        return examples.y if self.n_classes else examples.y[None]
+
+    def validation_data(self, held):
+        """Held-out rows as `fit` takes them."""
+        return (held.X, self.targets(held)) if held.w is None else (held.X, self.targets(held), held.w)
+
+
+class Watch(callbacks.Callback):
+    """Between the epochs of one network: ends it when the time is over, and tells how far all are."""
+
+    def __init__(self, session, epochs, shown):
+        self._session, self._left, self._shown = session, epochs, shown
+
+    def on_epoch_end(self, net, epoch, history):
+        self._left -= 1
+        if self._shown is not None:
+            self._shown.step(history)
+        return self._session.late()
+
+    def on_fit_end(self, net, history):
+        if self._shown is not None:
+            self._shown.skip(self._left)
+
+
+class Shown:
+    """Epochs of all networks, shown on standard error or told to a function."""
+
+    def __init__(self, total, score_name, tell=None):
+        self._total, self._done, self._tell, self._begun = total, 0, tell, time.monotonic()
+        self._line = progress_.Progress(total, score_name) if tell is None else None
+
+    def step(self, history):
+        """After an epoch of one of them."""
+        self._done += 1
+        if self._tell is None:
+            self._line.update(self._done, history)
+        else:
+            left = (time.monotonic() - self._begun) / self._done * (self._total - self._done)
+            self._tell(self._done, self._total, left)
+
+    def skip(self, epochs):
+        """These won't be trained."""
+        self._total -= epochs
+
+    def close(self):
+        """At the end, however it came."""
+        if self._line is not None:
+            self._line.close()
+
+
+def _shown(progress, jobs, metric):
+    total = sum(job.epochs for job in jobs)
+    if callable(progress):
+        return Shown(total, None, progress)
+    return Shown(total, "accuracy" if metric.classifies else "r2") if validation.flag("progress", progress) else None
+
+
+def plan(jobs, paces, room, threads):
+    """The jobs that `room` seconds are enough for, the first recipes', their epochs cut where they must.
+
+    Several recipes with at least half of their epochs come before fewer with more; the first recipe is always there, on
+    one part only where its epochs would be fewer than that on all.
+
+    `paces`: {recipe's number: seconds of an epoch on one thread}.
+    """
+    numbers = list(paces)
+    while True:
+        chosen = [job for job in jobs if job.recipe_number in numbers] if numbers else jobs[:1]
+        at_once = min(threads or _kernels.get_threads(), len(chosen))
+        cost = sum(job.epochs * paces.get(job.recipe_number, 0.0) for job in chosen) / at_once
+        share = 1.0 if cost <= room else room / cost
+        if share >= _FEWEST_EPOCHS or len(chosen) == 1:
+            break
+        if len(numbers) > 1:
+            numbers.pop()
+        else:
+            jobs = chosen[:-1]
+    for job in chosen:
+        job.epochs = max(1, int(job.epochs * share))
+    return chosen
+
+
+def _trained(jobs, metric, n_classes, interrupted):
+    """The ensemble of what has been trained."""
+    diverged = [job.history["diverged"] for job in jobs if "diverged" in job.history]
+    jobs = [job for job in jobs if job.best_epoch is not None and np.isfinite(job.best.best_value)]
+    if not jobs:
+        raise diverged[0] if diverged else DivergenceError(0, 0, np.nan)
+    for job in jobs:
+        job.P = job.net.predict(job.part.held_out.X)
+    # probabilities are weighed by what is trained for, not by a score with steps or ranks, which few rows tell badly
+    criterion = metrics.METRICS["log_loss" if n_classes else "rmse"]
+    weights = ensemble.weights(jobs, criterion)
+    report = [job.report(metric) | {"weight": float(weight)} for job, weight in zip(jobs, weights, strict=True)]
+    score = ensemble.score(jobs, weights, metric)
+    counting = [i for i, weight in enumerate(weights) if weight > 0]
+    return Trained([jobs[i].net for i in counting], weights[counting], report, score, interrupted)

@@ -1,0 +1,129 @@
+"""Which rows are trained on and which are held out: the caller's, a share, or each part in turn."""
+
+import numpy as np
+
+from nnkern import validation
+
+
+class Examples:
+    """Rows of a table as networks take them: X (n_x, m) float32, y (m,), w (m,) or None."""
+
+    def __init__(self, X, y, w=None, names=("X", "y", "sample_weight")):
+        self.X, self.y = np.asarray(X), np.asarray(y)
+        self.w = None if w is None else np.asarray(w, np.float64)
+        if self.X.ndim != 2 or self.y.ndim != 1 or self.X.shape[1] != len(self.y):
+            raise ValueError(
+                f"{names[0]} must be (n_x, m) and {names[1]} (m,); got shapes {self.X.shape} and {self.y.shape}"
+            )
+        if self.w is not None and self.w.shape != self.y.shape:
+            raise ValueError(f"{names[2]} must have shape {self.y.shape}; got {self.w.shape}")
+
+    @property
+    def m(self):
+        """Number of rows."""
+        return len(self.y)
+
+    def take(self, which):
+        """These rows, copied."""
+        w = None if self.w is None else self.w[which]
+        return Examples(np.asfortranarray(self.X[:, which]), self.y[which], w)
+
+    def counting(self):
+        """The rows whose weight isn't 0."""
+        return self if self.w is None or (self.w != 0).all() else self.take(np.flatnonzero(self.w))
+
+
+class Part:
+    """Rows to train on, and the rows held out of them; `places`: where the latter are among all, or None."""
+
+    def __init__(self, train, held_out, places=None):
+        self.train, self.held_out, self.places = train, held_out, places
+
+
+def parts(data, held_out, count, n_classes, seed):
+    """The parts that `count` networks of a recipe are trained on.
+
+    Parameters
+    ----------
+    data : Examples
+    held_out : (X, y), (X, y, sample_weight) or float
+        A caller's rows, which all networks have, or the share of rows that is set aside where `count` is 1; else each
+        of `count` parts is held out once.
+    count : int
+    n_classes : int
+        0 for numbers.
+    seed : int
+
+    Returns
+    -------
+    parts : list of Part
+
+    Raises
+    ------
+    ValueError
+        There are too few rows for it, or the held-out ones don't fit.
+    """
+    if isinstance(held_out, tuple | list):
+        part = Part(data, _given(held_out, data, n_classes))
+        return [part] * count
+    share = validation.number("held_out", held_out, 0, 1, low_open=True, high_open=True)
+    if data.m < max(2, count):
+        raise ValueError(
+            f"{data.m} sample{'s' if data.m > 1 else ''} (rows of weight above 0) can't be divided into rows to train "
+            f"on and rows held out: at least {max(2, count)} are needed"
+        )
+    y = data.y if n_classes else None
+    if count == 1:
+        held = share_of(data.m, share, y, seed)
+        return [_part(data, held)]
+    numbers = folds_of(data.m, count, y, seed)
+    return [_part(data, numbers == k) for k in range(count)]
+
+
+def _given(held_out, data, n_classes):
+    if len(held_out) not in (2, 3):
+        raise ValueError("held_out must be (X, y) or (X, y, sample_weight), or a share")
+    names = "held_out's X", "held_out's y", "held_out's sample_weight"
+    held = Examples(*held_out, *[None] * (3 - len(held_out)), names=names)
+    if held.X.shape[0] != data.X.shape[0]:
+        raise ValueError(f"held_out's X has {held.X.shape[0]} features, X has {data.X.shape[0]}")
+    held = held.counting()
+    if held.m == 0:
+        raise ValueError("held_out has no rows of weight above 0: at least one is needed")
+    if n_classes and not (held.y.min() >= 0 and held.y.max() < n_classes):
+        raise ValueError(f"held_out's y must hold codes 0 to {n_classes - 1}, those of y; got {held.y.max()}")
+    return held
+
+
+def _part(data, held):
+    return Part(data.take(np.flatnonzero(~held)), data.take(np.flatnonzero(held)), np.flatnonzero(held))
+
+
+def _ranks(m, y, seed):
+    """(m,) a place for each row: shuffled, and where y is given class by class, so that equal steps meet each class."""
+    order = np.random.default_rng((seed, 1)).permutation(m)
+    if y is not None:
+        order = order[np.argsort(y[order], kind="stable")]
+    ranks = np.empty(m, np.int64)
+    ranks[order] = np.arange(m)
+    return ranks
+
+
+def share_of(m, share, y, seed):
+    """(m,) of bool: which rows are held out, at least one and not all; of each class about the same share.
+
+    A class whose rows would all be held out is trained on.
+    """
+    ranks = _ranks(m, y, seed)
+    held = np.floor((ranks + 1) * share) > np.floor(ranks * share)
+    if y is not None:
+        trained = np.bincount(y[~held], minlength=y.max() + 1)
+        held &= trained[y] > 0
+    if not held.any() or held.all():
+        held = ranks == m - 1 if not held.any() else ranks > 0
+    return held
+
+
+def folds_of(m, count, y, seed):
+    """(m,) numbers 0 … count - 1, each about as often, in each class too."""
+    return _ranks(m, y, seed) % count
