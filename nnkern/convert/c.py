@@ -31,7 +31,7 @@ void predict(const {real} *x, {real} *y);
 
 _DENSE = """\
 /* y = W x + b: W (n, n_prev) row by row, b may be a null pointer */
-static void dense({real} *y, const {real} *W, const {real} *b, const {real} *x, int n, int n_prev)
+static void {name}({real} *y, const {real} *W, const {real} *b, const {real} *x, int n, int n_prev)
 {{
     int i, k;
     for (i = 0; i < n; i++) {{
@@ -65,7 +65,7 @@ static void {name}({real} *a, int n)
 
 _PERIODIC = """\
 /* y[i] = cos(w[i] x + b[i]) */
-static void periodic({real} *y, const {real} *w, const {real} *b, {real} x, int k)
+static void {name}({real} *y, const {real} *w, const {real} *b, {real} x, int k)
 {{
     int i;
     for (i = 0; i < k; i++)
@@ -75,7 +75,7 @@ static void periodic({real} *y, const {real} *w, const {real} *b, {real} x, int 
 
 _BINS = """\
 /* y[i] = (x - edges[i]) / width of bin i, between 0 and 1 */
-static void bins({real} *y, const {real} *edges, const {real} *inverse, {real} x, int k)
+static void {name}({real} *y, const {real} *edges, const {real} *inverse, {real} x, int k)
 {{
     int i;
     for (i = 0; i < k; i++) {{
@@ -86,7 +86,7 @@ static void bins({real} *y, const {real} *edges, const {real} *inverse, {real} x
 """
 
 _ONE_HOT = """\
-static void one_hot({real} *y, int code, int n)
+static void {name}({real} *y, int code, int n)
 {{
     int i;
     for (i = 0; i < n; i++)
@@ -96,14 +96,14 @@ static void one_hot({real} *y, int code, int n)
 
 _CODE = """\
 /* the code x, a whole number from 0 to size - 1; -1 for anything else */
-static int code({real} x, int size)
+static int {name}({real} x, int size)
 {{
     return x >= 0 && x < size ? (int)x : -1;
 }}
 """
 
 _COPY = """\
-static void copy({real} *y, const {real} *x, int n)
+static void {name}({real} *y, const {real} *x, int n)
 {{
     int i;
     for (i = 0; i < n; i++)
@@ -114,7 +114,7 @@ static void copy({real} *y, const {real} *x, int n)
 
 _EMBEDDING = """\
 /* the vector of a code, of code 0 where there is none */
-static void embedding({real} *y, const {real} *E, int code, int n)
+static void {name}({real} *y, const {real} *E, int code, int n)
 {{
     int i;
     for (i = 0; i < n; i++)

@@ -100,7 +100,8 @@ def to_c(model, path=None):
       known.
 
     ``void predict_row(const nnkern_row *row, double *y)`` writes NNKERN_N_Y numbers: of a classifier the probability of
-    each class, whose names are ``nnkern_labels``; of a regressor one number in the target's units.
+    each class, whose names are ``nnkern_labels``; of a regressor one number in the target's units. A number that is
+    infinite counts as a very large one.
 
     Parameters
     ----------
@@ -118,6 +119,23 @@ def to_c(model, path=None):
         The file can't be written; one that was there is as it was.
     ValueError
         A category or a label holds a NUL character, at which C's texts end.
+
+    Examples
+    --------
+    >>> import nnkern as nk
+    >>> from nnkern.tabular.c_out import to_c
+    >>> from nnkern.tabular.columns import Category, Number
+    >>> from nnkern.tabular.model import TableModel
+    >>> from nnkern.tabular.preprocessing import Preprocessing
+    >>> from nnkern.tabular.target import Labels
+    >>> preprocessing = Preprocessing([Number("Age", 40.0, 12.0), Category("Job", ["clerk", "cook"])])
+    >>> net = nk.Network([nk.Dense(1, "sigmoid")], "binary_cross_entropy", n_x=2, seed=0)
+    >>> source = to_c(TableModel(preprocessing, [net], [1.0], Labels(["no", "yes"], "text")))
+    >>> print(source[source.index("typedef") : source.index("void")].strip())
+    typedef struct {
+        double age; /* 'Age': a number */
+        const char *job; /* 'Job': one of 2 texts such as 'clerk' */
+    } nnkern_row;
     """
     preprocessing, networks = model.preprocessing, [net.to_model() for net in model.networks]
     n_y = len(model.target.labels) if model.classifies else 1
@@ -149,17 +167,16 @@ def to_c(model, path=None):
 
 def field_names(names):
     """Names of fields in C for columns' names: each there once, and none that a compiler takes for another thing."""
-    found = []
-    taken = set(_TAKEN.split())
+    found, taken, numbers = [], set(_TAKEN.split()), {}
     for name in names:
         letters = "".join(one for one in unicodedata.normalize("NFKD", name) if not unicodedata.combining(one))
         field = re.sub("[^a-z0-9]+", "_", letters.lower())[:_LONGEST_NAME].strip("_") or "column"
         if field[0].isdigit():
             field = f"column_{field}"
-        free, number = field, 1
+        free = field
         while free in taken:
-            number += 1
-            free = f"{field}_{number}"
+            numbers[field] = numbers.get(field, 1) + 1
+            free = f"{field}_{numbers[field]}"
         taken.add(free)
         found.append(free)
     return found

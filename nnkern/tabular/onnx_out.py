@@ -29,6 +29,8 @@ def to_onnx(model, path):
       booleans. Any text that isn't one of its levels stands for what isn't known; "" does, unless it is a level;
     - a date or time: double, seconds since 1970-01-01 00:00, of a time with a zone in UTC; NaN where it isn't known.
 
+    A number that is infinite counts as a very large one.
+
     A classifier gives "label" (batch,), int64 where the labels are whole numbers, else string, and "probabilities"
     (batch, classes), double; a regressor "prediction" (batch, 1), double, in the target's units. Where a column has one
     of these names, the output's ends in an underscore. The metadata "columns" is a JSON list of {"name", "kind",
