@@ -1470,14 +1470,17 @@ FORM_ROUNDINGS = 12
 """Operations in any form of an activation, each rounded relative to a number of at most 1 + |z| + |a|."""
 
 
-def network_bound(X, parameters, activations, dtype, negative_slope=0.01, roundings=FORM_ROUNDINGS):
+def network_bound(
+    X, parameters, activations, dtype, negative_slope=0.01, roundings=FORM_ROUNDINGS, *, error=0.0, first=1
+):
     """A[L] and how far any program of that dtype may be from it, for any order of its sums.
 
-    What a layer is off by goes through the next layer's weights; g is as exact as nnkern's, or off by `roundings`.
+    What a layer is off by goes through the next layer's weights; g is as exact as nnkern's, or off by `roundings`. X is
+    what the layer of number `first` takes, off by `error`.
     """
     A = np.asarray(X, F64)
-    error = np.zeros(A.shape)
-    for layer, name in enumerate(activations, start=1):
+    error = np.zeros(A.shape) + error
+    for layer, name in enumerate(activations, start=first):
         W = np.asarray(parameters[f"W{layer}"], F64)
         b = np.asarray(parameters.get(f"b{layer}", np.zeros((len(W), 1))), F64)
         Z_error = bound_Z(W, np.abs(A) + error, b, dtype) + np.abs(W) @ error

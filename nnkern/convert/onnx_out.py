@@ -39,24 +39,30 @@ class Builder:
         return lambda *inputs, **attributes: self.node(op, inputs, attributes)
 
 
-class _Graph(Builder):
-    """The nodes and constants of a graph that is being written."""
+class Graph(Builder):
+    """The nodes and constants of a graph that is being written, whose names all begin with `prefix`."""
 
-    def __init__(self, onnx, dtype):
-        self._onnx, self._dtype = onnx, dtype
+    def __init__(self, onnx, dtype, prefix=""):
+        self._onnx, self._dtype, self._prefix = onnx, dtype, prefix
         self.double = dtype == np.float64
         self.real, self.int64 = map(onnx.helper.np_dtype_to_tensor_dtype, (np.dtype(dtype), np.dtype(np.int64)))
         self.nodes, self.constants = [], {}
 
+    def part(self, dtype):
+        """What writes to the same graph in another dtype."""
+        part = Graph(self._onnx, dtype, f"{self._prefix}{np.dtype(dtype).name}_")
+        part.nodes, part.constants = self.nodes, self.constants
+        return part
+
     def node(self, op, inputs, attributes):
         names = [value if isinstance(value, str) else self.constant(value) for value in inputs]
-        output = f"{op}_{len(self.nodes)}"
+        output = f"{self._prefix}{op}_{len(self.nodes)}"
         self.nodes.append(self._onnx.helper.make_node(op, names, [output], name=output, **attributes))
         return output
 
     def constant(self, value, name=None, dtype=None):
         """The name of an array's initializer; numbers are kept once."""
-        name = name or f"constant_{float(value)!r}"
+        name = self._prefix + (name or f"constant_{float(value)!r}")
         if name not in self.constants:
             array = np.array(value, dtype or self._dtype, order="C")
             self.constants[name] = self._onnx.numpy_helper.from_array(array, name)
@@ -152,44 +158,64 @@ def to_proto(model, **options):
     sigmoid output p is written as the two (1 - p, p).
     """
     onnx = require("onnx", "to_onnx")
-    size = sum(array.nbytes for array in model.parameters.values())
-    if size > LARGEST_MESSAGE - _HEAD_ROOM:
-        raise ValueError(f"an ONNX file holds at most {LARGEST_MESSAGE} bytes; the parameters have {size}")
+    refuse_too_large([model])
     export = ExportOptions(model, **options)
-    f, a = _Graph(onnx, model.dtype), "X"
+    f, a = Graph(onnx, model.dtype), "X"
     if export.mean is not None:
         a = f.Sub(a, f.constant(export.mean, "mean"))
     if export.scale is not None:
         a = f.Div(a, f.constant(export.scale, "scale"))
-    for l, layer, parameters in model.numbered_layers():
-        a = LAYERS[layer.kind](f, l, layer, a, **parameters)
+    a = network(f, model, a)
     if export.target_scale is not None:
         a = f.Mul(a, f.constant(export.target_scale, "target_scale"))
     if export.target_mean is not None:
         a = f.Add(a, f.constant(export.target_mean, "target_mean"))
-    real = onnx.helper.np_dtype_to_tensor_dtype(model.dtype)
-    X = onnx.helper.make_tensor_value_info("X", real, ["batch", model.n_x])
-    outputs = _outputs(onnx, f, a, model.n_y, real, export.labels)
-    graph = onnx.helper.make_graph(f.nodes, "network", [X], outputs, list(f.constants.values()))
-    opsets = [onnx.helper.make_opsetid("", OPSET)]
-    ir_version = onnx.helper.find_min_ir_version_for(opsets)
-    return onnx.helper.make_model(graph, producer_name="nnkern", opset_imports=opsets, ir_version=ir_version)
+    X = onnx.helper.make_tensor_value_info("X", f.real, ["batch", model.n_x])
+    if export.labels is None:
+        outputs = [onnx.helper.make_tensor_value_info(f.rename_last("A"), f.real, ["batch", model.n_y])]
+    else:
+        outputs = classes(onnx, f, both_classes(f, a) if model.n_y == 1 else a, export.labels)
+    return whole(onnx, f, [X], outputs)
 
 
-def _outputs(onnx, f, a, n_y, real, labels):
-    """The graph's outputs: the value a of the last node, and with labels the most probable one too."""
+def refuse_too_large(models, more=0):
+    """A ValueError where the Models' parameters and so many bytes more don't fit a file."""
+    size = sum(array.nbytes for model in models for array in model.parameters.values()) + more
+    if size > LARGEST_MESSAGE - _HEAD_ROOM:
+        raise ValueError(f"an ONNX file holds at most {LARGEST_MESSAGE} bytes; the parameters have {size}")
+
+
+def network(f, model, a, prefix=""):
+    """Adds a Model's layers behind the value a; `prefix` begins the layers' numbers in the constants' names."""
+    for l, layer, parameters in model.numbered_layers():
+        a = LAYERS[layer.kind](f, f"{prefix}{l}", layer, a, **parameters)
+    return a
+
+
+def both_classes(f, a):
+    """(1 - p, p) of a probability p."""
+    return f.Concat(f.Sub(1.0, a), a, axis=1)
+
+
+def classes(onnx, f, a, labels, names=("label", "probabilities")):
+    """The graph's outputs of those names: the labels, all texts or all integers, where the last node's value a is
+    largest, and a itself."""
     info = onnx.helper.make_tensor_value_info
-    if labels is None:
-        return [info(f.rename_last("A"), real, ["batch", n_y])]
-    if n_y == 1:
-        a, n_y = f.Concat(f.Sub(1.0, a), a, axis=1), 2
     texts = isinstance(labels[0], str)
     dtype = object if texts else np.int64
-    classes = f.constant(np.array(labels, dtype), "labels", dtype)
-    a = f.rename_last("probabilities")
-    f.Gather(classes, f.ArgMax(a, axis=1, keepdims=0), axis=0)
+    known = f.constant(np.array(labels, dtype), "labels", dtype)
+    a = f.rename_last(names[1])
+    f.Gather(known, f.ArgMax(a, axis=1, keepdims=0), axis=0)
     type_ = onnx.TensorProto.STRING if texts else onnx.TensorProto.INT64
-    return [info(f.rename_last("label"), type_, ["batch"]), info(a, real, ["batch", n_y])]
+    return [info(f.rename_last(names[0]), type_, ["batch"]), info(a, f.real, ["batch", len(labels)])]
+
+
+def whole(onnx, f, inputs, outputs, opsets=()):
+    """The onnx.ModelProto of a graph; `opsets`: (domain, version) of what it needs beside ONNX' own operators."""
+    graph = onnx.helper.make_graph(f.nodes, "network", inputs, outputs, list(f.constants.values()))
+    opsets = [onnx.helper.make_opsetid(*opset) for opset in (("", OPSET), *opsets)]
+    ir_version = onnx.helper.find_min_ir_version_for(opsets)
+    return onnx.helper.make_model(graph, producer_name="nnkern", opset_imports=opsets, ir_version=ir_version)
 
 
 def write(model, path, **options):
