@@ -9,6 +9,7 @@ from nnkern.tabular.preprocessing import TabularWarning
 
 MOST_ROWS = 1000
 """That a column is looked at in: half of them say what the other half's targets are."""
+LEAST_ROWS = 200
 LEAST_R2 = 0.9999
 MOST_COMMON = 0.9
 """Where one class has more than this share, being right for all of a few hundred rows means little."""
@@ -20,7 +21,7 @@ def warn_of_leaks(preprocessing, X, y, classifies):
 
     m = X.shape[1]
     rows = np.random.default_rng(0).permutation(m)[:MOST_ROWS]
-    if len(rows) < 40 or (classifies and np.bincount(y[rows]).max() > MOST_COMMON * len(rows)):
+    if len(rows) < LEAST_ROWS or (classifies and np.bincount(y[rows]).max() > MOST_COMMON * len(rows)):
         return
     half = len(rows) // 2
     known, other = rows[:half], rows[half:]
