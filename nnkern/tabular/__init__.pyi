@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
+from nnkern._values import Value
 from nnkern.network import Network
 from nnkern.tabular.metrics import METRICS as METRICS
 from nnkern.tabular.model import TableModel
 from nnkern.tabular.preprocessing import Preprocessing
 from nnkern.tabular.preprocessing import TabularWarning as TabularWarning
 from nnkern.tabular.recipes import PRESETS as PRESETS
-from nnkern.tabular.recipes import Recipe as Recipe
 
 __all__ = ["METRICS", "PRESETS", "Recipe", "TabularClassifier", "TabularRegressor", "TabularWarning", "load"]
 
@@ -35,6 +35,59 @@ class _Shared(TypedDict, total=False):
     random_state: int | np.random.RandomState | None
     threads: int | None
     progress: bool
+
+class Recipe(Value):
+    units: tuple[int, ...]
+    activation: str
+    numbers: Literal["plain", "periodic", "quantile", "tree"]
+    bins: int
+    number_units: int | None
+    embedding_units: int
+    embedding_from: int
+    dropout: float
+    scale: bool
+    mix: bool
+    ntk: bool
+    bias_rate: float
+    encoder_rate: float
+    learning_rate: float
+    weight_decay: float
+    beta2: float
+    schedule: str | None
+    dropout_schedule: str | None
+    epochs: int
+    patience: int | None
+    batch_size: int | None
+    label_smoothing: float
+    compute: Literal["bfloat16"] | None
+    def __init__(
+        self,
+        *,
+        units: Sequence[int] = ...,
+        activation: str = ...,
+        numbers: Literal["plain", "periodic", "quantile", "tree"] = ...,
+        bins: int = ...,
+        number_units: int | None = ...,
+        embedding_units: int = ...,
+        embedding_from: int = ...,
+        dropout: float = ...,
+        scale: bool = ...,
+        mix: bool = ...,
+        ntk: bool = ...,
+        bias_rate: float = ...,
+        encoder_rate: float = ...,
+        learning_rate: float = ...,
+        weight_decay: float = ...,
+        beta2: float = ...,
+        schedule: str | None = ...,
+        dropout_schedule: str | None = ...,
+        epochs: int = ...,
+        patience: int | None = ...,
+        batch_size: int | None = ...,
+        label_smoothing: float = ...,
+        compute: Literal["bfloat16"] | None = ...,
+    ) -> None: ...
+    def replace(self, **changes: Any) -> Self: ...
 
 class _Tabular(BaseEstimator):
     model_: TableModel
