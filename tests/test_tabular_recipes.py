@@ -422,6 +422,39 @@ def test_the_best_alone_where_nothing_helps():
     assert ensemble.greedy_weights([y + 2, y + 1, y + 3], squared(y)).tolist() == [0, 1, 0]
 
 
+def test_a_loss_that_isnt_a_number_tells_nothing():
+    assert ensemble.greedy_weights([np.zeros((1, 3))] * 4, lambda P: np.nan).tolist() == [0.25] * 4
+
+
+def held_out_job(number, part, y, P, places=None):
+    held = splits.Examples(np.zeros((1, len(y))), y)
+    return types.SimpleNamespace(recipe_number=number, part_number=part, P=P, part=splits.Part(None, held, places))
+
+
+def test_a_metric_of_the_caller_has_half_a_say():
+    y = np.array([0, 1, 1, 1])
+    sure = np.array([[0.9, 0.01, 0.01, 0.51], [0.1, 0.99, 0.99, 0.49]])  # the least log loss, one error
+    right = np.array([[0.51, 0.49, 0.49, 0.49], [0.49, 0.51, 0.51, 0.51]])
+    jobs = [held_out_job(0, 0, y, sure), held_out_job(1, 0, y, right)]
+    by = [metrics.METRICS[name] for name in ("log_loss", "error")]
+    each = [ensemble.weights(jobs, [one]) for one in by]
+    assert (each[0] != each[1]).any()
+    assert ensemble.weights(jobs, by).tolist() == (np.add(*each) / 2).tolist()
+
+
+def test_recipes_are_compared_on_rows_that_all_have_predicted():
+    y = [np.zeros(4), np.ones(4)]
+    first, second = np.arange(4), np.arange(4, 8)
+    jobs = [
+        held_out_job(0, 0, y[0], y[0][None] + 0.1, first),
+        held_out_job(0, 1, y[1], y[1][None] + 9, second),
+        held_out_job(1, 0, y[0], y[0][None] + 0.2, first),
+    ]
+    by = [metrics.METRICS["rmse"]]
+    assert ensemble.weights(jobs, by).tolist() == [0.5, 0.5, 0]
+    assert ensemble.weights([jobs[1], jobs[2]], by).tolist() == [0.5, 0.5]  # nothing in common
+
+
 def test_predictions_are_the_weighted_mean_of_the_networks():
     trained = train(recipes=WAYS, metric="auc")
     X, _ = table("binary")
