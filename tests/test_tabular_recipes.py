@@ -20,7 +20,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from nnkern.tabular import bins, ensemble, metrics, recipes, splits, training
 from nnkern.tabular.recipes import Preset, Recipe
 
-SMALL = {"units": (8,), "epochs": 4, "bins": 4, "number_units": None}
+SMALL = {"units": (8,), "epochs": 4, "bins": 4, "number_units": None, "patience": None, "batch_size": 16}
 # one of each way to take numbers
 WAYS = [Recipe(**SMALL, numbers=numbers) for numbers in ("quantile", "tree", "plain")]
 
@@ -220,20 +220,20 @@ def test_what_a_recipe_refuses(options, message):
 
 
 def test_batches_grow_with_the_rows():
-    sizes = [Recipe().batch(m) for m in (1, 5, 100, 500, 1000, 2047, 2048, 20_000, 39_999, 40_000, 700_000, 10**8)]
-    assert sizes == [1, 5, 8, 16, 32, 64, 64, 64, 64, 128, 2048, 2048]
+    rows = (1, 5, 100, 767, 768, 1535, 1536, 20_000, 39_999, 40_000, 700_000, 10**8)
+    sizes = [Recipe().batch(m) for m in rows]
+    assert sizes == [1, 5, 8, 32, 64, 64, 128, 128, 128, 256, 4096, 4096]
     assert sorted(sizes) == sizes
-    assert Recipe(batch_size=100).batch(1000) == 100
-    assert Recipe(batch_size=100).batch(50) == 50
+    assert Recipe(batch_size=100).batch(1200) == 100
+    assert Recipe(batch_size=100).batch(1000) == 50
+    assert Recipe(batch_size=10_000).batch(10**6) == 10_000
 
 
-def test_the_rate_grows_with_the_batch_that_the_rows_ask_for():
-    recipe = Recipe(learning_rate=1e-3)
-    assert recipe.optimizer(1000).learning_rate.initial == 1e-3
-    assert recipe.optimizer(20_000).learning_rate.initial == 1e-3
-    assert recipe.optimizer(80_000).learning_rate.initial == 2e-3
-    assert recipe.replace(batch_size=256).optimizer(80_000).learning_rate.initial == 1e-3
-    assert recipe.replace(schedule=None).optimizer(1000).learning_rate == 1e-3
+def test_the_rate_goes_with_the_square_root_of_the_batch():
+    recipe = Recipe(learning_rate=1e-3, batch_size=64)
+    rates = [recipe.optimizer(m).learning_rate.initial for m in (192, 1000, 20_000, 80_000)]
+    assert rates == [0.5e-3, 1e-3, 1e-3, 2e-3]
+    assert recipe.replace(schedule=None).optimizer(80_000).learning_rate == 2e-3
 
 
 def test_large_tables_have_fewer_epochs():
@@ -245,8 +245,19 @@ def test_large_tables_have_fewer_epochs():
 def test_a_recipe_makes_the_network_that_it_says(task):
     X, y = table(task)
     n_classes = {"binary": 2, "multiclass": 3, "regression": 0}[task]
-    recipe = Recipe(units=(7, 5), activation="selu", mix=True, scale=True, dropout=0.2, bias_rate=0.1, encoder_rate=0.5)
-    recipe = recipe.replace(dropout_schedule="flat_cos", number_units=3, bins=4, label_smoothing=0.1)
+    recipe = Recipe(
+        units=(7, 5),
+        activation="selu",
+        mix=True,
+        scale=True,
+        dropout=0.2,
+        bias_rate=0.1,
+        encoder_rate=0.5,
+        embedding_from=11,
+    )
+    recipe = recipe.replace(
+        dropout_schedule="flat_cos", numbers="quantile", number_units=3, bins=4, label_smoothing=0.1
+    )
     net = recipe.network((X, y, None, ROWS), n_classes, seed=4)
     encode, scale, *hidden, last = net.layers
     kinds = ["numeric", "piecewise_linear"] * 2 + ["numeric", "one_hot", "embedding"]
@@ -282,7 +293,7 @@ def test_each_way_to_take_numbers():
 def test_a_number_of_one_bin_is_itself():
     X = np.zeros((1, 50), np.float32)
     X[0, :3] = 1
-    found = Recipe(numbers="tree").encoders((X, np.arange(50) % 2, None, [row("number")]), 2)
+    found = Recipe().encoders((X, np.arange(50) % 2, None, [row("number")]), 2)
     assert found == [nk.Numeric(0)]
 
 
