@@ -20,7 +20,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from nnkern.tabular import bins, ensemble, metrics, recipes, splits, training
 from nnkern.tabular.recipes import Preset, Recipe
 
-SMALL = {"units": (8,), "epochs": 4, "bins": 4, "number_units": None}
+SMALL = {"units": (8,), "epochs": 4, "bins": 4, "number_units": None, "patience": None, "batch_size": 16}
 # one of each way to take numbers
 WAYS = [Recipe(**SMALL, numbers=numbers) for numbers in ("quantile", "tree", "plain")]
 
@@ -220,20 +220,20 @@ def test_what_a_recipe_refuses(options, message):
 
 
 def test_batches_grow_with_the_rows():
-    sizes = [Recipe().batch(m) for m in (1, 5, 100, 500, 1000, 2047, 2048, 20_000, 39_999, 40_000, 700_000, 10**8)]
-    assert sizes == [1, 5, 8, 16, 32, 64, 64, 64, 64, 128, 2048, 2048]
+    rows = (1, 5, 100, 767, 768, 1535, 1536, 20_000, 39_999, 40_000, 700_000, 10**8)
+    sizes = [Recipe().batch(m) for m in rows]
+    assert sizes == [1, 5, 8, 32, 64, 64, 128, 128, 128, 256, 4096, 4096]
     assert sorted(sizes) == sizes
-    assert Recipe(batch_size=100).batch(1000) == 100
-    assert Recipe(batch_size=100).batch(50) == 50
+    assert Recipe(batch_size=100).batch(1200) == 100
+    assert Recipe(batch_size=100).batch(1000) == 50
+    assert Recipe(batch_size=10_000).batch(10**6) == 10_000
 
 
-def test_the_rate_grows_with_the_batch_that_the_rows_ask_for():
-    recipe = Recipe(learning_rate=1e-3)
-    assert recipe.optimizer(1000).learning_rate.initial == 1e-3
-    assert recipe.optimizer(20_000).learning_rate.initial == 1e-3
-    assert recipe.optimizer(80_000).learning_rate.initial == 2e-3
-    assert recipe.replace(batch_size=256).optimizer(80_000).learning_rate.initial == 1e-3
-    assert recipe.replace(schedule=None).optimizer(1000).learning_rate == 1e-3
+def test_the_rate_goes_with_the_square_root_of_the_batch():
+    recipe = Recipe(learning_rate=1e-3, batch_size=64)
+    rates = [recipe.optimizer(m).learning_rate.initial for m in (192, 1000, 20_000, 80_000)]
+    assert rates == [0.5e-3, 1e-3, 1e-3, 2e-3]
+    assert recipe.replace(schedule=None).optimizer(80_000).learning_rate == 2e-3
 
 
 def test_large_tables_have_fewer_epochs():
@@ -245,8 +245,19 @@ def test_large_tables_have_fewer_epochs():
 def test_a_recipe_makes_the_network_that_it_says(task):
     X, y = table(task)
     n_classes = {"binary": 2, "multiclass": 3, "regression": 0}[task]
-    recipe = Recipe(units=(7, 5), activation="selu", mix=True, scale=True, dropout=0.2, bias_rate=0.1, encoder_rate=0.5)
-    recipe = recipe.replace(dropout_schedule="flat_cos", number_units=3, bins=4, label_smoothing=0.1)
+    recipe = Recipe(
+        units=(7, 5),
+        activation="selu",
+        mix=True,
+        scale=True,
+        dropout=0.2,
+        bias_rate=0.1,
+        encoder_rate=0.5,
+        embedding_from=11,
+    )
+    recipe = recipe.replace(
+        dropout_schedule="flat_cos", numbers="quantile", number_units=3, bins=4, label_smoothing=0.1
+    )
     net = recipe.network((X, y, None, ROWS), n_classes, seed=4)
     encode, scale, *hidden, last = net.layers
     kinds = ["numeric", "piecewise_linear"] * 2 + ["numeric", "one_hot", "embedding"]
@@ -282,7 +293,7 @@ def test_each_way_to_take_numbers():
 def test_a_number_of_one_bin_is_itself():
     X = np.zeros((1, 50), np.float32)
     X[0, :3] = 1
-    found = Recipe(numbers="tree").encoders((X, np.arange(50) % 2, None, [row("number")]), 2)
+    found = Recipe().encoders((X, np.arange(50) % 2, None, [row("number")]), 2)
     assert found == [nk.Numeric(0)]
 
 
@@ -420,6 +431,39 @@ def test_greedy_weights_take_what_makes_up_for_each_other_and_leave_the_rest():
 def test_the_best_alone_where_nothing_helps():
     y = np.zeros((1, 4))
     assert ensemble.greedy_weights([y + 2, y + 1, y + 3], squared(y)).tolist() == [0, 1, 0]
+
+
+def test_a_loss_that_isnt_a_number_tells_nothing():
+    assert ensemble.greedy_weights([np.zeros((1, 3))] * 4, lambda P: np.nan).tolist() == [0.25] * 4
+
+
+def held_out_job(number, part, y, P, places=None):
+    held = splits.Examples(np.zeros((1, len(y))), y)
+    return types.SimpleNamespace(recipe_number=number, part_number=part, P=P, part=splits.Part(None, held, places))
+
+
+def test_a_metric_of_the_caller_has_half_a_say():
+    y = np.array([0, 1, 1, 1])
+    sure = np.array([[0.9, 0.01, 0.01, 0.51], [0.1, 0.99, 0.99, 0.49]])  # the least log loss, one error
+    right = np.array([[0.51, 0.49, 0.49, 0.49], [0.49, 0.51, 0.51, 0.51]])
+    jobs = [held_out_job(0, 0, y, sure), held_out_job(1, 0, y, right)]
+    by = [metrics.METRICS[name] for name in ("log_loss", "error")]
+    each = [ensemble.weights(jobs, [one]) for one in by]
+    assert (each[0] != each[1]).any()
+    assert ensemble.weights(jobs, by).tolist() == (np.add(*each) / 2).tolist()
+
+
+def test_recipes_are_compared_on_rows_that_all_have_predicted():
+    y = [np.zeros(4), np.ones(4)]
+    first, second = np.arange(4), np.arange(4, 8)
+    jobs = [
+        held_out_job(0, 0, y[0], y[0][None] + 0.1, first),
+        held_out_job(0, 1, y[1], y[1][None] + 9, second),
+        held_out_job(1, 0, y[0], y[0][None] + 0.2, first),
+    ]
+    by = [metrics.METRICS["rmse"]]
+    assert ensemble.weights(jobs, by).tolist() == [0.5, 0.5, 0]
+    assert ensemble.weights([jobs[1], jobs[2]], by).tolist() == [0.5, 0.5]  # nothing in common
 
 
 def test_predictions_are_the_weighted_mean_of_the_networks():

@@ -365,9 +365,11 @@ def _trained(jobs, metric, n_classes, interrupted):
         raise diverged[0] if diverged else DivergenceError(0, 0, np.nan)
     for job in jobs:
         job.P = job.net.predict(job.part.held_out.X)
-    # probabilities are weighed by what is trained for, not by a score with steps or ranks, which few rows tell badly
-    criterion = metrics.METRICS["log_loss" if n_classes else "rmse"]
-    weights = ensemble.weights(jobs, criterion)
+    # what is trained for is smooth, and tells few rows best; a metric that is something else has its say beside it
+    criteria = [metrics.METRICS[default_metric("classes" if n_classes else "regression")]]
+    if metric.name not in (criteria[0].name, "r2"):
+        criteria.append(metric)
+    weights = ensemble.weights(jobs, criteria)
     report = [job.report(metric) | {"weight": float(weight)} for job, weight in zip(jobs, weights, strict=True)]
     score = ensemble.score(jobs, weights, metric)
     counting = [i for i, weight in enumerate(weights) if weight > 0]
