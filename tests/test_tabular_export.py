@@ -16,7 +16,10 @@ from test_c_export import CC, STRICT, needs_cc
 import nnkern as nk
 
 pa = pytest.importorskip("pyarrow", reason="tables are Arrow's arrays")
+pytest.importorskip("narwhals", reason="tables come in through it")
+pytest.importorskip("sklearn", minversion="1.7", reason="the estimators of tables are scikit-learn's")
 
+from nnkern import tabular  # noqa: E402
 from nnkern.convert import onnx_out as networks_out  # noqa: E402
 from nnkern.tabular import c_out, onnx_out  # noqa: E402
 from nnkern.tabular.columns import Category, Date, Number, numbers, seconds  # noqa: E402
@@ -354,6 +357,33 @@ def test_a_column_that_had_no_holes(tmp_path, form):
     exported = form(identity(Preprocessing([Number("a", 1.0, 2.0), Date("t", 5.0, 2.0, parts=["hour"])])), tmp_path)
     _, out = exported.of_values({"a": np.array([np.nan]), "t": np.array([np.nan])})
     assert out[:, 0].tolist() == [0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("estimator", [tabular.TabularClassifier, tabular.TabularRegressor])
+def test_an_estimator_that_comes_from_a_file(tmp_path, estimator, form):
+    """Trained, saved, loaded: the exported program, all rows at once and one row at a time give the same."""
+    arrays, new = table(400, 0), table(10_000, 1, unseen=True)
+    classifies = estimator is tabular.TabularClassifier
+    y = np.array(["low", "high", "middle"])[targets(arrays, 3)] if classifies else targets(arrays, None)
+    options = {"preset": "fast", "random_state": 0, "column_types": TYPES}
+    estimator(**options).fit(pa.table(arrays), y).save(tmp_path / "model.npz")
+    model = tabular.load(tmp_path / "model.npz")
+    frame = pa.table(new)
+    A = model.predict_proba(frame).T if classifies else model.predict(frame)[None]
+    names, outputs = form(model.model_, tmp_path)(new)
+    scale = 1 if classifies else model.model_.target.scale
+    # both are off from what the equations say, by 32 U at most as above
+    np.testing.assert_allclose(outputs, A, rtol=0, atol=64 * U * scale)
+    if classifies:
+        ordered = np.sort(A, axis=0)
+        clear = ordered[-1] - ordered[-2] > 128 * U
+        assert clear.mean() > 0.99
+        assert (np.array(names) == model.predict(frame))[clear].all()
+    for i, row in enumerate(frame.slice(0, 100).to_pylist()):
+        one = model.predict_proba_one(row) if classifies else model.predict_one(row)
+        one = list(one.values()) if isinstance(one, dict) else one
+        np.testing.assert_allclose(outputs[:, i], one, rtol=0, atol=64 * U * scale)
 
 
 # ---- names and texts of any kind ----
