@@ -33,7 +33,8 @@ class Row(Value):
 
 def clipped(values, median, scale):
     """x' of numbers in float64, NaN for missing ones."""
-    z = (values - median) / scale
+    with np.errstate(over="ignore"):  # infinity is clipped as what comes near it
+        z = (values - median) / scale
     np.minimum(np.maximum(z, -FARTHEST, out=z), FARTHEST, out=z)
     bend = z / CLIP
     bend *= bend
@@ -67,7 +68,8 @@ class Number(Value):
         if not len(known) or present.min() == present.max():
             return None
         low, median, high = np.quantile(known, (0.25, 0.5, 0.75))
-        scale = high - low or present.max() / 2 - present.min() / 2
+        with np.errstate(over="ignore"):  # refused below
+            scale = high - low or present.max() / 2 - present.min() / 2
         if not (np.isfinite(scale) and scale > 0):
             raise ValueError(f"column {name!r} has numbers too large to be scaled, up to {np.abs(present).max():g}")
         return cls(name, median, scale, missing.any())
@@ -204,9 +206,13 @@ KINDS = {kind.kind: kind for kind in (Number, Date, Category)}
 def from_dict(entry):
     """The column that `to_dict` gave; TypeError, ValueError or KeyError for anything else."""
     entry = dict(entry)
-    column = KINDS[entry.pop("kind")](**entry)
-    if not isinstance(column.name, str):
-        raise TypeError(f"a column's name is {column.name!r}")
+    for name, kind in {"name": str, "levels": list, "parts": list, "flag": bool, "zone": bool}.items():
+        if name in entry and type(entry[name]) is not kind:
+            raise TypeError(f"{name} of a column is {entry[name]!r}")
+    try:
+        column = KINDS[entry.pop("kind")](**entry)
+    except OverflowError as error:
+        raise ValueError(f"a number of column {entry.get('name')!r} is none of float64: {error}") from None
     if isinstance(column, Category):
         if not column.levels or not all(isinstance(level, str) for level in column.levels):
             raise ValueError(f"the categories of {column.name!r} aren't texts")
