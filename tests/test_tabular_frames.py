@@ -12,9 +12,10 @@ import pytest
 
 pytest.importorskip("sklearn", minversion="1.7")
 pytest.importorskip("narwhals")
-pa = pytest.importorskip("pyarrow")
+pytest.importorskip("pyarrow")
 
 import narwhals as nw
+import pyarrow as pa
 
 from nnkern.tabular import TabularWarning
 from nnkern.tabular.columns import Category, Date, Number
@@ -170,10 +171,21 @@ def test_numbers_far_outside_end_at_three(value):
     assert 2.99999 < abs(out[0, 0]) < 3
 
 
+def test_a_number_that_overflows_when_it_is_scaled_ends_there_too():
+    column, _ = learnt_of([i * 1e-200 for i in range(11)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        out = in_float64(column, [1e300, -1e300])
+    np.testing.assert_array_equal(out[0], squeezed([1e9, -1e9], 0, 1))
+
+
 def test_missing_numbers_are_0_and_have_a_row_that_says_so():
     column, X = learnt_of([1.0, None, 3.0, math.nan, 5.0])
     assert (column.median, column.scale, column.flag) == (3, 2, True)
-    assert [(row.kind, row.column, row.part) for row in column.rows()] == [("number", "c", ""), ("flag", "c", "missing")]
+    assert [(row.kind, row.column, row.part) for row in column.rows()] == [
+        ("number", "c", ""),
+        ("flag", "c", "missing"),
+    ]
     np.testing.assert_allclose(X[0], squeezed([1, math.nan, 3, math.nan, 5], 3, 2), rtol=1e-7)
     np.testing.assert_array_equal(X[1], [0, 1, 0, 1, 0])
 
@@ -539,8 +551,6 @@ def test_types_of_polars():
     expected = learnt_of(values)[1]
     for type in (pl.String, pl.Categorical, pl.Enum(["c", "b", "a", "never"])):
         assert learnt(pl.DataFrame({"c": pl.Series(values, dtype=type)}))[1].tobytes() == expected.tobytes(), type
-    with pytest.raises(TypeError):
-        columns_of(pl.LazyFrame({"c": values}))
 
 
 def test_chunks_with_dictionaries_of_their_own():
@@ -601,8 +611,8 @@ def test_a_column_of_bytes_is_refused():
 
 def test_names_that_are_there_twice(framed):
     table = pa.table([[1, 2], [3, 4], [5, 6]], names=["a", "b", "a"])
-    if framed is from_polars:
-        pytest.skip("polars refuses them itself")
+    if framed in (LIBRARIES["polars"], LIBRARIES["narwhals"]):
+        pytest.skip("its frames can't have them")
     with pytest.raises(ValueError, match=r"several columns named .*a"):
         columns_of(framed(table))
 
@@ -643,7 +653,7 @@ def test_column_types_that_are_wrong():
     arrays = columns_of(pa.table({"a": [1, 2], "b": [1, 2]}))
     with pytest.raises(ValueError, match=r"column_types names 'x', 'y', .* it has 'a', 'b'"):
         Preprocessing.fit(arrays, {"x": "number", "a": "number", "y": "date"})
-    with pytest.raises(ValueError, match=r"column_types must be 'number', 'category', 'date', 'ignore'; got {'b': 'text'}"):
+    with pytest.raises(ValueError, match=r"must be 'number', 'category', 'date', 'ignore'; got {'b': 'text'}"):
         Preprocessing.fit(arrays, {"a": "number", "b": "text"})
 
 
