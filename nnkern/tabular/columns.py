@@ -345,12 +345,15 @@ def seconds(array, name, what, zone):
 
 def seconds_of(value, name, zone):
     """Seconds since 1970 of one date or time, NaN for None; as `seconds` for a column."""
-    if value is None or value != value:
+    if is_missing(value):
         return math.nan
     if isinstance(value, str):
-        value = datetime.datetime.fromisoformat(value)
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{name!r} must be a date such as 2026-01-31 12:00; got {value!r}") from None
     if isinstance(value, np.datetime64):
-        return float(value.astype("datetime64[us]").astype(np.int64)) / 1e6
+        value = value.astype("datetime64[us]" if np.datetime_data(value)[0] != "D" else value.dtype).item()
     if isinstance(value, datetime.datetime):
         if (value.tzinfo is not None) != zone:
             has, had = ("a zone", "none") if value.tzinfo is not None else ("no zone", "one")
@@ -360,6 +363,33 @@ def seconds_of(value, name, zone):
     if isinstance(value, datetime.date):
         return (value - datetime.date(1970, 1, 1)).days * DAY
     raise TypeError(f"{name!r} must be a date or a time; got {value!r}")
+
+
+def is_missing(value):
+    """Whether one value is None, NaN, or what pandas has for it."""
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ValueError):  # arrays, and pandas' NA, whose comparisons are neither true nor false
+        return type(value).__name__ == "NAType"
+
+
+def number_of(value, name):
+    """float of one number, NaN for what is missing; as `numbers` for a column."""
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
+        return math.nan
+    if isinstance(value, datetime.time):
+        value = datetime.datetime.combine(datetime.date.min, value) - datetime.datetime.min
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, np.timedelta64):
+        return float(value / np.timedelta64(1, "s"))
+    try:
+        value = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name!r} must be a number; got {value!r}") from None
+    if math.isinf(value):
+        raise ValueError(f"{name!r} is {value}: give what isn't known as None") from None
+    return value
 
 
 def encoded(array):

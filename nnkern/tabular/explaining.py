@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nnkern import validation
 from nnkern.network import Network
 from nnkern.tabular.metrics import METRICS
 
@@ -11,7 +12,8 @@ BLOCK_ROWS = 2**12
 
 def permutation_importances(model, X, y, metric, sample_weight, n_repeats, rng):
     """{column: how much worse the metric is with the column's entries shuffled}, the largest first."""
-    worst_is = METRICS[metric]
+    worst_is = METRICS[validation.choice("metric", metric, METRICS)]
+    validation.size("n_repeats", n_repeats)
     before = worst_is.loss(y, model_outputs(model, X), sample_weight)
     importances, i = {}, 0
     for column in model.preprocessing.columns:
@@ -42,7 +44,7 @@ def integrated_gradients(model, X, output, steps):
     Attribution for Deep Networks. The integral is Gauss and Legendre's sum over `steps` nodes; what is left of the
     difference (bends of the activations) is spread over the columns in proportion to their sizes.
     """
-    m = X.shape[1]
+    m, steps = X.shape[1], validation.size("steps", steps)
     owners = [column.name for column in model.preprocessing.columns for _ in column.rows()]
     if model.classifies and output is None:
         output = model.outputs(X).argmax(axis=0) if len(model.target.labels) > 2 else 1
@@ -102,7 +104,8 @@ def _without_encoders(net, X, owners):
     else:
         own = {name: np.asarray(own[name], np.float64) for name in encode.parameter_shapes(net.n_x)}
         features = lambda Z: encode.forward(own, np.asarray(Z, np.float64))[1]  # noqa: E731
-        of_feature = [owners[encoder.row] for encoder in encode.encoders for _ in range(encoder.outputs)]
+        in_order = encode.in_order(encode.encoders)
+        of_feature = [owners[encoder.row] for encoder in in_order for _ in range(encoder.outputs)]
     width = len(of_feature)
     above = Network(layers, net.loss, n_x=width, dtype="float64", seed=0)
     above.set_parameters(

@@ -188,14 +188,14 @@ def _warn(left_out, ids):
             f"left out of what is learnt: {_reasons(unasked)}. column_types takes one in as 'category' or 'number', or "
             "says 'ignore' without this warning",
             TabularWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     if ids:
         warnings.warn(
             f"{listed(ids)} look{'s' * (len(ids) == 1)} like an identifier: all rows differ. Unless it means one, "
             f'leave it out by column_types={{{ids[0]!r}: "ignore"}}',
             TabularWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
