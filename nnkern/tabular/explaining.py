@@ -3,8 +3,9 @@
 import numpy as np
 
 from nnkern import validation
+from nnkern.estimators.needed import check_sample_weight
 from nnkern.network import Network
-from nnkern.tabular.metrics import METRICS
+from nnkern.tabular import metrics
 
 BLOCK_ROWS = 2**12
 """Rows whose gradients are computed at a time."""
@@ -12,9 +13,14 @@ BLOCK_ROWS = 2**12
 
 def permutation_importances(model, X, y, metric, sample_weight, n_repeats, rng):
     """{column: how much worse the metric is with the column's entries shuffled}, the largest first."""
-    worst_is = METRICS[validation.choice("metric", metric, METRICS)]
+    task = "regression" if not model.classifies else "binary" if model.n_y == 2 else "multiclass"
+    metric = metrics.get(metric, task)
     validation.size("n_repeats", n_repeats)
-    before = worst_is.loss(y, model_outputs(model, X), sample_weight)
+    if len(y) != X.shape[1]:
+        raise ValueError(f"X has {X.shape[1]} rows, y has {len(y)}")
+    if sample_weight is not None:
+        sample_weight = check_sample_weight(sample_weight, X.T, dtype=np.float64, ensure_non_negative=True)
+    before = metric.loss(y, model_outputs(model, X), sample_weight)
     importances, i = {}, 0
     for column in model.preprocessing.columns:
         rows = slice(i, i + len(column.rows()))
@@ -23,7 +29,7 @@ def permutation_importances(model, X, y, metric, sample_weight, n_repeats, rng):
         for _ in range(n_repeats):
             shuffled = X.copy("F")
             shuffled[rows] = X[rows][:, rng.permutation(X.shape[1])]
-            losses.append(worst_is.loss(y, model_outputs(model, shuffled), sample_weight))
+            losses.append(metric.loss(y, model_outputs(model, shuffled), sample_weight))
         importances[column.name] = float(np.mean(losses) - before)
     return dict(sorted(importances.items(), key=lambda item: -item[1]))
 

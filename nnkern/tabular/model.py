@@ -137,7 +137,7 @@ class OneRow:
         return out[:, 0] if self._model.classifies else self._model.target.restored(float(out[0, 0]))
 
     def _plain(self, row):
-        """The row with numbers and texts for what stands for them; an error that names what is wrong, if something is."""
+        """The row, its numbers as floats; an error that names what is wrong with it, where something is."""
         if not hasattr(row, "keys"):
             raise TypeError(f"row must be a dict of a value for each column; got {type(row).__name__}") from None
         lacking = [name for name in self._model.preprocessing.names if name not in row]
