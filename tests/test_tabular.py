@@ -302,9 +302,10 @@ def test_arrays_of_objects():
 
 @pytest.mark.parametrize("dtype", ["<U4", object])
 def test_arrays_of_texts(dtype):
-    A = np.array([["a", "x"], ["b", "y"], ["c", "x"]] * 20, dtype)
+    rng = np.random.default_rng(0)
+    A = np.column_stack([rng.choice(list("abc"), 100), rng.choice(list("xy"), 100)]).astype(dtype)
     model = classifier(40).fit(A, (A[:, 0] == "a").astype(int))
-    assert model.predict([["a", "x"], ["b", "x"]]).tolist() == [1, 0]
+    assert model.predict([["a", "x"], ["b", "x"], ["a", "y"], ["c", "y"]]).tolist() == [1, 0, 1, 0]
 
 
 # ---- refusals ----
@@ -499,6 +500,13 @@ def test_parameters_that_are_refused(name, value, words, X, y):
         classifier(**{name: value}).fit(X, y)
 
 
+def test_metrics_of_the_other_task(X, table):
+    with pytest.raises(ValueError, match=r"metric 'rmse' is of numbers, .* use one of log_loss"):
+        classifier(metric="rmse").fit(X, table["ill"])
+    with pytest.raises(ValueError, match=r"metric 'auc' is of classes, .* use one of rmse"):
+        regressor(metric="auc").fit(X, table["cost"])
+
+
 def test_columns_types_that_are_refused(X, y):
     with pytest.raises(ValueError, match="column_types names 'height', which X doesn't have; it has 'age', 'town'"):
         classifier(column_types={"height": "number"}).fit(X, y)
@@ -676,16 +684,26 @@ def test_identifiers(X, y):
     assert warned(classifier(column_types={"id": "ignore", "row": "number"}), more, y) == []
 
 
-def test_columns_that_give_the_target_away(X, y, table):
+def test_columns_that_give_the_target_away():
+    table = people(240)
+    X, y, cost = table.select(FEATURES), table["ill"].to_pylist(), table["cost"].to_numpy()
     renamed = pa.array([{"yes": "positive", "no": "negative"}[label] for label in y])
-    cost = table["cost"].to_numpy()
     more = X.append_column("result", renamed).append_column("price", pa.array(2 * cost - 7))
-    (message,) = warned(classifier(), more.drop_columns("price"), y)
-    assert "'result' may give the target away" in message
-    (message,) = warned(regressor(), more.append_column("again", pa.array(-cost)), cost)
-    assert "'price', 'again' may give the target away" in message
-    assert "'age'" not in message
-    assert warned(classifier(column_types={"result": "ignore", "price": "ignore"}), more, y) == []
+    both = {"result": "ignore", "price": "ignore"}
+    (message,) = warned(classifier(1, column_types={"price": "ignore"}), more, y)
+    assert message.startswith("'result' may give the target away")
+    (message,) = warned(regressor(1), more.append_column("again", pa.array(np.exp(-cost / 1000))), cost)
+    assert message.startswith("'price', 'again' may give the target away")
+    assert warned(classifier(1, column_types=both), more, y) == []
+    assert warned(regressor(1, column_types=both), more, cost) == []
+
+
+@pytest.mark.parametrize("correlation", [0.9, 0.99, 0.999])
+def test_columns_that_only_hang_together_with_the_target_are_no_leaks(correlation):
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=300), rng.normal(size=300)
+    y = correlation * x + math.sqrt(1 - correlation**2) * noise
+    assert warned(regressor(1), np.column_stack([x, noise]), y) == []
 
 
 def test_hundreds_of_numbers_as_classes():
@@ -994,10 +1012,12 @@ def test_importances_that_are_refused(of_signal):
     model = of_signal[0]
     for options, words in (
         ({"metric": "beauty"}, "metric.*beauty"),
+        ({"metric": "rmse"}, "metric 'rmse' is of numbers"),
         ({"n_repeats": 0}, "n_repeats"),
         ({"sample_weight": np.ones(7)}, "sample_weight|inconsistent"),
         ({"y": ["?"] * 200}, "the label '[?]' of row 0"),
-        ({"y": [True]}, "200.*1|inconsistent"),
+        ({"sample_weight": -np.ones(200)}, "[Nn]egative"),
+        ({"y": [True]}, "X has 200 rows, y has 1"),
         ({"y": [True, None] * 100}, "100 of 200 values are missing, the first in row 1"),
         ({"y": "z"}, "X has no column 'z'"),
     ):
