@@ -72,13 +72,13 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         check_classification_targets(y)
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y has one class only, {classes[0]!r}: a classifier needs two classes or more")
+            raise ValueError(f"y has one class only, {classes.tolist()[0]!r}: a classifier needs two classes or more")
         if y.dtype.kind in "iuf" and len(classes) > MANY_CLASSES and len(y) < 10 * len(classes):
             warnings.warn(
                 f"y has {len(classes)} different numbers in {len(y)} rows, which are taken for as many classes: "
                 "TabularRegressor predicts numbers",
                 TabularWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         if self.class_weight is not None:
             balance = compute_sample_weight(self.class_weight, y)
@@ -90,7 +90,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         codes = np.array([known.get(label, -1) for label in y.tolist()], np.int64)
         if (codes < 0).any():
             i = int((codes < 0).argmax())
-            raise ValueError(f"the label {y[i]!r} of row {i} is none of the model's: {listed(known)}")
+            raise ValueError(f"the label {y.tolist()[i]!r} of row {i} is none of the model's: {listed(known)}")
         return codes
 
     def _remember(self, model, names, named):

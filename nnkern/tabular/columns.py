@@ -33,7 +33,8 @@ class Row(Value):
 
 def clipped(values, median, scale):
     """x' of numbers in float64, NaN for missing ones."""
-    z = (values - median) / scale
+    with np.errstate(over="ignore"):  # infinity is clipped as what comes near it
+        z = (values - median) / scale
     np.minimum(np.maximum(z, -FARTHEST, out=z), FARTHEST, out=z)
     bend = z / CLIP
     bend *= bend
@@ -67,7 +68,8 @@ class Number(Value):
         if not len(known) or present.min() == present.max():
             return None
         low, median, high = np.quantile(known, (0.25, 0.5, 0.75))
-        scale = high - low or present.max() / 2 - present.min() / 2
+        with np.errstate(over="ignore"):  # refused below
+            scale = high - low or present.max() / 2 - present.min() / 2
         if not (np.isfinite(scale) and scale > 0):
             raise ValueError(f"column {name!r} has numbers too large to be scaled, up to {np.abs(present).max():g}")
         return cls(name, median, scale, missing.any())
@@ -204,9 +206,13 @@ KINDS = {kind.kind: kind for kind in (Number, Date, Category)}
 def from_dict(entry):
     """The column that `to_dict` gave; TypeError, ValueError or KeyError for anything else."""
     entry = dict(entry)
-    column = KINDS[entry.pop("kind")](**entry)
-    if not isinstance(column.name, str):
-        raise TypeError(f"a column's name is {column.name!r}")
+    for name, kind in {"name": str, "levels": list, "parts": list, "flag": bool, "zone": bool}.items():
+        if name in entry and type(entry[name]) is not kind:
+            raise TypeError(f"{name} of a column is {entry[name]!r}")
+    try:
+        column = KINDS[entry.pop("kind")](**entry)
+    except OverflowError as error:
+        raise ValueError(f"a number of column {entry.get('name')!r} is none of float64: {error}") from None
     if isinstance(column, Category):
         if not column.levels or not all(isinstance(level, str) for level in column.levels):
             raise ValueError(f"the categories of {column.name!r} aren't texts")
@@ -339,12 +345,15 @@ def seconds(array, name, what, zone):
 
 def seconds_of(value, name, zone):
     """Seconds since 1970 of one date or time, NaN for None; as `seconds` for a column."""
-    if value is None or value != value:
+    if is_missing(value):
         return math.nan
     if isinstance(value, str):
-        value = datetime.datetime.fromisoformat(value)
+        try:
+            value = datetime.datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"{name!r} must be a date such as 2026-01-31 12:00; got {value!r}") from None
     if isinstance(value, np.datetime64):
-        return float(value.astype("datetime64[us]").astype(np.int64)) / 1e6
+        value = value.astype("datetime64[us]" if np.datetime_data(value)[0] != "D" else value.dtype).item()
     if isinstance(value, datetime.datetime):
         if (value.tzinfo is not None) != zone:
             has, had = ("a zone", "none") if value.tzinfo is not None else ("no zone", "one")
@@ -354,6 +363,33 @@ def seconds_of(value, name, zone):
     if isinstance(value, datetime.date):
         return (value - datetime.date(1970, 1, 1)).days * DAY
     raise TypeError(f"{name!r} must be a date or a time; got {value!r}")
+
+
+def is_missing(value):
+    """Whether one value is None, NaN, or what pandas has for it."""
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ValueError):  # arrays, and pandas' NA, whose comparisons are neither true nor false
+        return type(value).__name__ == "NAType"
+
+
+def number_of(value, name):
+    """float of one number, NaN for what is missing; as `numbers` for a column."""
+    if is_missing(value) or (isinstance(value, str) and not value.strip()):
+        return math.nan
+    if isinstance(value, datetime.time):
+        value = datetime.datetime.combine(datetime.date.min, value) - datetime.datetime.min
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, np.timedelta64):
+        return float(value / np.timedelta64(1, "s"))
+    try:
+        value = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"{name!r} must be a number; got {value!r}") from None
+    if math.isinf(value):
+        raise ValueError(f"{name!r} is {value}: give what isn't known as None") from None
+    return value
 
 
 def encoded(array):

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from nnkern import validation
+from nnkern.estimators.needed import check_sample_weight
 from nnkern.network import Network
-from nnkern.tabular.metrics import METRICS
+from nnkern.tabular import metrics
 
 BLOCK_ROWS = 2**12
 """Rows whose gradients are computed at a time."""
@@ -11,8 +13,14 @@ BLOCK_ROWS = 2**12
 
 def permutation_importances(model, X, y, metric, sample_weight, n_repeats, rng):
     """{column: how much worse the metric is with the column's entries shuffled}, the largest first."""
-    worst_is = METRICS[metric]
-    before = worst_is.loss(y, model_outputs(model, X), sample_weight)
+    task = "regression" if not model.classifies else "binary" if model.n_y == 2 else "multiclass"
+    metric = metrics.get(metric, task)
+    validation.size("n_repeats", n_repeats)
+    if len(y) != X.shape[1]:
+        raise ValueError(f"X has {X.shape[1]} rows, y has {len(y)}")
+    if sample_weight is not None:
+        sample_weight = check_sample_weight(sample_weight, X.T, dtype=np.float64, ensure_non_negative=True)
+    before = metric.loss(y, model_outputs(model, X), sample_weight)
     importances, i = {}, 0
     for column in model.preprocessing.columns:
         rows = slice(i, i + len(column.rows()))
@@ -21,7 +29,7 @@ def permutation_importances(model, X, y, metric, sample_weight, n_repeats, rng):
         for _ in range(n_repeats):
             shuffled = X.copy("F")
             shuffled[rows] = X[rows][:, rng.permutation(X.shape[1])]
-            losses.append(worst_is.loss(y, model_outputs(model, shuffled), sample_weight))
+            losses.append(metric.loss(y, model_outputs(model, shuffled), sample_weight))
         importances[column.name] = float(np.mean(losses) - before)
     return dict(sorted(importances.items(), key=lambda item: -item[1]))
 
@@ -42,7 +50,7 @@ def integrated_gradients(model, X, output, steps):
     Attribution for Deep Networks. The integral is Gauss and Legendre's sum over `steps` nodes; what is left of the
     difference (bends of the activations) is spread over the columns in proportion to their sizes.
     """
-    m = X.shape[1]
+    m, steps = X.shape[1], validation.size("steps", steps)
     owners = [column.name for column in model.preprocessing.columns for _ in column.rows()]
     if model.classifies and output is None:
         output = model.outputs(X).argmax(axis=0) if len(model.target.labels) > 2 else 1
@@ -102,7 +110,8 @@ def _without_encoders(net, X, owners):
     else:
         own = {name: np.asarray(own[name], np.float64) for name in encode.parameter_shapes(net.n_x)}
         features = lambda Z: encode.forward(own, np.asarray(Z, np.float64))[1]  # noqa: E731
-        of_feature = [owners[encoder.row] for encoder in encode.encoders for _ in range(encoder.outputs)]
+        in_order = encode.in_order(encode.encoders)
+        of_feature = [owners[encoder.row] for encoder in in_order for _ in range(encoder.outputs)]
     width = len(of_feature)
     above = Network(layers, net.loss, n_x=width, dtype="float64", seed=0)
     above.set_parameters(

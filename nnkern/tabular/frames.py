@@ -14,6 +14,8 @@ def is_frame(X):
     if type(X) is dict:  # some sparse matrices of scipy are dicts
         return True
     nw = require("narwhals", "a data frame")
+    if nw.dependencies.is_into_lazyframe(X):
+        raise TypeError(f"{type(X).__name__} has no rows before they are asked for: give what its collect() returns")
     return nw.dependencies.is_into_dataframe(X)
 
 

@@ -37,7 +37,12 @@ def target_values(y, what):
     if is_series(y):
         array = plain(series(y, what))
         return array.to_numpy() if hasattr(array, "chunks") else array.to_numpy(zero_copy_only=False)
-    return column_or_1d(y, warn=True)
+    y = column_or_1d(y, warn=True)
+    if y.dtype == object and len({type(value) for value in y}) == 1:
+        plain_values = np.array(y.tolist())
+        if plain_values.dtype.kind in "biuf":
+            return plain_values
+    return y
 
 
 def refuse_holes(y, what):

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from nnkern.tabular.columns import Category, Date, clipped, seconds_of
+from nnkern.tabular.columns import Category, Date, clipped, is_missing, number_of, seconds_of
 from nnkern.tabular.frames import listed, text_of
 from nnkern.tabular.target import Labels
 
@@ -105,14 +105,17 @@ class OneRow:
         """Probabilities (k,), or a number, as for a table with this row but for rounding."""
         try:
             return self._outputs(row)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            self._explain(row)
-            raise
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            plain = self._plain(row)
+        return self._outputs(plain)
 
     def _outputs(self, row):
         x = np.zeros(self._n_x, np.float32)
         if self._names:
-            values = np.array([row[name] for name in self._names], np.float64)
+            values = [row[name] for name in self._names]
+            if np.timedelta64 in map(type, values):
+                raise TypeError("numpy takes it for a number of its units")
+            values = np.array(values, np.float64)
             z = clipped(values, self._median, self._scale)
             if not math.isfinite(values.sum()):
                 missing = np.isnan(values)
@@ -133,22 +136,22 @@ class OneRow:
         out = self._model.mean([predict(x) for predict in self._predictors])
         return out[:, 0] if self._model.classifies else self._model.target.restored(float(out[0, 0]))
 
-    def _explain(self, row):
-        """Raises an error that names what is wrong with a row, where something is."""
+    def _plain(self, row):
+        """The row, its numbers as floats; an error that names what is wrong with it, where something is."""
         if not hasattr(row, "keys"):
             raise TypeError(f"row must be a dict of a value for each column; got {type(row).__name__}") from None
         lacking = [name for name in self._model.preprocessing.names if name not in row]
         if lacking:
             raise ValueError(f"the row lacks {listed(lacking)}; None stands for what isn't known") from None
+        row = {name: row[name] for name in self._model.preprocessing.names}
         for name in self._names:
-            try:
-                value = np.float64(row[name])
-            except (TypeError, ValueError):
-                raise ValueError(f"{name!r} must be a number; got {row[name]!r}") from None
-            if np.isinf(value):
-                raise ValueError(f"{name!r} is {value}: give what isn't known as None") from None
+            row[name] = number_of(row[name], name)
+        for name, _ in self._categories:
+            if not is_missing(row[name]) and row[name].__hash__ is None:
+                raise TypeError(f"{name!r} must be a text or a number; got {row[name]!r}") from None
+        return row
 
 
 def _code(codes, value):
     """What stands in X for one value of a category."""
-    return 0.0 if value is None or value != value else codes.get(text_of(value), 0.0)
+    return 0.0 if is_missing(value) else codes.get(text_of(value), 0.0)

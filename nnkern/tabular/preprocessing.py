@@ -157,13 +157,13 @@ def _fitted(name, array, wanted, min_count):
         return column, "constant"
     if kind == "date":
         return Date.fit(name, array), "constant"
-    if wanted is None and kinds.is_text(kinds.plain(array).type):
+    if wanted is not None or kinds.is_text(kinds.plain(array).type):
         known = level_counts(array)
         frequent = sum(count for _, count in known if count >= min_count)
-        if len(known) > MANY_LEVELS and 2 * frequent < len(array) - array.null_count:
+        if wanted is None and len(known) > MANY_LEVELS and 2 * frequent < len(array) - array.null_count:
             return None, f"text of {len(known)} different values"
         if len(known) > 1 and not frequent:
-            min_count = 1  # a small table
+            min_count = 1  # a small table, or one whose many values are wanted
     column = Category.fit(name, array, min_count)
     return column, "constant"
 
@@ -188,14 +188,14 @@ def _warn(left_out, ids):
             f"left out of what is learnt: {_reasons(unasked)}. column_types takes one in as 'category' or 'number', or "
             "says 'ignore' without this warning",
             TabularWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
     if ids:
         warnings.warn(
             f"{listed(ids)} look{'s' * (len(ids) == 1)} like an identifier: all rows differ. Unless it means one, "
             f'leave it out by column_types={{{ids[0]!r}: "ignore"}}',
             TabularWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

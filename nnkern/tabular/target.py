@@ -47,8 +47,8 @@ class Numbers(Value):
     @classmethod
     def of(cls, y, weight=None):
         """Of the training values, float64; a ValueError where they are too large."""
-        mean = np.average(y, weights=weight)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+            mean = np.average(y, weights=weight)
             scale = math.sqrt(np.average((y - mean) ** 2, weights=weight)) or 1.0
         if not (math.isfinite(mean) and math.isfinite(scale)):
             raise ValueError(f"y has values too large to be standardised, up to {np.abs(y).max():g}")

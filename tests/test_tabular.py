@@ -1,0 +1,1103 @@
+"""The estimators of tables: what they take and refuse, labels of any type, warnings, the same bits, one row.
+
+Tables are small and trainings short: that a model is any good is shown by signals that no model could miss.
+"""
+
+import copy
+import datetime as dt
+import math
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", minversion="1.7")
+pytest.importorskip("narwhals")
+pytest.importorskip("pyarrow")
+
+import pyarrow as pa
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from tables import LIBRARIES, UTC, mixed
+
+from nnkern.tabular import METRICS, PRESETS, Recipe, TabularClassifier, TabularRegressor, TabularWarning
+
+CLASSES = [TabularClassifier, TabularRegressor]
+
+
+def classifier(epochs=4, **options):
+    return TabularClassifier(**{"recipes": [Recipe(epochs=epochs)], "random_state": 0, "threads": 1, **options})
+
+
+def regressor(epochs=4, **options):
+    return TabularRegressor(**{"recipes": [Recipe(epochs=epochs)], "random_state": 0, "threads": 1, **options})
+
+
+def people(m=120, seed=0):
+    """A table about which there is nothing to warn of, with holes in age and town; `ill` and `cost` hang on both."""
+    rng = np.random.default_rng(seed)
+    age, town = rng.normal(40, 12, m), rng.choice(["Ulm", "Bonn", "Kiel"], m)
+    hidden = (age - 40) / 12 + np.where(town == "Ulm", 1.0, -0.5) + 0.3 * rng.normal(size=m)
+    day = dt.datetime(2020, 1, 1)
+    return pa.table(
+        {
+            "age": pa.array(age, mask=rng.random(m) < 0.1),
+            "town": pa.array(town.tolist(), mask=rng.random(m) < 0.1),
+            "member": rng.random(m) < 0.5,
+            "since": [day + dt.timedelta(hours=int(h)) for h in rng.integers(0, 20_000, m)],
+            "ill": np.where(hidden > 0, "yes", "no").tolist(),
+            "cost": 1000 + 200 * hidden,
+        }
+    )
+
+
+FEATURES = ["age", "town", "member", "since"]
+
+
+@pytest.fixture(scope="module")
+def table():
+    return people()
+
+
+@pytest.fixture(scope="module")
+def X(table):
+    return table.select(FEATURES)
+
+
+@pytest.fixture(scope="module")
+def y(table):
+    return table["ill"].to_pylist()
+
+
+@pytest.fixture(scope="module")
+def fitted(X, y):
+    return classifier().fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def fitted_regressor(X, table):
+    return regressor().fit(X, table["cost"].to_numpy())
+
+
+@pytest.fixture(scope="module", params=["classifier", "regressor"])
+def either(request, fitted, fitted_regressor):
+    return {"classifier": fitted, "regressor": fitted_regressor}[request.param]
+
+
+@pytest.fixture(params=LIBRARIES.values(), ids=list(LIBRARIES))
+def framed(request):
+    return request.param
+
+
+def outputs(model, X):
+    return (model.predict_proba if hasattr(model, "predict_proba") else model.predict)(X)
+
+
+def bits(model, X):
+    return outputs(model, X).tobytes()
+
+
+def replaced(table, name, values, type=None):
+    return table.set_column(table.column_names.index(name), name, pa.array(values, type))
+
+
+# ---- what is learnt ----
+
+
+def test_a_signal_in_numbers_and_categories_is_learnt(table, X):
+    more = people(seed=1)
+    model = classifier(32).fit(X, table["ill"].to_pylist())
+    assert model.score(more.select(FEATURES), more["ill"].to_pylist()) > 0.8
+    model = regressor(64).fit(X, table["cost"].to_numpy())
+    assert model.score(more.select(FEATURES), more["cost"].to_numpy()) > 0.6
+
+
+def test_attributes(fitted, fitted_regressor, X):
+    for model in (fitted, fitted_regressor):
+        assert model.n_features_in_ == 4
+        assert model.feature_names_in_.tolist() == FEATURES
+        assert model.feature_names_in_.dtype == object
+        assert model.columns_.names == FEATURES
+        assert model.network_ in model.networks_
+        weights = model.model_.weights
+        assert model.network_ is model.networks_[int(np.argmax(weights))]
+        assert abs(weights.sum() - 1) < 1e-12
+        assert isinstance(model.report_, list)
+        for word in ("median", "'Ulm'", "season", "seconds since 1970"):
+            assert word in str(model.columns_)
+    assert fitted.classes_.tolist() == ["no", "yes"]
+
+
+def test_outputs(fitted, fitted_regressor, X, table):
+    P = fitted.predict_proba(X)
+    assert P.shape == (120, 2)
+    assert P.dtype == np.float64
+    np.testing.assert_allclose(P.sum(axis=1), 1, rtol=1e-6)
+    assert fitted.predict(X).tolist() == fitted.classes_[P.argmax(axis=1)].tolist()
+    cost = fitted_regressor.predict(X)
+    assert cost.shape == (120,)
+    assert cost.dtype == np.float64
+    known = table["cost"].to_numpy()
+    assert known.min() <= cost.min() <= cost.max() <= known.max()
+
+
+def test_predictions_stay_within_the_range_of_training():
+    x = np.linspace(0, 1, 80)[:, None]
+    model = regressor(40).fit(x, 100 * x[:, 0])
+    assert model.predict([[1e9], [-1e9]]).tolist() == model.predict([[1e12], [-1e12]]).tolist()
+    assert set(model.predict([[1e9], [-1e9]])) <= set(np.clip(model.predict([[1e9], [-1e9]]), 0, 100))
+    assert np.ptp(model.predict(x)) > 30
+
+
+def test_every_library_gives_the_same_model(framed, fitted, X, y):
+    model = classifier().fit(framed(X), y)
+    assert bits(model, framed(X)) == bits(fitted, X)
+    assert bits(fitted, framed(X)) == bits(fitted, X)
+    assert model.feature_names_in_.tolist() == FEATURES
+
+
+def test_the_target_by_its_column(framed, fitted, fitted_regressor, table, X):
+    whole = framed(table)
+    model = classifier(column_types={"cost": "ignore"}).fit(whole, "ill")
+    assert "ill" not in model.feature_names_in_
+    assert model.columns_.names == FEATURES
+    assert bits(model, X.append_column("cost", table["cost"])) == bits(fitted, X)
+    assert bits(regressor().fit(framed(table.drop_columns("ill")), "cost"), X) == bits(fitted_regressor, X)
+    assert whole.columns is not None
+
+
+def test_a_dict_of_columns(fitted, X, y):
+    columns = {name: X[name].to_pylist() for name in FEATURES}
+    assert bits(classifier().fit(columns, y), columns) == bits(fitted, X)
+
+
+def test_what_is_handed_in_stays_as_it_is(y):
+    pd = pytest.importorskip("pandas")
+    frame = people().select(FEATURES).to_pandas()
+    frame.columns = ["age", "town", 2, "since"]
+    before = frame.copy()
+    model = classifier().fit(frame, y)
+    model.predict(frame)
+    model.explain(frame, steps=2)
+    model.feature_importances(frame, y, n_repeats=1)
+    pd.testing.assert_frame_equal(frame, before)
+    A = np.random.default_rng(0).normal(size=(40, 3))
+    A.flags.writeable = False
+    regressor().fit(A, A[:, 0]).predict(A)
+
+
+# ---- columns at prediction ----
+
+
+def test_columns_go_by_name(either, X, framed):
+    swapped = X.select(["since", "member", "town", "age"]).append_column("more", pa.array(["x"] * 120))
+    swapped = swapped.append_column("nested", pa.array([[1]] * 120))
+    assert bits(either, framed(swapped)) == bits(either, X)
+
+
+def test_missing_columns_are_named(either, X, framed):
+    with pytest.raises(ValueError, match=r"X lacks the columns 'town', 'member', .*it has 'since', 'age'"):
+        either.predict(framed(X.select(["since", "age"])))
+    with pytest.raises(ValueError, match="X lacks the column 'since'"):
+        outputs(either, X.drop_columns("since"))
+
+
+def test_a_column_that_was_left_out_need_not_be_there(X, y):
+    model = classifier(column_types={"since": "ignore"}).fit(X, y)
+    assert bits(model, X.drop_columns("since")) == bits(model, X)
+    assert model.feature_names_in_.tolist() == FEATURES
+
+
+def test_texts_among_numbers_at_prediction(either, X):
+    values = X["age"].to_pylist()
+    written = replaced(X, "age", [None if v is None else repr(v) for v in values])
+    assert bits(either, written) == bits(either, X)
+    values[7] = "forty"
+    with pytest.raises(
+        ValueError, match="column 'age' of X, row 7 holds 'forty', and must hold numbers as in training"
+    ):
+        either.predict(replaced(X, "age", [None if v is None else str(v) for v in values]))
+
+
+def test_dates_among_numbers_at_prediction(either, X):
+    with pytest.raises(ValueError, match="column 'age' of X must hold numbers; got timestamp"):
+        either.predict(replaced(X, "age", X["since"].to_pylist()))
+    with pytest.raises(ValueError, match="column 'since' of X must hold dates or times; got double"):
+        either.predict(replaced(X, "since", X["age"].to_pylist()))
+
+
+def test_zones_that_come_and_go(either, X, y):
+    aware = replaced(X, "since", [v.replace(tzinfo=UTC) for v in X["since"].to_pylist()], pa.timestamp("us", "UTC"))
+    with pytest.raises(ValueError, match="the times in column 'since' of X have a zone, and had none in training"):
+        either.predict(aware)
+    model = classifier().fit(aware, y)
+    with pytest.raises(ValueError, match="the times in column 'since' of X have no zone, and had one in training"):
+        model.predict(X)
+
+
+def test_categories_never_seen_are_as_missing(either, X):
+    unseen, missing = (replaced(X, "town", [value] * 120, pa.string()) for value in ("Rom", None))
+    assert bits(either, unseen) == bits(either, missing)
+    assert bits(either, unseen) != bits(either, X)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf])
+def test_infinity_at_prediction(either, X, value, framed):
+    with pytest.raises(ValueError, match=f"column 'age' of X, row 3 holds {value}"):
+        either.predict(framed(replaced(X, "age", [1.0, None, 2.0, value] + [3.0] * 116)))
+
+
+def test_an_array_after_a_frame(y):
+    """By place, in the order of training; scikit-learn warns of the lack of names."""
+    table = people().select(["age", "member"])
+    model = classifier().fit(table, y)
+    A = np.column_stack([table["age"].to_numpy(), table["member"].to_numpy()]).astype(float)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        P = model.predict_proba(A.astype(object))
+    assert P.shape == (120, 2)
+    with (
+        pytest.warns(UserWarning, match="does not have valid feature names"),
+        pytest.raises(ValueError, match="X has 3 features, but TabularClassifier is expecting 2 features"),
+    ):
+        model.predict(np.ones((4, 3)))
+
+
+def test_an_array_after_a_frame_of_numbers():
+    table = pa.table({"b": np.arange(60.0) % 7, "a": np.arange(60.0) % 11})
+    A = np.column_stack([table["b"].to_numpy(), table["a"].to_numpy()])
+    y = A[:, 0] > 3
+    of_frame, of_array = classifier().fit(table, y), classifier().fit(A, y)
+    assert bits(of_frame, table) == bits(of_array, A)
+    with pytest.warns(UserWarning, match="does not have valid feature names"):
+        assert bits(of_frame, A) == bits(of_array, A)
+    assert not hasattr(of_array, "feature_names_in_")
+    assert of_array.n_features_in_ == 2
+
+
+def test_a_frame_after_an_array():
+    pd = pytest.importorskip("pandas")
+    A = np.random.default_rng(0).normal(size=(60, 2))
+    model = classifier().fit(A, A[:, 0] > 0)
+    with pytest.warns(UserWarning, match="X has feature names, but TabularClassifier was fitted without"):
+        assert bits(model, pd.DataFrame(A, columns=["b", "a"])) == bits(model, A)
+
+
+def test_the_other_kind_of_table_on_a_refit(X, y):
+    model = classifier().fit(X, y)
+    A = np.random.default_rng(0).normal(size=(120, 3))
+    model.fit(A, y)
+    assert not hasattr(model, "feature_names_in_")
+    assert bits(model, A) == bits(classifier().fit(A, y), A)
+
+
+def test_arrays_of_objects():
+    """Each column has its own type."""
+    table = people().select(["age", "town", "member"])
+    A = np.array([list(row.values()) for row in table.to_pylist()], object)
+    y = people()["ill"].to_pylist()
+    assert bits(classifier().fit(A, y), A) == bits(classifier().fit(table, y), table)
+
+
+@pytest.mark.parametrize("dtype", ["<U4", object])
+def test_arrays_of_texts(dtype):
+    rng = np.random.default_rng(0)
+    A = np.column_stack([rng.choice(list("abc"), 100), rng.choice(list("xy"), 100)]).astype(dtype)
+    model = classifier(40).fit(A, (A[:, 0] == "a").astype(int))
+    assert model.predict([["a", "x"], ["b", "x"], ["a", "y"], ["c", "y"]]).tolist() == [1, 0, 1, 0]
+
+
+# ---- refusals ----
+
+
+REFUSED = {
+    "twice the same name": (lambda X: X.append_column("age", X["town"]), ValueError, "several columns named 'age'"),
+    "nested": (
+        lambda X: X.append_column("l", pa.array([[1]] * 120)).append_column("s", pa.array([{"a": 1}] * 120)),
+        TypeError,
+        r"'l' \(list<.*'s' \(struct<.*ignore",
+    ),
+    "no column": (lambda X: X.select([]), ValueError, "X has no columns"),
+    "no row": (lambda X: X.slice(0, 0), ValueError, "X has 0 rows"),
+    "no array": (lambda X: 7, ValueError, "Expected 2D array"),
+    "None": (lambda X: None, ValueError, "Expected 2D array"),
+    "one array": (lambda X: np.ones(120), ValueError, "Reshape your data"),
+    "three axes": (lambda X: np.ones((120, 2, 2)), ValueError, "dim 3|3D"),
+    "sparse": (lambda X: sparse.csr_matrix(np.eye(120)), TypeError, "[Ss]parse"),
+    "complex": (lambda X: np.ones((120, 2), complex), ValueError, "Complex data not supported"),
+    "complex column": (lambda X: {"a": np.ones(120, complex)}, ValueError, "Complex data not supported: column 'a'"),
+    "infinite array": (
+        lambda X: np.where(np.arange(240).reshape(120, 2) == 7, -np.inf, 1.0),
+        ValueError,
+        "X contains infinity: row 3, column 1",
+    ),
+    "infinite column": (
+        lambda X: replaced(X, "age", [1.0] * 9 + [math.inf] * 111),
+        ValueError,
+        "column 'age' of X, row 9 holds inf",
+    ),
+    "objects": (
+        lambda X: {"a": np.array([1.5, "x", {1}] * 40, object)},
+        TypeError,
+        "column 'a' of X, row 2 holds a set",
+    ),
+    "bytes": (lambda X: {"a": [b"a", b"b"] * 60}, TypeError, "'a'"),
+    "columns of other lengths": (lambda X: {"a": [1, 2], "b": [1]}, ValueError, "length"),
+}
+
+
+@pytest.mark.parametrize(("change", "error", "words"), REFUSED.values(), ids=list(REFUSED))
+def test_tables_that_are_refused(change, error, words, X, y):
+    """The estimator stays as it was: fitted, or not."""
+    new, old = classifier(), classifier().fit(X, y)
+    before = bits(old, X)
+    for model in (new, old):
+        with pytest.raises(error, match=words):
+            model.fit(change(X), y)
+    assert bits(old, X) == before
+    with pytest.raises(NotFittedError):
+        new.predict(X)
+
+
+TARGETS = {
+    "fewer": (lambda y: y[:-1], ValueError, "X has 120 rows, y has 119"),
+    "None": (lambda y: None, ValueError, "requires y to be passed"),
+    "one class": (lambda y: ["a"] * 120, ValueError, "y has one class only, 'a'"),
+    "holes in texts": (lambda y: [None, None, *y[2:]], ValueError, "2 of 120 values are missing, the first in row 0"),
+    "holes in an array of pyarrow": (
+        lambda y: pa.array([*y[:50], None, *y[51:]]),
+        ValueError,
+        "1 of 120 values are missing, the first in row 50",
+    ),
+    "holes in whole numbers of pyarrow": (
+        lambda y: pa.chunked_array([pa.array([0, 1] * 30), pa.array([None, 1] * 30)]),
+        ValueError,
+        "30 of 120 values are missing, the first in row 60",
+    ),
+    "NaN": (lambda y: [0.0, 1.0, math.nan] * 40, ValueError, "40 of 120 values are missing, the first in row 2"),
+    "two columns": (lambda y: np.zeros((120, 2)), ValueError, "1d array|two"),
+    "fractions": (lambda y: np.linspace(0, 1, 120), ValueError, "continuous"),
+    "dates": (lambda y: np.array(["2020-01-01", "2020-01-02"] * 60, "datetime64[D]"), TypeError, "labels must be"),
+    "dates of pyarrow": (lambda y: pa.array([dt.date(2020, 1, 1), dt.date(2020, 1, 2)] * 60), TypeError, "labels must"),
+    "bytes": (lambda y: np.array([b"a", b"b"] * 60), TypeError, "bytes"),
+    "texts and numbers": (lambda y: np.array([1, "a"] * 60, object), (TypeError, ValueError), "[Ll]abel|<"),
+    "column that isn't there": (lambda y: "illness", ValueError, "X has no column 'illness' to predict, but 'age', 't"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "error", "words"), TARGETS.values(), ids=list(TARGETS))
+def test_labels_that_are_refused(change, error, words, X, y):
+    old = classifier().fit(X, y)
+    before = bits(old, X)
+    with pytest.raises(error, match=words):
+        old.fit(X, change(y))
+    assert bits(old, X) == before
+    assert old.classes_.tolist() == ["no", "yes"]
+
+
+def test_holes_in_targets_of_other_libraries(X):
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    labels, numbers = ["a", "b", None] * 40, [1, 5, None] * 40
+    for dtype, values in (("object", labels), ("str", labels), ("string", labels), ("category", labels)):
+        with pytest.raises(ValueError, match="40 of 120 values are missing, the first in row 2"):
+            classifier().fit(X, pd.Series(values, dtype=dtype))
+    for one in (pd.Series(numbers, dtype="Int64"), pd.Series(numbers, dtype="float64"), pl.Series(numbers)):
+        for model in (classifier(), regressor()):
+            with pytest.raises(ValueError, match="40 of 120 values are missing, the first in row 2"):
+                model.fit(X, one)
+    with pytest.raises(ValueError, match="40 of 120 values are missing, the first in row 2"):
+        classifier().fit(pd.DataFrame({"x": range(120), "y": labels}), "y")
+
+
+NUMBERS = {
+    "holes": (lambda y: [1.0, None, 2.0] * 40, ValueError, "40 of 120 values are missing, the first in row 1"),
+    "infinity": (lambda y: [1.0] * 119 + [math.inf], ValueError, "y contains infinity .* row 119"),
+    "texts": (lambda y: ["a", "b"] * 60, ValueError, "y must hold numbers, TabularClassifier predicts labels"),
+    "too large": (lambda y: [1e308, -1e308] * 60, ValueError, r"y has values too large to be standardised"),
+    "complex": (lambda y: np.ones(120, complex), (TypeError, ValueError), "[Cc]omplex"),
+    "fewer": (lambda y: y[:7], ValueError, "X has 120 rows, y has 7"),
+}
+
+
+@pytest.mark.parametrize(("change", "error", "words"), NUMBERS.values(), ids=list(NUMBERS))
+def test_numbers_to_predict_that_are_refused(change, error, words, X, table):
+    y = table["cost"].to_numpy()
+    old = regressor().fit(X, y)
+    before = bits(old, X)
+    with pytest.raises(error, match=words):
+        old.fit(X, change(y))
+    assert bits(old, X) == before
+
+
+def test_a_target_by_name_needs_names():
+    with pytest.raises(TypeError, match="y='ill' names a column of a data frame; X is of type ndarray"):
+        classifier().fit(np.ones((9, 2)), "ill")
+
+
+@pytest.mark.parametrize("model", [classifier(), regressor()], ids=["classifier", "regressor"])
+def test_one_row(model):
+    for X in (np.ones((1, 2)), pa.table({"a": [1.0]})):
+        with pytest.raises(ValueError, match="X has 1 sample: at least two rows"):
+            model.fit(X, [1])
+
+
+def test_no_rows_at_prediction(either, X, framed):
+    with pytest.raises(ValueError, match="X has 0 rows: at least one is needed"):
+        either.predict(framed(X.slice(0, 0)))
+
+
+def test_nothing_to_learn_from(X, y):
+    nothing = pa.table({"one": [1] * 120, "none": pa.nulls(120)})
+    with (
+        pytest.warns(TabularWarning),
+        pytest.raises(ValueError, match=r"X has no column to learn from: 'one' \(constant\); 'none' \(all missing\)"),
+    ):
+        classifier().fit(nothing, y)
+    with pytest.raises(ValueError, match="no column to learn from"):
+        classifier(column_types=dict.fromkeys(FEATURES, "ignore")).fit(X, y)
+
+
+def test_a_lazy_frame(X, y):
+    pl = pytest.importorskip("polars")
+    lazy = pl.from_arrow(X).lazy()
+    with pytest.raises(TypeError, match="collect"):
+        classifier().fit(lazy, y)
+    with pytest.raises(TypeError, match="collect"):
+        classifier().fit(X, y).predict(lazy)
+
+
+def test_predictions_before_fit(X):
+    for model in (classifier(), regressor()):
+        for call in (
+            lambda model=model: model.predict(X),
+            lambda model=model: model.predict_one({}),
+            lambda model=model: model.explain(X),
+            lambda model=model: model.feature_importances(X, [1] * 120),
+            lambda model=model: model.save("never.npz"),
+        ):
+            with pytest.raises(NotFittedError, match="not fitted"):
+                call()
+
+
+PARAMETERS = {
+    "preset": ("fastest", "preset"),
+    "recipes": (7, "recipes"),
+    "n_estimators": (0, "n_estimators"),
+    "metric": ("beauty", "metric"),
+    "column_types": (["age"], "column_types"),
+    "validation_fraction": (1.0, "validation_fraction"),
+    "time_limit": (0, "time_limit"),
+    "random_state": ("x", "random_state"),
+    "threads": (0, "threads"),
+    "progress": ("loud", "progress"),
+}
+
+
+@pytest.mark.parametrize(("name", "value", "words"), [(n, *v) for n, v in PARAMETERS.items()], ids=list(PARAMETERS))
+def test_parameters_that_are_refused(name, value, words, X, y):
+    with pytest.raises(ValueError, match=f"The '{words}' parameter of TabularClassifier must be"):
+        classifier(**{name: value}).fit(X, y)
+
+
+def test_metrics_of_the_other_task(X, table):
+    with pytest.raises(ValueError, match=r"metric 'rmse' is of numbers, .* use one of log_loss"):
+        classifier(metric="rmse").fit(X, table["ill"])
+    with pytest.raises(ValueError, match=r"metric 'auc' is of classes, .* use one of rmse"):
+        regressor(metric="auc").fit(X, table["cost"])
+
+
+def test_columns_types_that_are_refused(X, y):
+    with pytest.raises(ValueError, match="column_types names 'height', which X doesn't have; it has 'age', 'town'"):
+        classifier(column_types={"height": "number"}).fit(X, y)
+    with pytest.raises(ValueError, match=r"column_types must be .*; got {'age': 'numeric'}"):
+        classifier(column_types={"age": "numeric"}).fit(X, y)
+
+
+WEIGHTS = {
+    "negative": (lambda m: np.r_[-1.0, np.ones(m - 1)], "[Nn]egative"),
+    "zero": (np.zeros, "zero"),
+    "fewer": (lambda m: np.ones(m - 1), "sample_weight"),
+    "NaN": (lambda m: np.r_[np.nan, np.ones(m - 1)], "sample_weight contains NaN"),
+    "infinite": (lambda m: np.r_[np.inf, np.ones(m - 1)], "sample_weight contains infinity"),
+    "two columns": (lambda m: np.ones((m, 2)), "1D"),
+}
+
+
+@pytest.mark.parametrize(("make", "words"), WEIGHTS.values(), ids=list(WEIGHTS))
+def test_weights_that_are_refused(make, words, X, table):
+    for model, y in ((classifier(), "ill"), (regressor(), "cost")):
+        with pytest.raises(ValueError, match=words):
+            model.fit(X, table[y].to_pylist(), sample_weight=make(120))
+
+
+EVAL_SETS = {
+    "a frame": (lambda X, y: X, "eval_set must be .X, y. or .X, y, sample_weight.; got Table"),
+    "a tuple of one": (lambda X, y: (X,), "eval_set must be"),
+    "two of them": (lambda X, y: [(X, y), (X, y)], "eval_set must be"),
+    "fewer labels": (lambda X, y: (X, y[1:]), "eval_set's X has 120 rows, its y 119"),
+    "holes": (lambda X, y: (X, [None, *y[1:]]), "eval_set's y contains NaN: 1 of 120 values .* row 0"),
+    "a label of none": (lambda X, y: (X, [*y[:5], "maybe", *y[6:]]), "the label 'maybe' of row 5 .* 'no', 'yes'"),
+    "other columns": (lambda X, y: (X.drop_columns(["town", "age"]), y), "eval_set's X lacks the columns 'age', 't"),
+    "an array of other columns": (lambda X, y: (np.ones((120, 3)), y), "eval_set's X has 3 columns, X has 4"),
+    "texts among numbers": (
+        lambda X, y: (replaced(X, "age", ["old"] * 120), y),
+        "column 'age' of eval_set's X, row 0 holds 'old'",
+    ),
+    "the target's name": (lambda X, y: (X, "ill"), "eval_set's X has no column 'ill'"),
+    "negative weights": (lambda X, y: (X, y, -np.ones(120)), "[Nn]egative"),
+    "no rows": (lambda X, y: (X.slice(0, 0), []), "eval_set's X has 0 rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "words"), EVAL_SETS.values(), ids=list(EVAL_SETS))
+def test_eval_sets_that_are_refused(make, words, X, y):
+    with pytest.raises(ValueError, match=words):
+        classifier().fit(X, y, eval_set=make(X, y))
+
+
+def test_an_eval_set_of_any_form_is_the_same(X, y, framed):
+    more = people(60, seed=5)
+    others, labels = more.select(FEATURES[::-1]), more["ill"]
+    expected = bits(classifier().fit(X, y, eval_set=(others, labels.to_pylist())), X)
+    whole = X.append_column("ill", pa.array(y))
+    for model in (
+        classifier().fit(X, y, eval_set=(framed(others), labels)),
+        classifier().fit(framed(X), y, eval_set=[(others, labels)]),
+        classifier().fit(X, y, eval_set=(others, labels, None)),
+        classifier().fit(framed(whole), "ill", eval_set=(framed(more), "ill")),
+    ):
+        assert bits(model, X) == expected
+
+
+# ---- labels of any type ----
+
+LABELS = {
+    "str": (["no", "yes", "later"], "O"),
+    "numpy str": (np.array(["no", "yes", "later"]), "U"),
+    "int": ([3, 1, 2], "i"),
+    "negative int": (np.array([-1, 1, -7], np.int8), "i"),
+    "uint64": (np.array([2**63, 1, 2], np.uint64), "u"),
+    "bool": ([True, False], "b"),
+    "float": ([1.0, 2.0, -3.0], "f"),
+    "float32": (np.array([1, 2], np.float32), "f"),
+    "object of int": (np.array([5, 7], object), "i"),
+    "object of bool": (np.array([True, False], object), "b"),
+    "object of str": (np.array(["ä", "", "z" * 300], object), "O"),
+}
+
+
+@pytest.mark.parametrize(("labels", "kind"), LABELS.values(), ids=list(LABELS))
+def test_labels_come_back_as_they_were(labels, kind, tmp_path):
+    labels = np.asarray(labels)
+    y = labels[np.arange(90) % len(labels)]
+    X = pa.table({"c": [f"level {i % len(labels)}" for i in range(90)], "n": np.arange(90) % 13})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TabularWarning)
+        model = classifier(40).fit(X, y)
+    assert model.classes_.tolist() == sorted(labels.tolist())
+    assert model.predict(X).tolist() == y.tolist()
+    assert model.predict(X).dtype == model.classes_.dtype
+    if kind in "iuf" and labels.dtype != object:
+        assert model.classes_.dtype == labels.dtype
+    assert model.classes_.dtype.kind in (kind, "O" if kind == "U" else kind, "U" if kind == "O" else kind)
+    assert model.predict_one({"c": "level 1", "n": 3}) == labels[1]
+    model.save(tmp_path / "m.npz")
+    loaded = TabularClassifier.load(tmp_path / "m.npz")
+    assert loaded.classes_.dtype == model.classes_.dtype
+    assert loaded.classes_.tolist() == model.classes_.tolist()
+    assert loaded.predict(X).tolist() == y.tolist()
+
+
+def test_labels_of_other_libraries():
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    labels = ["b", "a", "c"] * 20
+    X = pa.table({"c": [{"b": "x", "a": "y", "c": "z"}[label] for label in labels], "n": np.arange(60) % 7})
+    series = [pd.Series(labels, dtype=dtype) for dtype in ("str", "string", "object", "category")]
+    series += [pd.Series(labels, dtype=pd.ArrowDtype(pa.string())), pd.Categorical(labels)]
+    series += [
+        pl.Series(labels),
+        pl.Series(labels, dtype=pl.Categorical),
+        pl.Series(labels, dtype=pl.Enum(["a", "b", "c"])),
+    ]
+    series += [pa.array(labels), pa.array(labels).dictionary_encode(), pa.array(labels, pa.large_string())]
+    for y in series:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TabularWarning)
+            model = classifier(40).fit(X, y)
+        assert model.classes_.tolist() == ["a", "b", "c"], type(y)
+        assert model.predict(X).tolist() == labels
+    for y in (pd.Series([4, 2] * 30, dtype="Int64"), pl.Series([4, 2] * 30), pa.array([4, 2] * 30)):
+        model = classifier().fit(X, y)
+        assert model.classes_.tolist() == [2, 4]
+        assert model.classes_.dtype.kind == "i"
+    for y in (
+        pd.Series([True, False] * 30, dtype="boolean"),
+        pl.Series([True, False] * 30),
+        pa.array([True, False] * 30),
+    ):
+        assert classifier().fit(X, y).classes_.tolist() == [False, True]
+    for y in (pd.Series([1, 5] * 30, dtype="Int64"), pl.Series([1, 5] * 30), pa.array([1.0, 5.0] * 30)):
+        assert 1 <= regressor().fit(X, y).predict(X).min() <= 5
+
+
+# ---- warnings ----
+
+
+def warned(model, X, y):
+    """The messages of the warnings of a fit, each of which points to the line that called it."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y)
+    for warning in caught:
+        assert warning.category is TabularWarning
+        assert warning.filename == __file__
+    return [str(warning.message) for warning in caught]
+
+
+def test_a_clean_table_is_warned_of_nothing(X, y, table):
+    assert warned(classifier(), X, y) == []
+    assert warned(regressor(), X, table["cost"].to_numpy()) == []
+    A = np.random.default_rng(0).normal(size=(120, 3))
+    assert warned(classifier(), A, y) == []
+
+
+def test_columns_left_out_are_said_in_one_warning(X, y):
+    rng = np.random.default_rng(0)
+    more = X.append_column("one", pa.array([7] * 120)).append_column("same", pa.array(["a"] * 120))
+    more = more.append_column("none", pa.nulls(120)).append_column("none too", pa.nulls(120, pa.string()))
+    more = more.append_column("review", pa.array([f"words {rng.random()}" for _ in range(120)]))
+    (message,) = warned(classifier(), more, y)
+    for part in ("'one', 'same' (constant)", "'none', 'none too' (all missing)", "'review' (text of 120 different"):
+        assert part in message
+    wanted = {"review": "category"} | dict.fromkeys(["one", "same", "none", "none too"], "ignore")
+    assert warned(classifier(column_types=wanted), more, y) == []
+
+
+def test_identifiers(X, y):
+    rng = np.random.default_rng(0)
+    more = X.append_column("id", pa.array(rng.permutation(120) + 1000)).append_column("row", pa.array(range(120)))
+    more = more.append_column("year", pa.array(rng.integers(1990, 2020, 120)))
+    (message,) = warned(classifier(), more, y)
+    assert "'id', 'row' look like an identifier" in message
+    assert "year" not in message
+    assert warned(classifier(column_types={"id": "ignore", "row": "number"}), more, y) == []
+
+
+def test_columns_that_give_the_target_away():
+    table = people(240)
+    X, y, cost = table.select(FEATURES), table["ill"].to_pylist(), table["cost"].to_numpy()
+    renamed = pa.array([{"yes": "positive", "no": "negative"}[label] for label in y])
+    more = X.append_column("result", renamed).append_column("price", pa.array(2 * cost - 7))
+    both = {"result": "ignore", "price": "ignore"}
+    (message,) = warned(classifier(1, column_types={"price": "ignore"}), more, y)
+    assert message.startswith("'result' may give the target away")
+    (message,) = warned(regressor(1), more.append_column("again", pa.array(np.exp(-cost / 1000))), cost)
+    assert message.startswith("'price', 'again' may give the target away")
+    assert warned(classifier(1, column_types=both), more, y) == []
+    assert warned(regressor(1, column_types=both), more, cost) == []
+
+
+@pytest.mark.parametrize("correlation", [0.9, 0.99, 0.999])
+def test_columns_that_only_hang_together_with_the_target_are_no_leaks(correlation):
+    rng = np.random.default_rng(0)
+    x, noise = rng.normal(size=300), rng.normal(size=300)
+    y = correlation * x + math.sqrt(1 - correlation**2) * noise
+    assert warned(regressor(1), np.column_stack([x, noise]), y) == []
+
+
+def test_hundreds_of_numbers_as_classes():
+    A = np.random.default_rng(0).normal(size=(300, 2))
+    (message,) = warned(classifier(1), A, np.arange(300) % 100)
+    assert "y has 100 different numbers in 300 rows" in message
+    assert "TabularRegressor" in message
+    assert warned(classifier(1), A, [f"class {i % 100}" for i in range(300)]) == []
+
+
+# ---- the same bits ----
+
+
+@pytest.mark.parametrize("make", [classifier, regressor])
+def test_the_same_seed_gives_the_same_bits(make, X, table, y):
+    target = y if make is classifier else table["cost"].to_numpy()
+    options = {"n_estimators": 2, "epochs": 2}
+    expected = bits(make(**options).fit(X, target), X)
+    assert bits(make(**options).fit(X, target), X) == expected
+    assert bits(make(**options, threads=2).fit(X, target), X) == expected
+    assert bits(make(**options, random_state=np.random.RandomState(0)).fit(X, target), X) == expected
+    assert bits(make(**options, random_state=1).fit(X, target), X) != expected
+
+
+def test_threads_dont_change_predictions(either, X):
+    many = pa.concat_tables([X] * 20)
+    expected = bits(either, many)
+    model = copy.deepcopy(either)
+    for threads in (2, None):
+        model.threads = threads
+        assert bits(model, many) == expected
+
+
+def test_one_row_of_many_has_the_bits_of_one_row_alone(either, X):
+    whole = outputs(either, X)
+    for i in (0, 17, 119):
+        assert outputs(either, X.slice(i, 1)).tobytes() == whole[i : i + 1].tobytes()
+
+
+def test_sample_weights_reach_the_training():
+    """Every row is there twice, with both labels: which of them is learnt, the weights say."""
+    x = np.repeat(np.linspace(-1, 1, 100), 2)[:, None]
+    right = np.repeat(np.linspace(-1, 1, 100) > 0, 2)
+    first = np.arange(200) % 2 == 0
+    y = np.where(first, right, ~right)
+    for chosen, counts in ((right, first), (~right, ~first)):
+        weight = np.where(counts, 1.0, 1e-3)
+        model = classifier(40).fit(x, y, sample_weight=weight, eval_set=(x, chosen))
+        assert (model.predict(x) == chosen).mean() > 0.85
+        model = regressor(40).fit(x, y * 2.0 - 1, sample_weight=weight, eval_set=(x, chosen * 2.0 - 1))
+        assert (model.predict(x) * (chosen * 2 - 1)).mean() > 0.5
+
+
+def test_class_weights_reach_the_training():
+    """Columns that say nothing: what is predicted is the classes' shares, as the weights make them."""
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 3, (200, 2)), np.where(np.arange(200) % 5 == 0, "rare", "often")
+
+    def share(weight):
+        return classifier(20, class_weight=weight).fit(x, y).predict_proba(x)[:, 1].mean()
+
+    assert share(None) < 0.35 < share("balanced") < 0.65 < share({"rare": 100.0, "often": 1.0})
+    # the weights of rows and of classes are multiplied
+    row = np.where(y == "rare", 100.0, 1.0)
+    undone = {"rare": 1.0, "often": 100.0}
+    assert classifier(20, class_weight=undone).fit(x, y, sample_weight=row).predict_proba(x)[:, 1].mean() < 0.35
+
+
+def test_an_eval_set_is_never_trained_on(X, y):
+    """Labels that contradict those of training: they may choose among epochs, and no epoch has learnt them."""
+    x = np.linspace(-1, 1, 100)[:, None]
+    right = x[:, 0] > 0
+    model = classifier(30).fit(x, right, eval_set=(np.repeat(x, 9, axis=0), np.repeat(~right, 9)))
+    alone = classifier(30).fit(x, right, eval_set=(x, right))
+    assert (alone.predict(x) == right).mean() > 0.9
+    assert (model.predict(x) == ~right).mean() < 0.9
+
+
+def test_recipes_and_presets_are_listed():
+    assert {"fast", "default", "best"} <= set(PRESETS)
+    assert {"log_loss", "rmse"} <= set(METRICS)
+    assert {p: getattr(classifier(), p) for p in ("preset", "metric")} == {"preset": "default", "metric": None}
+
+
+# ---- copies ----
+
+
+def test_pickles_and_copies(either, X):
+    row = X.to_pylist()[0]
+    either.predict_one(row)
+    for twin in (pickle.loads(pickle.dumps(either)), copy.deepcopy(either), copy.copy(either)):
+        assert bits(twin, X) == bits(either, X)
+        assert twin.predict_one(row) == either.predict_one(row)
+        assert str(twin.get_params()) == str(either.get_params())
+        assert str(twin.columns_) == str(either.columns_)
+
+
+def test_clones_are_untrained(either, X):
+    twin = clone(either)
+    assert twin.get_params() == either.get_params()
+    with pytest.raises(NotFittedError):
+        twin.predict(X)
+
+
+# ---- one row ----
+
+KINDS = mixed(80)
+
+
+@pytest.fixture(scope="module")
+def of_kinds():
+    """Models of a table with columns of every kind."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 80)
+    return classifier(column_types={"int": "category"}).fit(KINDS, y), regressor().fit(KINDS, rng.normal(size=80))
+
+
+def assert_one_row_is_as_of_a_table(model, rows, frame):
+    expected, labels = outputs(model, frame), model.predict(frame)
+    for i, row in enumerate(rows):
+        if hasattr(model, "predict_proba"):
+            np.testing.assert_allclose(model.predict_proba_one(row), expected[i], rtol=0, atol=1e-6)
+            assert model.predict_one(row) == labels[i]
+            assert type(model.predict_one(row)) is type(labels[i])
+        else:
+            assert model.predict_one(row) == pytest.approx(expected[i], abs=1e-6, rel=1e-6)
+
+
+def test_one_row_with_every_kind_of_column(of_kinds):
+    for model in of_kinds:
+        assert_one_row_is_as_of_a_table(model, KINDS.to_pylist(), KINDS)
+
+
+def test_one_row_as_pandas_has_it(of_kinds):
+    pytest.importorskip("pandas")
+    for library in ("pandas", "pandas of arrow"):
+        frame = LIBRARIES[library](KINDS)
+        for model in of_kinds:
+            assert_one_row_is_as_of_a_table(model, frame.to_dict("records"), KINDS)
+            assert_one_row_is_as_of_a_table(model, [frame.iloc[4]], KINDS.slice(4, 1))
+
+
+def test_one_row_as_polars_has_it(of_kinds):
+    pytest.importorskip("polars")
+    for model in of_kinds:
+        assert_one_row_is_as_of_a_table(model, LIBRARIES["polars"](KINDS).to_dicts(), KINDS)
+
+
+def test_one_row_of_numpys_scalars(of_kinds):
+    rows = [
+        {
+            name: value if value is None else as_numpy(value)
+            for name, value, as_numpy in zip(KINDS.column_names, row.values(), NUMPYS, strict=True)
+        }
+        for row in KINDS.to_pylist()
+    ]
+    for model in of_kinds:
+        assert_one_row_is_as_of_a_table(model, rows, KINDS)
+
+
+def without_zone(value):
+    return np.datetime64(value.astimezone(UTC).replace(tzinfo=None))
+
+
+NUMPYS = [np.float64, np.float32, np.int64, np.int8, np.bool_, np.str_, np.str_, np.str_]
+NUMPYS += [np.datetime64, lambda value: value, np.datetime64, np.timedelta64]
+
+
+def test_one_row_with_what_was_never_seen(of_kinds):
+    unseen = {"text": "Rom", "large text": "", "categorical": "?", "float": 1e9, "float32": -1e30, "int": 10**6}
+    unseen |= {"time": dt.datetime(1900, 1, 1), "date": dt.date(9999, 12, 31)}
+    row = KINDS.to_pylist()[0] | unseen
+    frame = pa.table({name: pa.array([value], KINDS.schema.field(name).type) for name, value in row.items()})
+    for model in of_kinds:
+        assert_one_row_is_as_of_a_table(model, [row], frame)
+        assert_one_row_is_as_of_a_table(model, [dict.fromkeys(row)], pa.table({name: pa.nulls(1) for name in row}))
+        assert model.predict_one(row | {"more": object()}) == model.predict_one(row)
+
+
+def test_one_row_of_two_and_of_many_classes(X, y):
+    for labels in (y, [f"{i % 5}" for i in range(120)]):
+        model = classifier().fit(X, labels)
+        P = model.predict_proba_one(X.to_pylist()[3])
+        assert P.shape == (len(set(labels)),)
+        assert abs(P.sum() - 1) < 1e-6
+        assert_one_row_is_as_of_a_table(model, X.to_pylist()[:30], X.slice(0, 30))
+
+
+ONE_ROW = {
+    "lacks one": (lambda row: row.pop("town"), ValueError, "the row lacks 'town'; None stands"),
+    "lacks several": (lambda row: [row.pop(n) for n in ("age", "since")], ValueError, "the row lacks 'age', 'since'"),
+    "a word": (lambda row: row.update(age="old"), ValueError, "'age' must be a number; got 'old'"),
+    "a list": (lambda row: row.update(age=[1, 2]), ValueError, r"'age' must be a number; got \[1, 2\]"),
+    "infinity": (lambda row: row.update(age=math.inf), ValueError, "'age' is inf: give what isn't known as None"),
+    "minus infinity": (lambda row: row.update(age=-math.inf), ValueError, "'age' is -inf"),
+    "a zone": (lambda row: row.update(since=dt.datetime(2020, 1, 1, tzinfo=UTC)), ValueError, "'since' has a zone"),
+    "a number for a time": (lambda row: row.update(since=7), TypeError, "'since' must be a date or a time; got 7"),
+    "a word for a time": (lambda row: row.update(since="noon"), ValueError, "'since'|noon"),
+    "a list for a category": (lambda row: row.update(town=["Ulm"]), (TypeError, ValueError), r"'town' .*\['Ulm'\]"),
+}
+
+
+@pytest.mark.parametrize(("change", "error", "words"), ONE_ROW.values(), ids=list(ONE_ROW))
+def test_rows_that_are_refused(either, X, change, error, words):
+    row = X.to_pylist()[0]
+    before = either.predict_one(row)
+    changed = dict(row)
+    change(changed)
+    with pytest.raises(error, match=words):
+        either.predict_one(changed)
+    assert either.predict_one(row) == before
+
+
+@pytest.mark.parametrize("row", [[1, 2, 3, 4], None, "age", 7], ids=repr)
+def test_a_row_is_a_dict(either, row):
+    with pytest.raises(TypeError, match=f"row must be a dict of a value for each column; got {type(row).__name__}"):
+        either.predict_one(row)
+
+
+def test_one_row_of_a_table_without_names():
+    A = np.random.default_rng(0).normal(size=(60, 2))
+    model = regressor().fit(A, A[:, 0])
+    assert model.predict_one({"x0": A[0, 0], "x1": A[0, 1]}) == pytest.approx(model.predict(A)[0], abs=1e-6)
+
+
+def test_one_row_after_another_fit(X, y):
+    model = classifier().fit(X, y)
+    row = X.to_pylist()[0]
+    model.predict_one(row)
+    model.fit(X, [{"yes": "ja", "no": "nein"}[label] for label in y])
+    assert model.predict_one(row) in ("ja", "nein")
+
+
+# ---- what predictions hang on ----
+
+
+def signal(m=200, seed=0):
+    """A target that hangs on one column strongly, on one a bit, and on one not at all."""
+    rng = np.random.default_rng(seed)
+    strong, weak, unused = rng.choice(["a", "b"], m), rng.normal(size=m), rng.normal(size=m)
+    hidden = np.where(strong == "a", 2.0, -2.0) + weak
+    return pa.table({"unused": unused, "weak": weak, "strong": strong.tolist(), "y": hidden > 0, "n": hidden})
+
+
+@pytest.fixture(scope="module")
+def of_signal():
+    table = signal()
+    X = table.select(["unused", "weak", "strong"])
+    return classifier(30).fit(X, table["y"]), regressor(30).fit(X, table["n"])
+
+
+def test_importances_put_what_matters_first(of_signal, framed):
+    held_out = signal(seed=1)
+    for model, y in zip(of_signal, ("y", "n"), strict=True):
+        found = model.feature_importances(framed(held_out), held_out[y], random_state=0)
+        assert list(found) == ["strong", "weak", "unused"]
+        assert found["strong"] > 10 * abs(found["unused"])
+        assert all(type(value) is float for value in found.values())
+        assert found == model.feature_importances(held_out, y, random_state=0)
+        assert found != model.feature_importances(held_out, y, random_state=1)
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_what_doesnt_vary_has_no_importance(of_signal):
+    held_out = replaced(replaced(signal(seed=1), "weak", [0.5] * 200), "strong", [None] * 200, pa.string())
+    for model, y in zip(of_signal, ("y", "n"), strict=True):
+        found = model.feature_importances(held_out, held_out[y], n_repeats=2)
+        assert found["weak"] == found["strong"] == 0
+        assert found["unused"] != 0
+
+
+def test_importances_are_those_of_columns_shuffled(of_signal):
+    """Against frames whose column is shuffled, whatever the shuffles are: within their spread."""
+    model = of_signal[1]
+    held_out = signal(seed=1)
+    y = held_out["n"].to_numpy()
+    rng = np.random.default_rng(0)
+    scale = model.model_.target.scale
+
+    def rmse(frame):
+        return math.sqrt(np.mean((model.predict(frame) - y) ** 2)) / scale
+
+    for name in ("strong", "weak", "unused"):
+        values = held_out[name].to_pylist()
+        losses = [rmse(replaced(held_out, name, [values[i] for i in rng.permutation(200)])) for _ in range(20)]
+        found = model.feature_importances(held_out, "n", n_repeats=20, metric="rmse", random_state=0)[name]
+        error = np.std(losses) * math.sqrt(2 / 20)
+        assert abs(found - (np.mean(losses) - rmse(held_out))) < 5 * error + 1e-9
+
+
+def test_importances_of_weighted_rows(of_signal):
+    held_out = signal(seed=1)
+    model = of_signal[0]
+    weight = (np.arange(200) < 100).astype(float)
+    weighted = model.feature_importances(held_out, "y", sample_weight=weight, random_state=0)
+    half = model.feature_importances(held_out.slice(0, 100), "y", random_state=0)
+    every = model.feature_importances(held_out, "y", random_state=0)
+    assert weighted["strong"] == pytest.approx(half["strong"], rel=0.4)
+    assert weighted != every
+    ones = model.feature_importances(held_out, "y", sample_weight=np.ones(200), random_state=0)
+    assert ones == pytest.approx(every, abs=1e-12)
+
+
+def test_importances_that_are_refused(of_signal):
+    held_out = signal(seed=1)
+    model = of_signal[0]
+    for options, words in (
+        ({"metric": "beauty"}, "metric.*beauty"),
+        ({"metric": "rmse"}, "metric 'rmse' is of numbers"),
+        ({"n_repeats": 0}, "n_repeats"),
+        ({"sample_weight": np.ones(7)}, "sample_weight|inconsistent"),
+        ({"y": ["?"] * 200}, "the label '[?]' of row 0"),
+        ({"sample_weight": -np.ones(200)}, "[Nn]egative"),
+        ({"y": [True]}, "X has 200 rows, y has 1"),
+        ({"y": [True, None] * 100}, "100 of 200 values are missing, the first in row 1"),
+        ({"y": "z"}, "X has no column 'z'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            model.feature_importances(held_out, **{"y": "y", **options})
+
+
+def summed(added):
+    return sum(added.values())
+
+
+@pytest.mark.parametrize("steps", [1, 32])
+def test_explanations_add_up_to_the_probability(fitted, X, steps):
+    added = fitted.explain(X, steps=steps)
+    assert list(added) == ["base", *FEATURES]
+    assert all(part.shape == (120,) for part in added.values())
+    P = fitted.predict_proba(X)
+    np.testing.assert_allclose(summed(added), P[:, 1], rtol=0, atol=1e-6)
+    for column, label in enumerate(("no", "yes")):
+        np.testing.assert_allclose(summed(fitted.explain(X, label=label, steps=steps)), P[:, column], rtol=0, atol=1e-6)
+
+
+def test_what_speaks_for_one_of_two_classes_speaks_against_the_other(fitted, X):
+    for_, against = fitted.explain(X, label="yes"), fitted.explain(X, label="no")
+    np.testing.assert_allclose(for_["base"] + against["base"], 1, atol=1e-6)
+    for name in FEATURES:
+        np.testing.assert_allclose(for_[name], -against[name], rtol=0, atol=1e-3)
+        assert np.abs(for_[name]).max() > 0
+
+
+def test_explanations_of_several_classes(X):
+    y = [f"{i % 4}" for i in range(120)]
+    model = classifier(10).fit(X, y)
+    P = model.predict_proba(X)
+    by_label = [model.explain(X, label=label) for label in model.classes_]
+    for column, added in enumerate(by_label):
+        np.testing.assert_allclose(summed(added), P[:, column], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(summed(model.explain(X)), P.max(axis=1), rtol=0, atol=1e-6)
+    for name in FEATURES:
+        np.testing.assert_allclose(sum(added[name] for added in by_label), 0, atol=1e-3)
+
+
+def test_explanations_of_numbers(fitted_regressor, X, table):
+    added = fitted_regressor.explain(X)
+    low, high = table["cost"].to_numpy().min(), table["cost"].to_numpy().max()
+    predicted = fitted_regressor.predict(X)
+    np.testing.assert_allclose(np.clip(summed(added), low, high), predicted, rtol=1e-6, atol=0)
+    assert ((predicted > low) & (predicted < high)).sum() > 60
+
+
+def test_what_is_as_in_the_neutral_row_adds_nothing(fitted, fitted_regressor, X):
+    """Numbers at their medians, and categories that are missing or unknown."""
+    ages = [v for v in X["age"].to_pylist() if v is not None]
+    neutral = replaced(replaced(X, "age", [float(np.median(ages))] * 120), "town", [None, "Rom"] * 60, pa.string())
+    for model in (fitted, fitted_regressor):
+        added = model.explain(neutral)
+        assert not added["age"].any()
+        assert not added["town"].any()
+        assert np.abs(added["member"]).max() > 0
+        assert np.ptp(added["base"]) == 0
+        assert added["base"][0] == model.explain(X)["base"][0]
+
+
+def test_the_column_that_matters_adds_the_most(of_signal):
+    for model in of_signal:
+        added = {name: np.abs(values).mean() for name, values in model.explain(signal(seed=1)).items()}
+        assert added["strong"] > added["weak"] > added["unused"]
+
+
+def test_explanations_of_many_rows_are_those_of_few(fitted, X):
+    many = pa.concat_tables([X] * 36)
+    few, added = fitted.explain(X, steps=2), fitted.explain(many, steps=2)
+    for name, values in few.items():
+        np.testing.assert_allclose(added[name].reshape(36, 120), np.tile(values, (36, 1)), rtol=0, atol=1e-7)
+
+
+def test_explanations_that_are_refused(fitted, X):
+    with pytest.raises(ValueError, match=r"the label 'maybe' .* is none of the model's: 'no', 'yes'"):
+        fitted.explain(X, label="maybe")
+    with pytest.raises(ValueError, match="X lacks the column 'age'"):
+        fitted.explain(X.drop_columns("age"))
+    with pytest.raises((TypeError, ValueError), match="steps"):
+        fitted.explain(X, steps=0)
