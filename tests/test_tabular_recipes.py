@@ -193,6 +193,7 @@ def test_a_recipe_is_its_numbers():
         ({"activation": "gelu?"}, "activation must be one of"),
         ({"numbers": "bins"}, "numbers must be one of plain, periodic, quantile, tree; got 'bins'"),
         ({"bins": 1}, "bins must be an integer >= 2"),
+        ({"bin_rows": 0}, "bin_rows must be an integer >= 1"),
         ({"number_units": 1}, "number_units must be an integer >= 2"),
         ({"embedding_units": 0}, "embedding_units must be an integer >= 1"),
         ({"embedding_from": 0}, "embedding_from must be an integer >= 1"),
@@ -287,6 +288,9 @@ def test_each_way_to_take_numbers():
     assert [one.name for one in made["plain"][:3]] == ["numeric"] * 3
     assert made["periodic"][0] == nk.Periodic(0, 5, 3)
     assert made["tree"][1] == nk.PiecewiseLinear(0, bins.tree_edges(X[0], y, 5, classes=True))
+    few = Recipe(bins=20, bin_rows=5, number_units=None).encoders((X, y, None, ROWS), 2)[1]
+    assert few.edges == tuple(bins.tree_edges(X[0], y, 20, classes=True, min_rows=5))
+    assert few.features > made["tree"][1].features
     assert made["quantile"][1] == nk.PiecewiseLinear(0, bins.quantile_edges(X[0], 5))
 
 
