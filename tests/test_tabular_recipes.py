@@ -301,6 +301,13 @@ def test_a_number_of_one_bin_is_itself():
     assert found == [nk.Numeric(0)]
 
 
+def test_edges_of_many_rows_are_found_from_some():
+    X, y = table("regression", recipes._MOST_FOR_EDGES + 1000)
+    edges = [Recipe(numbers="quantile").encoders((X, y, None, ROWS), 0)[1].edges for _ in range(2)]
+    assert edges[0] == edges[1] != tuple(bins.quantile_edges(X[0], 16))
+    assert np.allclose(edges[0][1:-1], bins.quantile_edges(X[0], 16)[1:-1], atol=0.03)
+
+
 def test_an_unknown_kind_of_row_is_refused():
     with pytest.raises(ValueError, match="row 0 of X must be of kind number, flag or code; got 'text'"):
         Recipe().encoders((np.zeros((1, 4)), np.zeros(4), None, [row("text")]), 2)
@@ -401,6 +408,10 @@ def test_parts_hold_out_rows_of_their_own(n_estimators):
 def test_what_train_refuses(options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         train(**options)
+    X, y = table("binary")
+    for codes, what in ((y - 1, "int64 from -1"), (y / 1, "float64 from 0")):
+        with pytest.raises(ValueError, match=f"y must hold codes of classes, integers from 0; got {what}"):
+            training.train(X, codes, ROWS, "binary", recipes=WAYS)
     with pytest.raises(ValueError, match="task must be one of binary, multiclass, regression; got 'classes'"):
         training.train(*table("binary"), ROWS, "classes", recipes=WAYS)
 

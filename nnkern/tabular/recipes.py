@@ -14,8 +14,8 @@ from nnkern._values import Value
 from nnkern.tabular import bins
 
 NUMBERS = ("plain", "periodic", *bins.KINDS)
-# most rows that edges of bins are found from: a quantile of so many is within 0.2 % of the ranks
-_MOST_FOR_EDGES = 200_000
+# most rows that edges of bins are found from: a quantile of so many is within half a percent of the ranks
+_MOST_FOR_EDGES = 50_000
 # training rows up to which batches have the recipe's size, the largest batch, and the fewest steps of an epoch
 _MANY_ROWS, _LARGEST_BATCH, _FEWEST_STEPS, _SMALLEST_BATCH = 20_000, 4096, 12, 8
 # epochs that a table of any size has, where the recipe has as many
