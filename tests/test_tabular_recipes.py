@@ -193,6 +193,7 @@ def test_a_recipe_is_its_numbers():
         ({"activation": "gelu?"}, "activation must be one of"),
         ({"numbers": "bins"}, "numbers must be one of plain, periodic, quantile, tree; got 'bins'"),
         ({"bins": 1}, "bins must be an integer >= 2"),
+        ({"bin_rows": 0}, "bin_rows must be an integer >= 1"),
         ({"number_units": 1}, "number_units must be an integer >= 2"),
         ({"embedding_units": 0}, "embedding_units must be an integer >= 1"),
         ({"embedding_from": 0}, "embedding_from must be an integer >= 1"),
@@ -287,6 +288,9 @@ def test_each_way_to_take_numbers():
     assert [one.name for one in made["plain"][:3]] == ["numeric"] * 3
     assert made["periodic"][0] == nk.Periodic(0, 5, 3)
     assert made["tree"][1] == nk.PiecewiseLinear(0, bins.tree_edges(X[0], y, 5, classes=True))
+    few = Recipe(bins=20, bin_rows=5, number_units=None).encoders((X, y, None, ROWS), 2)[1]
+    assert few.edges == tuple(bins.tree_edges(X[0], y, 20, classes=True, min_rows=5))
+    assert few.features > made["tree"][1].features
     assert made["quantile"][1] == nk.PiecewiseLinear(0, bins.quantile_edges(X[0], 5))
 
 
@@ -295,6 +299,13 @@ def test_a_number_of_one_bin_is_itself():
     X[0, :3] = 1
     found = Recipe().encoders((X, np.arange(50) % 2, None, [row("number")]), 2)
     assert found == [nk.Numeric(0)]
+
+
+def test_edges_of_many_rows_are_found_from_some():
+    X, y = table("regression", recipes._MOST_FOR_EDGES + 1000)
+    edges = [Recipe(numbers="quantile").encoders((X, y, None, ROWS), 0)[1].edges for _ in range(2)]
+    assert edges[0] == edges[1] != tuple(bins.quantile_edges(X[0], 16))
+    assert np.allclose(edges[0][1:-1], bins.quantile_edges(X[0], 16)[1:-1], atol=0.03)
 
 
 def test_an_unknown_kind_of_row_is_refused():
@@ -397,6 +408,10 @@ def test_parts_hold_out_rows_of_their_own(n_estimators):
 def test_what_train_refuses(options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         train(**options)
+    X, y = table("binary")
+    for codes, what in ((y - 1, "int64 from -1"), (y / 1, "float64 from 0")):
+        with pytest.raises(ValueError, match=f"y must hold codes of classes, integers from 0; got {what}"):
+            training.train(X, codes, ROWS, "binary", recipes=WAYS)
     with pytest.raises(ValueError, match="task must be one of binary, multiclass, regression; got 'classes'"):
         training.train(*table("binary"), ROWS, "classes", recipes=WAYS)
 

@@ -134,7 +134,7 @@ def train(
     if time_limit is not None:
         time_limit = validation.number("time_limit", time_limit, 0, low_open=True)
     data = splits.Examples(X, y, sample_weight).counting()
-    n_classes = 0 if task == "regression" else max(2, int(data.y.max()) + 1)
+    n_classes = 0 if task == "regression" else _classes(data.y)
     parts = splits.parts(data, held_out, n_estimators, n_classes, seed)
     jobs = [Job(recipe, i, k, part, seed) for i, recipe in enumerate(recipes) for k, part in enumerate(parts)]
     session = Session(list(rows), n_classes, metric, threads)
@@ -142,6 +142,13 @@ def train(
         jobs = session.within(jobs, begun, time_limit)
     interrupted = session.run(jobs, progress)
     return _trained(jobs, metric, n_classes, interrupted)
+
+
+def _classes(y):
+    """How many classes codes tell of."""
+    if y.dtype.kind not in "iu" or (len(y) and y.min() < 0):
+        raise ValueError(f"y must hold codes of classes, integers from 0; got {y.dtype} from {y.min():g}")
+    return max(2, int(y.max(initial=0)) + 1)
 
 
 def _recipes(recipes, n_estimators):
