@@ -398,6 +398,7 @@ HOSTILE = [
     "",
     " ",
     "a",
+    "B",
     "ab",
     "long " * 1000,
     "long " * 1000 + "é",
@@ -407,9 +408,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize("form", FORMS)
 def test_categories_of_any_text(tmp_path, form):
-    values = HOSTILE * 5 + [None, "A", "abc", "long", "zz", "\x7f", "Ü"]
-    arrays = {"text": chunked(values), "two": chunked([HOSTILE[10], HOSTILE[11]] * 36)}
-    preprocessing = Preprocessing.fit({name: array.slice(0, 65) for name, array in arrays.items()})
+    values = HOSTILE * 5 + [None, "A", "b", "abc", "long", "zz", "\x7f", "Ü"]
+    arrays = {"text": chunked(values), "two": chunked(["long " * 1000, "*/"] * 39)}
+    preprocessing = Preprocessing.fit({name: array.slice(0, 5 * len(HOSTILE)) for name, array in arrays.items()})
     X = preprocessing.transform(arrays)
     assert sorted(set(X[0])) == list(range(len(HOSTILE) + 1))
     exported = form(identity(preprocessing), tmp_path)
@@ -568,7 +569,10 @@ def test_the_reference_of_onnx_agrees():
 
 @needs_cc
 def test_a_table_without_numbers_or_without_texts_compiles(tmp_path):
-    for name, columns in {"texts": [Category("a", ["x", "y"])], "numbers": [Number("a", 0.0, 1.0)]}.items():
+    for name, columns in {
+        "texts": [Category("a", ["*/ int x; /* \\", "y"])],
+        "numbers": [Number("a", 0.0, 1.0)],
+    }.items():
         (tmp_path / name).mkdir()
         InC(small(columns), tmp_path / name)
 

@@ -64,7 +64,7 @@ def to_proto(model):
     networks = [net.to_model() for net in model.networks]
     levels = [level for column in columns if isinstance(column, Category) for level in column.levels]
     onnx_out.refuse_too_large(networks, sum(len(level.encode()) for level in levels))
-    f = onnx_out.Graph(onnx, np.float64, _free("nn", lambda prefix: any(name.startswith(prefix) for name in names)))
+    f = onnx_out.Graph(onnx, np.float64, _free("nn_", lambda prefix: any(name.startswith(prefix) for name in names)))
     a = _mean(f, model, networks, _rows_of_x(f, columns))
     if model.classifies:
         outputs = onnx_out.classes(onnx, f, a, _labels(model.target), [_output(n, names) for n in OUTPUTS[:2]])
