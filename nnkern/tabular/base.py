@@ -331,10 +331,13 @@ class BaseTabular(BaseEstimator):
         write(path, Stored(self.model_, names, named, self._saved_parameters()))
 
     def _saved_parameters(self):
-        parameters = self.get_params(deep=False)
+        parameters = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
         parameters["recipes"] = None
         if not isinstance(self.random_state, Integral | None):
             parameters["random_state"] = None
+        if isinstance(parameters.get("class_weight"), dict):  # keys in JSON are texts, and labels needn't be
+            given = parameters["class_weight"]
+            parameters["class_weight"] = [list(map(_plain, given)), list(map(_plain, given.values()))]
         return parameters
 
     @classmethod
@@ -353,7 +356,13 @@ class BaseTabular(BaseEstimator):
         """The estimator of what the file of that name holds."""
         if stored.model.classifies != issubclass(cls, ClassifierMixin):
             raise ModelFormatError(f"{path} holds a model of the other task: nnkern.tabular.load knows which")
-        made = cls(**{name: value for name, value in stored.parameters.items() if name in cls().get_params()})
+        parameters = {name: value for name, value in stored.parameters.items() if name in cls().get_params()}
+        if isinstance(parameters.get("class_weight"), list):
+            try:
+                parameters["class_weight"] = dict(zip(*parameters["class_weight"], strict=True))
+            except (TypeError, ValueError) as error:
+                raise ModelFormatError(f"{path}: its class_weight is none: {error}") from error
+        made = cls(**parameters)
         made._remember(stored.model, stored.names, stored.named)
         return made
 
@@ -370,3 +379,8 @@ class BaseTabular(BaseEstimator):
 
         check_is_fitted(self)
         to_c(self.model_, path)
+
+
+def _plain(value):
+    """A number of numpy's as Python's, which JSON holds."""
+    return value.item() if isinstance(value, np.generic) else value

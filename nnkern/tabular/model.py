@@ -42,7 +42,7 @@ class TableModel:
     def check(self):
         """Raises a ValueError unless columns, networks, weights and target agree with each other."""
         rows = self.preprocessing.rows
-        if not self.networks or len(self.weights) != len(self.networks):
+        if not self.networks or self.weights.shape != (len(self.networks),):
             raise ValueError(f"there are {len(self.networks)} networks, and weights for {len(self.weights)}")
         if not (np.isfinite(self.weights).all() and (self.weights >= 0).all() and abs(self.weights.sum() - 1) < 1e-6):
             raise ValueError(f"the weights are {self.weights}, and should be shares that add up to 1")

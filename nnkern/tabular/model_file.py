@@ -59,13 +59,20 @@ def read(path):
         preprocessing = Preprocessing.from_dict(entries["preprocessing"])
         target = target_from_dict(entries["target"])
         networks = [_network(i, one, stored) for i, one in enumerate(entries["networks"])]
+        extra = stored.all_names() - {f"{i}.{name}" for i, net in enumerate(networks) for name in net.parameters}
+        if extra:
+            raise ModelFormatError(f"it holds {', '.join(sorted(extra))}, which none of its networks needs")
+        if not all(isinstance(weight, int | float) for weight in entries["weights"]):
+            raise ModelFormatError(f"the weights are {entries['weights']!r}")
         model = TableModel(preprocessing, networks, entries["weights"], target)
         model.check()
         names, named, parameters = entries["names"], entries["named"], entries["parameters"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ModelFormatError(f"the columns' names are {names!r}")
-        if not set(preprocessing.names) <= set(names) or type(named) is not bool or not isinstance(parameters, dict):
+        if len(set(names)) < len(names) or not set(preprocessing.names) <= set(names):
             raise ModelFormatError("its columns and their names don't agree")
+        if type(named) is not bool or not isinstance(parameters, dict):
+            raise ModelFormatError(f"named is {named!r}, the parameters are {parameters!r}")
         return Stored(model, names, named, parameters)
 
 

@@ -75,8 +75,10 @@ def from_dict(entry):
     if isinstance(target, Labels):
         if len(target.labels) < 2 or len(set(target.labels)) < len(target.labels):
             raise ValueError(f"the labels are {target.labels}")
-        if len(target.classes) != len(target.labels):
+        if type(target.kind) is not str or target.classes.tolist() != target.labels:
             raise ValueError(f"the labels aren't all {target.kind}")
+        if np.unique(target.classes).tolist() != target.labels:
+            raise ValueError(f"the labels aren't sorted: {target.labels}")
     elif not (0 < target.scale < math.inf and all(map(math.isfinite, (target.mean, target.low, target.high)))):
         raise ValueError(f"the target is {entry}")
     return target
