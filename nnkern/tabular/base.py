@@ -367,18 +367,54 @@ class BaseTabular(BaseEstimator):
         return made
 
     def to_onnx(self, path):
-        """Writes the whole model as ONNX, an input for each column by its name."""
+        """Writes the whole model as an ONNX file: its inputs are the raw columns, (batch, 1) each, by their names.
+
+        Numbers are double, NaN where not known; categories string, "" or any text that is no category where not known,
+        whole numbers and booleans as "3" and "True"; dates and times double, seconds since 1970. A classifier gives
+        "label" and "probabilities" (batch, k), a regressor "prediction" (batch, 1).
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        MissingPackageError
+            The package onnx isn't installed.
+        OSError, ValueError
+            It can't be written; a column's name can't be an input's, or the model has more than ONNX's 2 GB.
+        """
         from nnkern.tabular.onnx_out import to_onnx
 
         check_is_fitted(self)
         to_onnx(self.model_, path)
 
-    def to_c(self, path):
-        """Writes the whole model as one C99 file, whose function takes a struct with a field for each column."""
+    def to_c(self, path=None):
+        """The whole model as one C99 file without dependencies: a struct of a row, and a function that predicts.
+
+        ``nnkern_row`` has a field for each column: double for numbers, NAN where not known; ``const char *`` for
+        categories, a null pointer or any text that is no category where not known; double for dates and times, seconds
+        since 1970. ``predict_row(&row, y)`` writes NNKERN_N_Y probabilities, of the classes in ``nnkern_labels``, or
+        one number.
+
+        Parameters
+        ----------
+        path : str or path-like, optional
+            Where to write it.
+
+        Returns
+        -------
+        source : str
+
+        Raises
+        ------
+        OSError, ValueError
+            It can't be written; or a category holds a NUL character, which no text in C can.
+        """
         from nnkern.tabular.c_out import to_c
 
         check_is_fitted(self)
-        to_c(self.model_, path)
+        return to_c(self.model_, path)
 
 
 def _plain(value):
