@@ -494,6 +494,52 @@ def test_objects_of_several_kinds_are_texts():
     np.testing.assert_array_equal(X, [[4, 1, 2, 0, 3, 0] * 5])
 
 
+NUMBERS_OF_OBJECTS = {
+    "wide": [1, 2, 10**25, None],
+    "mixed": [1, 2.5, np.float32(7), np.int8(3), math.nan],
+    "long double": np.array([1.5, 2, 7], np.longdouble),
+    "sparse": [0.0, 0.0, 3.0, 5.0],
+}
+
+
+@pytest.mark.parametrize(("kind", "values"), NUMBERS_OF_OBJECTS.items(), ids=list(NUMBERS_OF_OBJECTS))
+def test_numbers_of_types_that_arrow_lacks_are_numbers(kind, values):
+    pd = pytest.importorskip("pandas")
+    series = pd.arrays.SparseArray(values) if kind == "sparse" else pd.Series(values)
+    preprocessing, X = learnt(pd.DataFrame({"c": series}))
+    column, expected = learnt_of([None if v is None else float(v) for v in values])
+    assert preprocessing.columns[0].to_dict() == column.to_dict()
+    assert X.tobytes() == expected.tobytes()
+
+
+def test_wide_whole_numbers_of_polars_are_numbers():
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame({"c": pl.Series([1, 2**100, None], dtype=pl.Int128)})
+    assert learnt(frame)[1].tobytes() == learnt_of([1.0, 2.0**100, None])[1].tobytes()
+
+
+def test_numbers_beyond_float64():
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="column 'c' of X holds a number that is too large"):
+        columns_of(pd.DataFrame({"c": pd.Series([1, 10**400], dtype=object)}))
+
+
+def test_texts_that_are_no_unicode():
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="column 'c' of X holds a text that is none"):
+        columns_of(pd.DataFrame({"c": pd.Series(["a", "\ud800"], dtype=object)}))
+
+
+def test_categories_that_are_intervals_are_refused_until_they_are_texts():
+    """As pandas' cut gives them."""
+    pd = pytest.importorskip("pandas")
+    cut = pd.cut(np.arange(40) % 17, 4)
+    with pytest.raises(TypeError, match=r"'c' \(dictionary<.*interval"):
+        Preprocessing.fit(columns_of(pd.DataFrame({"c": cut})))
+    (column,) = learnt(pd.DataFrame({"c": cut.astype(str)}))[0].columns
+    assert len(column.levels) == 4
+
+
 def test_types_of_polars():
     pl = pytest.importorskip("polars")
     values = ["a", "b", "c", None] * 6

@@ -43,7 +43,7 @@ def expected_failed_checks(estimator):
 
 
 @parametrize_with_checks(
-    [TabularClassifier(recipes=ENOUGH), TabularRegressor(recipes=ENOUGH)],
+    [TabularClassifier(preset="fast"), TabularRegressor(preset="fast")],
     expected_failed_checks=expected_failed_checks,
 )
 @pytest.mark.filterwarnings("ignore::nnkern.tabular.TabularWarning")

@@ -12,7 +12,7 @@ import numpy as np
 
 from nnkern._optional import require
 from nnkern._values import Value
-from nnkern.tabular.frames import listed, text_of
+from nnkern.tabular.frames import is_missing, listed, text_of
 
 CLIP = 3.0
 """Where the smooth clip bends: scaled numbers lie within ±CLIP."""
@@ -230,10 +230,15 @@ def from_dict(entry):
 
 def family(array):
     """ "number", "category", "date", or None for what can't be a feature; of an Arrow array's type."""
+    return _family_of(array.type)
+
+
+def _family_of(kind):
     types = require("pyarrow", "a data frame").types
-    kind = array.type
-    if types.is_dictionary(kind) or is_text(kind) or types.is_boolean(kind):
+    if is_text(kind) or types.is_boolean(kind):
         return "category"
+    if types.is_dictionary(kind):  # of intervals, as pandas' cut gives them, there are no texts
+        return "category" if _family_of(kind.value_type) else None
     if types.is_date(kind) or types.is_timestamp(kind):
         return "date"
     if (
@@ -363,14 +368,6 @@ def seconds_of(value, name, zone):
     if isinstance(value, datetime.date):
         return (value - datetime.date(1970, 1, 1)).days * DAY
     raise TypeError(f"{name!r} must be a date or a time; got {value!r}")
-
-
-def is_missing(value):
-    """Whether one value is None, NaN, or what pandas has for it."""
-    try:
-        return value is None or bool(value != value)
-    except (TypeError, ValueError):  # arrays, and pandas' NA, whose comparisons are neither true nor false
-        return type(value).__name__ == "NAType"
 
 
 def number_of(value, name):

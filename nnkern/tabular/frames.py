@@ -84,8 +84,10 @@ def _of_series(series, name, what):
     pa = require("pyarrow", "a data frame")
     try:
         array = series.to_arrow()
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         array = _of_objects(series.to_list(), name, what)
+    except UnicodeError as error:
+        raise ValueError(f"{_named(name, what)} holds a text that is none: {error}") from None
     return pa.chunked_array([array]) if isinstance(array, pa.Array) else array
 
 
@@ -95,30 +97,41 @@ def _arrow_of(values, name, what):
         raise ValueError(f"Complex data not supported: {_named(name, what)} holds {values.dtype}")
     try:
         array = pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         array = _of_objects(values.tolist(), name, what)
+    except UnicodeError as error:
+        raise ValueError(f"{_named(name, what)} holds a text that is none: {error}") from None
     return pa.chunked_array([array])
 
 
 def _of_objects(values, name, what):
-    """Of Python objects of several kinds: texts, where all are texts, numbers or missing."""
+    """Of Python objects: numbers, where all are such or missing; of several kinds texts."""
     pa = require("pyarrow", "a data frame")
-    out = []
+    values = [None if is_missing(value) else value for value in values]
     for i, value in enumerate(values):
-        if value is None or value != value:
-            out.append(None)
-        elif isinstance(value, str | bool | np.bool_ | int | float | np.integer | np.floating):
-            out.append(text_of(value))
-        else:
+        if not isinstance(value, str | bool | np.bool_ | int | float | np.integer | np.floating | None):
             raise TypeError(
                 f"{_named(name, what)}, row {i} holds a {type(value).__name__}: argument must be a string or a number; "
                 "a column must hold numbers, texts, booleans or dates"
             )
-    return pa.array(out, pa.string())
+    if any(isinstance(value, str | bool | np.bool_) for value in values):
+        return pa.array([None if value is None else text_of(value) for value in values], pa.string())
+    try:
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    except OverflowError as error:
+        raise ValueError(f"{_named(name, what)} holds a number that is too large: {error}") from None
 
 
 def _named(name, what):
     return what if name is None else f"column {name!r} of {what}"
+
+
+def is_missing(value):
+    """Whether one value is None, NaN, or what pandas has for it."""
+    try:
+        return value is None or bool(value != value)
+    except (TypeError, ValueError):  # arrays, and pandas' NA, whose comparisons are neither true nor false
+        return type(value).__name__ == "NAType"
 
 
 def text_of(value):

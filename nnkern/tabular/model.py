@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from nnkern.tabular.columns import Category, Date, clipped, is_missing, number_of, seconds_of
-from nnkern.tabular.frames import listed, text_of
+from nnkern.tabular.columns import Category, Date, clipped, number_of, seconds_of
+from nnkern.tabular.frames import is_missing, listed, text_of
 from nnkern.tabular.target import Labels
 
 CLASSIFIERS = ("binary_cross_entropy", "cross_entropy")
