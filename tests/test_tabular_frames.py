@@ -15,12 +15,11 @@ pytest.importorskip("narwhals")
 pytest.importorskip("pyarrow")
 
 import pyarrow as pa
-from tables import LIBRARIES, mixed
-
 from nnkern.tabular import TabularWarning
 from nnkern.tabular.columns import Category, Date, Number
 from nnkern.tabular.frames import columns_of, columns_of_array
 from nnkern.tabular.preprocessing import Preprocessing
+from tables import LIBRARIES, mixed
 
 DAY = 86400
 YEAR = 365.2425 * DAY
@@ -528,6 +527,9 @@ def test_texts_that_are_no_unicode():
     pd = pytest.importorskip("pandas")
     with pytest.raises(ValueError, match="column 'c' of X holds a text that is none"):
         columns_of(pd.DataFrame({"c": pd.Series(["a", "\ud800"], dtype=object)}))
+    for texts in (["a", "\ud800"], np.array(["a", "\ud800"], object)):
+        with pytest.raises(ValueError, match="column 'c' of X holds a text that is none"):
+            columns_of({"c": texts})
 
 
 def test_categories_that_are_intervals_are_refused_until_they_are_texts():
