@@ -11,6 +11,7 @@ pytest.importorskip("pyarrow")
 
 import narwhals as nw
 import pyarrow as pa
+
 from nnkern.tabular import Recipe, TabularClassifier, TabularRegressor
 
 UTC = dt.UTC

@@ -18,11 +18,12 @@ pytest.importorskip("narwhals")
 pytest.importorskip("pyarrow")
 
 import pyarrow as pa
-from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularWarning, base
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from tables import FEATURES, LIBRARIES, UTC, bits, classifier, outputs, people, regressor, replaced
+
+from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularWarning, base
 
 
 @pytest.fixture(scope="module")

@@ -15,11 +15,12 @@ pytest.importorskip("narwhals")
 pytest.importorskip("pyarrow")
 
 import pyarrow as pa
+from tables import LIBRARIES, mixed
+
 from nnkern.tabular import TabularWarning
 from nnkern.tabular.columns import Category, Date, Number
 from nnkern.tabular.frames import columns_of, columns_of_array
 from nnkern.tabular.preprocessing import Preprocessing
-from tables import LIBRARIES, mixed
 
 DAY = 86400
 YEAR = 365.2425 * DAY
