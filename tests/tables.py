@@ -1,15 +1,18 @@
-"""Tables for the tests of nnkern.tabular, and the libraries that they come from."""
+"""Tables for the tests of nnkern.tabular, the libraries that they come from, and small models of them."""
 
 import datetime as dt
 
 import numpy as np
 import pytest
 
+pytest.importorskip("sklearn", minversion="1.7")
 pytest.importorskip("narwhals")
 pytest.importorskip("pyarrow")
 
 import narwhals as nw
 import pyarrow as pa
+
+from nnkern.tabular import Recipe, TabularClassifier, TabularRegressor
 
 UTC = dt.UTC
 
@@ -63,3 +66,44 @@ def mixed(m=60):
             "duration": holes([moment - day for moment in moments], pa.duration("us")),
         }
     )
+
+
+def classifier(epochs=4, **options):
+    return TabularClassifier(**{"recipes": [Recipe(epochs=epochs)], "random_state": 0, "threads": 1, **options})
+
+
+def regressor(epochs=4, **options):
+    return TabularRegressor(**{"recipes": [Recipe(epochs=epochs)], "random_state": 0, "threads": 1, **options})
+
+
+def people(m=120, seed=0):
+    """A table about which there is nothing to warn of, with holes in age and town; `ill` and `cost` hang on both."""
+    rng = np.random.default_rng(seed)
+    age, town = rng.normal(40, 12, m), rng.choice(["Ulm", "Bonn", "Kiel"], m)
+    hidden = (age - 40) / 12 + np.where(town == "Ulm", 1.0, -0.5) + 0.3 * rng.normal(size=m)
+    day = dt.datetime(2020, 1, 1)
+    return pa.table(
+        {
+            "age": pa.array(age, mask=rng.random(m) < 0.1),
+            "town": pa.array(town.tolist(), mask=rng.random(m) < 0.1),
+            "member": rng.random(m) < 0.5,
+            "since": [day + dt.timedelta(hours=int(h)) for h in rng.integers(0, 20_000, m)],
+            "ill": np.where(hidden > 0, "yes", "no").tolist(),
+            "cost": 1000 + 200 * hidden,
+        }
+    )
+
+
+FEATURES = ["age", "town", "member", "since"]
+
+
+def outputs(model, X):
+    return (model.predict_proba if hasattr(model, "predict_proba") else model.predict)(X)
+
+
+def bits(model, X):
+    return outputs(model, X).tobytes()
+
+
+def replaced(table, name, values, type=None):
+    return table.set_column(table.column_names.index(name), name, pa.array(values, type))

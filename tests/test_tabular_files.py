@@ -504,6 +504,7 @@ LIES = {
     "networks a dict": (lambda h: h.update(networks={"0": h["networks"][0]}), ""),
     "one network more": (lambda h: h["networks"].append(h["networks"][0]), ""),
     "names numbers": (lambda h: h.update(names=[1] * len(h["names"])), "names"),
+    "a name a number": (lambda h: h["names"].append(7), "names"),
     "names none": (lambda h: h.update(names=None), ""),
     "names fewer": (lambda h: h["names"].pop() and None, ""),
     "names twice": (lambda h: h["names"].append(h["names"][0]), ""),

@@ -528,6 +528,9 @@ def test_texts_that_are_no_unicode():
     pd = pytest.importorskip("pandas")
     with pytest.raises(ValueError, match="column 'c' of X holds a text that is none"):
         columns_of(pd.DataFrame({"c": pd.Series(["a", "\ud800"], dtype=object)}))
+    for texts in (["a", "\ud800"], np.array(["a", "\ud800"], object)):
+        with pytest.raises(ValueError, match="column 'c' of X holds a text that is none"):
+            columns_of({"c": texts})
 
 
 def test_categories_that_are_intervals_are_refused_until_they_are_texts():
