@@ -41,6 +41,7 @@ class Recipe(Value):
     activation: str
     numbers: Literal["plain", "periodic", "quantile", "tree"]
     bins: int
+    bin_rows: int
     number_units: int | None
     embedding_units: int
     embedding_from: int
@@ -67,6 +68,7 @@ class Recipe(Value):
         activation: str = ...,
         numbers: Literal["plain", "periodic", "quantile", "tree"] = ...,
         bins: int = ...,
+        bin_rows: int = ...,
         number_units: int | None = ...,
         embedding_units: int = ...,
         embedding_from: int = ...,

@@ -160,7 +160,7 @@ class Category(Value):
 
     @classmethod
     def fit(cls, name, array, min_count):
-        """Of an Arrow array, levels from the most frequent on; None where fewer than two occur `min_count` times."""
+        """Of an Arrow array, levels from the most frequent on; None where nothing can be told apart."""
         counts = level_counts(array)
         levels = [level for level, count in counts if count >= min_count]
         others = len(array) - sum(count for _, count in counts[: len(levels)])
@@ -184,9 +184,7 @@ class Category(Value):
 
     def fill(self, array, out, what):
         """Writes its row `out` (1, m) from an Arrow array."""
-        codes, indices = self.codes(), []
-        out[0] = 0
-        start = 0
+        codes, start = self.codes(), 0
         for chunk in encoded(array).chunks:
             of = np.array(
                 [codes.get(text_of(level), 0.0) for level in chunk.dictionary.to_pylist()] + [0.0], np.float32
