@@ -1,0 +1,271 @@
+"""A table from a file: CSV (compressed by gzip too), Parquet or Feather, all read by Apache Arrow.
+
+Here is what Arrow doesn't do: delimiter, decimal sign and encoding are found from the file's beginning, and an error says
+in which line. What a column means is columns.py's concern.
+"""
+
+import contextlib
+import csv
+import gzip
+import io
+import os
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+import zlib
+
+from nnkern._optional import require
+from nnkern.tabular.frames import listed
+
+HEAD = 2**20
+"""Bytes from which delimiter, decimal sign and encoding are found."""
+SAMPLE_ROWS = 200
+DELIMITERS = ",;\t|"
+MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
+"""What is written, in any case, where a value isn't known."""
+WESTERN = "cp1252"
+"""The encoding of what is neither UTF-8 nor begins as UTF-16 does."""
+MOST_DICTIONARY = 1000
+"""Texts of at most so many different ones in a block are kept as codes, each text once."""
+
+
+def read_table(path, *, delimiter=None, decimal=None, encoding=None, threads=None):
+    """Read a table with a header.
+
+    Parameters
+    ----------
+    path : str or path
+        A file, whose first bytes say its kind: Parquet, Feather (Arrow's IPC file), or else CSV with any delimiter, which
+        may be compressed by gzip; or "-", standard input.
+    delimiter, decimal, encoding : str, optional
+        Of CSV: found from the file's beginning unless given.
+    threads : int, optional
+        How many threads read; all processors by default.
+
+    Returns
+    -------
+    pyarrow.Table
+        Whole numbers, numbers, booleans, dates, times and texts, as Arrow infers them; missing values as null.
+
+    Raises
+    ------
+    MissingPackageError
+        pyarrow isn't installed.
+    OSError, ValueError
+        The file can't be read, or isn't a table: the message says which line, what came and what was expected.
+
+    Warns
+    -----
+    UserWarning
+        A CSV file isn't in UTF-8, and is taken for one in the encoding of Western Europe.
+    """
+    require("pyarrow", "reading a table")
+    path = os.fspath(path)
+    if path == "-":
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "standard input")
+            with open(path, "wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+            return read_table(path, delimiter=delimiter, decimal=decimal, encoding=encoding, threads=threads)
+    name = os.path.basename(path)
+    with open(path, "rb") as file:
+        magic = file.read(6)
+    with _processors(threads) as several:
+        if magic[:4] == b"PAR1" or magic == b"ARROW1":
+            return _binary(path, name, magic, several)
+        return _Text(path, name, magic[:2] == b"\x1f\x8b", delimiter, decimal, encoding).table(several)
+
+
+@contextlib.contextmanager
+def _processors(threads):
+    """Whether Arrow may use several, `threads` of them meanwhile."""
+    pa = require("pyarrow", "reading a table")
+    before = pa.cpu_count()
+    pa.set_cpu_count(threads or before)
+    try:
+        yield threads != 1
+    finally:
+        pa.set_cpu_count(before)
+
+
+def _binary(path, name, magic, several):
+    pa = require("pyarrow", "reading a table")
+    kind = "Parquet" if magic[:4] == b"PAR1" else "Feather"
+    try:
+        if kind == "Parquet":
+            return require("pyarrow.parquet", "reading Parquet").ParquetFile(path).read(use_threads=several)
+        return require("pyarrow.feather", "reading Feather").read_table(path, memory_map=False, use_threads=several)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{name} is not a readable {kind} file: {error}") from error
+
+
+class _Text:
+    """A CSV file: what its beginning says of it, and then its columns."""
+
+    def __init__(self, path, name, zipped, delimiter, decimal, encoding):
+        self._path, self._name, self._zipped = path, name, zipped
+        head = self._head()
+        self._encoding, self._given = encoding or self._found_encoding(head), encoding is not None
+        try:
+            text = head.decode(self._encoding, "ignore" if len(head) == HEAD else "strict")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{name} is not in {self._encoding}: {error}") from None
+        if not text.strip("\ufeff \r\n\t"):
+            raise ValueError(f"{name} is empty: expected a header and rows of data")
+        if re.search("[\0-\x08\x0e-\x1a\x1c-\x1f]", text):
+            raise ValueError(
+                f"{name} is no text: it holds control characters. Expected CSV, Parquet or Feather; encoding is for CSV "
+                "in an encoding other than UTF-8"
+            )
+        text = text.lstrip("\ufeff")
+        self._quotes = '"' in text
+        self._delimiter = delimiter or _delimiter(text)
+        self._sample = _rows(text, self._delimiter, whole=len(head) < HEAD)
+        self._decimal = decimal or self._found_decimal()
+        self._header = self._sample.pop(0)
+        self._check_header()
+
+    def _open(self):
+        return gzip.open(self._path) if self._zipped else open(self._path, "rb")
+
+    def _head(self):
+        try:
+            with self._open() as file:
+                return file.read(HEAD)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{self._name} is not a whole gzip file: {error}") from None
+
+    def _found_encoding(self, head):
+        if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return "utf-16"
+        try:
+            head.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if len(head) < HEAD or error.start < HEAD - 4:  # else a character that the end of the block cuts
+                return WESTERN
+        return "utf-8"
+
+    def _found_decimal(self):
+        if self._delimiter == ",":
+            return "."
+        cells = [cell.strip() for row in self._sample for cell in row]
+        commas, points = (
+            sum(re.fullmatch(rf"[+-]?\d*{sign}\d+", cell) is not None for cell in cells) for sign in (",", r"\.")
+        )
+        return "," if commas > points else "."
+
+    def _check_header(self):
+        names = [text.strip() for text in self._header]
+        if all(map(_is_number, names)):
+            raise ValueError(f"{self._name}: the first line {names[:5]} holds numbers, expected the columns' names")
+        if "" in names:
+            raise ValueError(
+                f"{self._name}: column {names.index('') + 1} has no name in the header: give it one, or leave it out (pandas "
+                "writes its index so, and to_csv(index=False) doesn't)"
+            )
+        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if twice:
+            raise ValueError(f"{self._name}: the header names {listed(twice)} more than once: rename them")
+        self._names = names
+
+    def table(self, several):
+        """All of it."""
+        pa, pc = (require(module, "reading a table") for module in ("pyarrow", "pyarrow.compute"))
+        try:
+            table = self._read(several)
+        except pa.ArrowInvalid as error:
+            # a quoted cell may hold the end of a line further down than the head
+            if self._quotes or '"' not in str(error):
+                raise self._explained(error) from None
+            self._quotes = True
+            return self.table(several)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self._name} is not in {self._encoding}: {error}") from None
+        except OSError as error:
+            raise ValueError(f"{self._name} is not a whole gzip file: {error}") from None
+        kinds = [getattr(field.type, "value_type", field.type) for field in table.schema]
+        if self._encoding == "utf-8" and any(map(pa.types.is_binary, kinds)):
+            self._encoding = WESTERN  # what isn't UTF-8 is further down than the head
+            return self.table(several)
+        if not table.num_rows:
+            raise ValueError(f"{self._name} has a header and no rows")
+        if self._encoding == WESTERN and not self._given:
+            warnings.warn(
+                f"{self._name} is not in UTF-8: it is read as {WESTERN}, unless encoding says otherwise", stacklevel=3
+            )
+        if any(cell != cell.strip() for row in self._sample for cell in row):
+            for j, kind in enumerate(kinds):
+                if pa.types.is_string(kind):
+                    trimmed = pc.utf8_trim_whitespace(table.column(j).cast(pa.string()))
+                    table = table.set_column(j, self._names[j], trimmed.dictionary_encode())
+        return table.rename_columns(self._names)
+
+    def _read(self, several):
+        pa, csv_ = (require(module, "reading a table") for module in ("pyarrow", "pyarrow.csv"))
+        missing = {form(text) for text in MISSING for form in (str, str.upper, str.title, str.capitalize)} | {"NaN"}
+        # 0123 is a code: as a number it would lose its zero
+        codes = {j for row in self._sample for j, cell in enumerate(row) if re.fullmatch(r"0\d+", cell.strip())}
+        with pa.input_stream(self._path, compression="gzip" if self._zipped else None) as file:
+            return csv_.read_csv(
+                file,
+                csv_.ReadOptions(use_threads=several, encoding="utf8" if self._encoding == "utf-8" else self._encoding),
+                csv_.ParseOptions(delimiter=self._delimiter, newlines_in_values=self._quotes),
+                csv_.ConvertOptions(
+                    column_types={self._header[j]: pa.string() for j in codes if j < len(self._header)},
+                    null_values=[before + text for text in missing for before in ("", " ")],
+                    strings_can_be_null=True,
+                    decimal_point=self._decimal,
+                    auto_dict_encode=True,
+                    auto_dict_max_cardinality=MOST_DICTIONARY,
+                ),
+            )
+
+    def _explained(self, error):
+        """The error of a row that isn't like the header, by its line; else in Arrow's words."""
+        n = len(self._header)
+        try:
+            with self._open() as file:
+                text = io.TextIOWrapper(file, self._encoding, "replace", newline="")
+                rows = csv.reader(text, delimiter=self._delimiter)
+                for row in rows:
+                    if row and len(row) != n:
+                        return ValueError(
+                            f"{self._name}, line {rows.line_num}: {len(row)} cells, expected {n} as in the header; the "
+                            f"delimiter is {self._delimiter!r}"
+                        )
+        except (csv.Error, EOFError, OSError, zlib.error) as broken:
+            error = broken
+        return ValueError(f"{self._name} can't be read as CSV: {error}")
+
+
+def _delimiter(text):
+    """The one that divides the first rows alike, and into most cells; where none does, the header into most cells."""
+
+    def divided(delimiter):
+        rows = _rows(text, delimiter)
+        return len(rows[0]) > 1 and len({len(row) for row in rows}) == 1, len(rows[0])
+
+    return max(DELIMITERS, key=divided)
+
+
+def _rows(text, delimiter, whole=False):
+    """The first rows of a text, those that are empty left out; unless it is `whole`, its last line may be cut."""
+    lines = text if whole else text[: text.rfind("\n") + 1] or text
+    rows = []
+    with contextlib.suppress(csv.Error):
+        for row in csv.reader(io.StringIO(lines, newline=""), delimiter=delimiter):
+            if row:
+                rows.append(row)
+            if len(rows) > SAMPLE_ROWS:
+                break
+    return rows or [[text]]
+
+
+def _is_number(text):
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
