@@ -1,4 +1,4 @@
-"""Trained models: network and preprocessor from one file, and the measures of a network on data.
+"""Trained models: what is in a file, a network's preprocessor, and its measures on data.
 
 Knows no options but MODEL, DATA and --threads, and prints nothing.
 """
@@ -6,16 +6,31 @@ Knows no options but MODEL, DATA and --threads, and prints nothing.
 import nnkern as nk
 from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
+from nnkern.files import header
 
 RECORD = "nnkern.data"  # the preprocessor's key in a model's metadata
 FORMATS = {"accuracy": ".4f", "R2": ".4f", "RMSE": ".6g", "cost": ".4g"}
 
 
-def load_with_data(options):
-    """The network of the model file, its preprocessor, and the data; pictures in the size that it was trained on."""
-    net = nk.load(options.model)
+def load(path):
+    """The network, or the TabularClassifier or TabularRegressor, in a model file."""
+    try:
+        return nk.load(path)
+    except nk.ModelFormatError as error:
+        if header.READERS[header.TABLE_FORMAT] not in str(error):
+            raise
+    from nnkern import tabular
+
+    return tabular.load(path)
+
+
+def with_data(net, options):
+    """A network's preprocessor, and the data; pictures in the size that it was trained on."""
     preprocessor = preprocessor_of(net, options.model)
-    return net, preprocessor, nkdata.read(options.data, size=preprocessor.size or 64)
+    if options.data is not None and nkdata.is_table(options.data):
+        names = {"array": "an .npz file with X", "pictures": "pictures"}
+        raise CommandError(f"{options.data}: the model expects {names[preprocessor.kind]}, not a table")
+    return preprocessor, nkdata.read(options.data, size=preprocessor.size or 64)
 
 
 def preprocessor_of(net, path):

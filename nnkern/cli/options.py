@@ -7,6 +7,7 @@ import math
 import nnkern
 from nnkern.cli.errors import USAGE_ERROR
 
+FULL = "full"
 # schedule: its class in nnkern.schedules, and the types of its arguments after the first rate
 SCHEDULES = {
     "cosine": ("Cosine", {"final": float}),
@@ -38,10 +39,8 @@ def command(commands, name, run, text, epilog=None, **more):
 
 
 def option(parser, name, text, default=None, **how):
-    """Adds an option whose help says its default."""
-    if default is not None and not isinstance(default, list):
-        text += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
-    parser.add_argument(name, default=default, help=text, **how)
+    """Adds an option whose help is that text."""
+    parser.add_argument(name, default=default, help=text.replace("%", "%%"), **how)
 
 
 def threads(parser):
@@ -50,16 +49,25 @@ def threads(parser):
     option(parser, "--threads", f"threads to compute with (default: {default})", type=whole(1), metavar="N")
 
 
+def json_option(parser):
+    """Adds --json."""
+    option(parser, "--json", "print one JSON object, for machines", action="store_true")
+
+
+def reading(parser):
+    """Adds how a CSV file is read."""
+    for name in ("delimiter", "decimal", "encoding"):
+        option(parser, f"--{name}", "of a CSV file (default: found from its beginning)", metavar="X")
+
+
 def model_and_data(parser):
     """The arguments of a command that runs a trained model on data."""
     parser.add_argument("model", metavar="MODEL", help="file that nnkern train --save wrote")
-    parser.add_argument(
-        "data",
-        nargs="?",
-        metavar="DATA",
-        help="data of the kind the model was trained on (default: all the digits)",
-    )
+    text = "data of the kind the model was trained on (default: all the digits)"
+    parser.add_argument("data", nargs="?", metavar="DATA", help=text)
+    reading(parser)
     threads(parser)
+    json_option(parser)
 
 
 # Values: each function converts the text of one, and raises argparse's error for others.
@@ -76,6 +84,16 @@ def whole(least):
         return value
 
     return parse
+
+
+def number(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
 
 
 def share(text):
@@ -107,14 +125,21 @@ def numbers(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, or a list of them like 0.1,0.2") from None
 
 
+def pairs(text):
+    """{what stands before the last =: what stands behind it}."""
+    parts = [part.rpartition("=") for part in names(text)]
+    if any(not sign for _, sign, _ in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list like zip=category,id=ignore")
+    return {name.strip(): value.strip() for name, _, value in parts}
+
+
 def class_weight(text):
     """ "balanced", or {label: weight}."""
     if text.strip().lower() == "balanced":
         return "balanced"
-    pairs = [pair.rpartition("=") for pair in names(text)]
     try:
-        return {label.strip(): float(weight) for label, _, weight in pairs}
-    except ValueError:
+        return {label: float(weight) for label, weight in pairs(text).items()}
+    except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError(f"{text!r} is neither balanced nor a list like yes=5,no=1") from None
 
 
@@ -138,7 +163,7 @@ def schedule(text):
 
 
 def batch_size(text):
-    return None if text.strip().lower() == "full" else whole(1)(text)
+    return FULL if text.strip().lower() == "full" else whole(1)(text)
 
 
 def names(text):

@@ -31,7 +31,7 @@ MOST_DICTIONARY = 1000
 """Texts of at most so many different ones in a block are kept as codes, each text once."""
 
 
-def read_table(path, *, delimiter=None, decimal=None, encoding=None, threads=None):
+def read_table(path, *, columns=None, delimiter=None, decimal=None, encoding=None, threads=None):
     """Read a table with a header.
 
     Parameters
@@ -39,6 +39,8 @@ def read_table(path, *, delimiter=None, decimal=None, encoding=None, threads=Non
     path : str or path
         A file, whose first bytes say its kind: Parquet, Feather (Arrow's IPC file), or else CSV with any delimiter, which
         may be compressed by gzip; or "-", standard input.
+    columns : sequence of str, optional
+        Those to read, where they are there; all by default.
     delimiter, decimal, encoding : str, optional
         Of CSV: found from the file's beginning unless given.
     threads : int, optional
@@ -68,14 +70,15 @@ def read_table(path, *, delimiter=None, decimal=None, encoding=None, threads=Non
             path = os.path.join(folder, "standard input")
             with open(path, "wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-            return read_table(path, delimiter=delimiter, decimal=decimal, encoding=encoding, threads=threads)
+            how = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "threads": threads}
+            return read_table(path, columns=columns, **how)
     name = os.path.basename(path)
     with open(path, "rb") as file:
         magic = file.read(6)
     with _processors(threads) as several:
         if magic[:4] == b"PAR1" or magic == b"ARROW1":
-            return _binary(path, name, magic, several)
-        return _Text(path, name, magic[:2] == b"\x1f\x8b", delimiter, decimal, encoding).table(several)
+            return _binary(path, name, magic, columns, several)
+        return _Text(path, name, magic[:2] == b"\x1f\x8b", delimiter, decimal, encoding).table(columns, several)
 
 
 @contextlib.contextmanager
@@ -90,15 +93,22 @@ def _processors(threads):
         pa.set_cpu_count(before)
 
 
-def _binary(path, name, magic, several):
-    pa = require("pyarrow", "reading a table")
+def _binary(path, name, magic, columns, several):
+    pa, parquet, feather = (require(f"pyarrow{part}", "reading a table") for part in ("", ".parquet", ".feather"))
     kind = "Parquet" if magic[:4] == b"PAR1" else "Feather"
     try:
         if kind == "Parquet":
-            return require("pyarrow.parquet", "reading Parquet").ParquetFile(path).read(use_threads=several)
-        return require("pyarrow.feather", "reading Feather").read_table(path, memory_map=False, use_threads=several)
+            with parquet.ParquetFile(path) as file:
+                known = file.schema_arrow.names
+                return file.read(_among(columns, known), use_threads=several)
+        table = feather.read_table(path, memory_map=False, use_threads=several)
+        return table if columns is None else table.select(_among(columns, table.column_names))
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{name} is not a readable {kind} file: {error}") from error
+
+
+def _among(columns, known):
+    return None if columns is None else [name for name in dict.fromkeys(columns) if name in known]
 
 
 class _Text:
@@ -170,17 +180,17 @@ class _Text:
             raise ValueError(f"{self._name}: the header names {listed(twice)} more than once: rename them")
         self._names = names
 
-    def table(self, several):
-        """All of it."""
+    def table(self, columns, several):
+        """Those of the columns that are there; all for None."""
         pa, pc = (require(module, "reading a table") for module in ("pyarrow", "pyarrow.compute"))
         try:
-            table = self._read(several)
+            table = self._read(_among(columns, self._names), several)
         except pa.ArrowInvalid as error:
             # a quoted cell may hold the end of a line further down than the head
             if self._quotes or '"' not in str(error):
                 raise self._explained(error) from None
             self._quotes = True
-            return self.table(several)
+            return self.table(columns, several)
         except UnicodeDecodeError as error:
             raise ValueError(f"{self._name} is not in {self._encoding}: {error}") from None
         except OSError as error:
@@ -188,7 +198,7 @@ class _Text:
         kinds = [getattr(field.type, "value_type", field.type) for field in table.schema]
         if self._encoding == "utf-8" and any(map(pa.types.is_binary, kinds)):
             self._encoding = WESTERN  # what isn't UTF-8 is further down than the head
-            return self.table(several)
+            return self.table(columns, several)
         if not table.num_rows:
             raise ValueError(f"{self._name} has a header and no rows")
         if self._encoding == WESTERN and not self._given:
@@ -199,20 +209,22 @@ class _Text:
             for j, kind in enumerate(kinds):
                 if pa.types.is_string(kind):
                     trimmed = pc.utf8_trim_whitespace(table.column(j).cast(pa.string()))
-                    table = table.set_column(j, self._names[j], trimmed.dictionary_encode())
-        return table.rename_columns(self._names)
+                    table = table.set_column(j, table.column_names[j], trimmed.dictionary_encode())
+        return table.rename_columns([name.strip() for name in table.column_names])
 
-    def _read(self, several):
+    def _read(self, columns, several):
         pa, csv_ = (require(module, "reading a table") for module in ("pyarrow", "pyarrow.csv"))
         missing = {form(text) for text in MISSING for form in (str, str.upper, str.title, str.capitalize)} | {"NaN"}
         # 0123 is a code: as a number it would lose its zero
         codes = {j for row in self._sample for j, cell in enumerate(row) if re.fullmatch(r"0\d+", cell.strip())}
+        header = dict(zip(self._names, self._header, strict=True))
         with pa.input_stream(self._path, compression="gzip" if self._zipped else None) as file:
             return csv_.read_csv(
                 file,
                 csv_.ReadOptions(use_threads=several, encoding="utf8" if self._encoding == "utf-8" else self._encoding),
                 csv_.ParseOptions(delimiter=self._delimiter, newlines_in_values=self._quotes),
                 csv_.ConvertOptions(
+                    include_columns=None if columns is None else [header[name] for name in columns],
                     column_types={self._header[j]: pa.string() for j in codes if j < len(self._header)},
                     null_values=[before + text for text in missing for before in ("", " ")],
                     strings_can_be_null=True,
