@@ -64,7 +64,7 @@ def _table(model, options):
 
     model.threads = options.threads
     keep = options.keep or []
-    data = tables.read(options, None if keep == ["all"] else [*model.columns_.names, *keep])
+    data = tables.read(options, None if keep == ["all"] else [*model.columns_.names, *keep], narrow=not keep)
     lacking = [name for name in keep if name not in data and keep != ["all"]]
     if lacking:
         raise CommandError(f"--keep: {options.data} has no column {', '.join(map(repr, lacking))}")

@@ -17,12 +17,12 @@ BINS = 10
 SCORES = {True: ("accuracy", "balanced_accuracy", "auc", "log_loss"), False: ("rmse", "mae", "r2")}
 
 
-def read(options, names=None):
-    """{name: Arrow array} of DATA, or of those of its columns that are named."""
+def read(options, names=None, narrow=True):
+    """{name: Arrow array} of DATA, or of those of its columns that are named; `narrow` as for read_table."""
     if options.data is None:
         raise CommandError("DATA is missing: the model is of a table")
     how = {name: getattr(options, name) for name in ("delimiter", "decimal", "encoding", "threads")}
-    table = read_table(options.data, columns=names, **how)
+    table = read_table(options.data, columns=names, narrow=narrow, **how)
     frames.names_of(table, options.data)
     return dict(zip(table.column_names, table.columns, strict=True))
 
@@ -64,7 +64,8 @@ def task_of(array, name, task):
         return True, "text" if columns.is_text(columns.plain(array).type) else "booleans"
     if task is not None:
         return task == "classification", "as asked for"
-    count = columns.distinct(array)
+    count = max(columns.distinct(array[:FEW]), columns.distinct(array[:1000]))
+    count = columns.distinct(array) if count <= FEW else count
     if count == 2:
         return True, "two values"
     if count <= FEW and not (np.mod(columns.numbers(array, name, "the data"), 1) > 0).any():
