@@ -139,9 +139,10 @@ class _Text:
             raise ValueError(f"{name} is no text, it holds control characters: expected CSV, Parquet or Feather")
         # the last line of a longer file may be cut
         self._text = text if len(head) < HEAD else text[: text.rfind("\n") + 1] or text
-        self._quotes = '"' in text
         self._delimiter = delimiter or _delimiter(self._text)
         self._header, *self._sample = _rows(self._text, self._delimiter)
+        # ends of lines in quoted cells: where Arrow looks out for them, it takes more time and twice the memory
+        self._quotes = any("\n" in cell for row in self._sample for cell in row)
         self._decimal = decimal or _decimal(self._sample, self._delimiter)
         self._names = [text.strip() for text in self._header]
         self._check_header()
