@@ -78,6 +78,7 @@ OPTIONS = {
          f"{', '.join(kernels.ACTIVATIONS)} (default: relu)"),
         ("--dropout", "P,P", numbers, ALL, "share of the hidden layers' outputs that is dropped in training, of arrays "
          "one for each too (default: 0; for the digits 0.3)"),
+        ("--numbers", None, ("plain", "quantile", "tree", "periodic"), TABLE, "how numbers enter, as they are or by bins"),
         ("--dtype", None, ("float32", "float64"), ARRAYS, "of all numbers (default: float32)"),
         ("--compute", None, ("bfloat16",), ALL, "what products are computed in (default: the dtype)"),
     ),
@@ -150,4 +151,4 @@ def refuse_others(options, whose, error):
     for rows in OPTIONS.values():
         for name, _, _, only, _ in rows:
             if only not in (whose, ALL) and getattr(options, destination(name)) is not None:
-                raise error(f"{name} is for {only}, not for {whose}")
+                raise error(f"{name} is for {only} only, not for {whose}")

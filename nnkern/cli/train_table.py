@@ -11,11 +11,11 @@ from nnkern.cli.output import is_safetensors, report
 from nnkern.cli.train_options import DATA_DEFAULTS, TABLE, refuse_others
 from nnkern.tabular import PRESETS, TabularClassifier, TabularRegressor, columns, frames
 
-# what an option replaces in a recipe; those of the second row take one value here
+# what an option replaces in a recipe
 FIELDS = {
     "learning_rate": "learning_rate", "weight_decay": "weight_decay", "epochs": "epochs", "early_stopping": "patience",
     "batch_size": "batch_size", "label_smoothing": "label_smoothing", "compute": "compute", "layers": "units",
-    "activation": "activation", "dropout": "dropout",
+    "activation": "activation", "dropout": "dropout", "numbers": "numbers",
 }  # fmt: skip
 SHOWN = 40
 """Columns of which is printed what they are."""
@@ -142,7 +142,7 @@ def _estimator(options, classes, recipes, y):
         labels = {frames.text_of(label): label for label in y.unique().to_pylist()}
         unknown = [label for label in weights if label not in labels]
         if unknown:
-            raise CommandError(f"--class-weight: {unknown[0]!r} is none of the classes {frames.listed(labels)}")
+            raise CommandError(f"--class-weight: {unknown[0]!r} is none of the classes {frames.listed(sorted(labels))}")
         wrong = [f"{label}={weight:g}" for label, weight in weights.items() if not 0 <= weight < np.inf]
         if wrong:
             raise CommandError(f"--class-weight {wrong[0]}: expected a finite weight >= 0")

@@ -11,16 +11,22 @@ from nnkern.data.containers import DataError
 def split(strata, share, seed=0):
     """Indices (train, held_out), both ascending, with about `share` of the examples held out.
 
-    `strata`: labels (m,), of each of which that share is held out; or a number m of examples, for a split that isn't
-    stratified. Same seed, same split.
+    `strata`: labels (m,), of each of which that share is held out, and a class's only example never; or a number m of
+    examples, for a split that isn't stratified. Same seed, same split.
     """
     m, labels = _strata(strata)
     if not 0 <= share < 1:
         raise DataError(f"the held-out share is {share}, expected 0 <= share < 1")
     if share == 0:
         return np.arange(m), np.arange(0)
+    drawn = np.arange(m)
+    if labels is not None:
+        _, labels, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        drawn = np.flatnonzero(counts[labels] > 1)
+        labels = labels[drawn]
     draw = require("sklearn.model_selection", "holding examples out").train_test_split
-    return tuple(map(np.sort, draw(np.arange(m), test_size=share, stratify=labels, random_state=seed)))
+    held = np.sort(draw(drawn, test_size=share, stratify=labels, random_state=seed)[1])
+    return np.delete(np.arange(m), held), held
 
 
 def folds(strata, count, seed=0):

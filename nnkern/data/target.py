@@ -55,7 +55,7 @@ def choose_target(data, task=None):
         different, codes = np.unique(Y, return_inverse=True)
         if task == "classification" or (task is None and (text or len(different) == 2 or _are_labels(different))):
             if len(different) < 2:
-                raise DataError(f"Y is {different[0]} in every example, expected two classes or more")
+                raise DataError(f"Y is {label_name(different[0])} in every example, expected two classes or more")
             reason = "labels in Y" if data.kind == "array" else "folders"
             return Target("classification", codes, [label_name(value) for value in different], reason)
     return Target("regression", np.atleast_2d(Y).astype(np.float64), None, "numbers in Y")
