@@ -128,7 +128,7 @@ def test_numbers(good, run, tmp_path):
     ]
     assert "place   category  2 categories: 'country', 'town'" in out
     assert out.splitlines()[-1] == "saved m.npz"
-    assert "100/100" in err
+    assert " s left" in err
     lines = {line.split()[0]: line.split()[1:] for line in out.splitlines() if line}
     assert float(lines["r2"][0]) > 0.95 > 0.1 > abs(float(lines["r2"][1]))
     assert set(lines) > {"rmse", "mae"}

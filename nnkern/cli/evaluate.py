@@ -11,8 +11,8 @@ examples:
   nnkern evaluate houses.npz other_houses.csv
   nnkern evaluate cats.npz other_cats/
 
-Prints, for all the examples of DATA, accuracy and cost, or for a regression R2 and RMSE. A table's model: accuracy, AUC,
-log loss and calibration error, or RMSE, MAE and R2, beside what the classes' shares or the mean of DATA would have.
+Prints, for all the examples of DATA, accuracy and cost, or for a regression R2 and RMSE. A table's model: accuracy,
+AUC, log loss and calibration error, or RMSE, MAE and R2, beside what classes' shares or the mean of DATA would have.
 """
 
 

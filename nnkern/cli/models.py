@@ -3,6 +3,8 @@
 Knows no options but MODEL, DATA and --threads, and prints nothing.
 """
 
+import math
+
 import nnkern as nk
 from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
@@ -76,3 +78,20 @@ def measures_line(what, measures, m):
     """The measures of m examples in one line."""
     *scores, cost = [f"{name} {value:{FORMATS[name]}}" for name, value in measures.items()]
     return f"{what}{' ' if what else ''}{', '.join(scores)} ({m} examples), {cost}"
+
+
+def class_weights(options, known):
+    """--class-weight as `fit` takes it; `known`: {label: what it is in Y}, or None for a regression."""
+    weights = options.class_weight
+    if weights is None or (isinstance(weights, str) and known is not None):
+        return weights
+    if known is None:
+        raise CommandError("--class-weight is for classification, not for regression")
+    for label, weight in weights.items():
+        if label not in known:
+            raise CommandError(
+                f"--class-weight: {label!r} is none of the classes {', '.join(map(repr, sorted(known)[:20]))}"
+            )
+        if not 0 <= weight < math.inf:
+            raise CommandError(f"--class-weight {label}={weight:g}: expected a finite weight >= 0")
+    return {known[label]: weight for label, weight in weights.items()}

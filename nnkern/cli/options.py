@@ -1,6 +1,7 @@
 """How commands and options are declared, and the parsers of options' values. Knows no command."""
 
 import argparse
+import contextlib
 import csv
 import math
 
@@ -73,56 +74,37 @@ def model_and_data(parser):
 # Values: each function converts the text of one, and raises argparse's error for others.
 
 
-def whole(least):
-    def parse(text):
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return value
+def _value(text, kind, good, said):
+    with contextlib.suppress(ValueError):
+        value = kind(text)
+        if good(value):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not {said}")
 
-    return parse
+
+def whole(least):
+    return lambda text: _value(text, int, lambda n: n >= least, f"a whole number of at least {least}")
 
 
 def number(text):
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return value
+    return _value(text, float, lambda x: 0 < x < math.inf, "a number above 0")
 
 
 def share(text):
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share, 0 <= share < 1")
-    return value
+    return _value(text, float, lambda x: 0 <= x < 1, "a share, 0 <= share < 1")
 
 
 def layers(text):
     if text.strip().lower() == "none":
         return []
-    try:
-        layers = [int(units) for units in text.split(",")]
-    except ValueError:
-        layers = [0]
-    if min(layers) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of layer sizes like 64,32")
-    return layers
+    said = "a list of layer sizes like 64,32"
+    return _value(text, lambda text: [int(units) for units in text.split(",")], lambda units: min(units) >= 1, said)
 
 
 def numbers(text):
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or a list of them like 0.1,0.2") from None
+    return _value(
+        text, lambda text: [float(x) for x in text.split(",")], bool, "a number, or a list of them like 0.1,0.2"
+    )
 
 
 def pairs(text):

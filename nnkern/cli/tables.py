@@ -39,13 +39,8 @@ def without_holes(data, name):
         raise CommandError(f"{name!r} has no value in any of {lost} rows")
     if lost:
         warnings.warn(f"{lost} of {len(known)} rows have no {name!r} and are left out", stacklevel=2)
-        data = kept(data, known)
+        data = {name: data[name].filter(known) for name in data}
     return data, lost
-
-
-def kept(data, mask):
-    """The rows where the mask is true; each column of a dict that nobody else holds is let go before the next is copied."""
-    return {name: data[name].filter(mask) for name in data}
 
 
 def task_of(array, name, task):
@@ -58,8 +53,8 @@ def task_of(array, name, task):
             raise CommandError(f"{name!r} holds {columns.plain(array).type}s, regression needs numbers")
         if task is None and columns.distinct(array) > MAX_CLASSES:
             raise CommandError(
-                f"{name!r} has {columns.distinct(array)} different texts, more than the {MAX_CLASSES} taken for classes: "
-                "--target names another column, --task classification takes them all"
+                f"{name!r} has {columns.distinct(array)} different texts, more than the {MAX_CLASSES} taken for classes"
+                ": --target names another column, --task classification takes them all"
             )
         return True, "text" if columns.is_text(columns.plain(array).type) else "booleans"
     if task is not None:

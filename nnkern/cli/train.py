@@ -9,7 +9,7 @@ import math
 import nnkern as nk
 from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
-from nnkern.cli.models import FORMATS, RECORD, measure, measures_line, task_of
+from nnkern.cli.models import FORMATS, RECORD, class_weights, measure, measures_line, task_of
 from nnkern.cli.options import FULL
 from nnkern.cli.output import check_folder, check_written, is_safetensors, is_special, report
 from nnkern.cli.train_options import ARRAYS, DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train, refuse_others
@@ -34,12 +34,11 @@ def run(options):
     optimizer = _optimizer(options)
     data, target = _read(options)
     loss = _loss(options, target.labels)
-    fit = {"optimizer": optimizer, "class_weight": _weights_of_codes(options, target)}
-    strata = target.Y if target.labels else target.m
-    if options.folds:
-        parts = nkdata.folds(strata, options.folds, options.seed)
-    else:
-        parts = [nkdata.split(strata, options.validation, options.seed)]
+    codes = target.labels and {label: code for code, label in enumerate(target.labels)}
+    fit = {"optimizer": optimizer, "class_weight": class_weights(options, codes)}
+    strata, seed = target.Y if target.labels else target.m, options.seed
+    split = nkdata.split(strata, 0 if options.folds else options.validation, seed)
+    parts = nkdata.folds(strata, options.folds, seed) if options.folds else [split]
     trainings = []
     for i, part in enumerate(parts, start=1):
         training = Training(options, data, target, loss, *part)
@@ -49,10 +48,10 @@ def run(options):
         if options.folds and not options.quiet:
             print(f"fold {i}/{len(parts)} {training.result()}", flush=True)
         trainings.append(training)
+    if options.save and options.folds:
+        training = Training(options, data, target, loss, *split)
+        training.run(fit)
     if options.save:
-        if options.folds:
-            training = Training(options, data, target, loss, *nkdata.split(strata, 0))
-            training.run(fit)
         training.net.save(options.save)
     return _report(options, trainings)
 
@@ -102,12 +101,7 @@ class Training:
 
     def __init__(self, options, data, target, loss, rows, held):
         self.options, self.held = options, len(held)
-        preprocessor = nkdata.Preprocessor.fit(
-            data,
-            target,
-            rows=rows,
-            scale_target=loss.low == -math.inf,
-        )
+        preprocessor = nkdata.Preprocessor.fit(data, target, rows=rows, scale_target=loss.low == -math.inf)
         self.preprocessor = preprocessor
         X = preprocessor.features(data, options.dtype)
         Y = target.Y if target.labels else preprocessor.standardise_target(target.Y, options.dtype)
@@ -171,22 +165,18 @@ def _summary(trainings):
 
 
 def _describe(options, data, target, training):
-    net, task = training.net, target.task
-    if target.labels:
-        task = f"{len(target.labels)} classes"
-    print(f"data     {data.describe()}")
-    parts = f"{training.m} to train on, {training.held} held out"
-    if options.early_stopping:
-        parts += f", {data.m - training.m - training.held} set aside"
-    if options.folds:
-        parts += f" in each of {options.folds} folds"
-    print(f"task     {task} ({target.reason}); {parts}")
+    net = training.net
+    task = f"{len(target.labels)} classes" if target.labels else target.task
+    aside = f", {data.m - training.m - training.held} set aside" if options.early_stopping else ""
+    folds = f" in each of {options.folds} folds" if options.folds else ""
     sizes = "-".join(str(n) for n in (net.n_x, *(layer.units for layer in net.layers)))
-    outputs = net.layers[-1].activation
     hidden = f"{', '.join(options.activation)}, " if options.layers else ""
     rate = "" if options.learning_rate is None else f" {options.learning_rate:g}"
     print(
-        f"network  {sizes}, {hidden}{outputs}, {net.loss}, {numbers_of(net)}, {options.optimizer}{rate}",
+        f"data     {data.describe()}\n"
+        f"task     {task} ({target.reason}); {training.m} to train on, {training.held} held out{aside}{folds}\n"
+        f"network  {sizes}, {hidden}{net.layers[-1].activation}, {net.loss}, {numbers_of(net)}, "
+        f"{options.optimizer}{rate}",
         flush=True,
     )
 
@@ -216,24 +206,6 @@ def _configured(options, registry, name, choice, numbers):
             raise CommandError(f"{numbers[field]} is for {choice} {those}, not for {name}")
     one = registry[name]
     return (one if isinstance(one, type) else type(one))(**given)
-
-
-def _weights_of_codes(options, target):
-    """--class-weight for fit, where labels are integers."""
-    weights = options.class_weight
-    if weights is None:
-        return None
-    if target.labels is None:
-        raise CommandError("--class-weight is for classification, not for regression")
-    if isinstance(weights, str):
-        return weights
-    for label, weight in weights.items():
-        if label not in target.labels:
-            known = ", ".join(map(repr, target.labels[:20]))
-            raise CommandError(f"--class-weight: {label!r} is none of the classes {known}")
-        if not (math.isfinite(weight) and weight >= 0):
-            raise CommandError(f"--class-weight {label}={weight:g}: expected a finite weight >= 0")
-    return {target.labels.index(label): weight for label, weight in weights.items()}
 
 
 def _optimizer(options):
@@ -270,16 +242,8 @@ def _network(options, preprocessor, loss):
         output = nk.Dense(len(preprocessor.labels), "softmax")
     else:
         output = nk.Dense(len(preprocessor.target_mean), loss.output or "linear")
-    return nk.Network(
-        [*hidden, output],
-        loss=loss,
-        n_x=preprocessor.n_x,
-        l2=options.l2,
-        l1=options.l1,
-        dtype=options.dtype,
-        compute=options.compute,
-        seed=options.seed,
-    )
+    how = {name: getattr(options, name) for name in ("l2", "l1", "dtype", "compute", "seed")}
+    return nk.Network([*hidden, output], loss=loss, n_x=preprocessor.n_x, **how)
 
 
 def _check_outputs(options):
@@ -310,10 +274,10 @@ def _plot(trainings, path):
     figure, axes = plotting.panels(len(kinds) + matrix, width=7, height=3.5)
     labels = [f"fold {i}" for i in range(1, len(trainings) + 1)]
     for quantity, ax in zip(kinds, axes[:, 0], strict=False):
-        if len(trainings) > 1:
-            plotting.learning_curve(histories, quantity, labels=labels, ax=ax)
-        else:
-            plotting.learning_curve(histories[0], quantity, ax=ax)
+        one = len(trainings) == 1
+        plotting.learning_curve(
+            histories[0] if one else histories, quantity, ax=ax, **({} if one else {"labels": labels})
+        )
         if quantity == "score":
             ax.set(ylabel=next(iter(trainings[0].measures)))
     if matrix:

@@ -48,7 +48,7 @@ DATA is one of
 
 A share of the data, stratified by class, is held out to measure the result on; it takes no part in the training. Of a
 table, nnkern.tabular trains what the preset says; options of network and training then replace what its recipes have.
-Of arrays and pictures, one network is trained on standardised features and targets. What data needs is in the model file.
+Of arrays and pictures, one network is trained on standardised features and targets. The model file has what data needs.
 """
 
 TABLE, ARRAYS, ALL = "tables", "arrays and pictures", ""
@@ -70,21 +70,21 @@ OPTIONS = {
     "what is trained": (
         ("--preset", None, ("fast", "default", "best"), TABLE, "how much is tried (default: default)"),
         ("--estimators", "N", whole(1), TABLE, "networks of each recipe, each with other rows held out"),
-        ("--metric", "NAME", str, TABLE, "what chooses epochs and networks: log_loss, auc, accuracy, balanced_accuracy, "
-         "f1, rmse, mae, r2"),
+        ("--metric", "NAME", str, TABLE, "what chooses epochs and networks: log_loss, auc, accuracy, "
+         "balanced_accuracy, f1, rmse, mae or r2"),
         ("--time-limit", "S", number, TABLE, "seconds within which the training is to end"),
         ("--layers", "N,N", layers, ALL, "units of the hidden layers, none for none (default: 64; for the digits 256)"),
         ("--activation", "NAME,NAME", names, ALL, f"of the hidden layers, of arrays one for each too: "
          f"{', '.join(kernels.ACTIVATIONS)} (default: relu)"),
         ("--dropout", "P,P", numbers, ALL, "share of the hidden layers' outputs that is dropped in training, of arrays "
          "one for each too (default: 0; for the digits 0.3)"),
-        ("--numbers", None, ("plain", "quantile", "tree", "periodic"), TABLE, "how numbers enter, as they are or by bins"),
+        ("--numbers", None, ("plain", "quantile", "tree", "periodic"), TABLE, "how numbers enter: plain, or by bins"),
         ("--dtype", None, ("float32", "float64"), ARRAYS, "of all numbers (default: float32)"),
         ("--compute", None, ("bfloat16",), ALL, "what products are computed in (default: the dtype)"),
     ),
     "what is minimised": (
-        ("--loss", None, tuple(losses.LOSSES), ARRAYS, "default: binary_cross_entropy for two classes, cross_entropy for "
-         "more, squared_error for regression"),
+        ("--loss", None, tuple(losses.LOSSES), ARRAYS, "default: binary_cross_entropy for two classes, cross_entropy "
+         "for more, squared_error for regression"),
         ("--label-smoothing", "X", float, ALL, "share of each label that is spread over all classes"),
         ("--delta", "X", float, ARRAYS, "where huber changes from quadratic to linear"),
         ("--quantile", "Q", float, ARRAYS, "which quantile the loss quantile predicts"),

@@ -7,6 +7,7 @@ import numpy as np
 from nnkern import data as nkdata
 from nnkern.cli import tables
 from nnkern.cli.errors import CommandError
+from nnkern.cli.models import class_weights
 from nnkern.cli.output import is_safetensors, report
 from nnkern.cli.train_options import DATA_DEFAULTS, TABLE, refuse_others
 from nnkern.tabular import PRESETS, TabularClassifier, TabularRegressor, columns, frames
@@ -133,21 +134,10 @@ def _estimator(options, classes, recipes, y):
         "threads": options.threads,
         "progress": not options.quiet,
     }
-    if not classes:
-        if options.class_weight is not None:
-            raise CommandError("--class-weight is for classification, not for regression")
-        return TabularRegressor(**how)
-    weights = options.class_weight
-    if isinstance(weights, dict):
-        labels = {frames.text_of(label): label for label in y.unique().to_pylist()}
-        unknown = [label for label in weights if label not in labels]
-        if unknown:
-            raise CommandError(f"--class-weight: {unknown[0]!r} is none of the classes {frames.listed(sorted(labels))}")
-        wrong = [f"{label}={weight:g}" for label, weight in weights.items() if not 0 <= weight < np.inf]
-        if wrong:
-            raise CommandError(f"--class-weight {wrong[0]}: expected a finite weight >= 0")
-        weights = {labels[label]: weight for label, weight in weights.items()}
-    return TabularClassifier(class_weight=weights, **how)
+    weights = class_weights(
+        options, {frames.text_of(label): label for label in y.unique().to_pylist()} if classes else None
+    )
+    return TabularClassifier(class_weight=weights, **how) if classes else TabularRegressor(**how)
 
 
 def _plot(model, P, y, name, path):

@@ -1,8 +1,8 @@
 """Reads arrays and pictures for the command line and the examples, and converts them to X (n_x, m) and Y.
 
 Sources: `.npz` archives with X and Y, folders of pictures by class, and scikit-learn's digits; tables are
-`nnkern.tabular`'s. A `Preprocessor` learns means, scales and label names from the training part, is saved as JSON in the
-model file, and converts new data in the same way. Pillow and scikit-learn are imported where they are used.
+`nnkern.tabular`'s. A `Preprocessor` learns means, scales and label names from the training part, is saved as JSON in
+the model file, and converts new data in the same way. Pillow and scikit-learn are imported where they are used.
 This package knows nothing of networks, and `import nnkern` doesn't load it.
 """
 

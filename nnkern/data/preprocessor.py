@@ -16,9 +16,9 @@ NUMBERS_AT_A_TIME = 2**22  # that are standardised: 32 MB in float64
 class Preprocessor:
     """How data becomes X and Y: what was learned from the training data, for new data of the same kind.
 
-    Features: a row of X is `(x − mean) / scale`, with mean and standard deviation of the training part; a constant's scale
-    is 1. The pixels of one channel (of a picture, or of a digit) share one mean and scale: a pixel that is almost always
-    blank in the training part has a tiny standard deviation of its own, which would amplify it in other pictures.
+    Features: a row of X is `(x − mean) / scale`, with mean and standard deviation of the training part; a constant's
+    scale is 1. The pixels of one channel (of a picture, or of a digit) share one mean and scale: a pixel that is almost
+    always blank in the training part has a tiny deviation of its own, which would amplify it in other pictures.
 
     Targets: labels become their index in `labels`; regression targets are standardised too, and
     `predictions` converts a network's output back.

@@ -29,7 +29,7 @@ DELIMITERS = ",;\t|"
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
 """What is written, in any case, where a value isn't known."""
 NARROW = 16
-"""How many times its interquartile range a column's numbers may be, for float32: it is off by 1e-6 of that range then."""
+"""How many times its interquartile range a column's numbers may be, for float32: that is off by 1e-6 of the range."""
 WESTERN = "cp1252"
 """The encoding of what is neither UTF-8 nor begins as UTF-16 does."""
 MOST_DICTIONARY = 1000
