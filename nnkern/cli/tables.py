@@ -95,10 +95,7 @@ def classifies(model):
 
 def predictions(model, data):
     """P (k, m), probabilities, or numbers (1, m)."""
-    import pyarrow as pa
-
-    table = pa.table(data)
-    return model.predict_proba(table).T if classifies(model) else model.predict(table)[None, :]
+    return model.predict_proba(data).T if classifies(model) else model.predict(data)[None, :]
 
 
 def priors(model, y, weight=None):

@@ -110,12 +110,14 @@ def _parts(data, y, weight, held):
     mask[held] = True
     masks = [pa.array(one) for one in (~mask, mask)]
     parts = [
-        ({}, y.filter(one), None if weight is None else weight[one.to_numpy(zero_copy_only=False)]) for one in masks
+        (frames.Spent(), y.filter(one), None if weight is None else weight[one.to_numpy(zero_copy_only=False)])
+        for one in masks
     ]
     for name in list(data):
         column = data.pop(name)
         for one, (part, _, _) in zip(masks, parts, strict=True):
             part[name] = column.filter(one)
+    pa.default_memory_pool().release_unused()
     return parts
 
 
