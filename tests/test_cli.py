@@ -19,6 +19,7 @@ from nnkern import data as nkdata
 from nnkern.cli.models import RECORD
 from nnkern.state import of
 
+pytest.importorskip("sklearn", reason="draws what is held out")
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
 pictures = pytest.mark.skipif(not importlib.util.find_spec("PIL"), reason="pictures need Pillow")
 

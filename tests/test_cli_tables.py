@@ -19,6 +19,7 @@ import pyarrow.parquet as pq  # noqa: E402
 
 from nnkern import cli, tabular  # noqa: E402
 from nnkern.cli import tables  # noqa: E402
+from nnkern.tabular import frames  # noqa: E402
 
 FAST = ("--quiet", "--preset", "fast", "--epochs", 2, "--layers", 8)
 
@@ -252,6 +253,25 @@ def test_task_of_a_column():
     ):
         task([f"name {i}" for i in range(201)])
     assert task([f"name {i}" for i in range(201)], "classification") == (True, "text")
+
+
+def test_columns_that_nobody_else_needs_are_let_go():
+    rng = np.random.default_rng(0)
+    data = {"x": pa.chunked_array([rng.normal(size=200)]), "kind": pa.chunked_array([["a", "b"] * 100])}
+    spent = frames.Spent(data)
+    models = [
+        tabular.TabularRegressor(preset="fast", random_state=0, recipes=[tabular.Recipe(epochs=1)]).fit(
+            X, rng.normal(size=200)
+        )
+        for X in (data, spent)
+    ]
+    assert list(data) == ["x", "kind"]
+    assert list(spent) == []
+    assert models[0].columns_ is not models[1].columns_
+    assert models[0].columns_.to_dict() == models[1].columns_.to_dict()
+    assert models[1].feature_names_in_.tolist() == ["x", "kind"]
+    with pytest.raises(ValueError, match="X lacks the columns 'x', 'kind', which the model was trained on; it has 'y'"):
+        models[0].predict({"y": data["x"]})
 
 
 def test_labels_are_known_by_what_they_say():
