@@ -163,6 +163,28 @@ def test_everything_is_said_to_machines(run):
     assert said["scores"]["auc"]["baseline"] == 0.5
 
 
+def test_what_is_not_defined_is_null(good, tmp_path):
+    good("train", flowers(), *FAST, "--ignore", "name", "--save", "m.npz")
+    (tmp_path / "one.csv").write_text("length,colour,kind\n1,red,rose\n2,,rose\n")
+    said = json.loads(good("evaluate", "m.npz", "one.csv", "--json"), parse_constant=pytest.fail)
+    assert said["scores"]["auc"] == {"model": None, "baseline": None}
+    (tmp_path / "days.csv").write_text("length,colour,day\n1,red,2024-01-31\n2,,\n")
+    said = json.loads(good("predict", "m.npz", "days.csv", "--keep", "day", "--json"))
+    assert said["day"] == ["2024-01-31", None]
+
+
+def test_labels_of_numbers_and_models_of_arrays(good, bad, tmp_path):
+    lines = ["x,y", *(f"{i % 7},{i % 2}.0" for i in range(60))]
+    (tmp_path / "n.csv").write_text("\n".join(lines))
+    good("train", "n.csv", *FAST, "--types", "x=number", "--save", "m.npz")
+    assert rows(good("predict", "m.npz", "n.csv", "--proba"))[0] == ["label", "p(0)", "p(1)"]
+    recipe = tabular.Recipe(epochs=1)
+    model = tabular.TabularClassifier(recipes=[recipe], random_state=0)
+    model.fit(np.arange(60.0)[:, None] % 7, np.arange(60) % 2).save("a.npz")
+    for command in ("predict", "evaluate"):
+        assert "a.npz was trained on an array, whose columns have no names" in bad(command, "a.npz", "n.csv")
+
+
 def test_same_seed_same_model(good):
     flowers()
     outs = []

@@ -41,7 +41,7 @@ def run(options):
 def _table(model, options):
     from nnkern.cli import tables
 
-    model.threads = options.threads
+    tables.prepare(model, options)
     data = tables.read(options)
     others = [name for name in data if name not in set(model.feature_names_in_)]
     if options.target is None and len(others) != 1:

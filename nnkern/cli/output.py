@@ -11,7 +11,8 @@ from nnkern.files.atomic import whole_file
 from nnkern.files.endings import check_written, is_safetensors
 
 __all__ = [
-    "binary_file", "check_folder", "check_written", "is_safetensors", "is_special", "report", "text_file", "whole_file",
+    "binary_file", "check_folder", "check_written", "is_safetensors", "is_special", "report", "text_file", "to_json",
+    "whole_file",
 ]  # fmt: skip
 
 
@@ -31,7 +32,13 @@ def check_folder(path):
 
 def report(options, said, text):
     """Prints what came of a command: JSON where that is asked for, else the text."""
-    print(json.dumps(said, allow_nan=False, default=float) if options.json else text)
+    print(to_json(said) if options.json else text)
+
+
+def to_json(said):
+    """As strict JSON, in which what isn't defined is null."""
+    text = json.dumps(said, default=lambda value: value.item() if hasattr(value, "item") else str(value))
+    return json.dumps(json.loads(text, parse_constant=lambda _: None))
 
 
 @contextlib.contextmanager

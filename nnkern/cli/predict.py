@@ -1,7 +1,6 @@
 """`nnkern predict`: a model's predictions as CSV or Parquet."""
 
 import csv
-import json
 
 import numpy as np
 
@@ -9,7 +8,7 @@ import nnkern as nk
 from nnkern.cli.errors import CommandError
 from nnkern.cli.models import load, with_data
 from nnkern.cli.options import command, model_and_data, names, option
-from nnkern.cli.output import binary_file, check_folder, is_special, text_file
+from nnkern.cli.output import binary_file, check_folder, is_special, text_file, to_json
 
 EXAMPLES = """\
 examples:
@@ -50,7 +49,7 @@ def run(options):
         header, columns = ["file", *header], [data.files, *columns]
     with text_file(options.output) as file:
         if options.json:
-            print(json.dumps(dict(zip(header, map(list, columns), strict=True))), file=file)
+            print(to_json(dict(zip(header, map(list, columns), strict=True))), file=file)
             return None
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -65,7 +64,7 @@ def _table(model, options):
 
     from nnkern.cli import tables
 
-    model.threads = options.threads
+    tables.prepare(model, options)
     keep = options.keep or []
     data = tables.read(options, None if keep == ["all"] else [*model.columns_.names, *keep], narrow=not keep)
     lacking = [name for name in keep if name not in data and keep != ["all"]]
@@ -78,14 +77,15 @@ def _table(model, options):
         new = {"label": pa.array(model.classes_).take(pa.array(P.argmax(axis=0)))}
         if options.proba:
             # as the networks gave them: the digits of a float32
-            new |= {f"p({label})": row.astype(np.float32) for label, row in zip(model.classes_, P, strict=True)}
+            labels = map(tables.frames.text_of, model.classes_.tolist())
+            new |= {f"p({label})": row.astype(np.float32) for label, row in zip(labels, P, strict=True)}
     taken = [name for name in new if name in out]
     if taken:
         raise CommandError(f"--keep: {taken[0]!r} is also the name of what is predicted: rename that column")
     table = pa.table(out | new)
     with binary_file(options.output) as file:
         if options.json:
-            file.write(json.dumps(table.to_pydict(), default=str).encode() + b"\n")
+            file.write(to_json(table.to_pydict()).encode() + b"\n")
         elif options.output and options.output.lower().endswith(".parquet"):
             parquet.write_table(table, file)
         else:

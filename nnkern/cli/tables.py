@@ -27,6 +27,13 @@ def read(options, names=None, narrow=True):
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
+def prepare(model, options):
+    """Gives the model its threads; refuses one that knows no names of columns."""
+    if not hasattr(model, "feature_names_in_"):
+        raise CommandError(f"{options.model} was trained on an array, whose columns have no names: use it from Python")
+    model.threads = options.threads
+
+
 def without_holes(data, name):
     """(data, how many rows it lost): those without the column of that name; says so in a warning."""
     import pyarrow.compute as pc
