@@ -163,6 +163,15 @@ def test_everything_is_said_to_machines(run):
     assert said["scores"]["auc"]["baseline"] == 0.5
 
 
+def test_predictions_need_no_scikit_learn(good):
+    good("train", flowers(), *FAST, "--ignore", "name", "--save", "m.npz")
+    code = (
+        "import sys; from nnkern import cli; cli.main(['predict', 'm.npz', 'f.csv']); print('sklearn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
 def test_what_is_not_defined_is_null(good, tmp_path):
     good("train", flowers(), *FAST, "--ignore", "name", "--save", "m.npz")
     (tmp_path / "one.csv").write_text("length,colour,kind\n1,red,rose\n2,,rose\n")
@@ -297,7 +306,7 @@ def test_columns_that_nobody_else_needs_are_let_go():
 
 
 def test_labels_are_known_by_what_they_say():
-    classes = np.array([1, 2, 10])
+    classes = [1, 2, 10]
     for values in ([1, 10, 2], [1.0, 10.0, 2.0], ["1", "10", "2"]):
         assert tables.codes(pa.chunked_array([values]), classes, "y").tolist() == [0, 2, 1]
     with pytest.raises(cli.errors.CommandError, match="'y' in row 1 is 3, none of the model's: '1', '2', '10'"):
@@ -372,8 +381,8 @@ def test_training_that_cannot_be(bad, tmp_path, arguments, message):
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("predict", ("less.csv",), "X lacks the column 'colour'"),
-        ("predict", ("text.csv",), "column 'length' of X, row 1 holds 'long', and must hold numbers"),
+        ("predict", ("less.csv",), "the data lacks the column 'colour'"),
+        ("predict", ("text.csv",), "column 'length' of the data, row 1 holds 'long', and must hold numbers"),
         ("predict", ("f.csv", "--keep", "petals"), "--keep: f.csv has no column 'petals'"),
         ("predict", ("label.csv", "--keep", "label"), "'label' is also the name of what is predicted"),
         ("predict", (), "DATA is missing"),

@@ -38,18 +38,18 @@ def run(options):
     report(options, {"examples": data.m, **measures}, measures_line("", measures, data.m))
 
 
-def _table(model, options):
+def _table(stored, options):
     from nnkern.cli import tables
 
-    tables.prepare(model, options)
+    model = tables.model_of(stored, options)
     data = tables.read(options)
-    others = [name for name in data if name not in set(model.feature_names_in_)]
+    others = [name for name in data if name not in set(stored.names)]
     if options.target is None and len(others) != 1:
         which = f"{', '.join(map(repr, others))} are no features of the model" if others else "all columns are features"
         raise CommandError(f"{options.data}: --target must say what to compare with, {which}")
     name = options.target or others[0]
     data, lost = tables.without_holes(data, name)
     y = tables.targets(model, data.pop(name), name)
-    scores = tables.measure(model, tables.predictions(model, data), y, tables.priors(model, y))
+    scores = tables.measure(model, tables.predictions(model, data, options.threads), y, tables.priors(model, y))
     said = {"rows": len(y), "rows_without_target": lost, "target": name, "scores": scores}
     return report(options, said, tables.lines(f"{name!r}", scores, len(y)))

@@ -45,7 +45,9 @@ def run(options):
     if not isinstance(net, nk.Network):
         if options.to not in ("onnx", "c"):
             raise CommandError(f"--to {options.to}: a table's model is exported to onnx or c")
-        (net.to_onnx if options.to == "onnx" else net.to_c)(output)
+        from nnkern.tabular import c_out, onnx_out
+
+        (onnx_out.to_onnx if options.to == "onnx" else c_out.to_c)(net.model, output)
     elif options.to == "safetensors":
         net.save(output)
     elif options.to == "torch":

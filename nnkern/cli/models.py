@@ -15,15 +15,15 @@ FORMATS = {"accuracy": ".4f", "R2": ".4f", "RMSE": ".6g", "cost": ".4g"}
 
 
 def load(path):
-    """The network, or the TabularClassifier or TabularRegressor, in a model file."""
+    """The network in a model file, or what `nnkern.tabular.model_file` reads of a table's model."""
     try:
         return nk.load(path)
     except nk.ModelFormatError as error:
         if header.READERS[header.TABLE_FORMAT] not in str(error):
             raise
-    from nnkern import tabular
+    from nnkern.tabular import model_file
 
-    return tabular.load(path)
+    return model_file.read(path)
 
 
 def with_data(net, options):

@@ -57,27 +57,27 @@ def run(options):
     return None
 
 
-def _table(model, options):
+def _table(stored, options):
     """The same of a table."""
     import pyarrow as pa
     from pyarrow import csv, parquet
 
     from nnkern.cli import tables
 
-    tables.prepare(model, options)
+    model = tables.model_of(stored, options)
     keep = options.keep or []
-    data = tables.read(options, None if keep == ["all"] else [*model.columns_.names, *keep], narrow=not keep)
+    data = tables.read(options, None if keep == ["all"] else [*model.preprocessing.names, *keep], narrow=not keep)
     lacking = [name for name in keep if name not in data and keep != ["all"]]
     if lacking:
         raise CommandError(f"--keep: {options.data} has no column {', '.join(map(repr, lacking))}")
     out = {name: data[name] for name in (data if keep == ["all"] else keep)}
-    P = tables.predictions(model, data)
+    P = tables.predictions(model, data, options.threads)
     new = {"prediction": P[0]}
-    if tables.classifies(model):
-        new = {"label": pa.array(model.classes_).take(pa.array(P.argmax(axis=0)))}
+    if model.classifies:
+        new = {"label": pa.array(model.target.classes).take(pa.array(P.argmax(axis=0)))}
         if options.proba:
             # as the networks gave them: the digits of a float32
-            labels = map(tables.frames.text_of, model.classes_.tolist())
+            labels = map(tables.frames.text_of, model.target.labels)
             new |= {f"p({label})": row.astype(np.float32) for label, row in zip(labels, P, strict=True)}
     taken = [name for name in new if name in out]
     if taken:

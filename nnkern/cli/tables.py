@@ -27,11 +27,11 @@ def read(options, names=None, narrow=True):
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
-def prepare(model, options):
-    """Gives the model its threads; refuses one that knows no names of columns."""
-    if not hasattr(model, "feature_names_in_"):
+def model_of(stored, options):
+    """The model in what a file holds; refuses one that knows no names of columns."""
+    if not stored.named:
         raise CommandError(f"{options.model} was trained on an array, whose columns have no names: use it from Python")
-    model.threads = options.threads
+    return stored.model
 
 
 def without_holes(data, name):
@@ -77,7 +77,7 @@ def task_of(array, name, task):
 
 def codes(array, classes, name):
     """The place of each label in `classes`, int64; a CommandError for one that isn't there."""
-    known = {frames.text_of(label): code for code, label in enumerate(classes.tolist())}
+    known = {frames.text_of(label): code for code, label in enumerate(classes)}
     place, start = np.empty(len(array), np.int64), 0
     for chunk in columns.encoded(array).chunks:
         of = np.array([known.get(frames.text_of(label), -1) for label in chunk.dictionary.to_pylist()], np.int64)
@@ -93,31 +93,28 @@ def codes(array, classes, name):
 
 def targets(model, array, name):
     """What a model's predictions are compared with: codes, or numbers in float64."""
-    return codes(array, model.classes_, name) if classifies(model) else columns.numbers(array, name, "the data")
+    return codes(array, model.target.labels, name) if model.classifies else columns.numbers(array, name, "the data")
 
 
-def classifies(model):
-    return hasattr(model, "classes_")
-
-
-def predictions(model, data):
+def predictions(model, data, threads):
     """P (k, m), probabilities, or numbers (1, m)."""
-    return model.predict_proba(data).T if classifies(model) else model.predict(data)[None, :]
+    frames.refuse_lacking(model.preprocessing.names, data, "the data")
+    return np.atleast_2d(model.predict(data, threads, "the data"))
 
 
 def priors(model, y, weight=None):
     """What predicts without looking at a row: the classes' shares (k, 1), or the mean (1, 1)."""
-    if not classifies(model):
+    if not model.classifies:
         return np.full((1, 1), np.average(y, weights=weight))
-    shares = np.bincount(y, weight, minlength=len(model.classes_))
+    shares = np.bincount(y, weight, minlength=len(model.target.labels))
     return (shares / shares.sum())[:, None]
 
 
 def measure(model, P, y, baseline, weight=None):
     """{name of a score: {"model": its value, "baseline": that of `priors`}} of targets y (m,)."""
     both = {"model": P, "baseline": np.repeat(baseline, len(y), axis=1)}
-    scores = {name: METRICS[name].value for name in SCORES[classifies(model)]}
-    if classifies(model):
+    scores = {name: METRICS[name].value for name in SCORES[model.classifies]}
+    if model.classifies:
         scores["calibration_error"] = calibration_error
     return {name: {who: float(of(y, P, weight)) for who, P in both.items()} for name, of in scores.items()}
 

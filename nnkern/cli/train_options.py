@@ -17,7 +17,7 @@ from nnkern.cli.options import (
     share,
     threads,
     whole,
-)
+)  # fmt: skip
 
 # Held-out accuracy on the digits was 0.980 ± 0.004 over twelve seeds, each with its own split; with 64 units and no
 # dropout 0.976.

@@ -43,26 +43,27 @@ def run(options):
     if not options.quiet:
         _describe(said, reason, columns.distinct(y))
     (data, y, weight), (held_data, held_y, held_weight) = _parts(data, y, options.weight, held)
-    model = _estimator(options, classes, recipes, y)
+    estimator = _estimator(options, classes, recipes, y)
     begun = time.perf_counter()
-    model.fit(data, y, sample_weight=weight)
+    estimator.fit(data, y, sample_weight=weight)
     said["seconds"] = time.perf_counter() - begun
     if options.save:
-        model.save(options.save)
+        estimator.save(options.save)
+    model = estimator.model_
     known = tables.targets(model, y, name)
     baseline = tables.priors(model, known, weight)
     what = "held out" if len(held) else "trained on"
     if len(held):
         data, weight, known = held_data, held_weight, tables.targets(model, held_y, name)
-    P = tables.predictions(model, data)
+    P = tables.predictions(model, data, options.threads)
     said["measured_on"], said["scores"] = what, tables.measure(model, P, known, baseline, weight)
-    said |= {"networks": len(model.networks_), "kinds": {one.name: one.kind for one in model.columns_.columns}}
-    said |= {"left_out": model.columns_.left_out, "saved": options.save, "plot": options.plot}
+    said |= {"networks": len(model.networks), "kinds": {one.name: one.kind for one in model.preprocessing.columns}}
+    said |= {"left_out": model.preprocessing.left_out, "saved": options.save, "plot": options.plot}
     if options.plot:
         _plot(model, P, known, name, options.plot)
     text = [tables.lines(what, said["scores"], len(known)), f"trained in {said['seconds']:.2f} s"]
     if not options.quiet:
-        shown = str(model.columns_).splitlines()
+        shown = str(model.preprocessing).splitlines()
         text[:0] = [*shown[: SHOWN + 1], *[f"… {len(shown) - SHOWN - 1} more"] * (len(shown) > SHOWN + 1)]
         text += [f"{verb} {path}" for verb, path in (("saved", options.save), ("drew", options.plot)) if path]
     report(options, said, "\n".join(text))
@@ -148,8 +149,8 @@ def _plot(model, P, y, name, path):
 
     figure, axes = plotting.panels(1, width=7, height=5)
     ax = axes[0, 0]
-    if tables.classifies(model):
-        labels = [frames.text_of(label) for label in model.classes_.tolist()]
+    if model.classifies:
+        labels = [frames.text_of(label) for label in model.target.labels]
         plotting.confusion_matrix(y, P.argmax(axis=0), classes=range(len(labels)), labels=labels, ax=ax)
     else:
         ends = [min(y.min(), P.min()), max(y.max(), P.max())]

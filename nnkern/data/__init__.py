@@ -15,20 +15,6 @@ from nnkern.data.splits import folds, split, take
 from nnkern.data.target import Target, choose_target
 
 __all__ = [
-    "Arrays",
-    "DataError",
-    "MissingPackageError",
-    "Preprocessor",
-    "Target",
-    "choose_target",
-    "digits",
-    "folds",
-    "is_table",
-    "picture_features",
-    "read",
-    "read_npz",
-    "read_pictures",
-    "require",
-    "split",
-    "take",
-]
+    "Arrays", "DataError", "MissingPackageError", "Preprocessor", "Target", "choose_target", "digits", "folds",
+    "is_table", "picture_features", "read", "read_npz", "read_pictures", "require", "split", "take",
+]  # fmt: skip
