@@ -6,15 +6,11 @@ showings are sorted by ŷ. The readers are invented by a known law; what pays is
 counts, on a telephone in the evening most, which a single neuron can't express.
 """
 
-import csv
-import tempfile
-from pathlib import Path
-
 import numpy as np
 from _shared import figure, parser, run, save
 
 import nnkern as nk
-from nnkern.data import Preprocessor, choose_target, read_csv, split, take
+from nnkern.data import split, take
 
 TOPICS = ["books", "cars", "garden", "music"]
 DEVICES = ["desk", "tablet", "telephone"]
@@ -28,27 +24,25 @@ def chance(ad, interest, device, hour):
     return 1 / (1 + np.exp(-z))
 
 
-def write_showings(path, m=20000, seed=0):
-    """A CSV file of m showings; returns each one's true probability (m,)."""
+def invent_showings(m=20000, seed=0):
+    """X (12, m): a row of 0 and 1 for each text, and the hour; Y (m,); each showing's true probability (m,)."""
     rng = np.random.default_rng(seed)
     ad, interest = rng.choice(TOPICS, (2, m))
     device, hour = rng.choice(DEVICES, m), rng.integers(0, 24, m)
     p = chance(ad, interest, device, hour)
-    clicked = np.where(rng.random(m) < p, "yes", "no")
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["ad", "interest", "device", "hour", "clicked"])
-        rows.writerows(zip(ad, interest, device, hour, clicked, strict=True))
-    return p
+    X = [
+        text == known
+        for text, all_known in ((ad, TOPICS), (interest, TOPICS), (device, DEVICES))
+        for known in all_known
+    ]
+    return np.array([*X, hour / 12 - 1]), (rng.random(m) < p).astype(int), p
 
 
-def data(path):
-    """X_train, Y_train, X_test, Y_test, and which rows are the test's: texts become 0/1 features, one for each."""
-    table = read_csv(path)
-    target = choose_target(table, "clicked")
-    train, test = split(target.Y, share=1 / 4)
-    X = Preprocessor.fit(table, target, rows=train).features(table)
-    return take(X, train), target.Y[train], take(X, test), target.Y[test], test
+def data():
+    """X_train, Y_train, X_test, Y_test, and the true probabilities of the test's showings."""
+    X, Y, p = invent_showings()
+    train, test = split(Y, share=1 / 4)
+    return take(X, train), Y[train], take(X, test), Y[test], p[test]
 
 
 def network(hidden, seed=0):
@@ -86,10 +80,7 @@ def draw(predictions, Y, path):
 
 def main(arguments=None):
     options = parser(__doc__).parse_args(arguments)
-    with tempfile.TemporaryDirectory() as place:
-        path = Path(place) / "showings.csv"
-        p = write_showings(path)
-        X_train, Y_train, X_test, Y_test, test = data(path)
+    X_train, Y_train, X_test, Y_test, p = data()
     rate = Y_train.mean()
     print(f"{Y_test.size} held-out showings of {X_test.shape[0]} features, {Y_test.sum()} clicks")
     predictions = {"the rate for all": np.full(Y_test.size, rate)}
@@ -97,7 +88,7 @@ def main(arguments=None):
         net = network(hidden)
         train(net, X_train, Y_train)
         predictions[title] = net.predict(X_test)[0].astype(float)
-    predictions["the law"] = p[test]
+    predictions["the law"] = p
     print("                       cost   accuracy   clicks in the first tenth")
     for title, y_hat in predictions.items():
         accuracy = np.mean((y_hat > 0.5) == Y_test)

@@ -9,23 +9,11 @@ district, become one 0/1 feature for each category. Without a file the program i
 known law, so that the best possible error is known: the noise.
 """
 
-import csv
-import tempfile
-from pathlib import Path
-
 import numpy as np
 from _shared import figure, parser, run, save
 
 import nnkern as nk
-from nnkern.data import (
-    Arrays,
-    Preprocessor,
-    choose_target,
-    read_csv,
-    require,
-    split,
-    take,
-)
+from nnkern.data import Arrays, DataError, Preprocessor, choose_target, require, split, take
 
 NOISE = 12.0  # standard deviation of the invented prices, in thousands
 DISTRICTS = {"centre": 1.5, "suburb": 1.0, "village": 0.6}  # what a square metre is worth there
@@ -36,18 +24,36 @@ def price(size, bedrooms, age, district):
     return np.maximum(0, 3 * size * DISTRICTS[district] + 15 * bedrooms - 3 * age)
 
 
-def write_houses(path, m=900, seed=0):
-    """A CSV file of m invented houses."""
+def invent_houses(m=900, seed=0):
+    """{name: column} of m houses."""
     rng = np.random.default_rng(seed)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["size", "bedrooms", "age", "district", "price"])
-        for _ in range(m):
-            size, age = rng.uniform(20, 160), rng.uniform(0, 90)
-            bedrooms, district = rng.integers(1, 6), rng.choice(list(DISTRICTS))
-            worth = price(size, bedrooms, age, district)
-            paid = max(0, worth + NOISE * rng.standard_normal()) if worth else 0
-            rows.writerow([f"{size:.1f}", bedrooms, f"{age:.0f}", district, f"{paid:.1f}"])
+    size, age, bedrooms = rng.uniform(20, 160, m), rng.uniform(0, 90, m), rng.integers(1, 6, m)
+    district = rng.choice(list(DISTRICTS), m)
+    worth = np.array([price(*house) for house in zip(size, bedrooms, age, district, strict=True)])
+    paid = np.where(worth > 0, np.maximum(0, worth + NOISE * rng.standard_normal(m)), 0)
+    return {"size": size, "bedrooms": bedrooms, "age": age, "district": district, "price": paid}
+
+
+def read_houses(path):
+    """{name: column} of a CSV file."""
+    from nnkern.tabular.reading import read_table
+
+    try:
+        table = read_table(path)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return {name: np.array(table[name].to_pylist()) for name in table.column_names}
+
+
+def houses_of(columns, target):
+    """X with a row for each column of numbers and for each category of the others; Y."""
+    if target not in columns:
+        raise DataError(f"there is no column {target!r}, but {', '.join(columns)}")
+    rows = []
+    for name, values in columns.items():
+        if name != target:
+            rows += [values] if values.dtype.kind in "iuf" else [values == category for category in np.unique(values)]
+    return Arrays(np.array(rows, float), columns[target].astype(float), "houses")
 
 
 def diabetes():
@@ -59,9 +65,9 @@ def diabetes():
     return Arrays(X.T, y, "diabetes")
 
 
-def prepare(source, target_name=None):
+def prepare(source):
     """X_train, Y_train, X_test, Y_test, a third held out; features standardised, Y as it is."""
-    target = choose_target(source, target_name, "regression")
+    target = choose_target(source, "regression")
     learn, check = split(source.m, share=1 / 3)
     X = Preprocessor.fit(source, target, rows=learn).features(source)
     return take(X, learn), target.Y[:, learn], take(X, check), target.Y[:, check]
@@ -98,12 +104,12 @@ def main(arguments=None):
     command.add_argument("houses", nargs="?", help="a CSV file with a header")
     command.add_argument("--target", default="price", help="the column to predict (default: price)")
     options = command.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as place:
-        path = options.houses or Path(place) / "invented.csv"
-        if not options.houses:
-            write_houses(path)
-            print(f"invented prices, with noise of {NOISE:g}: the error can't be much below that")
-        houses = prepare(read_csv(path), options.target)
+    if options.houses:
+        columns = read_houses(options.houses)
+    else:
+        columns = invent_houses()
+        print(f"invented prices, with noise of {NOISE:g}: the error can't be much below that")
+    houses = prepare(houses_of(columns, options.target))
     patients = prepare(diabetes())
     results = []
     print("held out:                           R²     error (RMSE)")

@@ -4,9 +4,9 @@ import os
 
 import nnkern as nk
 from nnkern.cli.errors import CommandError
-from nnkern.cli.models import RECORD, preprocessor_of
-from nnkern.cli.options import command, option
-from nnkern.cli.output import check_folder, is_safetensors, whole_file
+from nnkern.cli.models import RECORD, load, preprocessor_of
+from nnkern.cli.options import command, json_option, option
+from nnkern.cli.output import check_folder, is_safetensors, report, whole_file
 
 EXAMPLES = """\
 examples:
@@ -18,9 +18,9 @@ c            one C99 file with a function predict for one example; needs nothing
 safetensors  an nnkern model of that format, its tensors named as torch names them
 torch        a torch.nn.Sequential, for torch.load(FILE, weights_only=False)
 
-onnx and c include the preprocessing that the model file holds: features enter as they are in the data
-(text columns as their 0/1 features) and are standardised inside, numbers come out in the target's units,
-classes have their names.
+onnx and c include the preprocessing that the model file holds: features enter as they are in the data, of a table's
+model each column by its name; numbers come out in the target's units, classes have their names. A table's model is
+exported to these two only.
 """
 # format: the suffix of its files
 EXPORTS = {"onnx": ".onnx", "c": ".c", "safetensors": ".safetensors", "torch": ".pt"}
@@ -31,6 +31,7 @@ def add_to(commands):
     parser.add_argument("model", metavar="MODEL", help="file that nnkern train --save, or save() of a network, wrote")
     option(parser, "--to", "the format", choices=list(EXPORTS), required=True)
     option(parser, "--output", "where to write (default: MODEL with the format's suffix)", metavar="FILE")
+    json_option(parser)
 
 
 def run(options):
@@ -40,8 +41,14 @@ def run(options):
     if os.path.realpath(output) == os.path.realpath(options.model):
         raise CommandError(f"{output} is the model itself: --output says where else to write")
     check_folder(output)
-    net = nk.load(options.model)
-    if options.to == "safetensors":
+    net = load(options.model)
+    if not isinstance(net, nk.Network):
+        if options.to not in ("onnx", "c"):
+            raise CommandError(f"--to {options.to}: a table's model is exported to onnx or c")
+        from nnkern.tabular import c_out, onnx_out
+
+        (onnx_out.to_onnx if options.to == "onnx" else c_out.to_c)(net.model, output)
+    elif options.to == "safetensors":
         net.save(output)
     elif options.to == "torch":
         model = net.to_torch()
@@ -52,7 +59,7 @@ def run(options):
     else:
         around = _export_options(net, preprocessor_of(net, options.model)) if RECORD in net.metadata else {}
         (net.to_onnx if options.to == "onnx" else net.to_c)(output, **around)
-    print(f"wrote {output}")
+    report(options, {"wrote": output}, f"wrote {output}")
 
 
 def _export_options(net, preprocessor):

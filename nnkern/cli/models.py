@@ -1,21 +1,38 @@
-"""Trained models: network and preprocessor from one file, and the measures of a network on data.
+"""Trained models: what is in a file, a network's preprocessor, and its measures on data.
 
 Knows no options but MODEL, DATA and --threads, and prints nothing.
 """
 
+import math
+
 import nnkern as nk
 from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
+from nnkern.files import header
 
 RECORD = "nnkern.data"  # the preprocessor's key in a model's metadata
 FORMATS = {"accuracy": ".4f", "R2": ".4f", "RMSE": ".6g", "cost": ".4g"}
 
 
-def load_with_data(options):
-    """The network of the model file, its preprocessor, and the data; pictures in the size that it was trained on."""
-    net = nk.load(options.model)
+def load(path):
+    """The network in a model file, or what `nnkern.tabular.model_file` reads of a table's model."""
+    try:
+        return nk.load(path)
+    except nk.ModelFormatError as error:
+        if header.READERS[header.TABLE_FORMAT] not in str(error):
+            raise
+    from nnkern.tabular import model_file
+
+    return model_file.read(path)
+
+
+def with_data(net, options):
+    """A network's preprocessor, and the data; pictures in the size that it was trained on."""
     preprocessor = preprocessor_of(net, options.model)
-    return net, preprocessor, nkdata.read(options.data, size=preprocessor.size or 64)
+    if options.data is not None and nkdata.is_table(options.data):
+        names = {"array": "an .npz file with X", "pictures": "pictures"}
+        raise CommandError(f"{options.data}: the model expects {names[preprocessor.kind]}, not a table")
+    return preprocessor, nkdata.read(options.data, size=preprocessor.size or 64)
 
 
 def preprocessor_of(net, path):
@@ -61,3 +78,20 @@ def measures_line(what, measures, m):
     """The measures of m examples in one line."""
     *scores, cost = [f"{name} {value:{FORMATS[name]}}" for name, value in measures.items()]
     return f"{what}{' ' if what else ''}{', '.join(scores)} ({m} examples), {cost}"
+
+
+def class_weights(options, known):
+    """--class-weight as `fit` takes it; `known`: {label: what it is in Y}, or None for a regression."""
+    weights = options.class_weight
+    if weights is None or (isinstance(weights, str) and known is not None):
+        return weights
+    if known is None:
+        raise CommandError("--class-weight is for classification, not for regression")
+    for label, weight in weights.items():
+        if label not in known:
+            raise CommandError(
+                f"--class-weight: {label!r} is none of the classes {', '.join(map(repr, sorted(known)[:20]))}"
+            )
+        if not 0 <= weight < math.inf:
+            raise CommandError(f"--class-weight {label}={weight:g}: expected a finite weight >= 0")
+    return {known[label]: weight for label, weight in weights.items()}

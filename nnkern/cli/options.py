@@ -1,12 +1,14 @@
 """How commands and options are declared, and the parsers of options' values. Knows no command."""
 
 import argparse
+import contextlib
 import csv
 import math
 
 import nnkern
 from nnkern.cli.errors import USAGE_ERROR
 
+FULL = "full"
 # schedule: its class in nnkern.schedules, and the types of its arguments after the first rate
 SCHEDULES = {
     "cosine": ("Cosine", {"final": float}),
@@ -38,10 +40,8 @@ def command(commands, name, run, text, epilog=None, **more):
 
 
 def option(parser, name, text, default=None, **how):
-    """Adds an option whose help says its default."""
-    if default is not None and not isinstance(default, list):
-        text += f" (default: {default:g})" if isinstance(default, float) else f" (default: {default})"
-    parser.add_argument(name, default=default, help=text, **how)
+    """Adds an option whose help is that text."""
+    parser.add_argument(name, default=default, help=text.replace("%", "%%"), **how)
 
 
 def threads(parser):
@@ -50,71 +50,78 @@ def threads(parser):
     option(parser, "--threads", f"threads to compute with (default: {default})", type=whole(1), metavar="N")
 
 
+def json_option(parser):
+    """Adds --json."""
+    option(parser, "--json", "print one JSON object, for machines", action="store_true")
+
+
+def reading(parser):
+    """Adds how a CSV file is read."""
+    for name in ("delimiter", "decimal", "encoding"):
+        option(parser, f"--{name}", "of a CSV file (default: found from its beginning)", metavar="X")
+
+
 def model_and_data(parser):
     """The arguments of a command that runs a trained model on data."""
     parser.add_argument("model", metavar="MODEL", help="file that nnkern train --save wrote")
-    parser.add_argument(
-        "data",
-        nargs="?",
-        metavar="DATA",
-        help="data of the kind the model was trained on (default: all the digits)",
-    )
+    text = "data of the kind the model was trained on (default: all the digits)"
+    parser.add_argument("data", nargs="?", metavar="DATA", help=text)
+    reading(parser)
     threads(parser)
+    json_option(parser)
 
 
 # Values: each function converts the text of one, and raises argparse's error for others.
 
 
-def whole(least):
-    def parse(text):
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return value
+def _value(text, kind, good, said):
+    with contextlib.suppress(ValueError):
+        value = kind(text)
+        if good(value):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not {said}")
 
-    return parse
+
+def whole(least):
+    return lambda text: _value(text, int, lambda n: n >= least, f"a whole number of at least {least}")
+
+
+def number(text):
+    return _value(text, float, lambda x: 0 < x < math.inf, "a number above 0")
 
 
 def share(text):
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share, 0 <= share < 1")
-    return value
+    return _value(text, float, lambda x: 0 <= x < 1, "a share, 0 <= share < 1")
 
 
 def layers(text):
     if text.strip().lower() == "none":
         return []
-    try:
-        layers = [int(units) for units in text.split(",")]
-    except ValueError:
-        layers = [0]
-    if min(layers) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of layer sizes like 64,32")
-    return layers
+    said = "a list of layer sizes like 64,32"
+    return _value(text, lambda text: [int(units) for units in text.split(",")], lambda units: min(units) >= 1, said)
 
 
 def numbers(text):
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number, or a list of them like 0.1,0.2") from None
+    return _value(
+        text, lambda text: [float(x) for x in text.split(",")], bool, "a number, or a list of them like 0.1,0.2"
+    )
+
+
+def pairs(text):
+    """{what stands before the last =: what stands behind it}."""
+    parts = [part.rpartition("=") for part in names(text)]
+    if any(not sign for _, sign, _ in parts):
+        raise argparse.ArgumentTypeError(f"{text!r} is no list like zip=category,id=ignore")
+    return {name.strip(): value.strip() for name, _, value in parts}
 
 
 def class_weight(text):
     """ "balanced", or {label: weight}."""
     if text.strip().lower() == "balanced":
         return "balanced"
-    pairs = [pair.rpartition("=") for pair in names(text)]
     try:
-        return {label.strip(): float(weight) for label, _, weight in pairs}
-    except ValueError:
+        return {label: float(weight) for label, weight in pairs(text).items()}
+    except (ValueError, argparse.ArgumentTypeError):
         raise argparse.ArgumentTypeError(f"{text!r} is neither balanced nor a list like yes=5,no=1") from None
 
 
@@ -138,7 +145,7 @@ def schedule(text):
 
 
 def batch_size(text):
-    return None if text.strip().lower() == "full" else whole(1)(text)
+    return FULL if text.strip().lower() == "full" else whole(1)(text)
 
 
 def names(text):

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import sys
 
@@ -9,7 +10,10 @@ from nnkern.cli.errors import CommandError
 from nnkern.files.atomic import whole_file
 from nnkern.files.endings import check_written, is_safetensors
 
-__all__ = ["check_folder", "check_written", "is_safetensors", "is_special", "text_file", "whole_file"]
+__all__ = [
+    "binary_file", "check_folder", "check_written", "is_safetensors", "is_special", "report", "text_file", "to_json",
+    "whole_file",
+]  # fmt: skip
 
 
 def is_special(path):
@@ -26,16 +30,38 @@ def check_folder(path):
         raise CommandError(f"{path}: no permission to write in {folder}")
 
 
+def report(options, said, text):
+    """Prints what came of a command: JSON where that is asked for, else the text."""
+    print(to_json(said) if options.json else text)
+
+
+def to_json(said):
+    """As strict JSON, in which what isn't defined is null."""
+    text = json.dumps(said, default=lambda value: value.item() if hasattr(value, "item") else str(value))
+    return json.dumps(json.loads(text, parse_constant=lambda _: None))
+
+
+@contextlib.contextmanager
+def binary_file(path):
+    """As `text_file`, for bytes."""
+    if path is None:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+    elif is_special(path):
+        with open(path, "wb") as file:
+            yield file
+    else:
+        with whole_file(path) as file:
+            yield file
+
+
 @contextlib.contextmanager
 def text_file(path):
     """Standard output, or a text file that replaces `path` when all is written; a device or a pipe is written to."""
     if path is None:
         yield sys.stdout
-    elif is_special(path):
-        with open(path, "w", encoding="utf-8", newline="") as file:
-            yield file
     else:
-        with whole_file(path) as file:
+        with binary_file(path) as file:
             text = io.TextIOWrapper(file, encoding="utf-8", newline="")
             yield text
-            text.detach()  # which flushes; whole_file closes its file
+            text.detach()  # which flushes; the file is closed outside

@@ -1,40 +1,95 @@
-"""`nnkern predict`: a model's predictions as CSV."""
+"""`nnkern predict`: a model's predictions as CSV or Parquet."""
 
 import csv
 
-from nnkern.cli.models import load_with_data
-from nnkern.cli.options import command, model_and_data, option
-from nnkern.cli.output import check_folder, is_special, text_file
+import numpy as np
+
+import nnkern as nk
+from nnkern.cli.errors import CommandError
+from nnkern.cli.models import load, with_data
+from nnkern.cli.options import command, model_and_data, names, option
+from nnkern.cli.output import binary_file, check_folder, is_special, text_file, to_json
 
 EXAMPLES = """\
 examples:
   nnkern predict houses.npz new_houses.csv --output prices.csv
+  nnkern predict patients.npz new.parquet --proba --keep id,name --output sick.parquet
   nnkern predict cats.npz picture.jpg
   cat new.csv | nnkern predict model.npz - | head
 
-Writes CSV, one row for each example: its label and the probability of every class, or for a
-regression the prediction; for pictures, the file before that. The target column may be absent.
+Writes one row for each example. A table's model: the columns to keep, then the label, with --proba the probability of
+every class, or for a regression the prediction. A model of arrays or pictures: the file of a picture, the label and the
+probability of every class, or the predictions. The target may be absent, and other columns are no hindrance.
 """
+
+WRITTEN_ROWS = 2**16
+"""At a time: with Arrow's 1024, 2 million numbers take twice as long."""
 
 
 def add_to(commands):
     parser = command(commands, "predict", run, "write a model's predictions as CSV", EXAMPLES)
     model_and_data(parser)
-    option(parser, "--output", "where to write (default: standard output)", metavar="FILE")
+    option(parser, "--proba", "probabilities of a table's classes too", action="store_true")
+    option(parser, "--keep", "columns of the table to write too, or all", type=names, metavar="A,B")
+    option(parser, "--output", "where to write, of a table .parquet too (default: standard output)", metavar="FILE")
 
 
 def run(options):
     if options.output and not is_special(options.output):
         check_folder(options.output)
-    net, preprocessor, data = load_with_data(options)
+    net = load(options.model)
+    if not isinstance(net, nk.Network):
+        return _table(net, options)
+    if options.proba or options.keep:
+        raise CommandError("--proba and --keep are for models of tables")
+    preprocessor, data = with_data(net, options)
     A = net.predict(preprocessor.features(data, net.dtype), threads=options.threads)
     header, columns = _prediction_columns(preprocessor, A)
-    if getattr(data, "files", None):
+    if data.files:
         header, columns = ["file", *header], [data.files, *columns]
     with text_file(options.output) as file:
+        if options.json:
+            print(to_json(dict(zip(header, map(list, columns), strict=True))), file=file)
+            return None
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(zip(*columns, strict=True))
+    return None
+
+
+def _table(stored, options):
+    """The same of a table."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    from nnkern.cli import tables
+
+    model = tables.model_of(stored, options)
+    keep = options.keep or []
+    data = tables.read(options, None if keep == ["all"] else [*model.preprocessing.names, *keep], narrow=not keep)
+    lacking = [name for name in keep if name not in data and keep != ["all"]]
+    if lacking:
+        raise CommandError(f"--keep: {options.data} has no column {', '.join(map(repr, lacking))}")
+    out = {name: data[name] for name in (data if keep == ["all"] else keep)}
+    P = tables.predictions(model, data, options.threads)
+    new = {"prediction": P[0]}
+    if model.classifies:
+        new = {"label": pa.array(model.target.classes).take(pa.array(P.argmax(axis=0)))}
+        if options.proba:
+            # as the networks gave them: the digits of a float32
+            labels = map(tables.frames.text_of, model.target.labels)
+            new |= {f"p({label})": row.astype(np.float32) for label, row in zip(labels, P, strict=True)}
+    taken = [name for name in new if name in out]
+    if taken:
+        raise CommandError(f"--keep: {taken[0]!r} is also the name of what is predicted: rename that column")
+    table = pa.table(out | new)
+    with binary_file(options.output) as file:
+        if options.json:
+            file.write(to_json(table.to_pydict()).encode() + b"\n")
+        elif options.output and options.output.lower().endswith(".parquet"):
+            parquet.write_table(table, file)
+        else:
+            csv.write_csv(table, file, csv.WriteOptions(batch_size=WRITTEN_ROWS))
 
 
 def _prediction_columns(preprocessor, A):

@@ -1,4 +1,7 @@
-"""`nnkern train`: reads data, trains one network or one for each fold, measures, saves and draws."""
+"""`nnkern train`: of arrays and pictures, reads, trains one network or one for each fold, measures, saves and draws.
+
+A table goes on to train_table.py.
+"""
 
 import dataclasses
 import math
@@ -6,10 +9,10 @@ import math
 import nnkern as nk
 from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
-from nnkern.cli.models import FORMATS, RECORD, measure, measures_line, task_of
-from nnkern.cli.output import check_folder, check_written, is_safetensors, is_special
-from nnkern.cli.train_options import DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train
-from nnkern.data.texts import label_codes
+from nnkern.cli.models import FORMATS, RECORD, class_weights, measure, measures_line, task_of
+from nnkern.cli.options import FULL
+from nnkern.cli.output import check_folder, check_written, is_safetensors, is_special, report
+from nnkern.cli.train_options import ARRAYS, DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train, refuse_others
 from nnkern.summary import numbers_of
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
@@ -21,17 +24,21 @@ def add_to(commands):
 
 def run(options):
     """Trains as the options say, prints the measures, and writes model and plot."""
-    _fill_in_defaults(options)
+    options.quiet = options.quiet or options.json
     _check_outputs(options)
+    if options.data is not None and nkdata.is_table(options.data):
+        from nnkern.cli import train_table
+
+        return train_table.run(options)
+    _fill_in_defaults(options)
     optimizer = _optimizer(options)
     data, target = _read(options)
     loss = _loss(options, target.labels)
-    fit = {"optimizer": optimizer, "class_weight": _weights_of_codes(options, target)}
-    strata = target.Y if target.labels else target.m
-    if options.folds:
-        parts = nkdata.folds(strata, options.folds, options.seed)
-    else:
-        parts = [nkdata.split(strata, options.validation, options.seed)]
+    codes = target.labels and {label: code for code, label in enumerate(target.labels)}
+    fit = {"optimizer": optimizer, "class_weight": class_weights(options, codes)}
+    strata, seed = target.Y if target.labels else target.m, options.seed
+    split = nkdata.split(strata, 0 if options.folds else options.validation, seed)
+    parts = nkdata.folds(strata, options.folds, seed) if options.folds else [split]
     trainings = []
     for i, part in enumerate(parts, start=1):
         training = Training(options, data, target, loss, *part)
@@ -41,21 +48,24 @@ def run(options):
         if options.folds and not options.quiet:
             print(f"fold {i}/{len(parts)} {training.result()}", flush=True)
         trainings.append(training)
+    if options.save and options.folds:
+        training = Training(options, data, target, loss, *split)
+        training.run(fit)
     if options.save:
-        if options.folds:
-            training = Training(options, data, target, loss, *nkdata.split(strata, 0))
-            training.run(fit)
         training.net.save(options.save)
-    _report(options, trainings)
+    return _report(options, trainings)
 
 
 def _fill_in_defaults(options):
+    refuse_others(options, ARRAYS, CommandError)
     if options.folds and options.validation is not None:
         raise CommandError("--folds holds out every example once: leave --validation out")
-    defaults = DIGITS_DEFAULTS if options.data is None else DATA_DEFAULTS
+    defaults = DATA_DEFAULTS | (DIGITS_DEFAULTS if options.data is None else {})
     for name, value in defaults.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
+    options.seed = options.seed or 0
+    options.batch_size = None if options.batch_size == FULL else options.batch_size
 
 
 def _read(options):
@@ -67,25 +77,23 @@ def _read(options):
             raise CommandError(f"--loss {options.loss} is for {task_of_loss}, not for {task}")
         task = task_of_loss
     data = nkdata.read(options.data, size=options.size)
-    if not isinstance(data, nkdata.Table):
-        for name in ("target", "ignore", "categorical"):
-            if getattr(options, name):
-                raise CommandError(f"--{name} is for CSV files, {data.source} has no columns")
-    return data, nkdata.choose_target(data, options.target, task)
+    return data, nkdata.choose_target(data, task)
 
 
 def _report(options, trainings):
-    print(f"{len(trainings)} folds {_summary(trainings)}" if options.folds else trainings[0].result())
+    text = [f"{len(trainings)} folds {_summary(trainings)}" if options.folds else trainings[0].result()]
     # history has the time of the training alone, without the evaluation on held-out examples
     seconds = sum(sum(training.history["seconds"]) for training in trainings)
     examples = sum(training.m * len(training.history["seconds"]) for training in trainings)
-    print(f"trained in {seconds:.2f} s, {examples / seconds:,.0f} examples per second")
-    if options.save and not options.quiet:
-        print(f"saved {options.save}")
+    text.append(f"trained in {seconds:.2f} s, {examples / seconds:,.0f} examples per second")
     if options.plot:
         _plot(trainings, options.plot)
-        if not options.quiet:
-            print(f"drew {options.plot}")
+    if not options.quiet:
+        text += [f"{verb} {path}" for verb, path in (("saved", options.save), ("drew", options.plot)) if path]
+    scores = [training.measures for training in trainings]
+    said = {"scores": scores if options.folds else scores[0], "seconds": seconds, "examples_trained_on": trainings[0].m}
+    said |= {"examples_held_out": trainings[0].held, "saved": options.save, "plot": options.plot}
+    report(options, said, "\n".join(text))
 
 
 class Training:
@@ -93,15 +101,7 @@ class Training:
 
     def __init__(self, options, data, target, loss, rows, held):
         self.options, self.held = options, len(held)
-        preprocessor = nkdata.Preprocessor.fit(
-            data,
-            target,
-            rows=rows,
-            ignore=options.ignore or (),
-            categorical=options.categorical or (),
-            missing=options.missing,
-            scale_target=loss.low == -math.inf,
-        )
+        preprocessor = nkdata.Preprocessor.fit(data, target, rows=rows, scale_target=loss.low == -math.inf)
         self.preprocessor = preprocessor
         X = preprocessor.features(data, options.dtype)
         Y = target.Y if target.labels else preprocessor.standardise_target(target.Y, options.dtype)
@@ -165,23 +165,18 @@ def _summary(trainings):
 
 
 def _describe(options, data, target, training):
-    net, task = training.net, target.task
-    if target.labels:
-        task = f"{len(target.labels)} classes"
-    column = f" of {target.name!r}" if target.name else ""
-    print(f"data     {data.describe()}")
-    parts = f"{training.m} to train on, {training.held} held out"
-    if options.early_stopping:
-        parts += f", {data.m - training.m - training.held} set aside"
-    if options.folds:
-        parts += f" in each of {options.folds} folds"
-    print(f"task     {task}{column} ({target.reason}); {parts}")
+    net = training.net
+    task = f"{len(target.labels)} classes" if target.labels else target.task
+    aside = f", {data.m - training.m - training.held} set aside" if options.early_stopping else ""
+    folds = f" in each of {options.folds} folds" if options.folds else ""
     sizes = "-".join(str(n) for n in (net.n_x, *(layer.units for layer in net.layers)))
-    outputs = net.layers[-1].activation
     hidden = f"{', '.join(options.activation)}, " if options.layers else ""
     rate = "" if options.learning_rate is None else f" {options.learning_rate:g}"
     print(
-        f"network  {sizes}, {hidden}{outputs}, {net.loss}, {numbers_of(net)}, {options.optimizer}{rate}",
+        f"data     {data.describe()}\n"
+        f"task     {task} ({target.reason}); {training.m} to train on, {training.held} held out{aside}{folds}\n"
+        f"network  {sizes}, {hidden}{net.layers[-1].activation}, {net.loss}, {numbers_of(net)}, "
+        f"{options.optimizer}{rate}",
         flush=True,
     )
 
@@ -211,25 +206,6 @@ def _configured(options, registry, name, choice, numbers):
             raise CommandError(f"{numbers[field]} is for {choice} {those}, not for {name}")
     one = registry[name]
     return (one if isinstance(one, type) else type(one))(**given)
-
-
-def _weights_of_codes(options, target):
-    """--class-weight for fit, where labels are integers."""
-    weights = options.class_weight
-    if weights is None:
-        return None
-    if target.labels is None:
-        raise CommandError("--class-weight is for classification, not for regression")
-    if isinstance(weights, str):
-        return weights
-    codes = label_codes(weights, target.labels).tolist()
-    for code, (label, weight) in zip(codes, weights.items(), strict=True):
-        if code < 0:
-            known = ", ".join(map(repr, target.labels[:20]))
-            raise CommandError(f"--class-weight: {label!r} is none of the classes {known}")
-        if not (math.isfinite(weight) and weight >= 0):
-            raise CommandError(f"--class-weight {label}={weight:g}: expected a finite weight >= 0")
-    return dict(zip(codes, weights.values(), strict=True))
 
 
 def _optimizer(options):
@@ -266,16 +242,8 @@ def _network(options, preprocessor, loss):
         output = nk.Dense(len(preprocessor.labels), "softmax")
     else:
         output = nk.Dense(len(preprocessor.target_mean), loss.output or "linear")
-    return nk.Network(
-        [*hidden, output],
-        loss=loss,
-        n_x=preprocessor.n_x,
-        l2=options.l2,
-        l1=options.l1,
-        dtype=options.dtype,
-        compute=options.compute,
-        seed=options.seed,
-    )
+    how = {name: getattr(options, name) for name in ("l2", "l1", "dtype", "compute", "seed")}
+    return nk.Network([*hidden, output], loss=loss, n_x=preprocessor.n_x, **how)
 
 
 def _check_outputs(options):
@@ -306,10 +274,10 @@ def _plot(trainings, path):
     figure, axes = plotting.panels(len(kinds) + matrix, width=7, height=3.5)
     labels = [f"fold {i}" for i in range(1, len(trainings) + 1)]
     for quantity, ax in zip(kinds, axes[:, 0], strict=False):
-        if len(trainings) > 1:
-            plotting.learning_curve(histories, quantity, labels=labels, ax=ax)
-        else:
-            plotting.learning_curve(histories[0], quantity, ax=ax)
+        one = len(trainings) == 1
+        plotting.learning_curve(
+            histories[0] if one else histories, quantity, ax=ax, **({} if one else {"labels": labels})
+        )
         if quantity == "score":
             ax.set(ylabel=next(iter(trainings[0].measures)))
     if matrix:

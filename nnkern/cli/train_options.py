@@ -5,160 +5,150 @@ from nnkern.cli.options import (
     batch_size,
     class_weight,
     command,
+    json_option,
     layers,
     names,
+    number,
     numbers,
     option,
+    pairs,
+    reading,
     schedule,
     share,
     threads,
     whole,
-)
+)  # fmt: skip
 
-# Defaults of options for the digits, and for a user's own data. Held-out accuracy on the digits was
-# 0.980 ± 0.004 over twelve seeds, each with its own split; with 64 units and no dropout 0.976.
+# Held-out accuracy on the digits was 0.980 ± 0.004 over twelve seeds, each with its own split; with 64 units and no
+# dropout 0.976.
 DIGITS_DEFAULTS = {"layers": [256], "dropout": [0.3], "validation": 1 / 3}
-DATA_DEFAULTS = {"layers": [64], "dropout": [0.0], "validation": 0.2}
+DATA_DEFAULTS = {
+    "activation": ["relu"], "batch_size": 32, "dropout": [0.0], "dtype": "float32", "epochs": 50, "l1": 0.0, "l2": 0.0,
+    "layers": [64], "optimizer": "adam", "size": 64, "task": "auto", "validation": 0.2,
+}  # fmt: skip
 # of the training examples, for early stopping; scikit-learn's default
 STOPPING_SHARE = 0.1
 
 EXAMPLES = """\
 examples:
   nnkern train                                        scikit-learn's handwritten digits
-  nnkern train houses.csv --target price --layers 64,64 --save houses.npz
-  nnkern train patients.csv --target sick --layers none --optimizer sgd --l2 1e-3
+  nnkern train houses.csv --target price --save houses.npz
+  nnkern train patients.parquet --target sick --metric auc --class-weight balanced --time-limit 60
+  nnkern train sales.csv.gz --types zip=category,id=ignore --preset best --threads 8 --json
   nnkern train cats/ --layers 20,7,5 --epochs 50 --plot curve.png --save cats.npz
-  nnkern train patients.csv --target sick --class-weight balanced --dropout 0.2 --early-stopping 10
-  nnkern train houses.csv --target price --loss huber --schedule cosine --folds 5
-  nnkern train arrays.npz --task classification --dtype float64 --seed 1
+  nnkern train arrays.npz --task classification --dtype float64 --loss huber --schedule cosine --folds 5
 
 DATA is one of
-  a CSV file   with a header; "-" is standard input. Text columns become one 0/1 feature for each
-               of their categories.
-  an .npz      with X of shape (n_x, m), one example a column, and Y: labels (m,) or values
-               (n_y, m). An array (m, n_x) of scikit-learn's kind is saved as X.T.
+  a table      CSV with a header (.csv, .tsv, .txt, .csv.gz; "-" is standard input), Parquet or Feather. Types of
+               columns are inferred; missing values and unseen categories are fine. Rows without a target are left out.
+  an .npz      with X of shape (n_x, m), one example a column, and Y: labels (m,) or values (n_y, m). An array (m, n_x)
+               of scikit-learn's kind is saved as X.T.
   a folder     with one subfolder of pictures for each class.
   nothing      scikit-learn's digits.
 
-Features are standardised, and so is the target of a regression; means, scales and label names are
-kept in the model file. A share of the data, stratified by class, is held out to measure the result
-on; it takes no part in the training.
+A share of the data, stratified by class, is held out to measure the result on; it takes no part in the training. Of a
+table, nnkern.tabular trains what the preset says; options of network and training then replace what its recipes have.
+Of arrays and pictures, one network is trained on standardised features and targets. The model file has what data needs.
 """
+
+TABLE, ARRAYS, ALL = "tables", "arrays and pictures", ""
+# {group: (option, metavar, what converts its text or its choices, whose it is, help) …}
+# fmt: off
+OPTIONS = {
+    "the data": (
+        ("--target", "COLUMN", str, TABLE, "column to predict (default: the last)"),
+        ("--task", None, ("auto", "classification", "regression"), ALL,
+         "auto: classification for text, labels and two values, regression for numbers"),
+        ("--types", "A=KIND,…", pairs, TABLE, "what columns are: number, category, date or ignore"),
+        ("--ignore", "A,B", names, TABLE, "columns to leave out"),
+        ("--weight", "COLUMN", str, TABLE, "column that says how much each row counts"),
+        ("--size", "N", whole(1), ARRAYS, "pictures are resized to N by N pixels (default: 64)"),
+        ("--validation", "SHARE", share, ALL, "share to hold out, 0 for none (default: 0.2; of the digits a third)"),
+        ("--folds", "K", whole(2), ARRAYS, "cross-validation: K trainings, each of which holds out another K-th of the "
+         "examples; --save then trains once more, on all of them"),
+    ),
+    "what is trained": (
+        ("--preset", None, ("fast", "default", "best"), TABLE, "how much is tried (default: default)"),
+        ("--estimators", "N", whole(1), TABLE, "networks of each recipe, each with other rows held out"),
+        ("--metric", "NAME", str, TABLE, "what chooses epochs and networks: log_loss, auc, accuracy, "
+         "balanced_accuracy, f1, rmse, mae or r2"),
+        ("--time-limit", "S", number, TABLE, "seconds within which the training is to end"),
+        ("--layers", "N,N", layers, ALL, "units of the hidden layers, none for none (default: 64; for the digits 256)"),
+        ("--activation", "NAME,NAME", names, ALL, f"of the hidden layers, of arrays one for each too: "
+         f"{', '.join(kernels.ACTIVATIONS)} (default: relu)"),
+        ("--dropout", "P,P", numbers, ALL, "share of the hidden layers' outputs that is dropped in training, of arrays "
+         "one for each too (default: 0; for the digits 0.3)"),
+        ("--numbers", None, ("plain", "quantile", "tree", "periodic"), TABLE, "how numbers enter: plain, or by bins"),
+        ("--dtype", None, ("float32", "float64"), ARRAYS, "of all numbers (default: float32)"),
+        ("--compute", None, ("bfloat16",), ALL, "what products are computed in (default: the dtype)"),
+    ),
+    "what is minimised": (
+        ("--loss", None, tuple(losses.LOSSES), ARRAYS, "default: binary_cross_entropy for two classes, cross_entropy "
+         "for more, squared_error for regression"),
+        ("--label-smoothing", "X", float, ALL, "share of each label that is spread over all classes"),
+        ("--delta", "X", float, ARRAYS, "where huber changes from quadratic to linear"),
+        ("--quantile", "Q", float, ARRAYS, "which quantile the loss quantile predicts"),
+        ("--class-weight", "A=X,B=X", class_weight, ALL, "balanced: classes have equal total weight; or the weights of "
+         "labels, 1 for those that aren't named"),
+        ("--l2", "X", float, ARRAYS, "penalty on the squares of weights (default: 0)"),
+        ("--l1", "X", float, ARRAYS, "penalty on their absolute values (default: 0)"),
+    ),
+    "the training": (
+        ("--optimizer", None, tuple(optimizers.OPTIMIZERS), ARRAYS, "the update (default: adam)"),
+        ("--learning-rate", "X", float, ALL, "default: the optimizer's own"),
+        ("--schedule", "NAME:X,X", schedule, ARRAYS, "of the learning rate: cosine, down to 0 or to cosine:FINAL; "
+         "exponential:FACTOR an epoch; step:FACTOR,EPOCHS; inverse:DECAY, divided by 1 + DECAY epochs"),
+        ("--warm-up", "N", whole(1), ARRAYS, "epochs of linear warm-up, before the schedule"),
+        ("--momentum", "X", float, ARRAYS, "for sgd (default: 0)"),
+        ("--nesterov", None, None, ARRAYS, "Nesterov's momentum, for sgd"),
+        ("--weight-decay", "X", float, ALL, "for adamw (default: 0.01)"),
+        ("--clip-norm", "X", float, ARRAYS, "largest norm of the gradient, which is scaled down to it"),
+        ("--clip-value", "X", float, ARRAYS, "largest absolute value of its entries, which are clipped"),
+        ("--epochs", "N", whole(1), ALL, "passes over the data (default: 50)"),
+        ("--early-stopping", "N", whole(1), ALL, "stop after N epochs without improvement, and keep the best epoch's "
+         f"weights; of arrays {STOPPING_SHARE:g} of the training examples are set aside to measure it"),
+        ("--batch-size", "N", batch_size, ALL, "examples of one step, of arrays also full for all (default: 32)"),
+        ("--seed", "N", whole(0), ALL, "of splits, first weights, order and dropout (default: 0)"),
+    ),
+    "the result": (
+        ("--save", "FILE.npz", str, ALL, "write the model to this file"),
+        ("--plot", "FILE.png", str, ALL, "draw learning curves, confusion of classes, predicted over true numbers"),
+        ("--quiet", None, None, ALL, "print the result only"),
+    ),
+}
+# fmt: on
+RENAMED = {"--quantile": "q"}
+
+
+def destination(name):
+    """Where argparse keeps an option."""
+    return RENAMED.get(name, name.strip("-").replace("-", "_"))
 
 
 def add_train(commands, run):
     """The parser of `nnkern train`, which calls `run` with the options."""
     train = command(commands, "train", run, "train a network and measure it", EXAMPLES)
     train.add_argument("data", nargs="?", metavar="DATA", help="what to learn (default: digits)")
-    group = train.add_argument_group("the data")
-    option(group, "--target", "column to predict (default: the last)", metavar="COLUMN")
-    option(
-        group,
-        "--task",
-        "auto: classification for text, labels and two values, regression for numbers",
-        "auto",
-        choices=("auto", "classification", "regression"),
-    )
-    option(group, "--ignore", "columns to leave out", type=names, metavar="A,B")
-    option(group, "--categorical", "columns of numbers that are names of categories", type=names, metavar="A,B")
-    option(
-        group,
-        "--missing",
-        "empty cells of features: an error, or replaced by the column's mean, and in text columns by no category",
-        "error",
-        choices=("error", "impute"),
-    )
-    option(group, "--size", "pictures are resized to N by N pixels", 64, type=whole(1), metavar="N")
-    option(
-        group,
-        "--validation",
-        "share of the examples to hold out, 0 for none (default: 0.2; of the digits a third)",
-        type=share,
-        metavar="SHARE",
-    )
-    option(
-        group,
-        "--folds",
-        "cross-validation: K trainings, each of which holds out another K-th of the examples; --save then trains "
-        "once more, on all of them",
-        type=whole(2),
-        metavar="K",
-    )
-    group = train.add_argument_group("the network")
-    option(
-        group,
-        "--layers",
-        "units of the hidden layers, none for no hidden layer (default: 64; for the digits 256)",
-        type=layers,
-        metavar="N,N",
-    )
-    option(
-        group,
-        "--activation",
-        f"of the hidden layers, one for all or one for each: {', '.join(kernels.ACTIVATIONS)} (default: relu)",
-        ["relu"],
-        type=names,
-        metavar="NAME,NAME",
-    )
-    option(
-        group,
-        "--dropout",
-        "share of the hidden layers' outputs that is dropped in training, one for all or one for each (default: 0; for "
-        "the digits 0.3)",
-        type=numbers,
-        metavar="P,P",
-    )
-    option(group, "--dtype", "of all numbers", "float32", choices=("float32", "float64"))
-    option(group, "--compute", "what products are computed in (default: the dtype)", choices=("bfloat16",))
-    group = train.add_argument_group("what is minimised")
-    option(
-        group,
-        "--loss",
-        "default: binary_cross_entropy for two classes, cross_entropy for more, squared_error for regression",
-        choices=list(losses.LOSSES),
-    )
-    option(group, "--label-smoothing", "share of each label that is spread over all classes", type=float, metavar="X")
-    option(group, "--delta", "where huber changes from quadratic to linear", type=float, metavar="X")
-    option(group, "--quantile", "which quantile the loss quantile predicts", type=float, dest="q", metavar="Q")
-    option(
-        group,
-        "--class-weight",
-        "balanced: classes have equal total weight; or the weights of labels, 1 for those that aren't named",
-        type=class_weight,
-        metavar="A=X,B=X",
-    )
-    option(group, "--l2", "penalty on the squares of weights", 0.0, type=float, metavar="X")
-    option(group, "--l1", "penalty on their absolute values", 0.0, type=float, metavar="X")
-    group = train.add_argument_group("the training")
-    option(group, "--optimizer", "the update", "adam", choices=list(optimizers.OPTIMIZERS))
-    option(group, "--learning-rate", "default: the optimizer's own", type=float, metavar="X")
-    option(
-        group,
-        "--schedule",
-        "of the learning rate: cosine, down to 0 or to cosine:FINAL; exponential:FACTOR an epoch; "
-        "step:FACTOR,EPOCHS; inverse:DECAY, divided by 1 + DECAY epochs",
-        type=schedule,
-        metavar="NAME:X,X",
-    )
-    option(group, "--warm-up", "epochs of linear warm-up, before the schedule", type=whole(1), metavar="N")
-    option(group, "--momentum", "for sgd (default: 0)", type=float, metavar="X")
-    option(group, "--nesterov", "Nesterov's momentum, for sgd", action="store_true")
-    option(group, "--weight-decay", "for adamw (default: 0.01)", type=float, metavar="X")
-    option(group, "--clip-norm", "largest norm of the gradient, which is scaled down to it", type=float, metavar="X")
-    option(group, "--clip-value", "largest absolute value of its entries, which are clipped", type=float, metavar="X")
-    option(group, "--epochs", "passes over the data", 50, type=whole(1), metavar="N")
-    option(
-        group,
-        "--early-stopping",
-        "stop after N epochs without improvement, and keep the best epoch's weights; improvement is measured by the "
-        f"cost of {STOPPING_SHARE:g} of the training examples, which are set aside",
-        type=whole(1),
-        metavar="N",
-    )
-    option(group, "--batch-size", "examples of one step, or full for all of them", 32, type=batch_size, metavar="N")
-    option(group, "--seed", "of splits, first weights, order and dropout", 0, type=whole(0), metavar="N")
-    threads(group)
-    group = train.add_argument_group("the result")
-    option(group, "--save", "write the model to this file", metavar="FILE.npz")
-    option(group, "--plot", "draw learning curves, and for classes the confusion matrix", metavar="FILE.png")
-    option(group, "--quiet", "print the result only", action="store_true")
+    for title, rows in OPTIONS.items():
+        group = train.add_argument_group(title)
+        for name, metavar, kind, whose, text in rows:
+            how = {"dest": destination(name)}
+            if isinstance(kind, tuple):
+                how["choices"] = kind
+            elif kind is None:
+                how["action"] = "store_const"
+                how["const"] = True
+            else:
+                how |= {"type": kind, "metavar": metavar}
+            option(group, name, f"{text}{f' ({whose} only)' if whose else ''}", **how)
+    reading(train)
+    threads(train)
+    json_option(train)
+
+
+def refuse_others(options, whose, error):
+    """Raises the error for a given option that isn't for such data."""
+    for rows in OPTIONS.values():
+        for name, _, _, only, _ in rows:
+            if only not in (whose, ALL) and getattr(options, destination(name)) is not None:
+                raise error(f"{name} is for {only} only, not for {whose}")

@@ -1,6 +1,6 @@
 # The types of nnkern.data. Docstrings and defaults are in its code.
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, Literal, TypeAlias
@@ -17,15 +17,13 @@ __all__ = [
     "DataError",
     "MissingPackageError",
     "Preprocessor",
-    "Table",
     "Target",
-    "UnknownCategoryWarning",
     "choose_target",
     "digits",
     "folds",
+    "is_table",
     "picture_features",
     "read",
-    "read_csv",
     "read_npz",
     "read_pictures",
     "require",
@@ -38,19 +36,6 @@ _Task: TypeAlias = Literal["classification", "regression"]
 _Rows: TypeAlias = npt.NDArray[np.integer[Any]]
 
 class DataError(ValueError): ...
-class UnknownCategoryWarning(UserWarning): ...
-
-@dataclass
-class Table:
-    columns: dict[str, list[str]]
-    lines: list[int]
-    source: str
-
-    def __post_init__(self) -> None: ...
-    @property
-    def m(self) -> int: ...
-    def numbers(self, name: str) -> tuple[npt.NDArray[np.float64] | None, npt.NDArray[np.bool_]]: ...
-    def describe(self) -> str: ...
 
 @dataclass
 class Arrays:
@@ -67,8 +52,8 @@ class Arrays:
     def kind(self) -> str: ...
     def describe(self) -> str: ...
 
-def read(path: _Path | None = ..., *, size: int = ...) -> Table | Arrays: ...
-def read_csv(path: _Path) -> Table: ...
+def read(path: _Path | None = ..., *, size: int = ...) -> Arrays: ...
+def is_table(path: _Path) -> bool: ...
 def read_npz(path: _Path) -> Arrays: ...
 def read_pictures(path: _Path, *, size: int = ...) -> Arrays: ...
 def picture_features(path: _Path, size: int = ...) -> npt.NDArray[np.float32]: ...
@@ -78,14 +63,13 @@ def digits() -> Arrays: ...
 class Target:
     task: str
     Y: npt.NDArray[Any]
-    name: str | None = ...
     labels: list[Any] | None = ...
     reason: str = ...
 
     @property
     def m(self) -> int: ...
 
-def choose_target(data: Table | Arrays, name: str | None = ..., task: _Task | None = ...) -> Target: ...
+def choose_target(data: Arrays, task: _Task | None = ...) -> Target: ...
 
 class Preprocessor:
     kind: str
@@ -93,32 +77,30 @@ class Preprocessor:
     mean: npt.NDArray[np.float64]
     scale: npt.NDArray[np.float64]
     task: str
-    columns: list[Any] | None
-    ignored: list[str] | None
-    missing: str | None
-    target: str | None
     size: int | None
     labels: list[Any] | None
     target_mean: npt.NDArray[np.float64] | None
     target_scale: npt.NDArray[np.float64] | None
 
     def __init__(
-        self, kind: str, n_x: int, mean: npt.ArrayLike, scale: npt.ArrayLike, task: str, **rest: Any
+        self,
+        kind: str,
+        n_x: int,
+        mean: npt.ArrayLike,
+        scale: npt.ArrayLike,
+        task: str,
+        *,
+        size: int | None = ...,
+        labels: list[Any] | None = ...,
+        target_mean: npt.ArrayLike | None = ...,
+        target_scale: npt.ArrayLike | None = ...,
     ) -> None: ...
     @classmethod
     def fit(
-        cls,
-        data: Table | Arrays,
-        target: Target,
-        *,
-        rows: npt.ArrayLike | None = ...,
-        ignore: Sequence[str] = ...,
-        categorical: Sequence[str] = ...,
-        missing: Literal["error", "impute"] = ...,
-        scale_target: bool = ...,
+        cls, data: Arrays, target: Target, *, rows: npt.ArrayLike | None = ..., scale_target: bool = ...
     ) -> Preprocessor: ...
-    def features(self, data: Table | Arrays, dtype: npt.DTypeLike = ...) -> _Floats: ...
-    def targets(self, data: Table | Arrays, dtype: npt.DTypeLike = ...) -> npt.NDArray[Any]: ...
+    def features(self, data: Arrays, dtype: npt.DTypeLike = ...) -> _Floats: ...
+    def targets(self, data: Arrays, dtype: npt.DTypeLike = ...) -> npt.NDArray[Any]: ...
     def standardise_target(self, Y: npt.NDArray[Any], dtype: npt.DTypeLike = ...) -> _Floats: ...
     def predictions(self, A: npt.ArrayLike) -> npt.NDArray[np.float64]: ...
     def to_dict(self) -> dict[str, Any]: ...

@@ -1,55 +1,12 @@
-"""Data that has been read, before anything is made of it: tables of text, arrays of numbers, and their errors.
-
-Knows no file formats and no networks.
-"""
+"""Data that has been read, before anything is made of it, and its errors. Knows no file formats and no networks."""
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from nnkern.data.texts import parse_numbers
-
 
 class DataError(ValueError):
     """Data that can't be used; the message says where and what to do."""
-
-
-class UnknownCategoryWarning(UserWarning):
-    """New data holds a category that the training data didn't: it counts as none of the known."""
-
-
-@dataclass
-class Table:
-    """A CSV file as it was read: every column a list of m texts, without the white space around them."""
-
-    columns: dict
-    lines: list  # the file's line on which each row ends
-    source: str
-
-    def __post_init__(self):
-        self._parsed = {}
-
-    @property
-    def m(self):
-        return len(self.lines)
-
-    def numbers(self, name):
-        """The column as float64, NaN where missing (None if a text isn't a number), and the mask of the missing ones.
-
-        Both arrays are read-only, and kept until one of the column's texts changes.
-        """
-        texts = list(self.columns[name])
-        known = self._parsed.get(name)
-        if known is None or known[0] != texts:  # of the same texts, this compares their addresses alone
-            values, missing = parse_numbers(texts)
-            for array in (values, missing):
-                if array is not None:
-                    array.flags.writeable = False
-            self._parsed[name] = known = (texts, values, missing)
-        return known[1:]
-
-    def describe(self):
-        return f"{self.source}: {self.m} rows, {len(self.columns)} columns"
 
 
 @dataclass
@@ -73,11 +30,6 @@ class Arrays:
 
     def describe(self):
         return f"{self.source}: {self.m} examples, {self.X.shape[0]} features"
-
-
-def quoted(names):
-    """A list of names for a message."""
-    return ", ".join(repr(name) for name in names)
 
 
 def first_index(mask):

@@ -1,84 +1,26 @@
-"""Reads CSV files, `.npz` archives and scikit-learn's digits, and finds out from a path which of these it is."""
+"""Reads `.npz` archives and scikit-learn's digits, and finds out from a path which of these it is, or pictures."""
 
-import csv
 import os
-import sys
-from itertools import chain
 
 import numpy as np
 
 from nnkern._optional import require
-from nnkern.data.containers import Arrays, DataError, Table, first_index
+from nnkern.data.containers import Arrays, DataError, first_index
 from nnkern.data.pictures import PICTURE_SUFFIXES, read_pictures
-from nnkern.data.texts import is_number
 
 
 def read(path=None, *, size=64):
-    """Read `path` by its kind: digits for None, a folder or file of pictures, .npz, else CSV.
-
-    `"-"` is a CSV on standard input. `size` is the side that pictures are resized to.
-    """
+    """Read `path` by its kind: digits for None, `.npz`, else a folder or file of pictures, resized to `size`."""
     if path is None:
         return digits()
     path = os.fspath(path)
+    return read_npz(path) if path.lower().endswith(".npz") else read_pictures(path, size=size)
+
+
+def is_table(path):
+    """Whether a path that isn't None is of none of these kinds: `nnkern.tabular` reads it."""
     suffix = os.path.splitext(path)[1].lower()
-    if os.path.isdir(path) or suffix in PICTURE_SUFFIXES:
-        return read_pictures(path, size=size)
-    if suffix == ".npz":
-        return read_npz(path)
-    return read_csv(path)
-
-
-def read_csv(path):
-    """Read a CSV file with a header into a `Table`; `"-"` is standard input.
-
-    UTF-8; the delimiter is the one of comma, semicolon, tab and bar that splits the header into
-    most fields. Blank lines are skipped, every other line must have the header's number of fields.
-    """
-    path = os.fspath(path)
-    name = "standard input" if path == "-" else os.path.basename(path)
-    source = sys.stdin.fileno() if path == "-" else path
-    try:
-        with open(source, encoding="utf-8-sig", newline="", closefd=path != "-") as file:
-            return _parse_csv(file, name)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name} is not a CSV file in UTF-8: {error.reason}") from error
-    except csv.Error as error:
-        raise DataError(f"{name} is not a CSV file: {error}") from error
-
-
-def _parse_csv(file, name):
-    first, blank = file.readline(), 0  # blank lines before the header
-    while first and not first.strip():
-        first, blank = file.readline(), blank + 1
-    if not first:
-        raise DataError(f"{name} is empty: expected a header and rows of data")
-    if "\0" in first:
-        raise DataError(f"{name} is not a CSV file: it holds NUL bytes")
-    delimiter = max(",;\t|", key=lambda mark: len(next(csv.reader([first], delimiter=mark))))
-    reader = csv.reader(chain([first], file), delimiter=delimiter)
-    header = [text.strip() for text in next(reader)]
-    if all(is_number(text) for text in header):
-        raise DataError(f"{name}: the first line {first.strip()[:40]!r} holds numbers, expected column names")
-    for i, text in enumerate(header):
-        if not text:
-            raise DataError(f"{name}: column {i + 1} has no name in the header")
-        if text in header[:i]:
-            raise DataError(f"{name}: the header names column {text!r} twice")
-    n = len(header)
-    # All cells in one list: the rows' own lists are freed as they come, and never traversed by the garbage collector.
-    cells, ends = [], []
-    for row in reader:
-        if not row or (len(row) == 1 < n and not row[0].strip()):
-            continue
-        line = blank + reader.line_num
-        if len(row) != n:
-            raise DataError(f"{name}, line {line}: {len(row)} fields, expected {n} as in the header")
-        cells += map(str.strip, row)
-        ends.append(line)
-    if not ends:
-        raise DataError(f"{name} has a header and no rows")
-    return Table({column: cells[j::n] for j, column in enumerate(header)}, ends, name)
+    return not (os.path.isdir(path) or suffix == ".npz" or suffix in PICTURE_SUFFIXES)
 
 
 def read_npz(path):

@@ -142,6 +142,7 @@ class BaseTabular(BaseEstimator):
         arrays, named = self._table(X)
         y, target, weight = self._target(y, sample_weight, rows_of(arrays))
         held_out = None if eval_set is None else self._eval_set(eval_set, list(arrays), named, target)
+        names = list(arrays)
         preprocessing = Preprocessing.fit(arrays, self.column_types)
         table = preprocessing.transform(arrays)
         if held_out is not None:
@@ -162,7 +163,7 @@ class BaseTabular(BaseEstimator):
             threads=self.threads,
             progress=self.progress,
         )
-        self._remember(TableModel(preprocessing, trained.networks, trained.weights, target), list(arrays), named)
+        self._remember(TableModel(preprocessing, trained.networks, trained.weights, target), names, named)
         self.report_ = trained.report
         return self
 

@@ -9,9 +9,13 @@ import numpy as np
 from nnkern._optional import require
 
 
+class Spent(dict):
+    """{name: Arrow array} that nobody else needs: each column may be let go as soon as X has been made of it."""
+
+
 def is_frame(X):
     """Whether X has columns by name."""
-    if type(X) is dict:  # some sparse matrices of scipy are dicts
+    if type(X) in (dict, Spent):  # some sparse matrices of scipy are dicts
         return True
     nw = require("narwhals", "a data frame")
     if nw.dependencies.is_into_lazyframe(X):
@@ -33,13 +37,20 @@ def columns_of(X, names=None, what="X"):
     frame = nw.from_native(X, eager_only=True)
     if names is None:
         names = present
+    refuse_lacking(names, present, what)
+    if isinstance(X, pa.Table):
+        return {name: X.column(name) for name in names}
+    return {name: _of_series(frame[name], name, what) for name in names}
+
+
+def refuse_lacking(names, present, what):
+    """A ValueError that names all of `names` that aren't present."""
     lacking = [name for name in names if name not in set(present)]
     if lacking:
         raise ValueError(
             f"{what} lacks the column{'s' * (len(lacking) > 1)} {listed(lacking)}, which the model was trained on; it "
             f"has {listed(present)}"
         )
-    return {name: _of_series(frame[name], name, what) for name in names}
 
 
 def _with_texts_for_names(X):

@@ -4,7 +4,7 @@ import numpy as np
 
 from nnkern.estimators.needed import column_or_1d
 from nnkern.tabular.columns import plain
-from nnkern.tabular.frames import columns_of, is_series, series
+from nnkern.tabular.frames import columns_of, is_series, refuse_lacking, series
 
 
 def rows_of(arrays):
@@ -22,7 +22,10 @@ def arrows_of(X, names, what):
     arrays = X if ready else columns_of(X, names, what)
     if arrays and not rows_of(arrays):
         raise ValueError(f"{what} has 0 rows: at least one is needed")
-    return {name: arrays[name] for name in names} if names is not None else arrays
+    if names is None:
+        return arrays
+    refuse_lacking(names, arrays, what)
+    return {name: arrays[name] for name in names}
 
 
 def finite(X):

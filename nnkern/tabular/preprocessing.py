@@ -8,8 +8,9 @@ import warnings
 import numpy as np
 
 import nnkern.tabular.columns as kinds
+from nnkern._optional import require
 from nnkern.tabular.columns import Category, Date, Number, distinct, family, level_counts, numbers
-from nnkern.tabular.frames import listed
+from nnkern.tabular.frames import Spent, listed
 
 TYPES = ("number", "category", "date", "ignore")
 BLOCK_ROWS = 2**16
@@ -99,20 +100,20 @@ class Preprocessing:
         """
         m = len(next(iter(arrays.values())))
         X = np.empty((m, self.n_x), np.float32)
-        for start in range(0, m, BLOCK_ROWS):
-            block = np.empty((self.n_x, min(BLOCK_ROWS, m - start)), np.float32)
-            i = 0
-            for column, count in zip(self.columns, self._counts(), strict=True):
-                part = arrays[column.name].slice(start, BLOCK_ROWS)
+        i = 0
+        for column, count in zip(self.columns, self._counts(), strict=True):
+            array = arrays.pop(column.name) if isinstance(arrays, Spent) else arrays[column.name]
+            for start in range(0, m, BLOCK_ROWS):
+                block = np.empty((count, min(BLOCK_ROWS, m - start)), np.float32)
                 try:
-                    column.fill(part, block[i : i + count], what)
+                    column.fill(array.slice(start, BLOCK_ROWS), block, what)
                 except ValueError:
-                    column.fill(
-                        arrays[column.name], np.empty((count, m), np.float32), what
-                    )  # names the row it has in all
+                    column.fill(array, np.empty((count, m), np.float32), what)  # names the row it has in all
                     raise
-                i += count
-            X[start : start + BLOCK_ROWS] = block.T
+                X[start : start + BLOCK_ROWS, i : i + count] = block.T
+            i += count
+        if isinstance(arrays, Spent):
+            require("pyarrow", "a data frame").default_memory_pool().release_unused()
         return X.T
 
     def _counts(self):

@@ -26,7 +26,7 @@ class Examples:
     def take(self, which):
         """These rows, copied."""
         w = None if self.w is None else self.w[which]
-        return Examples(np.asfortranarray(self.X[:, which]), self.y[which], w)
+        return Examples(np.asfortranarray(self.X.T[which].T), self.y[which], w)
 
     def counting(self):
         """The rows whose weight isn't 0."""

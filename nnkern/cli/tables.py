@@ -1,0 +1,141 @@
+"""Tables for the commands: read, their target taken out, and models of tables measured beside a baseline."""
+
+import warnings
+
+import numpy as np
+
+from nnkern.cli.errors import CommandError
+from nnkern.tabular import METRICS, columns, frames
+from nnkern.tabular.reading import read_table
+
+MAX_CLASSES = 200
+"""A target of text with more different values holds names or addresses, unless the task says otherwise."""
+FEW = 20
+"""A target of at most so many whole numbers may have been meant as classes: what is printed says how to choose that."""
+BINS = 10
+"""Of confidence, for the calibration error."""
+SCORES = {True: ("accuracy", "balanced_accuracy", "auc", "log_loss"), False: ("rmse", "mae", "r2")}
+
+
+def read(options, names=None, narrow=True):
+    """{name: Arrow array} of DATA, or of those of its columns that are named; `narrow` as for read_table."""
+    if options.data is None:
+        raise CommandError("DATA is missing: the model is of a table")
+    how = {name: getattr(options, name) for name in ("delimiter", "decimal", "encoding", "threads")}
+    table = read_table(options.data, columns=names, narrow=narrow, **how)
+    frames.names_of(table, options.data)
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def model_of(stored, options):
+    """The model in what a file holds; refuses one that knows no names of columns."""
+    if not stored.named:
+        raise CommandError(f"{options.model} was trained on an array, whose columns have no names: use it from Python")
+    return stored.model
+
+
+def without_holes(data, name):
+    """(data, how many rows it lost): those without the column of that name; says so in a warning."""
+    import pyarrow.compute as pc
+
+    if name not in data:
+        raise CommandError(f"there is no column {name!r}, but {frames.listed(data)}")
+    known = pc.invert(pc.is_null(data[name], nan_is_null=True))
+    lost = len(known) - (pc.sum(known).as_py() or 0)
+    if lost == len(known):
+        raise CommandError(f"{name!r} has no value in any of {lost} rows")
+    if lost:
+        warnings.warn(f"{lost} of {len(known)} rows have no {name!r} and are left out", stacklevel=2)
+        data = {name: data[name].filter(known) for name in data}
+    return data, lost
+
+
+def task_of(array, name, task):
+    """(whether its values are classes, why): text, booleans and two values are, other numbers aren't."""
+    kind = columns.family(array)
+    if kind not in ("category", "number"):
+        raise CommandError(f"{name!r} holds {array.type}, expected labels or numbers to predict")
+    if kind == "category":
+        if task == "regression":
+            raise CommandError(f"{name!r} holds {columns.plain(array).type}s, regression needs numbers")
+        if task is None and columns.distinct(array) > MAX_CLASSES:
+            raise CommandError(
+                f"{name!r} has {columns.distinct(array)} different texts, more than the {MAX_CLASSES} taken for classes"
+                ": --target names another column, --task classification takes them all"
+            )
+        return True, "text" if columns.is_text(columns.plain(array).type) else "booleans"
+    if task is not None:
+        return task == "classification", "as asked for"
+    count = max(columns.distinct(array[:FEW]), columns.distinct(array[:1000]))
+    count = columns.distinct(array) if count <= FEW else count
+    if count == 2:
+        return True, "two values"
+    if count <= FEW and not (np.mod(columns.numbers(array, name, "the data"), 1) > 0).any():
+        return False, f"numbers; --task classification takes its {count} values for classes"
+    return False, "numbers"
+
+
+def codes(array, classes, name):
+    """The place of each label in `classes`, int64; a CommandError for one that isn't there."""
+    known = {frames.text_of(label): code for code, label in enumerate(classes)}
+    place, start = np.empty(len(array), np.int64), 0
+    for chunk in columns.encoded(array).chunks:
+        of = np.array([known.get(frames.text_of(label), -1) for label in chunk.dictionary.to_pylist()], np.int64)
+        place[start : start + len(chunk)] = of[chunk.indices.to_numpy()]
+        start += len(chunk)
+    if (place < 0).any():
+        row = int((place < 0).argmax())
+        raise CommandError(
+            f"{name!r} in row {row} is {array[row].as_py()!r}, none of the model's: {frames.listed(known)}"
+        )
+    return place
+
+
+def targets(model, array, name):
+    """What a model's predictions are compared with: codes, or numbers in float64."""
+    return codes(array, model.target.labels, name) if model.classifies else columns.numbers(array, name, "the data")
+
+
+def predictions(model, data, threads):
+    """P (k, m), probabilities, or numbers (1, m)."""
+    frames.refuse_lacking(model.preprocessing.names, data, "the data")
+    return np.atleast_2d(model.predict(data, threads, "the data"))
+
+
+def priors(model, y, weight=None):
+    """What predicts without looking at a row: the classes' shares (k, 1), or the mean (1, 1)."""
+    if not model.classifies:
+        return np.full((1, 1), np.average(y, weights=weight))
+    shares = np.bincount(y, weight, minlength=len(model.target.labels))
+    return (shares / shares.sum())[:, None]
+
+
+def measure(model, P, y, baseline, weight=None):
+    """{name of a score: {"model": its value, "baseline": that of `priors`}} of targets y (m,)."""
+    both = {"model": P, "baseline": np.repeat(baseline, len(y), axis=1)}
+    scores = {name: METRICS[name].value for name in SCORES[model.classifies]}
+    if model.classifies:
+        scores["calibration_error"] = calibration_error
+    return {name: {who: float(of(y, P, weight)) for who, P in both.items()} for name, of in scores.items()}
+
+
+def calibration_error(y, P, weight=None):
+    """The mean over ten bins of confidence of |share of right ones − mean confidence|, weighted by what is in them.
+
+    Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, 2017, equation 3.
+    """
+    weight = np.ones(len(y)) if weight is None else weight
+    confidence, right = P.max(axis=0), P.argmax(axis=0) == y
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return np.abs(np.bincount(place, weight * (right - confidence), minlength=BINS)).sum() / weight.sum()
+
+
+def lines(what, scores, m):
+    """The scores in lines, the baseline beside each."""
+    rows = [(f"{what} ({m} rows)", "model", "baseline")]
+    for name, of in scores.items():
+        rows.append(
+            (name.replace("_", " "), *(f"{of[who]:.4f}" if abs(of[who]) < 10 else f"{of[who]:.6g}" for who in of))
+        )
+    width = max(len(row[0]) for row in rows)
+    return "\n".join(f"{name:{width}}  {ours:>10}  {baseline:>10}" for name, ours, baseline in rows)

@@ -1,0 +1,160 @@
+"""`nnkern train` on a table: what the options say of it, of recipes and of rows, handed to nnkern.tabular."""
+
+import time
+
+import numpy as np
+
+from nnkern import data as nkdata
+from nnkern.cli import tables
+from nnkern.cli.errors import CommandError
+from nnkern.cli.models import class_weights
+from nnkern.cli.output import is_safetensors, report
+from nnkern.cli.train_options import DATA_DEFAULTS, TABLE, refuse_others
+from nnkern.tabular import PRESETS, TabularClassifier, TabularRegressor, columns, frames
+
+# what an option replaces in a recipe
+FIELDS = {
+    "learning_rate": "learning_rate", "weight_decay": "weight_decay", "epochs": "epochs", "early_stopping": "patience",
+    "batch_size": "batch_size", "label_smoothing": "label_smoothing", "compute": "compute", "layers": "units",
+    "activation": "activation", "dropout": "dropout", "numbers": "numbers",
+}  # fmt: skip
+SHOWN = 40
+"""Columns of which is printed what they are."""
+
+
+def run(options):
+    """Trains as the options say, prints the measures, and writes model and plot."""
+    refuse_others(options, TABLE, CommandError)
+    if options.save and is_safetensors(options.save):
+        raise CommandError(f"--save {options.save}: a table's model is saved as .npz")
+    recipes = _recipes(options)
+    data = tables.read(options)
+    name = options.target or list(data)[-1]
+    said = {"data": options.data, "columns": len(data)}
+    data, said["rows_without_target"] = tables.without_holes(data, name)
+    y = columns.plain(data.pop(name))
+    said |= {"rows": len(y), "target": name}
+    classes, reason = tables.task_of(y, name, None if options.task in (None, "auto") else options.task)
+    said["task"] = "classification" if classes else "regression"
+    share = DATA_DEFAULTS["validation"] if options.validation is None else options.validation
+    strata = y.combine_chunks().dictionary_encode().indices.to_numpy() if classes else len(y)
+    train, held = nkdata.split(strata, share, options.seed or 0)
+    said |= {"rows_trained_on": len(train), "rows_held_out": len(held)}
+    if not options.quiet:
+        _describe(said, reason, columns.distinct(y))
+    (data, y, weight), (held_data, held_y, held_weight) = _parts(data, y, options.weight, held)
+    estimator = _estimator(options, classes, recipes, y)
+    begun = time.perf_counter()
+    estimator.fit(data, y, sample_weight=weight)
+    said["seconds"] = time.perf_counter() - begun
+    if options.save:
+        estimator.save(options.save)
+    model = estimator.model_
+    known = tables.targets(model, y, name)
+    baseline = tables.priors(model, known, weight)
+    what = "held out" if len(held) else "trained on"
+    if len(held):
+        data, weight, known = held_data, held_weight, tables.targets(model, held_y, name)
+    P = tables.predictions(model, data, options.threads)
+    said["measured_on"], said["scores"] = what, tables.measure(model, P, known, baseline, weight)
+    said |= {"networks": len(model.networks), "kinds": {one.name: one.kind for one in model.preprocessing.columns}}
+    said |= {"left_out": model.preprocessing.left_out, "saved": options.save, "plot": options.plot}
+    if options.plot:
+        _plot(model, P, known, name, options.plot)
+    text = [tables.lines(what, said["scores"], len(known)), f"trained in {said['seconds']:.2f} s"]
+    if not options.quiet:
+        shown = str(model.preprocessing).splitlines()
+        text[:0] = [*shown[: SHOWN + 1], *[f"… {len(shown) - SHOWN - 1} more"] * (len(shown) > SHOWN + 1)]
+        text += [f"{verb} {path}" for verb, path in (("saved", options.save), ("drew", options.plot)) if path]
+    report(options, said, "\n".join(text))
+
+
+def _recipes(options):
+    """The preset's, with what the options replace; None for the preset as it is."""
+    changes = {field: getattr(options, name) for name, field in FIELDS.items() if getattr(options, name) is not None}
+    for name in ("activation", "dropout"):
+        if name in changes:
+            if len(changes[name]) != 1:
+                raise CommandError(
+                    f"--{name} has {len(changes[name])} entries, expected one for all layers of a table's"
+                )
+            changes[name] = changes[name][0]
+    if changes.get("batch_size") == "full":
+        raise CommandError("--batch-size full is for arrays and pictures, a table's is a number")
+    if not changes:
+        return None
+    recipes = [recipe.replace(**changes) for recipe in PRESETS[options.preset or "default"].recipes]
+    return [recipe for i, recipe in enumerate(recipes) if recipe not in recipes[:i]]
+
+
+def _describe(said, reason, count):
+    task = f"{count} classes" if said["task"] == "classification" else "regression"
+    print(f"data     {said['data']}: {said['rows']} rows, {said['columns']} columns")
+    print(
+        f"task     {task} of {said['target']!r} ({reason}); {said['rows_trained_on']} to train on, "
+        f"{said['rows_held_out']} held out",
+        flush=True,
+    )
+
+
+def _parts(data, y, weight, held):
+    """(data, y, weight or None) of the rows to train on, and of those held out; columns are let go one by one."""
+    import pyarrow as pa
+
+    if weight is not None:
+        if weight not in data:
+            raise CommandError(f"--weight {weight}: there is no such column, but {frames.listed(data)}")
+        weight = columns.numbers(data.pop(weight), weight, "the data")
+    if not len(held):
+        return (data, y, weight), (None, None, None)
+    mask = np.zeros(len(y), bool)
+    mask[held] = True
+    masks = [pa.array(one) for one in (~mask, mask)]
+    parts = [
+        (frames.Spent(), y.filter(one), None if weight is None else weight[one.to_numpy(zero_copy_only=False)])
+        for one in masks
+    ]
+    for name in list(data):
+        column = data.pop(name)
+        for one, (part, _, _) in zip(masks, parts, strict=True):
+            part[name] = column.filter(one)
+    pa.default_memory_pool().release_unused()
+    return parts
+
+
+def _estimator(options, classes, recipes, y):
+    """Untrained."""
+    types = (options.types or {}) | dict.fromkeys(options.ignore or (), "ignore")
+    preset = options.preset or "default"
+    how = {
+        "preset": preset,
+        "recipes": recipes,
+        "n_estimators": options.estimators or (PRESETS[preset].n_estimators if recipes else None),
+        "metric": options.metric,
+        "column_types": types or None,
+        "time_limit": options.time_limit,
+        "random_state": options.seed or 0,
+        "threads": options.threads,
+        "progress": not options.quiet,
+    }
+    weights = class_weights(
+        options, {frames.text_of(label): label for label in y.unique().to_pylist()} if classes else None
+    )
+    return TabularClassifier(class_weight=weights, **how) if classes else TabularRegressor(**how)
+
+
+def _plot(model, P, y, name, path):
+    """The confusion of classes, or predicted over true numbers."""
+    from nnkern import plotting
+
+    figure, axes = plotting.panels(1, width=7, height=5)
+    ax = axes[0, 0]
+    if model.classifies:
+        labels = [frames.text_of(label) for label in model.target.labels]
+        plotting.confusion_matrix(y, P.argmax(axis=0), classes=range(len(labels)), labels=labels, ax=ax)
+    else:
+        ends = [min(y.min(), P.min()), max(y.max(), P.max())]
+        ax.plot(ends, ends, "k:", linewidth=1)
+        ax.plot(y, P[0], ".", markersize=3)
+        ax.set(xlabel=f"true {name}", ylabel="predicted")
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,297 @@
+"""A table from a file: CSV (compressed by gzip too), Parquet or Feather, all read by Apache Arrow.
+
+Here is what Arrow doesn't do: delimiter, decimal sign and encoding are found from the file's beginning, and an error
+says in which line. What a column means is columns.py's concern.
+"""
+
+import contextlib
+import csv
+import gzip
+import io
+import os
+import re
+import shutil
+import sys
+import tempfile
+import warnings
+import zlib
+from itertools import islice
+
+import numpy as np
+
+from nnkern._optional import require
+from nnkern.tabular.frames import listed
+
+HEAD = 2**20
+"""Bytes from which delimiter, decimal sign and encoding are found."""
+SAMPLE_ROWS = 200
+DELIMITERS = ",;\t|"
+MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
+"""What is written, in any case, where a value isn't known."""
+NARROW = 16
+"""How many times its interquartile range a column's numbers may be, for float32: that is off by 1e-6 of the range."""
+WESTERN = "cp1252"
+"""The encoding of what is neither UTF-8 nor begins as UTF-16 does."""
+MOST_DICTIONARY = 1000
+"""Texts of at most so many different ones in a block are kept as codes, each text once."""
+
+
+def read_table(path, *, columns=None, delimiter=None, decimal=None, encoding=None, narrow=False, threads=None):
+    """Read a table with a header.
+
+    Parameters
+    ----------
+    path : str or path
+        A file, whose first bytes say its kind: Parquet, Feather (Arrow's IPC file), or else CSV with any delimiter,
+        which may be compressed by gzip; or "-", standard input.
+    columns : sequence of str, optional
+        Those to read, where they are there; all by default.
+    delimiter, decimal, encoding : str, optional
+        Of CSV: found from the file's beginning unless given.
+    narrow : bool
+        Whether numbers of CSV may come in float32 where that resolves a column's spread: half the memory.
+    threads : int, optional
+        How many threads read; all processors by default.
+
+    Returns
+    -------
+    pyarrow.Table
+        Whole numbers, numbers, booleans, dates, times and texts, as Arrow infers them; missing values as null.
+
+    Raises
+    ------
+    MissingPackageError
+        pyarrow isn't installed.
+    OSError, ValueError
+        The file can't be read, or isn't a table: the message says which line, what came and what was expected.
+
+    Warns
+    -----
+    UserWarning
+        A CSV file isn't in UTF-8, and is taken for one in the encoding of Western Europe.
+    """
+    require("pyarrow", "reading a table")
+    path = os.fspath(path)
+    if path == "-":
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "standard input")
+            with open(path, "wb") as file:
+                shutil.copyfileobj(sys.stdin.buffer, file)
+            how = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "narrow": narrow}
+            return read_table(path, columns=columns, threads=threads, **how)
+    name = os.path.basename(path)
+    with open(path, "rb") as file:
+        magic = file.read(6)
+    with _processors(threads) as several:
+        if magic[:4] == b"PAR1" or magic == b"ARROW1":
+            return _binary(path, name, magic, columns, several)
+        return _Text(path, name, magic[:2] == b"\x1f\x8b", delimiter, decimal, encoding).table(columns, several, narrow)
+
+
+@contextlib.contextmanager
+def _processors(threads):
+    """Whether Arrow may use several, `threads` of them meanwhile."""
+    pa = require("pyarrow", "reading a table")
+    before = pa.cpu_count()
+    pa.set_cpu_count(threads or before)
+    try:
+        yield threads != 1
+    finally:
+        pa.set_cpu_count(before)
+
+
+def _binary(path, name, magic, columns, several):
+    pa, parquet, feather = (require(f"pyarrow{part}", "reading a table") for part in ("", ".parquet", ".feather"))
+    kind = "Parquet" if magic[:4] == b"PAR1" else "Feather"
+    try:
+        if kind == "Parquet":
+            with parquet.ParquetFile(path) as file:
+                known = file.schema_arrow.names
+                return file.read(_among(columns, known), use_threads=several)
+        table = feather.read_table(path, memory_map=False, use_threads=several)
+        return table if columns is None else table.select(_among(columns, table.column_names))
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{name} is not a readable {kind} file: {error}") from error
+
+
+def _among(columns, known):
+    return None if columns is None else [name for name in dict.fromkeys(columns) if name in known]
+
+
+class _Text:
+    """A CSV file: what its beginning says of it, and then its columns."""
+
+    def __init__(self, path, name, zipped, delimiter, decimal, encoding):
+        self._path, self._name, self._zipped = path, name, zipped
+        try:
+            with self._open() as file:
+                head = file.read(HEAD)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{name} is not a whole gzip file: {error}") from None
+        self._encoding, self._given = encoding or _encoding(head), encoding is not None
+        try:
+            text = head.decode(self._encoding, "ignore" if len(head) == HEAD else "strict").lstrip("\ufeff")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{name} is not in {self._encoding}: {error}") from None
+        if not text.strip():
+            raise ValueError(f"{name} is empty: expected a header and rows of data")
+        if re.search("[\0-\x08\x0e-\x1a\x1c-\x1f]", text):
+            raise ValueError(f"{name} is no text, it holds control characters: expected CSV, Parquet or Feather")
+        # the last line of a longer file may be cut
+        self._text = text if len(head) < HEAD else text[: text.rfind("\n") + 1] or text
+        self._delimiter = delimiter or _delimiter(self._text)
+        self._header, *self._sample = _rows(self._text, self._delimiter)
+        # ends of lines in quoted cells: where Arrow looks out for them, it takes more time and twice the memory
+        self._quotes = any("\n" in cell for row in self._sample for cell in row)
+        self._decimal = decimal or _decimal(self._sample, self._delimiter)
+        self._names = [text.strip() for text in self._header]
+        self._check_header()
+
+    def _open(self):
+        return gzip.open(self._path) if self._zipped else open(self._path, "rb")
+
+    def _check_header(self):
+        names = self._names
+        if all(re.fullmatch(r"[+-]?[\d.,]*\d", name) for name in names):
+            raise ValueError(f"{self._name}: the first line {names[:5]} holds numbers, expected the columns' names")
+        if "" in names:
+            raise ValueError(
+                f"{self._name}: column {names.index('') + 1} has no name in the header: give it one, or leave it out "
+                "(pandas writes its index so, and to_csv(index=False) doesn't)"
+            )
+        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if twice:
+            raise ValueError(f"{self._name}: the header names {listed(twice)} more than once: rename them")
+
+    def table(self, columns, several, narrow):
+        """Those of the columns that are there; all for None."""
+        pa, pc = (require(module, "reading a table") for module in ("pyarrow", "pyarrow.compute"))
+        columns = _among(columns, self._names)
+        types = self._types(columns, narrow)
+        while True:
+            try:
+                table = self._read(self._path, self._encoding, columns, several, types)
+            except pa.ArrowInvalid as error:
+                if self._quotes and not types:
+                    raise self._explained(error) from None
+                # further down than the head, a cell is of another type, or a quoted one holds the end of a line
+                types, self._quotes = {}, True
+                continue
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{self._name} is not in {self._encoding}: {error}") from None
+            except OSError as error:
+                raise ValueError(f"{self._name} is not a whole gzip file: {error}") from None
+            kinds = [getattr(field.type, "value_type", field.type) for field in table.schema]
+            if self._encoding == "utf-8" and any(map(pa.types.is_binary, kinds)):
+                self._encoding = WESTERN
+            elif narrow and types and any(pc.any(pc.is_inf(column)).as_py() for column in _narrow(table)):
+                types = {}
+            else:
+                break
+        if not table.num_rows:
+            raise ValueError(f"{self._name} has a header and no rows")
+        if self._encoding == WESTERN and not self._given:
+            warnings.warn(f"{self._name} is not in UTF-8 and is read as {WESTERN}; or say its encoding", stacklevel=3)
+        if any(cell != cell.strip() for row in self._sample for cell in row):
+            for j, kind in enumerate(kinds):
+                if pa.types.is_string(kind):
+                    trimmed = pc.utf8_trim_whitespace(table.column(j).cast(pa.string()))
+                    table = table.set_column(j, table.column_names[j], trimmed.dictionary_encode())
+        return table.rename_columns([name.strip() for name in table.column_names])
+
+    def _types(self, columns, narrow):
+        """{header: type} as in the head. Without it, Arrow keeps all text until the end, lest a type was another."""
+        pa = require("pyarrow", "reading a table")
+        # 0123 is a code: as a number it would lose its zero
+        codes = {j for row in self._sample for j, cell in enumerate(row) if re.fullmatch(r"0\d+", cell.strip())}
+        types = {name: pa.string() for j, name in enumerate(self._header) if j in codes}
+        try:
+            head = self._read(io.BytesIO(self._text.encode()), "utf-8", columns, False, types)
+        except pa.ArrowInvalid:
+            return {}
+        types = {field.name: field.type for field in head.schema if not pa.types.is_null(field.type)}
+        for name in [name for name, kind in types.items() if narrow and pa.types.is_float64(kind)]:
+            values = head[name].drop_null().to_numpy()
+            low, high = np.quantile(values, (0.25, 0.75))
+            if np.abs(values).max() <= NARROW * (high - low):
+                types[name] = pa.float32()
+        return types
+
+    def _read(self, source, encoding, columns, several, types):
+        pa, csv_ = (require(module, "reading a table") for module in ("pyarrow", "pyarrow.csv"))
+        missing = {form(text) for text in MISSING for form in (str, str.upper, str.title, str.capitalize)} | {"NaN"}
+        header = dict(zip(self._names, self._header, strict=True))
+        with pa.input_stream(source, compression="gzip" if self._zipped and source is self._path else None) as file:
+            return csv_.read_csv(
+                file,
+                csv_.ReadOptions(use_threads=several, encoding="utf8" if encoding == "utf-8" else encoding),
+                csv_.ParseOptions(delimiter=self._delimiter, newlines_in_values=self._quotes),
+                csv_.ConvertOptions(
+                    include_columns=None if columns is None else [header[name] for name in columns],
+                    column_types=types,
+                    null_values=[before + text for text in missing for before in ("", " ")],
+                    strings_can_be_null=True,
+                    decimal_point=self._decimal,
+                    auto_dict_encode=True,
+                    auto_dict_max_cardinality=MOST_DICTIONARY,
+                ),
+            )
+
+    def _explained(self, error):
+        """The error of a row that isn't like the header, by its line; else in Arrow's words."""
+        n = len(self._header)
+        try:
+            with self._open() as file:
+                text = io.TextIOWrapper(file, self._encoding, "replace", newline="")
+                rows = csv.reader(text, delimiter=self._delimiter)
+                for row in rows:
+                    if row and len(row) != n:
+                        return ValueError(
+                            f"{self._name}, line {rows.line_num}: {len(row)} cells, expected {n} as in the header; the "
+                            f"delimiter is {self._delimiter!r}"
+                        )
+        except (csv.Error, EOFError, OSError, zlib.error) as broken:
+            error = broken
+        return ValueError(f"{self._name} can't be read as CSV: {error}")
+
+
+def _narrow(table):
+    pa = require("pyarrow", "reading a table")
+    return [column for column in table.columns if pa.types.is_float32(column.type)]
+
+
+def _encoding(head):
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if len(head) < HEAD or error.start < HEAD - 4:  # else a character that the end of the head cuts
+            return WESTERN
+    return "utf-8"
+
+
+def _delimiter(text):
+    """The one that divides the first rows alike, and into most cells; where none does, the header into most cells."""
+
+    def divided(delimiter):
+        rows = _rows(text, delimiter)
+        return len(rows[0]) > 1 and len({len(row) for row in rows}) == 1, len(rows[0])
+
+    return max(DELIMITERS, key=divided)
+
+
+def _decimal(rows, delimiter):
+    cells = [cell.strip() for row in rows for cell in row]
+    commas, points = (
+        sum(re.fullmatch(rf"[+-]?\d*{sign}\d+", cell) is not None for cell in cells) for sign in (",", r"\.")
+    )
+    return "," if commas > points and delimiter != "," else "."
+
+
+def _rows(text, delimiter):
+    """The first rows of a text, those that are empty left out."""
+    rows = []
+    with contextlib.suppress(csv.Error):
+        rows += islice(filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)), SAMPLE_ROWS)
+    return rows or [[text]]
