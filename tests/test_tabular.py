@@ -841,3 +841,25 @@ def test_clones_are_untrained(either, X):
     assert twin.get_params() == either.get_params()
     with pytest.raises(NotFittedError):
         twin.predict(X)
+
+
+def test_unseen_categories_count_as_missing_in_one_warning_and_rare_ones_are_known():
+    frame = {
+        "town": ["a", "b", "c"] * 30 + ["rare"] * 2 + ["a"] * 8,
+        "lane": ["x", "y"] * 50,
+        "size": [i % 9 for i in range(100)],
+    }
+    fitted = classifier().fit(frame, ["s", "t"] * 50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        known = fitted.predict_proba({"town": ["a", "rare", None], "lane": ["x", "y", None], "size": [1, 2, 3]})
+    asked = {"town": ["new", "rare", "other"], "lane": ["x", "z", None], "size": [1, 2, 3]}
+    with pytest.warns(TabularWarning) as said:
+        new = fitted.predict_proba(asked)
+    assert [str(one.message) for one in said] == [
+        "X has categories that weren't there in training, and count as missing: 'town' in 2 of 3 rows, 'lane' in 1 "
+        "of 3 rows"
+    ]
+    missing = fitted.predict_proba({**asked, "town": [None] * 3, "lane": ["x", None, None]})
+    assert (new == missing).all()
+    assert known.shape == (3, 2)

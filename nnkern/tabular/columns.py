@@ -155,8 +155,8 @@ class Category(Value):
 
     kind = "category"
 
-    def __init__(self, name, levels):
-        self.name, self.levels = name, list(levels)
+    def __init__(self, name, levels, rare=()):
+        self.name, self.levels, self.rare = name, list(levels), list(rare)
 
     @classmethod
     def fit(cls, name, array, min_count):
@@ -166,7 +166,7 @@ class Category(Value):
         others = len(array) - sum(count for _, count in counts[: len(levels)])
         if not levels or (len(levels) == 1 and not others):
             return None
-        return cls(name, levels)
+        return cls(name, levels, [level for level, _ in counts[len(levels) :]])
 
     @property
     def is_sign(self):
@@ -183,15 +183,18 @@ class Category(Value):
         return dict(zip(self.levels, map(float, values), strict=True))
 
     def fill(self, array, out, what):
-        """Writes its row `out` (1, m) from an Arrow array."""
-        codes, start = self.codes(), 0
+        """Writes its row `out` (1, m) from an Arrow array; how many categories in it weren't there in training."""
+        codes, start, unseen = self.codes(), 0, 0
+        known = codes.keys() | set(self.rare)
         for chunk in encoded(array).chunks:
-            of = np.array(
-                [codes.get(text_of(level), 0.0) for level in chunk.dictionary.to_pylist()] + [0.0], np.float32
-            )
-            indices = chunk.indices.fill_null(len(of) - 1).to_numpy(zero_copy_only=False)
+            levels = [text_of(level) for level in chunk.dictionary.to_pylist()]
+            of = np.array([codes.get(level, 0.0) for level in levels] + [0.0], np.float32)
+            indices = chunk.indices.fill_null(len(levels)).to_numpy(zero_copy_only=False)
             out[0, start : start + len(chunk)] = of[indices]
             start += len(chunk)
+            new = [level not in known for level in levels] + [False]
+            unseen += int(np.array(new)[indices].sum()) if any(new) else 0
+        return unseen
 
     def to_dict(self):
         """As JSON has it."""
@@ -204,7 +207,7 @@ KINDS = {kind.kind: kind for kind in (Number, Date, Category)}
 def from_dict(entry):
     """The column that `to_dict` gave; TypeError, ValueError or KeyError for anything else."""
     entry = dict(entry)
-    for name, kind in {"name": str, "levels": list, "parts": list, "flag": bool, "zone": bool}.items():
+    for name, kind in {"name": str, "levels": list, "rare": list, "parts": list, "flag": bool, "zone": bool}.items():
         if name in entry and type(entry[name]) is not kind:
             raise TypeError(f"{name} of a column is {entry[name]!r}")
     try:
@@ -212,9 +215,9 @@ def from_dict(entry):
     except OverflowError as error:
         raise ValueError(f"a number of column {entry.get('name')!r} is none of float64: {error}") from None
     if isinstance(column, Category):
-        if not column.levels or not all(isinstance(level, str) for level in column.levels):
+        if not column.levels or not all(isinstance(level, str) for level in column.levels + column.rare):
             raise ValueError(f"the categories of {column.name!r} aren't texts")
-        if len(set(column.levels)) < len(column.levels):
+        if len({*column.levels, *column.rare}) < len(column.levels) + len(column.rare):
             raise ValueError(f"a category of {column.name!r} is there twice")
     elif not (math.isfinite(column.median) and 0 < column.scale < math.inf):
         raise ValueError(f"the median and scale of {column.name!r} are {column.median} and {column.scale}")

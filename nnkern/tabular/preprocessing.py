@@ -97,21 +97,32 @@ class Preprocessing:
         ------
         ValueError
             A column holds what it can't, such as texts in one of numbers: the message names column and row.
+
+        Warns
+        -----
+        TabularWarning
+            For categories that weren't there in training, which count as missing.
         """
         m = len(next(iter(arrays.values())))
         X = np.empty((m, self.n_x), np.float32)
-        i = 0
+        i, unseen = 0, {}
         for column, count in zip(self.columns, self._counts(), strict=True):
             array = arrays.pop(column.name) if isinstance(arrays, Spent) else arrays[column.name]
             for start in range(0, m, BLOCK_ROWS):
                 block = np.empty((count, min(BLOCK_ROWS, m - start)), np.float32)
                 try:
-                    column.fill(array.slice(start, BLOCK_ROWS), block, what)
+                    found = column.fill(array.slice(start, BLOCK_ROWS), block, what)
                 except ValueError:
                     column.fill(array, np.empty((count, m), np.float32), what)  # names the row it has in all
                     raise
                 X[start : start + BLOCK_ROWS, i : i + count] = block.T
+                if found:
+                    unseen[column.name] = unseen.get(column.name, 0) + found
             i += count
+        if unseen:
+            said = ", ".join(f"{name!r} in {count} of {m} rows" for name, count in unseen.items())
+            text = f"{what} has categories that weren't there in training, and count as missing: {said}"
+            warnings.warn(text, TabularWarning, stacklevel=5)
         if isinstance(arrays, Spent):
             require("pyarrow", "a data frame").default_memory_pool().release_unused()
         return X.T
