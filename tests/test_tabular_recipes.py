@@ -717,3 +717,63 @@ def test_ctrl_c_before_the_first_epoch_is_raised(monkeypatch):
     monkeypatch.setattr(training.many, "fit_many", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train()
+
+
+# ---- all rows at the end ----
+
+
+def test_networks_that_count_are_trained_again_on_all_rows_as_long_as_their_best():
+    first, again = train(recipes=WAYS), train(recipes=WAYS, refit=True)
+    assert [one["refit"] for one in first.report] == [False] * 3
+    assert [one["refit"] for one in again.report] == [one["weight"] > 0 for one in again.report]
+    assert again.weights.tolist() == first.weights.tolist()
+    assert again.score == first.score
+    X, y = table("binary")
+    counting = [one for one in again.report if one["weight"] > 0]
+    for one, net in zip(counting, again.networks, strict=True):
+        recipe = WAYS[one["recipe"]]
+        seed = int(np.random.SeedSequence((3, one["recipe"], 0)).generate_state(1)[0])
+        own = recipe.network((X, y, None, ROWS), 2, seed)
+        ends = [lambda net, epoch, history, last=one["best_epoch"]: epoch == last]
+        own.fit(X, y, epochs=4, batch_size=16, optimizer=recipe.optimizer(300), callbacks=ends)
+        assert all((net.parameters[name] == own.parameters[name]).all() for name in own.parameters)
+
+
+@pytest.mark.parametrize(
+    "options", [{"held_out": table("binary", 80, 1)}, {"n_estimators": 2}], ids=["given", "bagged"]
+)
+def test_rows_that_the_caller_holds_out_and_folds_are_not_trained_on_again(options):
+    first, again = train(**options), train(**options, refit=True)
+    assert bits(first) == bits(again)
+    assert not any(one["refit"] for one in again.report)
+
+
+def test_the_last_training_has_the_same_bits_for_any_number_of_threads():
+    assert bits(train(recipes=WAYS, refit=True, threads=1)) == bits(train(recipes=WAYS, refit=True, threads=2))
+
+
+def test_ctrl_c_in_the_last_training_keeps_what_was_there(monkeypatch):
+    first, fit_many = train(), training.many.fit_many
+
+    def interrupted(nets, X, *rest, **more):
+        if isinstance(X, list):
+            return fit_many(nets, X, *rest, **more)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.many, "fit_many", interrupted)
+    with pytest.warns(UserWarning, match="interrupted by user"):
+        again = train(refit=True)
+    assert again.interrupted
+    assert bits(again) == bits(first)
+
+
+def test_no_time_for_a_last_training_leaves_it_out(monkeypatch):
+    monkeypatch.setattr(training.Session, "time_for", lambda session, group, report: False)
+    assert bits(train(refit=True)) == bits(train())
+
+
+def test_the_last_trainings_epochs_are_told_of():
+    told = []
+    again = train(refit=True, progress=lambda done, total, left: told.append((done, total)))
+    last = again.report[0]["best_epoch"] + 1
+    assert told == [*((k, 4) for k in range(1, 5)), *((k, last) for k in range(1, last + 1))]

@@ -31,6 +31,7 @@ class _Shared(TypedDict, total=False):
     metric: str | None
     column_types: Mapping[str, Literal["number", "category", "date", "ignore"]] | None
     validation_fraction: float
+    refit: bool
     time_limit: float | None
     random_state: int | np.random.RandomState | None
     threads: int | None

@@ -41,7 +41,7 @@ class Trained:
     report : list of dict
         Of each network that was trained: "recipe", its place in the list of recipes; "part", which rows were held out;
         "epochs" done, and the "best_epoch", counted from 0; "seconds" of its epochs; "score", the metric's value on the
-        rows held out; "weight".
+        rows held out; "weight"; "refit", whether it was trained on all rows afterwards.
     score : float
         The metric's value of the ensemble on the held-out rows; optimistic, for these chose the weights.
     interrupted : bool
@@ -71,6 +71,7 @@ def train(
     held_out=0.2,
     sample_weight=None,
     n_estimators=None,
+    refit=False,
     time_limit=None,
     seed=0,
     threads=None,
@@ -97,6 +98,9 @@ def train(
     n_estimators : int, optional
         How often each recipe is trained; default the preset's, or 1. With rows of the caller's held out, the networks
         differ by their seeds; otherwise in bagging: that many parts, each held out once.
+    refit : bool
+        Whether networks that count are trained once more, on all rows and for as many epochs as their best, where a
+        share of the rows was set aside, and the time is enough.
     time_limit : float, optional
         Seconds within which the training should end: fewer recipes and fewer epochs, whose schedules complete. At least
         one epoch of one network is trained.
@@ -130,6 +134,7 @@ def train(
     task = validation.choice("task", task, TASKS)
     metric = metrics.get(metric, task)
     recipes, n_estimators = _recipes(recipes, n_estimators)
+    refit = validation.flag("refit", refit)
     seed, threads = validation.integer("seed", seed, 0), validation.threads(threads)
     if time_limit is not None:
         time_limit = validation.number("time_limit", time_limit, 0, low_open=True)
@@ -141,7 +146,10 @@ def train(
     if time_limit is not None:
         jobs = session.within(jobs, begun, time_limit)
     interrupted = session.run(jobs, progress)
-    return _trained(jobs, metric, n_classes, interrupted)
+    trained = _trained(jobs, metric, n_classes, interrupted)
+    if refit and len(parts) == 1 and parts[0].places is not None and not interrupted:
+        session.refit(jobs, trained, data, progress)
+    return trained
 
 
 def _classes(y):
@@ -249,7 +257,7 @@ class Session:
                     job.best.on_fit_end(job.net, job.history)
             if all(job.best_epoch is None for job in jobs):
                 raise
-            warnings.warn("Training interrupted by user; the best epochs so far are kept.", UserWarning, stacklevel=3)
+            _warn_of_interrupt()
             return True
         finally:
             if shown is not None:
@@ -280,6 +288,56 @@ class Session:
         for job, history in zip(group, histories, strict=True):
             job.history = history
 
+    def refit(self, jobs, trained, data, progress):
+        """Trains an ensemble's networks on all rows, for as many epochs as their best; each replaces the first one.
+
+        Those that don't get there, for want of time, by Ctrl-C or a cost that isn't finite, stay as they are.
+        """
+        counting = [i for i, one in enumerate(trained.report) if one["weight"] > 0]
+        of_recipe = {job.recipe_number: job for job in jobs}
+        again = [Again(of_recipe[trained.report[i]["recipe"]], i, place, data) for place, i in enumerate(counting)]
+        shown = _shown(progress, again, self.metric)
+        groups = {}
+        for one in again:
+            groups.setdefault((one.all_epochs, one.batch_size), []).append(one)
+        try:
+            for group in groups.values():
+                if not self.time_for(group, trained.report):
+                    continue
+                for one, history in zip(group, self.fit_again(group, data, shown), strict=True):
+                    if one.until.reached and "diverged" not in history:
+                        trained.networks[one.place] = one.net
+                        trained.report[one.number]["refit"] = True
+        except KeyboardInterrupt:
+            trained.interrupted = True
+            _warn_of_interrupt()
+        finally:
+            if shown is not None:
+                shown.close()
+
+    def time_for(self, group, report):
+        """Whether there is time enough to train these once more, by what they took before."""
+        if self.deadline is None:
+            return True
+        took = sum(report[one.number]["seconds"] / report[one.number]["epochs"] * one.epochs for one in group)
+        return time.monotonic() + took * group[0].grown < self.deadline
+
+    def fit_again(self, group, data, shown):
+        """The histories of networks that are trained on all rows, side by side."""
+        for one in group:
+            one.net = one.recipe.network((data.X, data.y, data.w, self.rows), self.n_classes, one.seed)
+        return many.fit_many(
+            [one.net for one in group],
+            data.X,
+            self.targets(data),
+            sample_weight=data.w,
+            epochs=group[0].all_epochs,
+            batch_size=group[0].batch_size,
+            optimizer=[one.recipe.optimizer(data.m) for one in group],
+            callbacks=[[one.until] if shown is None else [one.until, Watch(self, one.epochs, shown)] for one in group],
+            threads=self.threads,
+        )
+
     def targets(self, examples):
         """y as the networks take it."""
         return examples.y if self.n_classes else examples.y[None]
@@ -287,6 +345,27 @@ class Session:
     def validation_data(self, held):
         """Held-out rows as `fit` takes them."""
         return (held.X, self.targets(held)) if held.w is None else (held.X, self.targets(held), held.w)
+
+
+class Again:
+    """An ensemble's network that is to be trained on all rows: `place` among the networks, `number` in the report."""
+
+    def __init__(self, job, number, place, data):
+        self.recipe, self.seed, self.number, self.place = job.recipe, job.seed, number, place
+        self.epochs, self.all_epochs = job.best_epoch + 1, job.epochs
+        self.batch_size, self.grown = job.recipe.batch(data.m), data.m / job.part.train.m
+        self.until, self.net = Until(job.best_epoch), None
+
+
+class Until(callbacks.Callback):
+    """Ends a training after an epoch, counted from 0; the schedule is that of all epochs."""
+
+    def __init__(self, last):
+        self._last, self.reached = last, False
+
+    def on_epoch_end(self, net, epoch, history):
+        self.reached = epoch >= self._last
+        return self.reached
 
 
 class Watch(callbacks.Callback):
@@ -364,6 +443,10 @@ def plan(jobs, paces, room, threads):
     return chosen
 
 
+def _warn_of_interrupt():
+    warnings.warn("Training interrupted by user; the best epochs so far are kept.", UserWarning, stacklevel=4)
+
+
 def _trained(jobs, metric, n_classes, interrupted):
     """The ensemble of what has been trained."""
     diverged = [job.history["diverged"] for job in jobs if "diverged" in job.history]
@@ -377,7 +460,10 @@ def _trained(jobs, metric, n_classes, interrupted):
     if metric.name not in (criteria[0].name, "r2"):
         criteria.append(metric)
     weights = ensemble.weights(jobs, criteria)
-    report = [job.report(metric) | {"weight": float(weight)} for job, weight in zip(jobs, weights, strict=True)]
+    report = [
+        job.report(metric) | {"weight": float(weight), "refit": False}
+        for job, weight in zip(jobs, weights, strict=True)
+    ]
     score = ensemble.score(jobs, weights, metric)
     counting = [i for i, weight in enumerate(weights) if weight > 0]
     return Trained([jobs[i].net for i in counting], weights[counting], report, score, interrupted)
