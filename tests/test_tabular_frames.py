@@ -5,7 +5,8 @@ import decimal
 import json
 import math
 import warnings
-from collections import Counter
+from collections import Counter, OrderedDict
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tables import LIBRARIES, mixed
 
 from nnkern.tabular import TabularWarning
 from nnkern.tabular.columns import Category, Date, Number
-from nnkern.tabular.frames import columns_of, columns_of_array
+from nnkern.tabular.frames import columns_of, columns_of_array, is_frame
 from nnkern.tabular.preprocessing import Preprocessing
 
 DAY = 86400
@@ -464,6 +465,81 @@ def test_the_same_rows_from_a_dict_of_columns():
     table = mixed().select(["float", "all there", "text", "bool"])
     columns = {name: table[name].to_pylist() for name in table.column_names}
     assert learnt(columns)[1].tobytes() == learnt(table)[1].tobytes()
+
+
+def of_frames(values, dtype=None):
+    pd = pytest.importorskip("pandas")
+    return {"frame": pd.DataFrame({"c": pd.Series(values, dtype=dtype)}), "dict": {"c": values}}
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (["x", "y", math.nan] * 10, object),
+        ([True, False, math.nan] * 10, object),
+        ([True, None, False] * 10, object),
+        (["a", 1, 2.0, None, True] * 5, object),
+        ([1, None, 4], None),
+        ((1, 2.5, 7), None),
+        (range(9), None),
+        ([dt.date(2020, 1, 1), None, dt.date(2021, 1, 1)], object),
+    ],
+    ids=["texts", "booleans", "booleans and None", "several kinds", "whole numbers", "tuple", "range", "dates"],
+)
+def test_a_list_in_a_dict_means_what_it_means_in_a_frame(values, dtype):
+    frames = of_frames(values, dtype)
+    of_frame, expected = learnt(frames["frame"])
+    of_dict, X = learnt(frames["dict"])
+    assert of_dict.to_dict() == of_frame.to_dict()
+    assert X.tobytes() == expected.tobytes()
+
+
+def test_series_and_arrays_in_a_dict_keep_their_types():
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    texts = ["10", "20", None, "30"] * 6
+    whole = [10, 20, None, 30] * 6
+    expected = learnt_of(texts)[1].tobytes()
+    given = [
+        pd.Series(pd.Categorical(whole)),
+        pd.Categorical(texts),
+        pd.array(texts, "string"),
+        pl.Series(texts, dtype=pl.Categorical),
+        pa.array(texts).dictionary_encode(),
+        pa.chunked_array([texts[:5], texts[5:]]),
+        np.array(texts, object),
+    ]
+    for values in given:
+        preprocessing, X = learnt({"c": values})
+        assert preprocessing.columns[0].levels == ["10", "20", "30"], type(values)
+        assert X.tobytes() == expected, type(values)
+
+
+def test_the_mask_of_an_array_in_a_dict_is_what_is_missing():
+    masked = np.ma.masked_array([1.0, 2.0, 99.0, 5.0], [0, 0, 1, 0])
+    assert learnt({"c": masked})[1].tobytes() == learnt_of([1.0, 2.0, None, 5.0])[1].tobytes()
+
+
+def test_what_is_no_column_of_a_dict():
+    for value, said in ((5, "got 5"), ("ab", "got 'ab'"), (np.ones((2, 2)), r"got an array of shape \(2, 2\)")):
+        with pytest.raises(ValueError, match=f"column 'c' of X must have one entry for each row; {said}"):
+            columns_of({"a": [1, 2], "c": value})
+    with pytest.raises(ValueError, match="different numbers of rows: 'a' 2, 'c' 3; each needs an entry for each row"):
+        columns_of({"a": [1, 2], "c": pa.chunked_array([[1, 2], [3]])})
+    with pytest.raises(ValueError, match="X has several columns named '1'"):
+        columns_of({1: [1, 2], "1": [3, 4]})
+    assert list(columns_of({"a": [1, 2], "c": 5}, ["a"])) == ["a"]
+
+
+def test_dicts_of_every_kind():
+    """Of a kind of their own, and of columns that have counts of nulls but aren't checked ones."""
+    table = {"a": [1.0, 2.0, 4.0], "b": ["x", "y", "x"]}
+    expected = learnt(table)[1].tobytes()
+    assert learnt(OrderedDict(table))[1].tobytes() == expected
+    assert learnt(MappingProxyType(table))[1].tobytes() == expected
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    assert is_frame(OrderedDict(table))
+    assert not is_frame(scipy_sparse.dok_matrix((3, 3)))
+    assert not is_frame(scipy_sparse.dok_array((3, 3)))
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "Int8", "Float64", "boolean", "string", "category", "object", "str"])

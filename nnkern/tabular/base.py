@@ -22,7 +22,7 @@ from nnkern.estimators.needed import (
 from nnkern.exceptions import ModelFormatError
 from nnkern.tabular.explaining import permutation_importances
 from nnkern.tabular.frames import columns_of, columns_of_array, is_frame, listed
-from nnkern.tabular.inputs import arrows_of, finite, places, refuse_holes, rows_of, target_values
+from nnkern.tabular.inputs import arrows_of, finite, places, refuse_dict, refuse_holes, rows_of, target_values
 from nnkern.tabular.leaks import warn_of_leaks
 from nnkern.tabular.metrics import METRICS
 from nnkern.tabular.model import OneRow, TableModel
@@ -214,6 +214,7 @@ class BaseTabular(BaseEstimator):
         check_is_fitted(self)
         if is_frame(X) and hasattr(self, "feature_names_in_"):
             return arrows_of(X, self.columns_.names, what)
+        refuse_dict(X, self.n_features_in_, what)
         X = validate_data(self, X, dtype=None, ensure_all_finite=False, reset=False)
         names = getattr(self, "feature_names_in_", None)
         return columns_of_array(finite(X), places(X.shape[1]) if names is None else list(names))
@@ -246,6 +247,7 @@ class BaseTabular(BaseEstimator):
         if is_frame(X) and named:
             arrays = arrows_of(X, names, what)
         else:
+            refuse_dict(X, len(names), what)
             X = check_array(X, dtype=None, ensure_all_finite=False, input_name=what)
             if X.shape[1] != len(names):
                 raise ValueError(f"{what} has {X.shape[1]} columns, X has {len(names)}")
