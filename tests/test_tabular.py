@@ -238,7 +238,7 @@ def test_a_dict_after_an_array():
     A = np.random.default_rng(0).normal(size=(60, 2))
     model = regressor().fit(A, A[:, 0])
     columns = {"a": A[:, 0], "b": A[:, 1]}
-    with pytest.raises(TypeError, match="X must be an array with 2 columns, as in training, .* no names; got dict"):
+    with pytest.raises(TypeError, match=r"X must be an array with 2 columns, as in training, .* no names; got dict"):
         model.predict(columns)
     with pytest.raises(TypeError, match="eval_set's X must be an array with 2 columns"):
         model.fit(A, A[:, 0], eval_set=(columns, A[:, 0]))

@@ -19,7 +19,7 @@ CLIP = 3.0
 FARTHEST = 1e6
 """Scaled numbers beyond are taken for this: their squares stay finite, and the clip makes nearly CLIP of them."""
 QUANTILE_ROWS = 2**17
-"""Quantiles are those of at most so many rows, evenly spaced."""
+"""Quantiles are those of at most so many rows: of one from each of as many equal stretches."""
 DAY, YEAR = 86400.0, 365.2425 * 86400.0
 """Seconds."""
 
@@ -50,6 +50,14 @@ def smooth_clip(values, median, scale):
     return z
 
 
+def _some(values):
+    """QUANTILE_ROWS of more values, always those of the same places, which follow no period that values may have."""
+    if len(values) <= QUANTILE_ROWS:
+        return values
+    places = np.arange(QUANTILE_ROWS) + np.random.default_rng(0).random(QUANTILE_ROWS)
+    return values[(places * (len(values) / QUANTILE_ROWS)).astype(np.intp)]
+
+
 class Number(Value):
     """A column of numbers: scaled, smoothly clipped, 0 where missing; with `flag` a row that is 1 where missing."""
 
@@ -62,12 +70,10 @@ class Number(Value):
     def fit(cls, name, values):
         """Of float64 values, NaN where missing; None for a constant."""
         missing = np.isnan(values)
-        known = values[:: -(-len(values) // QUANTILE_ROWS)]
-        known = known[~np.isnan(known)]
         present = values[~missing] if missing.any() else values
-        if not len(known) or present.min() == present.max():
+        if not len(present) or present.min() == present.max():
             return None
-        low, median, high = np.quantile(known, (0.25, 0.5, 0.75))
+        low, median, high = np.quantile(_some(present), (0.25, 0.5, 0.75))
         with np.errstate(over="ignore"):  # refused below
             scale = high - low or present.max() / 2 - present.min() / 2
         if not (np.isfinite(scale) and scale > 0):
