@@ -18,7 +18,7 @@ pytest.importorskip("pyarrow")
 import pyarrow as pa
 from tables import LIBRARIES, mixed
 
-from nnkern.tabular import TabularWarning
+from nnkern.tabular import TabularWarning, columns
 from nnkern.tabular.columns import Category, Date, Number
 from nnkern.tabular.frames import columns_of, columns_of_array, is_frame
 from nnkern.tabular.preprocessing import Preprocessing
@@ -361,6 +361,107 @@ def test_many_categories_that_are_frequent_are_kept():
     column, X = learnt_of([f"{i % 120}" for i in range(1200)])
     assert len(column.levels) == 120
     assert sorted(Counter(X[0].tolist()).items()) == [(code, 10) for code in range(1, 121)]
+
+
+@pytest.mark.parametrize("levels", [127, 128, 129, 255, 256])
+def test_dictionaries_as_full_as_their_indices(levels):
+    """Of int8 and uint8: there is no index left for what is missing."""
+    type = pa.int8() if levels <= 128 else pa.uint8()
+    codes = pa.array([*range(levels), None] * 5, type)
+    chunk = pa.DictionaryArray.from_arrays(codes, [f"{i:03}" for i in range(levels)])
+    _, X = learnt(pa.table({"c": pa.chunked_array([chunk])}))
+    np.testing.assert_array_equal(X[0], [*range(1, levels + 1), 0] * 5)
+
+
+def test_a_dictionary_is_looked_at_once(monkeypatch):
+    """Not once for every block of rows."""
+    m = 2**16 * 3 + 5
+    chunk = pa.DictionaryArray.from_arrays(pa.array(np.arange(m, dtype=np.int32) % 700), [f"{i}" for i in range(700)])
+    table = pa.table({"c": pa.chunked_array([chunk])})
+    preprocessing, X = learnt(table)
+    asked = []
+    original = columns.level_of
+    monkeypatch.setattr(columns, "level_of", lambda *args: [asked.append(args), original(*args)][1])
+    assert preprocessing.transform(columns_of(table)).tobytes() == X.tobytes()
+    assert len(asked) == 700
+    texts = preprocessing.transform(columns_of(pa.table({"c": table["c"].cast(pa.string())})))
+    assert texts.tobytes() == X.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "levels"),
+    [
+        ([True, False] * 4, None, ["False", "True"]),
+        ([True, False, None], None, ["False", "True"]),
+        (pa.array([10, 20, 30] * 4).dictionary_encode(), None, ["10", "20", "30"]),
+        ([1.5, 2.5] * 2, "category", ["1.5", "2.5"]),
+    ],
+    ids=["booleans", "booleans and a hole", "categoricals of numbers", "asked for"],
+)
+def test_categories_of_a_small_table_are_all_known(values, kind, levels):
+    column, X = learnt_of(values, kind)
+    assert column.levels == levels
+    assert len(np.unique(X)) == len(set(values))
+
+
+def test_not_a_number_is_a_hole_among_categories():
+    """polars keeps NaN and null apart."""
+    pl = pytest.importorskip("polars")
+    values = [1.5, math.nan, 2.5, None, 4.0] * 5
+    frame = pl.DataFrame({"c": pl.Series(values, strict=False), "n": range(25)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        arrays = columns_of(frame)
+        preprocessing = Preprocessing.fit(arrays, {"c": "category"})
+        X = preprocessing.transform(arrays)
+    assert preprocessing.columns[0].levels == ["1.5", "2.5", "4"]
+    np.testing.assert_array_equal(X[0], [1, 0, 2, 0, 3] * 5)
+    for kind in ("number", "category"):
+        with pytest.warns(TabularWarning, match=r"'c' \(all missing\)"):
+            Preprocessing.fit(columns_of(frame.with_columns(c=pl.lit(math.nan))), {"c": kind})
+
+
+OTHER_TYPES = {
+    "booleans": ([True, False, None], [[1, 0, None], [1.0, 0.0, math.nan], ["true", "False", None], ["1", "0", None]]),
+    "whole numbers": ([7, 1, None], [[7.0, 1.0, math.nan], ["7", " 1 ", ""], ["7.0", "01", None], ["7", "1", "nan"]]),
+    "numbers": ([0.1, 2.5, None], [np.array([0.1, 2.5, math.nan], np.float32), ["0.10", "2.5", None]]),
+    "float32": (np.array([0.1, 2.5, math.nan], np.float32), [[0.1, 2.5, None], ["0.1", "2.50", None]]),
+    "large": ([2**53 + 1, 2**53, None], [[str(2**53 + 1), str(2**53), None]]),
+    "dates": (
+        [dt.date(2020, 1, 2), dt.date(2021, 3, 4), None],
+        [
+            [dt.datetime(2020, 1, 2), dt.datetime(2021, 3, 4), None],
+            ["2020-01-02", "2021-03-04 00:00", None],
+            np.array(["2020-01-02", "2021-03-04", "NaT"], "datetime64[ns]"),
+        ],
+    ),
+    "texts": (["1.5", "7", None], [[1.5, 7, None], [decimal.Decimal("1.50"), decimal.Decimal(7), None]]),
+}
+
+
+@pytest.mark.parametrize(("values", "others"), OTHER_TYPES.values(), ids=list(OTHER_TYPES))
+def test_categories_that_come_as_another_type(values, others):
+    """As a hole makes numbers of booleans, a file texts of all of them, and memory float32 of float64."""
+    arrays = columns_of({"c": values, "n": [1, 2, 3]})
+    preprocessing = Preprocessing.fit(arrays, {"c": "category"})
+    X = preprocessing.transform(arrays)
+    assert len(np.unique(X[0])) == 3
+    again = Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict())))
+    for other in others:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            one = columns_of({"c": other, "n": [1, 2, 3]})
+        for learnt_before in (preprocessing, again):
+            assert learnt_before.transform(dict(one)).tobytes() == X.tobytes(), other
+
+
+def test_nested_columns_where_categories_were():
+    preprocessing, _ = learnt(pa.table({"a": ["x", "y"], "b": [True, False], "n": [1.0, 2.0]}))
+    table = pa.table({"a": [["x"], ["y"]], "b": [{"z": 1}, {"z": 2}], "n": [1.0, 2.0]})
+    with pytest.raises(
+        ValueError, match=r"'a' of X must hold texts .* got list.*'b' of X must hold booleans .* struct"
+    ):
+        preprocessing.transform(columns_of(table))
 
 
 # ---- dates ----
@@ -769,6 +870,19 @@ def test_other_types_at_prediction():
         preprocessing.transform(columns_of(pa.table({"a": days, "d": days})))
     with pytest.raises(ValueError, match="column 'd' of X must hold dates or times; got double"):
         preprocessing.transform(columns_of(pa.table({"a": [1.0], "d": [1.5]})))
+    said = r"^column 'a' of X, row 0 holds 'x', .* in training; column 'd' of X must hold dates or times; got double$"
+    with pytest.raises(ValueError, match=said):
+        preprocessing.transform(columns_of(pa.table({"a": ["x"], "d": [1.5]})))
+
+
+def test_types_that_are_wrong_in_training_are_named_all_at_once():
+    table = pa.table({"a": ["x", "y"], "b": [1.0, math.inf], "c": [1, 2], "n": [1.0, 2.0]})
+    said = "'a' of X, row 0 holds 'x'.*; column 'b' of X, row 1 holds inf.*; column 'c' of X must hold dates"
+    with pytest.raises(ValueError, match=said):
+        Preprocessing.fit(columns_of(table), {"a": "number", "c": "date"})
+    many = {f"c{i}": ["x", "y"] for i in range(14)}
+    with pytest.raises(ValueError, match=r"'c0' .*'c9' .*; and 4 columns more$"):
+        Preprocessing.fit(columns_of(many), dict.fromkeys(many, "number"))
 
 
 def test_all_missing_at_prediction():
@@ -822,6 +936,8 @@ DAMAGE = {
     "flag a text": lambda d: d["columns"][0].update(flag="no"),
     "no levels": lambda d: d["columns"][1].pop("levels"),
     "levels empty": lambda d: d["columns"][1].update(levels=[]),
+    "holds a number": lambda d: d["columns"][1].update(holds=1),
+    "holds something else": lambda d: d["columns"][1].update(holds="lists"),
     "levels numbers": lambda d: d["columns"][1].update(levels=[1, 2]),
     "levels none": lambda d: d["columns"][1].update(levels=None),
     "levels a text": lambda d: d["columns"][1].update(levels="abc"),

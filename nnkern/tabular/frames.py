@@ -4,6 +4,8 @@ Data frames of pandas, polars and pyarrow come in through narwhals; numpy arrays
 a column means is columns.py's concern: here are names, lengths and the forms of memory.
 """
 
+import datetime
+import decimal
 from collections.abc import Mapping
 
 import numpy as np
@@ -195,15 +197,36 @@ def is_missing(value):
 
 
 def text_of(value):
-    """The text by which a category is known: whole numbers without a point, all else as Python writes it."""
+    """The text by which a category is known, whichever type a library or one row has the value in.
+
+    Whole numbers have no point, others the digits of float32 where it resolves them, dates no time at midnight, times
+    with a zone are in UTC, and durations are seconds.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
+    if isinstance(value, datetime.timedelta | np.timedelta64):
+        value = value.total_seconds() if isinstance(value, datetime.timedelta) else value / np.timedelta64(1, "s")
+    if isinstance(value, decimal.Decimal):
+        value = int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, float | np.floating):
         value = float(value)
-        return str(int(value)) if value.is_integer() else repr(value)
-    return str(value)
+        if value.is_integer():
+            return str(int(value))
+        narrow = np.float32(value)
+        return str(narrow) if float(narrow) == value else repr(value)
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    return _text_of_moment(value) if isinstance(value, datetime.datetime) else str(value)
+
+
+def _text_of_moment(value):
+    if hasattr(value, "to_pydatetime"):  # pandas' has nanoseconds, which the others don't tell
+        value = value.to_pydatetime(warn=False)
+    if value.tzinfo is not None:
+        return value.astimezone(datetime.UTC).isoformat(sep=" ")
+    return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(sep=" ")
 
 
 def listed(names, most=10):
