@@ -251,7 +251,7 @@ def test_a_dict_whose_columns_can_count_their_nulls(X, y):
     for series in (lambda column: pl.from_arrow(column), lambda column: column.combine_chunks()):
         columns = {name: series(X[name]) for name in X.column_names}
         assert bits(classifier().fit(columns, y), columns) == expected
-    with pytest.raises(ValueError, match="the columns of X have different numbers of rows: 'age' 120, 'town' 60"):
+    with pytest.raises(ValueError, match="the columns of X have different lengths: 'age' 120, 'town' 60"):
         classifier().fit({"age": X["age"], "town": X["town"][:60]}, y)
 
 

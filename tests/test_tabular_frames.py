@@ -638,7 +638,7 @@ def test_what_is_no_column_of_a_dict():
     for value, said in ((5, "got 5"), ("ab", "got 'ab'"), (np.ones((2, 2)), r"got an array of shape \(2, 2\)")):
         with pytest.raises(ValueError, match=f"column 'c' of X must have one entry for each row; {said}"):
             columns_of({"a": [1, 2], "c": value})
-    with pytest.raises(ValueError, match="different numbers of rows: 'a' 2, 'c' 3; each needs an entry for each row"):
+    with pytest.raises(ValueError, match="different lengths: 'a' 2, 'c' 3; each needs an entry for each row"):
         columns_of({"a": [1, 2], "c": pa.chunked_array([[1, 2], [3]])})
     with pytest.raises(ValueError, match="X has several columns named '1'"):
         columns_of({1: [1, 2], "1": [3, 4]})
@@ -836,6 +836,19 @@ def test_nothing_left_to_learn_from():
         pytest.raises(ValueError, match=r"no column to learn from: 'one' \(constant\); 'none' \(all missing\)"),
     ):
         Preprocessing.fit(arrays)
+
+
+def test_column_types_of_columns_whose_names_are_numbers():
+    pd = pytest.importorskip("pandas")
+    A = np.arange(24.0).reshape(12, 2) % 5
+    for arrays in (columns_of(pd.DataFrame(A)), columns_of_array(A, ["x0", "x1"])):
+        for wanted in ({0: "category"}, {np.int64(0): "category"}, {next(iter(arrays)): "category"}):
+            preprocessing = Preprocessing.fit(arrays, wanted)
+            assert [column.kind for column in preprocessing.columns] == ["category", "number"]
+        with pytest.raises(ValueError, match="column_types names '2', which X doesn't have"):
+            Preprocessing.fit(arrays, {2: "category"})
+        with pytest.raises(ValueError, match=r"column_types has 'x?1' twice, the second time as 1"):
+            Preprocessing.fit(arrays, {list(arrays)[1]: "number", 1: "category"})
 
 
 def test_column_types_that_are_wrong():

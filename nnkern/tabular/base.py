@@ -78,7 +78,8 @@ class BaseTabular(BaseEstimator):
             What the ensemble is chosen by, and epochs: a name in `nnkern.tabular.METRICS`. Default the log loss of
             classes, the root of the mean squared error of numbers.
         column_types : dict, optional
-            {column: "number", "category", "date" or "ignore"} where it isn't what the column's type says.
+            {column: "number", "category", "date" or "ignore"} where it isn't what the column's type says. A column of
+            an array is given by its place, such as 0.
         validation_fraction : float, default=0.2
             Share of the rows that is held out where neither an eval_set nor bagging says which.
         refit : bool, default=True
@@ -343,6 +344,8 @@ class BaseTabular(BaseEstimator):
     def _saved_parameters(self):
         parameters = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
         parameters["recipes"] = None
+        if self.column_types is not None:  # places are numbers, perhaps numpy's
+            parameters["column_types"] = {str(name): kind for name, kind in self.column_types.items()}
         if not isinstance(self.random_state, Integral | None):
             parameters["random_state"] = None
         if isinstance(parameters.get("class_weight"), dict):  # keys in JSON are texts, and labels needn't be

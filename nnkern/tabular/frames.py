@@ -67,9 +67,7 @@ def _columns_of_mapping(X, names, what):
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{name!r} {length}" for name, length in list(lengths.items())[:10])
-        raise ValueError(
-            f"the columns of {what} have different numbers of rows: {said}; each needs an entry for each row"
-        )
+        raise ValueError(f"the columns of {what} have different lengths: {said}; each needs an entry for each row")
     return columns
 
 
@@ -120,6 +118,11 @@ def _refuse_twice(names, what):
         raise ValueError(
             f"{what} has several columns named {listed(twice)}: rename them, so that each name is there once"
         )
+
+
+def place_name(j):
+    """The name of the column number j of an array, whose columns have none."""
+    return f"x{j}"
 
 
 def columns_of_array(X, names):

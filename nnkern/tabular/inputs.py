@@ -4,7 +4,7 @@ import numpy as np
 
 from nnkern.estimators.needed import column_or_1d
 from nnkern.tabular.columns import plain
-from nnkern.tabular.frames import Columns, columns_of, is_mapping, is_series, refuse_lacking, series
+from nnkern.tabular.frames import Columns, columns_of, is_mapping, is_series, place_name, refuse_lacking, series
 
 
 def rows_of(arrays):
@@ -13,7 +13,7 @@ def rows_of(arrays):
 
 def places(n):
     """Names of columns that have none."""
-    return [f"x{j}" for j in range(n)]
+    return [place_name(j) for j in range(n)]
 
 
 def arrows_of(X, names, what):

@@ -10,7 +10,7 @@ import numpy as np
 import nnkern.tabular.columns as kinds
 from nnkern._optional import require
 from nnkern.tabular.columns import BLOCK_ROWS, Category, Date, Number, distinct, family, level_counts, numbers
-from nnkern.tabular.frames import Spent, listed
+from nnkern.tabular.frames import Spent, listed, place_name
 
 TYPES = ("number", "category", "date", "ignore")
 MIN_COUNT = 5
@@ -54,7 +54,7 @@ class Preprocessing:
         TabularWarning
             For columns that are left out, or look like identifiers.
         """
-        wanted = dict(column_types or {})
+        wanted = _by_name(column_types or {}, arrays)
         unknown = [name for name in wanted if name not in arrays]
         if unknown:
             raise ValueError(f"column_types names {listed(unknown)}, which X doesn't have; it has {listed(arrays)}")
@@ -182,6 +182,19 @@ def _said(column):
     said = f"median {column.median:g}, scale {column.scale:g}" if isinstance(column, Number) else "seconds since 1970"
     parts = [*getattr(column, "parts", ()), *["missing"] * column.flag]
     return said + "".join(f", {part}" for part in parts)
+
+
+def _by_name(column_types, arrays):
+    """column_types with the columns' names, of pandas' columns that are named by numbers and of an array's places."""
+    wanted = {}
+    for given, kind in column_types.items():
+        name = str(given)
+        if name not in arrays and name.isdecimal() and place_name(name) in arrays:  # a text where JSON had it
+            name = place_name(given)
+        if name in wanted:
+            raise ValueError(f"column_types has {name!r} twice, the second time as {given!r}")
+        wanted[name] = kind
+    return wanted
 
 
 def _fitted(name, array, wanted, min_count):
