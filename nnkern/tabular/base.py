@@ -22,7 +22,7 @@ from nnkern.estimators.needed import (
 from nnkern.exceptions import ModelFormatError
 from nnkern.tabular.explaining import permutation_importances
 from nnkern.tabular.frames import columns_of, columns_of_array, is_frame, listed
-from nnkern.tabular.inputs import arrows_of, finite, places, refuse_holes, rows_of, target_values
+from nnkern.tabular.inputs import arrows_of, finite, places, refuse_dict, refuse_holes, rows_of, target_values
 from nnkern.tabular.leaks import warn_of_leaks
 from nnkern.tabular.metrics import METRICS
 from nnkern.tabular.model import OneRow, TableModel
@@ -78,7 +78,8 @@ class BaseTabular(BaseEstimator):
             What the ensemble is chosen by, and epochs: a name in `nnkern.tabular.METRICS`. Default the log loss of
             classes, the root of the mean squared error of numbers.
         column_types : dict, optional
-            {column: "number", "category", "date" or "ignore"} where it isn't what the column's type says.
+            {column: "number", "category", "date" or "ignore"} where it isn't what the column's type says. A column of
+            an array is given by its place, such as 0.
         validation_fraction : float, default=0.2
             Share of the rows that is held out where neither an eval_set nor bagging says which.
         refit : bool, default=True
@@ -214,6 +215,7 @@ class BaseTabular(BaseEstimator):
         check_is_fitted(self)
         if is_frame(X) and hasattr(self, "feature_names_in_"):
             return arrows_of(X, self.columns_.names, what)
+        refuse_dict(X, self.n_features_in_, what)
         X = validate_data(self, X, dtype=None, ensure_all_finite=False, reset=False)
         names = getattr(self, "feature_names_in_", None)
         return columns_of_array(finite(X), places(X.shape[1]) if names is None else list(names))
@@ -246,6 +248,7 @@ class BaseTabular(BaseEstimator):
         if is_frame(X) and named:
             arrays = arrows_of(X, names, what)
         else:
+            refuse_dict(X, len(names), what)
             X = check_array(X, dtype=None, ensure_all_finite=False, input_name=what)
             if X.shape[1] != len(names):
                 raise ValueError(f"{what} has {X.shape[1]} columns, X has {len(names)}")
@@ -341,6 +344,8 @@ class BaseTabular(BaseEstimator):
     def _saved_parameters(self):
         parameters = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
         parameters["recipes"] = None
+        if self.column_types is not None:  # places are numbers, perhaps numpy's
+            parameters["column_types"] = {str(name): kind for name, kind in self.column_types.items()}
         if not isinstance(self.random_state, Integral | None):
             parameters["random_state"] = None
         if isinstance(parameters.get("class_weight"), dict):  # keys in JSON are texts, and labels needn't be
