@@ -863,3 +863,87 @@ def test_unseen_categories_count_as_missing_in_one_warning_and_rare_ones_are_kno
     missing = fitted.predict_proba({**asked, "town": [None] * 3, "lane": ["x", None, None]})
     assert (new == missing).all()
     assert known.shape == (3, 2)
+
+
+# ---- rows of weight 0 ----
+
+
+def without(table, labels, rows):
+    return table.filter(pa.array(rows)), [label for label, one in zip(labels, rows, strict=True) if one]
+
+
+@pytest.mark.parametrize("lost", ["a", "b", "c"])
+def test_rows_of_weight_0_count_as_if_they_were_not_there(lost, X):
+    """Labels, medians, categories and the range of y: all of the model is that of the other rows."""
+    labels = ["abc"[i % 3] for i in range(120)]
+    rows = np.array([label != lost for label in labels])
+    X = replaced(X, "age", np.where(rows, np.arange(120) % 50, 1e6))
+    X = replaced(X, "town", [f"{i % 3}" if one else "only there" for i, one in enumerate(rows)])
+    few, kept = without(X, labels, rows)
+    expected = classifier().fit(few, kept)
+    weighted = [
+        classifier().fit(X, labels, sample_weight=rows * 1.0),
+        classifier(class_weight={lost: 0, **dict.fromkeys(kept, 1)}).fit(X, labels),
+        classifier().fit(X, labels, sample_weight=rows * 1.0, eval_set=None),
+    ]
+    ones = classifier().fit(few, kept, sample_weight=np.ones(len(kept)))
+    for model in weighted:
+        assert model.classes_.tolist() == expected.classes_.tolist()
+        assert model.predict_proba(X).shape == (120, 2)
+        assert str(model.columns_) == str(expected.columns_)
+        assert bits(model, few) == bits(ones, few)
+        assert set(model.predict(X)) <= set(kept)
+    y = np.where(rows, np.arange(120) % 7, 1e9)
+    model = regressor().fit(X, y, sample_weight=rows * 1.0)
+    assert vars(model.model_.target) == vars(regressor().fit(few, y[rows]).model_.target)
+    assert bits(model, few) == bits(regressor().fit(few, y[rows], sample_weight=np.ones(rows.sum())), few)
+
+
+def test_balanced_classes_are_balanced_among_the_rows_that_count(X, y):
+    rows = np.arange(120) % 3 > 0
+    few, kept = without(X, y, rows)
+    model = classifier(class_weight="balanced").fit(X, y, sample_weight=rows * 1.0)
+    assert bits(model, few) == bits(classifier(class_weight="balanced").fit(few, kept), few)
+
+
+def test_a_class_of_weight_0_may_be_in_the_eval_set(X):
+    labels = ["abc"[i % 3] for i in range(120)]
+    rows = np.array(labels) != "c"
+    few, kept = without(X, labels, rows)
+    weights = {"a": 1.0, "b": 3.0, "c": 0.0}
+    model = classifier(class_weight=weights).fit(X, labels, eval_set=(X, labels))
+    assert bits(model, few) == bits(classifier(class_weight=weights).fit(few, kept, eval_set=(few, kept)), few)
+    with pytest.raises(ValueError, match=r"the label 'c' .* is none of the model's"):
+        classifier().fit(X, labels, sample_weight=rows * 1.0, eval_set=(X, labels))
+    classifier().fit(X, labels, sample_weight=rows * 1.0, eval_set=(X, labels, rows * 1.0))
+
+
+def test_weights_that_leave_too_little_are_refused(X, y):
+    one_class = np.array(y) == "no"
+    for options, weight in (({}, one_class * 1.0), ({"class_weight": {"no": 1.0, "yes": 0.0}}, None)):
+        with pytest.raises(ValueError, match="one class only among the rows of weight above 0, 'no'"):
+            classifier(**options).fit(X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match="sample_weight and the weights of classes leave 0 of 120 rows"):
+        classifier(class_weight={"no": 1.0, "yes": 0.0}).fit(X, y, sample_weight=~one_class * 1.0)
+    three, weights = ["abc"[i % 3] for i in range(120)], {"a": 1.0, "b": 1.0, "c": 0.0}
+    with pytest.raises(ValueError, match="eval_set's sample_weight and the weights of classes leave 0 of 120 rows"):
+        classifier(class_weight=weights).fit(X, three, eval_set=(X, ["c"] * 120))
+    with pytest.raises(ValueError, match="leave 1 of 120 rows a weight above 0: at least 2 must count"):
+        regressor().fit(X, np.arange(120.0), sample_weight=np.arange(120) == 5)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {"often": 1.0, "rare": 7.0}])
+def test_class_weights_reach_the_eval_set(class_weight):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 2)), np.where(np.arange(200) % 5 == 0, "rare", "often")
+    own = {"often": 200 / 320, "rare": 200 / 80} if class_weight == "balanced" else class_weight
+    others = rng.normal(size=(90, 2)), np.where(np.arange(90) % 2 == 0, "rare", "often")
+    model = classifier(class_weight=class_weight).fit(x, y, eval_set=others)
+    P, codes = model.predict_proba(others[0]), (others[1] == "rare") * 1
+    w = np.array([own[label] for label in others[1]])
+    assert model.report_[0]["score"] == pytest.approx(METRICS["log_loss"].value(codes, P.T, w), rel=1e-6)
+    assert model.report_[0]["score"] != pytest.approx(METRICS["log_loss"].value(codes, P.T), rel=1e-3)
+    half = rng.random(90)
+    model = classifier(class_weight=class_weight).fit(x, y, eval_set=(*others, half))
+    P = model.predict_proba(others[0])
+    assert model.report_[0]["score"] == pytest.approx(METRICS["log_loss"].value(codes, P.T, w * half), rel=1e-6)

@@ -605,6 +605,16 @@ def test_weights_count_in_training_and_in_the_score():
     assert weighted.score == metrics.METRICS["rmse"].value(held[1], weighted.predict(held[0]), held[2])
 
 
+def test_the_number_of_classes_may_be_given():
+    """Where no row of the last class counts, the codes don't tell of it."""
+    _, y = table("multiclass")
+    trained = train("multiclass", sample_weight=(y < 2) * 1.0, n_classes=3)
+    assert [net.n_y for net in trained.networks] == [3]
+    assert train("multiclass", sample_weight=(y < 2) * 1.0).networks[0].n_y == 2
+    with pytest.raises(ValueError, match="n_classes must be an integer >= 3; got 2"):
+        train("multiclass", n_classes=2)
+
+
 def test_the_error_rate_chooses_the_epoch_where_it_is_the_metric():
     session = training.Session(ROWS, 2, metrics.METRICS["accuracy"], 1)
     part = splits.parts(splits.Examples(*table("binary")), 0.2, 1, 2, 0)[0]

@@ -22,7 +22,16 @@ from nnkern.estimators.needed import (
 from nnkern.exceptions import ModelFormatError
 from nnkern.tabular.explaining import permutation_importances
 from nnkern.tabular.frames import columns_of, columns_of_array, is_frame, listed
-from nnkern.tabular.inputs import arrows_of, finite, places, refuse_holes, rows_of, target_values
+from nnkern.tabular.inputs import (
+    arrows_of,
+    counting,
+    finite,
+    places,
+    refuse_holes,
+    rows_of,
+    target_values,
+    times_class_weights,
+)
 from nnkern.tabular.leaks import warn_of_leaks
 from nnkern.tabular.metrics import METRICS
 from nnkern.tabular.model import OneRow, TableModel
@@ -126,9 +135,12 @@ class BaseTabular(BaseEstimator):
         y : (m,) labels or numbers, or str
             A text names a column of X, which is then no feature.
         sample_weight : (m,) array, optional
-        eval_set : (X, y) or (X, y, sample_weight), optional
-            Held-out rows, never trained on, which decide when to stop and what of the ensemble counts. Without it a
-            share `validation_fraction` of the rows is held out, or with bagging each part in turn.
+            Rows of weight 0 count as if they weren't there: no label, median or category is learnt from them. So do
+            rows whose label has the class weight 0.
+        eval_set : (X, y) or (X, y, sample_weight), or a list of one of these, optional
+            Held-out rows, never trained on, which decide when to stop and what of the ensemble counts; weights of
+            classes count there too. Without it a share `validation_fraction` of the rows is held out, or with bagging
+            each part in turn. Other libraries take a list of several: here it holds one.
 
         Returns
         -------
@@ -146,9 +158,11 @@ class BaseTabular(BaseEstimator):
         """
         X, y = self._with_target(X, y, "X")
         arrays, named = self._table(X)
-        y, target, weight = self._target(y, sample_weight, rows_of(arrays))
-        held_out = None if eval_set is None else self._eval_set(eval_set, list(arrays), named, target)
+        y, weight, class_weights = self._weighed(y, sample_weight, rows_of(arrays))
+        arrays, y, weight = counting(arrays, y, weight, "sample_weight", 2)
+        y, target = self._learnt(y, weight)
         names = list(arrays)
+        held_out = None if eval_set is None else self._eval_set(eval_set, names, named, target, class_weights)
         preprocessing = Preprocessing.fit(arrays, self.column_types)
         table = preprocessing.transform(arrays)
         if held_out is not None:
@@ -163,6 +177,7 @@ class BaseTabular(BaseEstimator):
             metric=self.metric,
             held_out=self.validation_fraction if held_out is None else held_out,
             sample_weight=weight,
+            n_classes=len(target.labels) if isinstance(target, Labels) else None,
             n_estimators=self.n_estimators,
             refit=self.refit,
             time_limit=self.time_limit,
@@ -218,8 +233,8 @@ class BaseTabular(BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         return columns_of_array(finite(X), places(X.shape[1]) if names is None else list(names))
 
-    def _target(self, y, sample_weight, m):
-        """(codes or standardised numbers, Labels or Numbers, weights or None)"""
+    def _weighed(self, y, sample_weight, m):
+        """(values of the target, weights of the rows or None, {label: weight of its class})"""
         if m < 2:
             raise ValueError("X has 1 sample: at least two rows are needed, one of them to be held out")
         y = target_values(y, "y")
@@ -233,9 +248,14 @@ class BaseTabular(BaseEstimator):
             weight = check_sample_weight(sample_weight, np.empty((m, 1)), dtype=np.float64, ensure_non_negative=True)
             if not weight.any():
                 raise ValueError("sample_weight is zero for every row: at least one must count")
-        return self._learnt(y, weight)
+        class_weights = self._class_weights(y, weight)
+        return y, times_class_weights(weight, y, class_weights), class_weights
 
-    def _eval_set(self, eval_set, names, named, target):
+    def _class_weights(self, y, weight):
+        """{label: weight}, empty where all count alike."""
+        return {}
+
+    def _eval_set(self, eval_set, names, named, target, class_weights):
         """({name: Arrow array}, y as learnt, weights or None)"""
         what = "eval_set's X"
         if isinstance(eval_set, list) and len(eval_set) == 1:
@@ -257,6 +277,8 @@ class BaseTabular(BaseEstimator):
         weight = None
         if len(eval_set) == 3 and eval_set[2] is not None:
             weight = check_sample_weight(eval_set[2], np.empty((len(y), 1)), dtype=np.float64, ensure_non_negative=True)
+        weight = times_class_weights(weight, y, class_weights)
+        arrays, y, weight = counting(arrays, y, weight, "eval_set's sample_weight")
         return arrays, self._as_learnt(y, target), weight
 
     # Prediction

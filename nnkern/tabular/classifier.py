@@ -23,13 +23,14 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     Parameters
     ----------
     class_weight : dict, "balanced" or None, default=None
-        Weights of the labels; "balanced": the same total for each class.
+        Weights of the labels, in training and in what is chosen by held-out rows; "balanced": the same total for each
+        class. A label of weight 0 is left out, as if its rows weren't there.
     {shared}
 
     Attributes
     ----------
     classes_ : (k,) array
-        The labels, sorted.
+        The labels of rows whose weight isn't 0, sorted.
     model_ : TableModel
         Columns, networks, weights and labels, which predict together.
     columns_ : Preprocessing
@@ -68,22 +69,34 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     def _task(self, target):
         return "binary" if len(target.labels) == 2 else "multiclass"
 
-    def _learnt(self, y, weight):
+    def _class_weights(self, y, weight):
         check_classification_targets(y)
+        if self.class_weight is None:
+            return {}
+        if isinstance(self.class_weight, str) and weight is not None:
+            y = y[weight > 0]  # "balanced" counts the rows of each class that count
+        labels, first = np.unique(y, return_index=True)
+        weights = compute_sample_weight(self.class_weight, y)[first]
+        for label, one in zip(labels.tolist(), weights.tolist(), strict=True):
+            if not 0 <= one < np.inf:
+                raise ValueError(f"class_weight of {label!r} is {one}: it must be a number from 0")
+        return dict(zip(labels.tolist(), weights.tolist(), strict=True))
+
+    def _learnt(self, y, weight):
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y has one class only, {classes.tolist()[0]!r}: a classifier needs two classes or more")
+            among = "" if weight is None else " among the rows of weight above 0"
+            raise ValueError(
+                f"y has one class only{among}, {classes.tolist()[0]!r}: a classifier needs two classes or more"
+            )
         if y.dtype.kind in "iuf" and len(classes) > MANY_CLASSES and len(y) < 10 * len(classes):
             warnings.warn(
                 f"y has {len(classes)} different numbers in {len(y)} rows, which are taken for as many classes: "
                 "TabularRegressor predicts numbers",
                 TabularWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
-        if self.class_weight is not None:
-            balance = compute_sample_weight(self.class_weight, y)
-            weight = balance if weight is None else weight * balance
-        return codes, Labels.of(classes), weight
+        return codes, Labels.of(classes)
 
     def _as_learnt(self, y, target):
         known = {label: code for code, label in enumerate(target.classes.tolist())}

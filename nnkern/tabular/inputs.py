@@ -4,7 +4,7 @@ import numpy as np
 
 from nnkern.estimators.needed import column_or_1d
 from nnkern.tabular.columns import plain
-from nnkern.tabular.frames import columns_of, is_series, refuse_lacking, series
+from nnkern.tabular.frames import Spent, columns_of, is_series, refuse_lacking, series
 
 
 def rows_of(arrays):
@@ -46,6 +46,37 @@ def target_values(y, what):
         if plain_values.dtype.kind in "biuf":
             return plain_values
     return y
+
+
+def times_class_weights(weight, y, class_weights):
+    """Weights of rows, each times that of its label in {label: weight}; a label that isn't there counts as 1."""
+    if not class_weights:
+        return weight
+    own = np.array([class_weights.get(label, 1.0) for label in y.tolist()])
+    return own if weight is None else weight * own
+
+
+def counting(arrays, y, weight, what, least=1):
+    """({name: Arrow array}, y, weight) of the rows whose weight isn't 0; a ValueError where these are too few.
+
+    They are left out before anything is learnt: a label, median or category of theirs would be one of no training row.
+    """
+    if weight is None or weight.all():
+        return arrays, y, weight
+    rows = weight != 0
+    if rows.sum() < least:
+        raise ValueError(
+            f"{what} and the weights of classes leave {rows.sum()} of {len(y)} rows a weight above 0: at least {least} "
+            "must count"
+        )
+    import pyarrow as pa
+
+    mask = pa.array(rows)
+    kept = type(arrays)()
+    for name in list(arrays):
+        # a column that nobody else needs is let go as soon as it has been copied
+        kept[name] = (arrays.pop(name) if isinstance(arrays, Spent) else arrays[name]).filter(mask)
+    return kept, y[rows], weight[rows]
 
 
 def refuse_holes(y, what):

@@ -46,7 +46,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     def _learnt(self, y, weight):
         y = floats(y, "y")
         target = Numbers.of(y, weight)
-        return target.standardised(y), target, weight
+        return target.standardised(y), target
 
     def _as_learnt(self, y, target):
         return target.standardised(floats(y, "y"))

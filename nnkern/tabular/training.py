@@ -70,6 +70,7 @@ def train(
     metric=None,
     held_out=0.2,
     sample_weight=None,
+    n_classes=None,
     n_estimators=None,
     refit=False,
     time_limit=None,
@@ -95,6 +96,8 @@ def train(
         Rows that choose epochs and weights and are never trained on; or the share of X's rows to set aside for that.
     sample_weight : (m,) array, optional
         Rows of weight 0 are left out.
+    n_classes : int, optional
+        How many classes there are, 2 at least; default as many as the codes of rows that aren't left out tell of.
     n_estimators : int, optional
         How often each recipe is trained; default the preset's, or 1. With rows of the caller's held out, the networks
         differ by their seeds; otherwise in bagging: that many parts, each held out once.
@@ -139,7 +142,7 @@ def train(
     if time_limit is not None:
         time_limit = validation.number("time_limit", time_limit, 0, low_open=True)
     data = splits.Examples(X, y, sample_weight).counting()
-    n_classes = 0 if task == "regression" else _classes(data.y)
+    n_classes = 0 if task == "regression" else _classes(data.y, n_classes)
     parts = splits.parts(data, held_out, n_estimators, n_classes, seed)
     jobs = [Job(recipe, i, k, part, seed) for i, recipe in enumerate(recipes) for k, part in enumerate(parts)]
     session = Session(list(rows), n_classes, metric, threads)
@@ -152,11 +155,12 @@ def train(
     return trained
 
 
-def _classes(y):
-    """How many classes codes tell of."""
+def _classes(y, given):
+    """How many classes there are, by what is given or by the codes."""
     if y.dtype.kind not in "iu" or (len(y) and y.min() < 0):
         raise ValueError(f"y must hold codes of classes, integers from 0; got {y.dtype} from {y.min():g}")
-    return max(2, int(y.max(initial=0)) + 1)
+    least = max(2, int(y.max(initial=0)) + 1)
+    return least if given is None else validation.integer("n_classes", given, least)
 
 
 def _recipes(recipes, n_estimators):
