@@ -361,6 +361,13 @@ def test_a_class_is_never_held_out_whole():
         assert set(y[~held].tolist()) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_one_row_that_is_held_out_is_of_the_most_frequent_class(seed):
+    assert splits.share_of(4, 0.01, np.array([0, 0, 0, 1]), seed)[:3].sum() == 1
+    assert splits.share_of(4, 0.01, np.array([2, 0, 0, 1]), seed)[1:3].sum() == 1
+    assert splits.share_of(4, 0.01, None, seed).sum() == 1
+
+
 @pytest.mark.parametrize("n_estimators", [1, 3])
 def test_parts_hold_out_rows_of_their_own(n_estimators):
     X, y = table("binary", 100)

@@ -112,15 +112,19 @@ def _ranks(m, y, seed):
 def share_of(m, share, y, seed):
     """(m,) of bool: which rows are held out, at least one and not all; of each class about the same share.
 
-    A class whose rows would all be held out is trained on.
+    A class whose rows would all be held out is trained on. Where none is left to be held out, it's a row of the most
+    frequent class.
     """
     ranks = _ranks(m, y, seed)
     held = np.floor((ranks + 1) * share) > np.floor(ranks * share)
     if y is not None:
         trained = np.bincount(y[~held], minlength=y.max() + 1)
         held &= trained[y] > 0
-    if not held.any() or held.all():
-        held = ranks == m - 1 if not held.any() else ranks > 0
+    if held.all():
+        held = ranks > 0
+    elif not held.any():
+        ours = np.ones(m, bool) if y is None else y == np.bincount(y).argmax()
+        held = ranks == ranks[ours].max()
     return held
 
 
