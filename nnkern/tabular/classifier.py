@@ -141,9 +141,11 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
         Returns
         -------
+        base : (m,) array
+            The probability of a neutral row, with every number at its median and no category.
         added : dict
-            {"base": (m,) array, column: (m,) array, …}: they add up to the probability. "base" is that of a neutral
-            row, with every number at its median and no category.
+            {column: (m,) array}. They come as a named tuple (base, added), whose `total()`, base and all of added, is
+            the probability.
 
         Notes
         -----
