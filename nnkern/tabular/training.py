@@ -35,15 +35,18 @@ class Trained:
     Attributes
     ----------
     networks : list of Network
-        Those that count, each with its best epoch's parameters.
+        Those that count: with the parameters of the best epoch, or after a refit with those that all rows gave in as
+        many epochs.
     weights : (len(networks),) array
         They sum to 1.
     report : list of dict
         Of each network that was trained: "recipe", its place in the list of recipes; "part", which rows were held out;
         "epochs" done, and the "best_epoch", counted from 0; "seconds" of its epochs; "score", the metric's value on the
-        rows held out; "weight"; "refit", whether it was trained on all rows afterwards.
+        rows held out, of the network that wasn't trained on them, also where another took its place; "weight"; "refit",
+        whether it was trained on all rows afterwards and so replaced.
     score : float
-        The metric's value of the ensemble on the held-out rows; optimistic, for these chose the weights.
+        The metric's value of the ensemble on the held-out rows, before a refit; optimistic, for these chose the
+        weights.
     interrupted : bool
         Whether Ctrl-C ended the training.
     """
@@ -51,13 +54,6 @@ class Trained:
     def __init__(self, networks, weights, report, score, interrupted):
         self.networks, self.weights, self.report = networks, weights, report
         self.score, self.interrupted = score, interrupted
-
-    def predict(self, X, *, threads=None):
-        """The weighted mean of the networks' outputs: (k, m) probabilities, or (1, m) numbers, in float64."""
-        return sum(
-            weight * net.predict(X, threads=threads).astype(np.float64)
-            for net, weight in zip(self.networks, self.weights, strict=True)
-        )
 
 
 def train(
@@ -145,11 +141,11 @@ def train(
     n_classes = 0 if task == "regression" else _classes(data.y, n_classes)
     parts = splits.parts(data, held_out, n_estimators, n_classes, seed)
     jobs = [Job(recipe, i, k, part, seed) for i, recipe in enumerate(recipes) for k, part in enumerate(parts)]
-    session = Session(list(rows), n_classes, metric, threads)
+    session = Session(list(rows), task, n_classes, metric, threads)
     if time_limit is not None:
         jobs = session.within(jobs, begun, time_limit)
     interrupted = session.run(jobs, progress)
-    trained = _trained(jobs, metric, n_classes, interrupted)
+    trained = _trained(jobs, session, interrupted)
     if refit and len(parts) == 1 and parts[0].places is not None and not interrupted:
         session.refit(jobs, trained, data, progress)
     return trained
@@ -208,8 +204,8 @@ class Session:
     `deadline`: the time on the monotonic clock after which no further epoch begins, or None.
     """
 
-    def __init__(self, rows, n_classes, metric, threads):
-        self.rows, self.n_classes, self.metric, self.threads = rows, n_classes, metric, threads
+    def __init__(self, rows, task, n_classes, metric, threads):
+        self.rows, self.task, self.n_classes, self.metric, self.threads = rows, task, n_classes, metric, threads
         self.deadline = None
 
     def prepare(self, job):
@@ -451,16 +447,17 @@ def _warn_of_interrupt():
     warnings.warn("Training interrupted by user; the best epochs so far are kept.", UserWarning, stacklevel=4)
 
 
-def _trained(jobs, metric, n_classes, interrupted):
+def _trained(jobs, session, interrupted):
     """The ensemble of what has been trained."""
+    metric = session.metric
     diverged = [job.history["diverged"] for job in jobs if "diverged" in job.history]
     jobs = [job for job in jobs if job.best_epoch is not None and np.isfinite(job.best.best_value)]
     if not jobs:
         raise diverged[0] if diverged else DivergenceError(0, 0, np.nan)
     for job in jobs:
-        job.P = job.net.predict(job.part.held_out.X)
+        job.P = job.net.predict(job.part.held_out.X, threads=session.threads, invariant=True)
     # what is trained for is smooth, and tells few rows best; a metric that is something else has its say beside it
-    criteria = [metrics.METRICS[default_metric("classes" if n_classes else "regression")]]
+    criteria = [metrics.METRICS[default_metric(session.task)]]
     if metric.name not in (criteria[0].name, "r2"):
         criteria.append(metric)
     weights = ensemble.weights(jobs, criteria)
