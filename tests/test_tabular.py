@@ -82,7 +82,9 @@ def test_attributes(fitted, fitted_regressor, X):
         weights = model.model_.weights
         assert model.network_ is model.networks_[int(np.argmax(weights))]
         assert abs(weights.sum() - 1) < 1e-12
-        assert isinstance(model.report_, list)
+        assert [one["recipe"] for one in model.report_] == list(range(len(model.report_)))
+        assert isinstance(model.score_, float)
+        assert model.interrupted_ is False
         for word in ("median", "'Ulm'", "season", "seconds since 1970"):
             assert word in str(model.columns_)
     assert fitted.classes_.tolist() == ["no", "yes"]

@@ -17,17 +17,19 @@ from nnkern.tabular.model import TableModel
 from nnkern.tabular.preprocessing import Preprocessing
 from nnkern.tabular.preprocessing import TabularWarning as TabularWarning
 from nnkern.tabular.recipes import PRESETS as PRESETS
+from nnkern.tabular.recipes import Preset
 
 __all__ = ["METRICS", "PRESETS", "Recipe", "TabularClassifier", "TabularRegressor", "TabularWarning", "load"]
 
 _Frame: TypeAlias = Any  # pandas, polars or pyarrow, a dict of columns, or a 2-D array
 _Column: TypeAlias = Any  # a Series of these, an array, or the name of a column
-_EvalSet: TypeAlias = tuple[_Frame, _Column] | tuple[_Frame, _Column, npt.ArrayLike]
+_Held: TypeAlias = tuple[_Frame, _Column] | tuple[_Frame, _Column, npt.ArrayLike]
+_EvalSet: TypeAlias = _Held | list[_Held]
 
 # What both constructors take; tabular/base.py says it in the signature of __init__.
 class _Shared(TypedDict, total=False):
     preset: Literal["fast", "default", "best"]
-    recipes: Sequence[Recipe] | None
+    recipes: Recipe | Sequence[Recipe] | Preset | None
     n_estimators: int | None
     metric: str | None
     column_types: Mapping[str, Literal["number", "category", "date", "ignore"]] | None
@@ -99,6 +101,8 @@ class _Tabular(BaseEstimator):
     networks_: list[Network]
     network_: Network
     report_: list[dict[str, Any]]
+    score_: float
+    interrupted_: bool
     n_features_in_: int
     feature_names_in_: npt.NDArray[np.object_]
     def fit(

@@ -20,6 +20,7 @@ from nnkern.estimators.needed import (
     validate_data,
 )
 from nnkern.exceptions import ModelFormatError
+from nnkern.tabular import recipes as recipes_
 from nnkern.tabular.explaining import permutation_importances
 from nnkern.tabular.frames import columns_of, columns_of_array, is_frame, listed
 from nnkern.tabular.inputs import (
@@ -37,7 +38,7 @@ from nnkern.tabular.metrics import METRICS
 from nnkern.tabular.model import OneRow, TableModel
 from nnkern.tabular.model_file import Stored, read, write
 from nnkern.tabular.preprocessing import Preprocessing
-from nnkern.tabular.recipes import PRESETS
+from nnkern.tabular.recipes import PRESETS, Preset, Recipe
 from nnkern.tabular.target import Labels
 from nnkern.tabular.training import default_metric, train
 
@@ -47,7 +48,7 @@ class BaseTabular(BaseEstimator):
 
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn has it
         "preset": [StrOptions(set(PRESETS))],
-        "recipes": ["array-like", None],
+        "recipes": [Recipe, Preset, "array-like", None],
         "n_estimators": [Interval(Integral, 1, None, closed="left"), None],
         "metric": [StrOptions(set(METRICS)), None],
         "column_types": [dict, None],
@@ -78,7 +79,7 @@ class BaseTabular(BaseEstimator):
         """preset : {"fast", "default", "best"}, default="default"
             Which recipes are trained: one; a few, whose weights in the ensemble held-out rows decide; or more of them,
             on several parts of the rows.
-        recipes : list of Recipe, optional
+        recipes : Recipe, sequence of Recipe or Preset, optional
             Recipes of one's own in place of the preset's.
         n_estimators : int, optional
             So many networks of each recipe, bagged: each holds out another part of the rows, or with an eval_set begins
@@ -185,20 +186,22 @@ class BaseTabular(BaseEstimator):
             threads=self.threads,
             progress=self.progress,
         )
-        self._remember(TableModel(preprocessing, trained.networks, trained.weights, target), names, named)
-        self.report_ = trained.report
+        model = TableModel(preprocessing, trained.networks, trained.weights, target)
+        self._remember(Stored(model, names, named, None, trained.report, trained.score, trained.interrupted))
         return self
 
-    def _remember(self, model, names, named):
+    def _remember(self, stored):
         """Takes a model over; all that is remembered changes at once."""
+        model, names = stored.model, stored.names
         self.model_, self._one_row = model, None
         self.networks_ = model.networks
         self.network_ = model.networks[int(np.argmax(model.weights))]
         self.columns_ = model.preprocessing
         self.n_features_in_ = len(names)
         vars(self).pop("feature_names_in_", None)
-        if named:
+        if stored.named:
             self.feature_names_in_ = np.array(names, object)
+        self.report_, self.score_, self.interrupted_ = stored.report, stored.score, stored.interrupted
 
     def _with_target(self, X, y, what):
         """(X, y), y taken out of X where it is the name of a column."""
@@ -358,11 +361,12 @@ class BaseTabular(BaseEstimator):
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None)
         names, named = (places(self.n_features_in_), False) if names is None else (list(names), True)
-        write(path, Stored(self.model_, names, named, self._saved_parameters()))
+        parameters = self._saved_parameters()
+        write(path, Stored(self.model_, names, named, parameters, self.report_, self.score_, self.interrupted_))
 
     def _saved_parameters(self):
         parameters = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
-        parameters["recipes"] = None
+        parameters["recipes"] = recipes_.to_dict(self.recipes)
         if not isinstance(self.random_state, Integral | None):
             parameters["random_state"] = None
         if isinstance(parameters.get("class_weight"), dict):  # keys in JSON are texts, and labels needn't be
@@ -392,8 +396,12 @@ class BaseTabular(BaseEstimator):
                 parameters["class_weight"] = dict(zip(*parameters["class_weight"], strict=True))
             except (TypeError, ValueError) as error:
                 raise ModelFormatError(f"{path}: its class_weight is none: {error}") from error
+        try:
+            parameters["recipes"] = recipes_.from_dict(parameters.get("recipes"))
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise ModelFormatError(f"{path}: its recipes are none: {error}") from error
         made = cls(**parameters)
-        made._remember(stored.model, stored.names, stored.named)
+        made._remember(stored)
         return made
 
     def to_onnx(self, path):

@@ -38,7 +38,14 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     networks_, network_ : list of Network, Network
         All of the ensemble, and the one of the largest weight.
     report_ : list of dict
-        What was trained: recipe, epochs, seconds, held-out metric, weight.
+        What was trained, a dict for each network: "recipe", its place in the list of recipes; "part", which rows were
+        held out; "epochs" done, and the "best_epoch", counted from 0; "seconds"; "score", the metric's value on the
+        rows held out, before a refit; "weight" in the ensemble; "refit", whether it was trained on all rows afterwards.
+    score_ : float
+        The metric's value of the ensemble on the held-out rows, before a refit; optimistic, for these chose the
+        weights.
+    interrupted_ : bool
+        Whether Ctrl-C ended the training: the best epochs until then are kept.
     n_features_in_, feature_names_in_ : int, (n,) array of str
         Columns of the table; their names where it had some.
 
@@ -106,9 +113,9 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             raise ValueError(f"the label {y.tolist()[i]!r} of row {i} is none of the model's: {listed(known)}")
         return codes
 
-    def _remember(self, model, names, named):
-        super()._remember(model, names, named)
-        self.classes_ = model.target.classes
+    def _remember(self, stored):
+        super()._remember(stored)
+        self.classes_ = stored.model.target.classes
 
     def predict_proba(self, X):
         """Probabilities (m, k), a column for each of `classes_`."""

@@ -20,7 +20,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
     Attributes
     ----------
-    model_, columns_, networks_, network_, report_, n_features_in_, feature_names_in_
+    model_, columns_, networks_, network_, report_, score_, interrupted_, n_features_in_, feature_names_in_
         As TabularClassifier's.
 
     Examples

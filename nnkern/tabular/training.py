@@ -16,7 +16,7 @@ from nnkern import progress as progress_
 from nnkern.exceptions import DivergenceError
 from nnkern.tabular import ensemble, metrics, splits
 from nnkern.tabular.metrics import default_metric
-from nnkern.tabular.recipes import Preset, Recipe
+from nnkern.tabular.recipes import recipes_of
 
 __all__ = ["Trained", "default_metric", "train"]
 
@@ -161,12 +161,7 @@ def _classes(y, given):
 
 def _recipes(recipes, n_estimators):
     """(list of recipes, how often each is trained)"""
-    if isinstance(recipes, Preset):
-        default, recipes = recipes.n_estimators, recipes.recipes
-    else:
-        default, recipes = 1, [recipes] if isinstance(recipes, Recipe) else list(recipes)
-    if not recipes or not all(isinstance(one, Recipe) for one in recipes):
-        raise TypeError(f"recipes must be recipes of nnkern.tabular, at least one; got {recipes!r}")
+    recipes, default = recipes_of(recipes)
     return recipes, default if n_estimators is None else validation.integer("n_estimators", n_estimators, 1)
 
 
