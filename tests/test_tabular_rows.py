@@ -295,7 +295,7 @@ def test_importances_that_are_refused(of_signal):
         ({"metric": "rmse"}, "metric 'rmse' is of numbers"),
         ({"n_repeats": 0}, "n_repeats"),
         ({"sample_weight": np.ones(7)}, "sample_weight|inconsistent"),
-        ({"y": ["?"] * 200}, "the label '[?]' of row 0"),
+        ({"y": ["?"] * 200}, "y, row 0 holds '[?]', which is no label of the model's"),
         ({"sample_weight": -np.ones(200)}, "[Nn]egative"),
         ({"y": [True]}, "X has 200 rows, y has 1"),
         ({"y": [True, None] * 100}, "100 of 200 values are missing, the first in row 1"),
@@ -386,7 +386,7 @@ def test_a_column_may_be_named_base(X, y):
 
 
 def test_explanations_that_are_refused(fitted, X):
-    with pytest.raises(ValueError, match=r"the label 'maybe' .* is none of the model's: 'no', 'yes'"):
+    with pytest.raises(ValueError, match=r"^label is 'maybe', which is none of the model's: 'no', 'yes'"):
         fitted.explain(X, label="maybe")
     with pytest.raises(ValueError, match="X lacks the column 'age'"):
         fitted.explain(X.drop_columns("age"))

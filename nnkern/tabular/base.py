@@ -282,7 +282,7 @@ class BaseTabular(BaseEstimator):
             weight = check_sample_weight(eval_set[2], np.empty((len(y), 1)), dtype=np.float64, ensure_non_negative=True)
         weight = times_class_weights(weight, y, class_weights)
         arrays, y, weight = counting(arrays, y, weight, "eval_set's sample_weight")
-        return arrays, self._as_learnt(y, target), weight
+        return arrays, self._as_learnt(y, target, "eval_set's y"), weight
 
     # Prediction
 
@@ -330,7 +330,7 @@ class BaseTabular(BaseEstimator):
         arrays = self._columns(X)
         y = target_values(y, "y")
         refuse_holes(y, "y")
-        y = self._as_learnt(y, self.model_.target)
+        y = self._as_learnt(y, self.model_.target, "y")
         table = self.columns_.transform(arrays)
         return permutation_importances(
             self.model_,

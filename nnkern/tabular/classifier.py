@@ -105,12 +105,14 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             )
         return codes, Labels.of(classes)
 
-    def _as_learnt(self, y, target):
+    def _as_learnt(self, y, target, what):
         known = {label: code for code, label in enumerate(target.classes.tolist())}
         codes = np.array([known.get(label, -1) for label in y.tolist()], np.int64)
         if (codes < 0).any():
             i = int((codes < 0).argmax())
-            raise ValueError(f"the label {y.tolist()[i]!r} of row {i} is none of the model's: {listed(known)}")
+            raise ValueError(
+                f"{what}, row {i} holds {y.tolist()[i]!r}, which is no label of the model's: {listed(known)}"
+            )
         return codes
 
     def _remember(self, stored):
@@ -160,5 +162,9 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         layers make of a row.
         """
         arrays = self._columns(X)
-        output = None if label is None else int(self._as_learnt(np.array([label], object), self.model_.target)[0])
+        output = None
+        if label is not None:
+            if label not in self.classes_.tolist():
+                raise ValueError(f"label is {label!r}, which is none of the model's: {listed(self.classes_.tolist())}")
+            output = self.classes_.tolist().index(label)
         return integrated_gradients(self.model_, self.columns_.transform(arrays), output, steps)

@@ -4,7 +4,7 @@ import numpy as np
 
 from nnkern.estimators.needed import column_or_1d
 from nnkern.tabular.columns import plain
-from nnkern.tabular.frames import Spent, columns_of, is_series, refuse_lacking, series
+from nnkern.tabular.frames import Spent, columns_of, is_missing, is_series, refuse_lacking, series
 
 
 def rows_of(arrays):
@@ -28,6 +28,16 @@ def arrows_of(X, names, what):
     return {name: arrays[name] for name in names}
 
 
+def _first_without_number(y):
+    """(row, value) of the first one that can't be a float64."""
+    for row, value in enumerate(y.tolist()):
+        try:
+            float(value)
+        except (TypeError, ValueError, OverflowError):
+            return row, value
+    return 0, y.tolist()[0]
+
+
 def finite(X):
     if X.dtype.kind == "f" and np.isinf(X).any():
         i, j = (int(part[0]) for part in np.nonzero(np.isinf(X)))
@@ -37,15 +47,36 @@ def finite(X):
 
 def target_values(y, what):
     """The target as a numpy array (m,), None where it has holes."""
+    if str(getattr(y, "dtype", "")).lower() == "object" and getattr(y, "ndim", 1) == 1:
+        _refuse_mixed(list(y), what)
     if is_series(y):
         array = plain(series(y, what))
         return array.to_numpy() if hasattr(array, "chunks") else array.to_numpy(zero_copy_only=False)
-    y = column_or_1d(y, warn=True)
+    given, y = y, column_or_1d(y, warn=True)
+    if isinstance(given, list | tuple):
+        _refuse_mixed(given, what)  # numpy makes texts of all
     if y.dtype == object and len({type(value) for value in y}) == 1:
         plain_values = np.array(y.tolist())
         if plain_values.dtype.kind in "biuf":
             return plain_values
     return y
+
+
+def _refuse_mixed(values, what):
+    """A TypeError where texts stand among numbers or booleans: some libraries make texts of all, others can't sort."""
+    seen, groups = set(), {}
+    for value in values:
+        one = type(value)
+        if one not in seen and not is_missing(value):
+            seen.add(one)
+            group = str if issubclass(one, str) else bool if issubclass(one, bool | np.bool_) else "other"
+            groups.setdefault(group, value)
+    if len(groups) > 1:
+        said = " and ".join(f"{type(value).__name__} ({value!r})" for value in list(groups.values())[:2])
+        raise TypeError(
+            f"{what} holds values of several types, {said}: argument must be a string or a number; make "
+            "them all texts, or all numbers"
+        )
 
 
 def times_class_weights(weight, y, class_weights):
@@ -80,9 +111,12 @@ def counting(arrays, y, weight, what, least=1):
 
 
 def refuse_holes(y, what):
-    missing = (
-        np.array([value is None or value != value for value in y]) if y.dtype.kind in "OfM" else np.zeros(len(y), bool)
-    )
+    if y.dtype.kind in "fmM":
+        missing = y != y  # NaN, and NaT
+    elif y.dtype.kind == "O":
+        missing = np.fromiter(map(is_missing, y), bool, len(y))
+    else:
+        return
     if missing.any():
         raise ValueError(
             f"Input {what} contains NaN: {missing.sum()} of {len(y)} values are missing, the first in row "
@@ -93,8 +127,11 @@ def refuse_holes(y, what):
 def floats(y, what):
     try:
         y = np.asarray(y, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} must hold numbers, TabularClassifier predicts labels: {error}") from None
+    except (TypeError, ValueError):
+        row, value = _first_without_number(y)
+        raise ValueError(
+            f"{what} must hold numbers, row {row} holds {value!r}: TabularClassifier predicts labels"
+        ) from None
     if not np.isfinite(y).all():
         raise ValueError(f"Input {what} contains infinity or a value too large for float64: row {np.isinf(y).argmax()}")
     return y

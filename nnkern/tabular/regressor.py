@@ -48,8 +48,8 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         target = Numbers.of(y, weight)
         return target.standardised(y), target
 
-    def _as_learnt(self, y, target):
-        return target.standardised(floats(y, "y"))
+    def _as_learnt(self, y, target, what):
+        return target.standardised(floats(y, what))
 
     def predict(self, X):
         """Numbers (m,), float64."""
