@@ -546,6 +546,35 @@ def test_same_seed_same_bits_for_any_number_of_threads_and_with_progress(options
     assert bits(train(recipes=WAYS, threads=1, seed=4, **options)) != bits(first)
 
 
+@pytest.mark.parametrize(("n_estimators", "threads", "at_once"), [(5, 1, 1), (5, 4, 2), (1, 2, 1)])
+def test_of_a_large_table_only_what_is_trained_is_copied(n_estimators, threads, at_once, monkeypatch):
+    """Parts whose rows are copied at once: as few as there must be for each thread to have a network."""
+    options = {"recipes": [way.replace(epochs=4, batch_size=16) for way in WAYS], "n_estimators": n_estimators}
+    expected, found, held, parts_of, fit_many = train(**options), [], [], splits.parts, training.many.fit_many
+
+    def spy(*arguments):
+        found.extend(parts_of(*arguments))
+        return found
+
+    def copied():
+        return sum(part.train._X is not None for part in found)
+
+    def trains(nets, X, *arguments, **more):
+        held.append((copied(), len({id(array) for array in X})))
+        return fit_many(nets, X, *arguments, **more)
+
+    monkeypatch.setattr(training, "_COPIED_BYTES", 0)
+    monkeypatch.setattr(splits, "parts", spy)
+    monkeypatch.setattr(training.many, "fit_many", trains)
+    trained = train(**options, threads=threads)
+    assert bits(trained) == bits(expected)
+    assert trained.report == [
+        one | {"seconds": mine["seconds"]} for one, mine in zip(expected.report, trained.report, strict=True)
+    ]
+    assert max(held) == (at_once, at_once)
+    assert copied() == sum(part.held_out._X is not None for part in found) == 0
+
+
 def test_networks_of_one_recipe_differ_by_their_seeds():
     trained = train(recipes=WAYS[0], held_out=table("binary", 80, seed=5), n_estimators=2)
     assert len({one["score"] for one in trained.report}) == 2

@@ -25,6 +25,8 @@ TASKS = ("binary", "multiclass", "regression")
 _PLANNED = 0.8
 # the share of a recipe's epochs down to which several recipes are preferred to one that is trained longer
 _FEWEST_EPOCHS = 0.5
+# copies of rows up to which all parts of a bagging are trained at once
+_COPIED_BYTES = 1 << 28
 # rows that tell how long an epoch takes
 _PACED_ROWS = 4096
 
@@ -243,9 +245,10 @@ class Session:
             groups.setdefault((job.epochs, job.batch_size), []).append(job)
         try:
             for group in groups.values():
-                if self.late() and any(job.best_epoch is not None for job in jobs):
-                    break
-                self.run_together(group, shown)
+                for some in side_by_side(group, self.threads):
+                    if self.late() and any(job.best_epoch is not None for job in jobs):
+                        break
+                    self.run_together(some, shown)
         except KeyboardInterrupt:
             for job in jobs:
                 if job.best_epoch is not None and job.P is None:
@@ -282,6 +285,7 @@ class Session:
         )
         for job, history in zip(group, histories, strict=True):
             job.history = history
+            job.part.free()
 
     def refit(self, jobs, trained, data, progress):
         """Trains an ensemble's networks on all rows, for as many epochs as their best; each replaces the first one.
@@ -413,6 +417,24 @@ def _shown(progress, jobs, metric):
     return Shown(total, "accuracy" if metric.classifies else "r2") if validation.flag("progress", progress) else None
 
 
+def side_by_side(group, threads):
+    """Lists of jobs that are trained at once: all of them, or of large tables those of as few parts as threads need.
+
+    Each part of the rows that is trained on is a copy of most of the table.
+    """
+    of_part = {}
+    for job in group:
+        of_part.setdefault(id(job.part), []).append(job)
+    if len(of_part) * group[0].part.train.nbytes <= _COPIED_BYTES:
+        return [group]
+    threads, found = threads or _kernels.get_threads(), [[]]
+    for jobs in of_part.values():
+        if len(found[-1]) >= threads:
+            found.append([])
+        found[-1] += jobs
+    return found
+
+
 def plan(jobs, paces, room, threads):
     """The jobs that `room` seconds are enough for, the first recipes', their epochs cut where they must.
 
@@ -449,8 +471,11 @@ def _trained(jobs, session, interrupted):
     jobs = [job for job in jobs if job.best_epoch is not None and np.isfinite(job.best.best_value)]
     if not jobs:
         raise diverged[0] if diverged else DivergenceError(0, 0, np.nan)
-    for job in jobs:
-        job.P = job.net.predict(job.part.held_out.X, threads=session.threads, invariant=True)
+    for part in {id(job.part): job.part for job in jobs}.values():
+        for job in jobs:
+            if job.part is part:
+                job.P = job.net.predict(part.held_out.X, threads=session.threads, invariant=True)
+        part.free()
     # what is trained for is smooth, and tells few rows best; a metric that is something else has its say beside it
     criteria = [metrics.METRICS[default_metric(session.task)]]
     if metric.name not in (criteria[0].name, "r2"):
