@@ -381,9 +381,9 @@ def test_parts_hold_out_rows_of_their_own(n_estimators):
         for examples, own in zip((part.train, part.held_out), rows_of, strict=True):
             assert (examples.y == y[own]).all()
             assert (examples.w == np.array(own) + 1.0).all()
-        assert part.places.tolist() == rows_of[1]
+        assert part.held_rows.tolist() == rows_of[1]
     if n_estimators > 1:
-        assert sorted(itertools.chain(*(part.places.tolist() for part in found))) == list(range(100))
+        assert sorted(itertools.chain(*(part.held_rows.tolist() for part in found))) == list(range(100))
 
 
 @pytest.mark.parametrize(
@@ -459,9 +459,9 @@ def test_a_loss_that_isnt_a_number_tells_nothing():
     assert ensemble.greedy_weights([np.zeros((1, 3))] * 4, lambda P: np.nan).tolist() == [0.25] * 4
 
 
-def held_out_job(number, part, y, P, places=None):
+def held_out_job(number, part, y, P, held_rows=None):
     held = splits.Examples(np.zeros((1, len(y))), y)
-    return types.SimpleNamespace(recipe_number=number, part_number=part, P=P, part=splits.Part(None, held, places))
+    return types.SimpleNamespace(recipe_number=number, part_number=part, P=P, part=splits.Part(None, held, held_rows))
 
 
 def test_a_metric_of_the_caller_has_half_a_say():

@@ -27,7 +27,7 @@ from nnkern.tabular.inputs import (
     arrows_of,
     counting,
     finite,
-    places,
+    numbered_names,
     refuse_holes,
     rows_of,
     target_values,
@@ -221,7 +221,7 @@ class BaseTabular(BaseEstimator):
         """({name: Arrow array}, whether X has names) of what is learnt from."""
         if not is_frame(X):
             X = check_array(X, dtype=None, ensure_all_finite=False, estimator=self)
-            return columns_of_array(finite(X), places(X.shape[1])), False
+            return columns_of_array(finite(X), numbered_names(X.shape[1])), False
         arrays = arrows_of(X, None, "X")
         if not arrays:
             raise ValueError("0 feature(s): X has no columns, while a minimum of 1 is required")
@@ -234,7 +234,7 @@ class BaseTabular(BaseEstimator):
             return arrows_of(X, self.columns_.names, what)
         X = validate_data(self, X, dtype=None, ensure_all_finite=False, reset=False)
         names = getattr(self, "feature_names_in_", None)
-        return columns_of_array(finite(X), places(X.shape[1]) if names is None else list(names))
+        return columns_of_array(finite(X), numbered_names(X.shape[1]) if names is None else list(names))
 
     def _weighed(self, y, sample_weight, m):
         """(values of the target, weights of the rows or None, {label: weight of its class})"""
@@ -360,7 +360,7 @@ class BaseTabular(BaseEstimator):
         """
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None)
-        names, named = (places(self.n_features_in_), False) if names is None else (list(names), True)
+        names, named = (numbered_names(self.n_features_in_), False) if names is None else (list(names), True)
         parameters = self._saved_parameters()
         write(path, Stored(self.model_, names, named, parameters, self.report_, self.score_, self.interrupted_))
 

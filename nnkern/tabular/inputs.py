@@ -11,7 +11,7 @@ def rows_of(arrays):
     return len(next(iter(arrays.values()))) if arrays else 0
 
 
-def places(n):
+def numbered_names(n):
     """Names of columns that have none."""
     return [f"x{j}" for j in range(n)]
 

@@ -78,10 +78,10 @@ class Taken:
 
 
 class Part:
-    """Rows to train on, and the rows held out of them; `places`: where the latter are among all, or None."""
+    """Rows to train on, and the rows held out of them; `held_rows`: where the latter are among all, or None."""
 
-    def __init__(self, train, held_out, places=None):
-        self.train, self.held_out, self.places = train, held_out, places
+    def __init__(self, train, held_out, held_rows=None):
+        self.train, self.held_out, self.held_rows = train, held_out, held_rows
 
     def free(self):
         """Lets go the copies of its rows, which are made again where they are asked for."""
@@ -145,8 +145,8 @@ def _given(held_out, data, n_classes):
 
 
 def _part(data, held):
-    places = np.flatnonzero(held)
-    return Part(Taken(data, np.flatnonzero(~held)), Taken(data, places), places)
+    rows = np.flatnonzero(held)
+    return Part(Taken(data, np.flatnonzero(~held)), Taken(data, rows), rows)
 
 
 def _ranks(m, y, seed):

@@ -148,7 +148,7 @@ def train(
         jobs = session.within(jobs, begun, time_limit)
     interrupted = session.run(jobs, progress)
     trained = _trained(jobs, session, interrupted)
-    if refit and len(parts) == 1 and parts[0].places is not None and not interrupted:
+    if refit and len(parts) == 1 and parts[0].held_rows is not None and not interrupted:
         session.refit(jobs, trained, data, progress)
     return trained
 
@@ -239,7 +239,7 @@ class Session:
 
     def run(self, jobs, progress):
         """Trains the jobs, those with as many epochs and as large batches side by side; whether Ctrl-C ended it."""
-        shown = _shown(progress, jobs, self.metric)
+        progress_bar = _shared_progress(progress, jobs, self.metric)
         groups = {}
         for job in jobs:
             groups.setdefault((job.epochs, job.batch_size), []).append(job)
@@ -248,7 +248,7 @@ class Session:
                 for some in side_by_side(group, self.threads):
                     if self.late() and any(job.best_epoch is not None for job in jobs):
                         break
-                    self.run_together(some, shown)
+                    self.run_together(some, progress_bar)
         except KeyboardInterrupt:
             for job in jobs:
                 if job.best_epoch is not None and job.P is None:
@@ -258,17 +258,17 @@ class Session:
             _warn_of_interrupt()
             return True
         finally:
-            if shown is not None:
-                shown.close()
+            if progress_bar is not None:
+                progress_bar.close()
         return False
 
     def late(self):
         """Whether the time is over."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
-    def run_together(self, group, shown):
+    def run_together(self, group, progress_bar):
         """Trains jobs side by side."""
-        watches = self.deadline is not None or shown is not None
+        watches = self.deadline is not None or progress_bar is not None
         for job in group:
             self.prepare(job)
         histories = many.fit_many(
@@ -280,7 +280,9 @@ class Session:
             batch_size=group[0].batch_size,
             optimizer=[job.recipe.optimizer(job.part.train.m) for job in group],
             validation_data=[self.validation_data(job.part.held_out) for job in group],
-            callbacks=[[job.best, Watch(self, job.epochs, shown)] if watches else [job.best] for job in group],
+            callbacks=[
+                [job.best, SessionCallback(self, job.epochs, progress_bar)] if watches else [job.best] for job in group
+            ],
             threads=self.threads,
         )
         for job, history in zip(group, histories, strict=True):
@@ -294,8 +296,8 @@ class Session:
         """
         counting = [i for i, one in enumerate(trained.report) if one["weight"] > 0]
         of_recipe = {job.recipe_number: job for job in jobs}
-        again = [Again(of_recipe[trained.report[i]["recipe"]], i, place, data) for place, i in enumerate(counting)]
-        shown = _shown(progress, again, self.metric)
+        again = [RefitJob(of_recipe[trained.report[i]["recipe"]], i, place, data) for place, i in enumerate(counting)]
+        progress_bar = _shared_progress(progress, again, self.metric)
         groups = {}
         for one in again:
             groups.setdefault((one.all_epochs, one.batch_size), []).append(one)
@@ -303,16 +305,16 @@ class Session:
             for group in groups.values():
                 if not self.time_for(group, trained.report):
                     continue
-                for one, history in zip(group, self.fit_again(group, data, shown), strict=True):
-                    if one.until.reached and "diverged" not in history:
+                for one, history in zip(group, self.fit_again(group, data, progress_bar), strict=True):
+                    if one.stop.reached and "diverged" not in history:
                         trained.networks[one.place] = one.net
                         trained.report[one.number]["refit"] = True
         except KeyboardInterrupt:
             trained.interrupted = True
             _warn_of_interrupt()
         finally:
-            if shown is not None:
-                shown.close()
+            if progress_bar is not None:
+                progress_bar.close()
 
     def time_for(self, group, report):
         """Whether there is time enough to train these once more, by what they took before."""
@@ -321,7 +323,7 @@ class Session:
         took = sum(report[one.number]["seconds"] / report[one.number]["epochs"] * one.epochs for one in group)
         return time.monotonic() + took * group[0].grown < self.deadline
 
-    def fit_again(self, group, data, shown):
+    def fit_again(self, group, data, progress_bar):
         """The histories of networks that are trained on all rows, side by side."""
         for one in group:
             one.net = one.recipe.network((data.X, data.y, data.w, self.rows), self.n_classes, one.seed)
@@ -333,7 +335,10 @@ class Session:
             epochs=group[0].all_epochs,
             batch_size=group[0].batch_size,
             optimizer=[one.recipe.optimizer(data.m) for one in group],
-            callbacks=[[one.until] if shown is None else [one.until, Watch(self, one.epochs, shown)] for one in group],
+            callbacks=[
+                [one.stop] if progress_bar is None else [one.stop, SessionCallback(self, one.epochs, progress_bar)]
+                for one in group
+            ],
             threads=self.threads,
         )
 
@@ -346,17 +351,17 @@ class Session:
         return (held.X, self.targets(held)) if held.w is None else (held.X, self.targets(held), held.w)
 
 
-class Again:
+class RefitJob:
     """An ensemble's network that is to be trained on all rows: `place` among the networks, `number` in the report."""
 
     def __init__(self, job, number, place, data):
         self.recipe, self.seed, self.number, self.place = job.recipe, job.seed, number, place
         self.epochs, self.all_epochs = job.best_epoch + 1, job.epochs
         self.batch_size, self.grown = job.recipe.batch(data.m), data.m / job.part.train.m
-        self.until, self.net = Until(job.best_epoch), None
+        self.stop, self.net = StopAfterEpoch(job.best_epoch), None
 
 
-class Until(callbacks.Callback):
+class StopAfterEpoch(callbacks.Callback):
     """Ends a training after an epoch, counted from 0; the schedule is that of all epochs."""
 
     def __init__(self, last):
@@ -367,24 +372,24 @@ class Until(callbacks.Callback):
         return self.reached
 
 
-class Watch(callbacks.Callback):
+class SessionCallback(callbacks.Callback):
     """Between the epochs of one network: ends it when the time is over, and tells how far all are."""
 
-    def __init__(self, session, epochs, shown):
-        self._session, self._left, self._shown = session, epochs, shown
+    def __init__(self, session, epochs, progress_bar):
+        self._session, self._left, self._progress_bar = session, epochs, progress_bar
 
     def on_epoch_end(self, net, epoch, history):
         self._left -= 1
-        if self._shown is not None:
-            self._shown.step(history)
+        if self._progress_bar is not None:
+            self._progress_bar.step(history)
         return self._session.late()
 
     def on_fit_end(self, net, history):
-        if self._shown is not None:
-            self._shown.skip(self._left)
+        if self._progress_bar is not None:
+            self._progress_bar.skip(self._left)
 
 
-class Shown:
+class SharedProgress:
     """Epochs of all networks, shown on standard error or told to a function."""
 
     def __init__(self, total, score_name, tell=None):
@@ -410,11 +415,15 @@ class Shown:
             self._line.close()
 
 
-def _shown(progress, jobs, metric):
+def _shared_progress(progress, jobs, metric):
     total = sum(job.epochs for job in jobs)
     if callable(progress):
-        return Shown(total, None, progress)
-    return Shown(total, "accuracy" if metric.classifies else "r2") if validation.flag("progress", progress) else None
+        return SharedProgress(total, None, progress)
+    return (
+        SharedProgress(total, "accuracy" if metric.classifies else "r2")
+        if validation.flag("progress", progress)
+        else None
+    )
 
 
 def side_by_side(group, threads):
