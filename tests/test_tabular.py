@@ -82,7 +82,9 @@ def test_attributes(fitted, fitted_regressor, X):
         weights = model.model_.weights
         assert model.network_ is model.networks_[int(np.argmax(weights))]
         assert abs(weights.sum() - 1) < 1e-12
-        assert isinstance(model.report_, list)
+        assert [one["recipe"] for one in model.report_] == list(range(len(model.report_)))
+        assert isinstance(model.score_, float)
+        assert model.interrupted_ is False
         for word in ("median", "'Ulm'", "season", "seconds since 1970"):
             assert word in str(model.columns_)
     assert fitted.classes_.tolist() == ["no", "yes"]
@@ -360,7 +362,7 @@ TARGETS = {
     "dates": (lambda y: np.array(["2020-01-01", "2020-01-02"] * 60, "datetime64[D]"), TypeError, "labels must be"),
     "dates of pyarrow": (lambda y: pa.array([dt.date(2020, 1, 1), dt.date(2020, 1, 2)] * 60), TypeError, "labels must"),
     "bytes": (lambda y: np.array([b"a", b"b"] * 60), TypeError, "bytes"),
-    "texts and numbers": (lambda y: np.array([1, "a"] * 60, object), (TypeError, ValueError), "[Ll]abel|<"),
+    "texts and numbers": (lambda y: np.array([1, "a"] * 60, object), TypeError, "values of several types"),
     "column that isn't there": (lambda y: "illness", ValueError, "X has no column 'illness' to predict, but 'age', 't"),
 }  # fmt: skip
 
@@ -392,7 +394,11 @@ def test_holes_in_targets_of_other_libraries(X):
 NUMBERS = {
     "holes": (lambda y: [1.0, None, 2.0] * 40, ValueError, "40 of 120 values are missing, the first in row 1"),
     "infinity": (lambda y: [1.0] * 119 + [math.inf], ValueError, "y contains infinity .* row 119"),
-    "texts": (lambda y: ["a", "b"] * 60, ValueError, "y must hold numbers, TabularClassifier predicts labels"),
+    "texts": (
+        lambda y: ["a", "b"] * 60,
+        ValueError,
+        "y must hold numbers, row 0 holds 'a': TabularClassifier predicts labels",
+    ),
     "too large": (lambda y: [1e308, -1e308] * 60, ValueError, r"y has values too large to be standardised"),
     "complex": (lambda y: np.ones(120, complex), (TypeError, ValueError), "[Cc]omplex"),
     "fewer": (lambda y: y[:7], ValueError, "X has 120 rows, y has 7"),
@@ -533,7 +539,7 @@ EVAL_SETS = {
     "two of them": (lambda X, y: [(X, y), (X, y)], "eval_set must be"),
     "fewer labels": (lambda X, y: (X, y[1:]), "eval_set's X has 120 rows, its y 119"),
     "holes": (lambda X, y: (X, [None, *y[1:]]), "eval_set's y contains NaN: 1 of 120 values .* row 0"),
-    "a label of none": (lambda X, y: (X, [*y[:5], "maybe", *y[6:]]), "the label 'maybe' of row 5 .* 'no', 'yes'"),
+    "a label of none": (lambda X, y: (X, [*y[:5], "maybe", *y[6:]]), "eval_set's y, row 5 holds 'maybe', .*: 'no', "),
     "other columns": (lambda X, y: (X.drop_columns(["town", "age"]), y), "eval_set's X lacks the columns 'age', 't"),
     "an array of other columns": (lambda X, y: (np.ones((120, 3)), y), "eval_set's X has 3 columns, X has 4"),
     "texts among numbers": (
@@ -884,3 +890,131 @@ def test_unseen_categories_count_as_missing_in_one_warning_and_rare_ones_are_kno
     missing = fitted.predict_proba({**asked, "town": [None] * 3, "lane": ["x", None, None]})
     assert (new == missing).all()
     assert known.shape == (3, 2)
+
+
+MIXED = {
+    "texts and numbers": ["a", 1, 2],
+    "a number that comes late": ["a", None, "b", math.nan, 1.5],
+    "texts and booleans": [True, "a", "b"],
+    "numbers and booleans": [1, 2, True],
+}
+
+
+@pytest.mark.parametrize("values", MIXED.values(), ids=list(MIXED))
+def test_labels_of_several_types_are_refused_whatever_holds_them(values, X):
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    y = (values * 120)[:120]
+    words = "^y holds values of several types, .* and .*; make them all texts"
+    for form in (y, tuple(y), np.array(y, object), pd.Series(y, dtype=object), pl.Series(y, dtype=pl.Object)):
+        with pytest.raises(TypeError, match=words):
+            classifier().fit(X, form)
+        with pytest.raises(TypeError, match=r"^eval_set's y holds values of several types"):
+            classifier().fit(X, ["a", "b"] * 60, eval_set=(X, form))
+
+
+def test_what_is_missing_in_a_target_is_named_whatever_it_is(X):
+    pd = pytest.importorskip("pandas")
+    for hole in (pd.NA, None, math.nan, pd.NaT):
+        for cls in (classifier, regressor):
+            y = [1, hole, *[0, 1] * 59]
+            with pytest.raises(
+                ValueError, match="Input y contains NaN: 1 of 120 values are missing, the first in row 1"
+            ):
+                cls().fit(X, np.array(y, object))
+        with pytest.raises(ValueError, match="Input y contains NaN: 1 of 120 values are missing, the first in row 0"):
+            classifier().fit(X, pd.Series([hole, *["a", "b", "c"] * 39, "a", "b"], dtype=object))
+
+
+def test_what_is_no_number_is_named_with_its_row(X, fitted_regressor):
+    numbers = np.arange(120.0)
+    texts = [*map(str, numbers[:7]), "p", *map(str, numbers[8:])]
+    with pytest.raises(ValueError, match=r"^y must hold numbers, row 7 holds 'p': "):
+        regressor().fit(X, texts)
+    with pytest.raises(ValueError, match=r"^eval_set's y must hold numbers, row 7 holds 'p': "):
+        regressor().fit(X, numbers, eval_set=(X, texts))
+    with pytest.raises(ValueError, match=r"^y must hold numbers, row 7 holds 'p': "):
+        fitted_regressor.feature_importances(X, texts)
+
+
+# ---- rows of weight 0 ----
+
+
+def without(table, labels, rows):
+    return table.filter(pa.array(rows)), [label for label, one in zip(labels, rows, strict=True) if one]
+
+
+@pytest.mark.parametrize("lost", ["a", "b", "c"])
+def test_rows_of_weight_0_count_as_if_they_were_not_there(lost, X):
+    """Labels, medians, categories and the range of y: all of the model is that of the other rows."""
+    labels = ["abc"[i % 3] for i in range(120)]
+    rows = np.array([label != lost for label in labels])
+    X = replaced(X, "age", np.where(rows, np.arange(120) % 50, 1e6))
+    X = replaced(X, "town", [f"{i % 3}" if one else "only there" for i, one in enumerate(rows)])
+    few, kept = without(X, labels, rows)
+    expected = classifier().fit(few, kept)
+    weighted = [
+        classifier().fit(X, labels, sample_weight=rows * 1.0),
+        classifier(class_weight={lost: 0, **dict.fromkeys(kept, 1)}).fit(X, labels),
+        classifier().fit(X, labels, sample_weight=rows * 1.0, eval_set=None),
+    ]
+    ones = classifier().fit(few, kept, sample_weight=np.ones(len(kept)))
+    for model in weighted:
+        assert model.classes_.tolist() == expected.classes_.tolist()
+        assert model.predict_proba(X).shape == (120, 2)
+        assert str(model.columns_) == str(expected.columns_)
+        assert bits(model, few) == bits(ones, few)
+        assert set(model.predict(X)) <= set(kept)
+    y = np.where(rows, np.arange(120) % 7, 1e9)
+    model = regressor().fit(X, y, sample_weight=rows * 1.0)
+    assert vars(model.model_.target) == vars(regressor().fit(few, y[rows]).model_.target)
+    assert bits(model, few) == bits(regressor().fit(few, y[rows], sample_weight=np.ones(rows.sum())), few)
+
+
+def test_balanced_classes_are_balanced_among_the_rows_that_count(X, y):
+    rows = np.arange(120) % 3 > 0
+    few, kept = without(X, y, rows)
+    model = classifier(class_weight="balanced").fit(X, y, sample_weight=rows * 1.0)
+    assert bits(model, few) == bits(classifier(class_weight="balanced").fit(few, kept), few)
+
+
+def test_a_class_of_weight_0_may_be_in_the_eval_set(X):
+    labels = ["abc"[i % 3] for i in range(120)]
+    rows = np.array(labels) != "c"
+    few, kept = without(X, labels, rows)
+    weights = {"a": 1.0, "b": 3.0, "c": 0.0}
+    model = classifier(class_weight=weights).fit(X, labels, eval_set=(X, labels))
+    assert bits(model, few) == bits(classifier(class_weight=weights).fit(few, kept, eval_set=(few, kept)), few)
+    with pytest.raises(ValueError, match="eval_set's y, row 2 holds 'c', which is no label of the model's: 'a', 'b'"):
+        classifier().fit(X, labels, sample_weight=rows * 1.0, eval_set=(X, labels))
+    classifier().fit(X, labels, sample_weight=rows * 1.0, eval_set=(X, labels, rows * 1.0))
+
+
+def test_weights_that_leave_too_little_are_refused(X, y):
+    one_class = np.array(y) == "no"
+    for options, weight in (({}, one_class * 1.0), ({"class_weight": {"no": 1.0, "yes": 0.0}}, None)):
+        with pytest.raises(ValueError, match="one class only among the rows of weight above 0, 'no'"):
+            classifier(**options).fit(X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match="sample_weight and the weights of classes leave 0 of 120 rows"):
+        classifier(class_weight={"no": 1.0, "yes": 0.0}).fit(X, y, sample_weight=~one_class * 1.0)
+    three, weights = ["abc"[i % 3] for i in range(120)], {"a": 1.0, "b": 1.0, "c": 0.0}
+    with pytest.raises(ValueError, match="eval_set's sample_weight and the weights of classes leave 0 of 120 rows"):
+        classifier(class_weight=weights).fit(X, three, eval_set=(X, ["c"] * 120))
+    with pytest.raises(ValueError, match="leave 1 of 120 rows a weight above 0: at least 2 must count"):
+        regressor().fit(X, np.arange(120.0), sample_weight=np.arange(120) == 5)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {"often": 1.0, "rare": 7.0}])
+def test_class_weights_reach_the_eval_set(class_weight):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 2)), np.where(np.arange(200) % 5 == 0, "rare", "often")
+    own = {"often": 200 / 320, "rare": 200 / 80} if class_weight == "balanced" else class_weight
+    others = rng.normal(size=(90, 2)), np.where(np.arange(90) % 2 == 0, "rare", "often")
+    model = classifier(class_weight=class_weight).fit(x, y, eval_set=others)
+    P, codes = model.predict_proba(others[0]), (others[1] == "rare") * 1
+    w = np.array([own[label] for label in others[1]])
+    assert model.report_[0]["score"] == pytest.approx(METRICS["log_loss"].value(codes, P.T, w), rel=1e-6)
+    assert model.report_[0]["score"] != pytest.approx(METRICS["log_loss"].value(codes, P.T), rel=1e-3)
+    half = rng.random(90)
+    model = classifier(class_weight=class_weight).fit(x, y, eval_set=(*others, half))
+    P = model.predict_proba(others[0])
+    assert model.report_[0]["score"] == pytest.approx(METRICS["log_loss"].value(codes, P.T, w * half), rel=1e-6)

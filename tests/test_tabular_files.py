@@ -30,6 +30,7 @@ from tables import bits, mixed, regressor
 import nnkern as nk
 from nnkern import tabular
 from nnkern.tabular import Recipe, TabularClassifier, TabularRegressor
+from nnkern.tabular.recipes import Preset
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits, signals and memory as Linux counts them")
 
@@ -83,12 +84,15 @@ def test_what_was_saved_is_loaded(model, tmp_path):
         assert str(loaded.columns_) == str(model.columns_)
         assert loaded.model_.weights.tolist() == model.model_.weights.tolist()
         assert [net.config() for net in loaded.networks_] == [net.config() for net in model.networks_]
-        parameters = {**model.get_params(), "recipes": None}
-        assert loaded.get_params() == parameters
+        assert loaded.get_params() == model.get_params()
+        assert loaded.report_ == model.report_
+        assert (loaded.score_, loaded.interrupted_) == (model.score_, False)
         row = TABLE.to_pylist()[2]
         assert loaded.predict_one(row) == model.predict_one(row)
-        for name, values in model.explain(TABLE, steps=2).items():
-            assert loaded.explain(TABLE, steps=2)[name].tobytes() == values.tobytes()
+        explanation, found = model.explain(TABLE, steps=2), loaded.explain(TABLE, steps=2)
+        assert found.base.tobytes() == explanation.base.tobytes()
+        for name, values in explanation.added.items():
+            assert found.added[name].tobytes() == values.tobytes()
     again = tmp_path / "again.npz"
     tabular.load(path).save(again)
     assert outputs(tabular.load(again)).tobytes() == outputs(model).tobytes()
@@ -172,6 +176,37 @@ def test_a_random_state_that_is_an_object_isnt_saved(tmp_path):
     model = TabularRegressor(**{**FEW, "random_state": np.random.RandomState(0)}).fit(A, A[:, 0])
     model.save(tmp_path / "m.npz")
     assert tabular.load(tmp_path / "m.npz").random_state is None
+
+
+@pytest.mark.parametrize(
+    "recipes",
+    [FEW["recipes"][0], FEW["recipes"] * 2, Preset(FEW["recipes"], 2), None],
+    ids=["one", "two", "preset", "-"],
+)
+def test_recipes_of_every_form_come_back(recipes, tmp_path):
+    A = np.random.default_rng(0).normal(size=(40, 2))
+    options = {**FEW, "recipes": recipes, **({} if recipes else {"time_limit": 1e-3})}
+    model = TabularRegressor(**options).fit(A, A[:, 0])
+    if recipes is not None:
+        assert len(model.report_) == (1 if isinstance(recipes, Recipe) else 2)
+    model.save(tmp_path / "m.npz")
+    loaded = tabular.load(tmp_path / "m.npz")
+    assert loaded.recipes == recipes
+    assert loaded.get_params() == model.get_params()
+    if recipes is not None:
+        assert loaded.fit(A, A[:, 0]).predict(A).tobytes() == model.predict(A).tobytes()
+
+
+def test_a_score_that_isnt_defined_comes_back(tmp_path):
+    A = np.random.default_rng(0).normal(size=(40, 2))
+    y = np.arange(40) % 2
+    model = TabularClassifier(**FEW, metric="auc").fit(A, y, eval_set=(A[y == 1], y[y == 1]))
+    model.save(tmp_path / "m.npz")
+    loaded = tabular.load(tmp_path / "m.npz")
+    assert [type(value) for value in loaded.report_[0].values()] == [type(value) for value in model.report_[0].values()]
+    assert math.isnan(model.score_)
+    assert math.isnan(loaded.score_)
+    assert math.isnan(loaded.report_[0]["score"])
 
 
 def test_parameters_of_numpys_types(tmp_path):
@@ -510,6 +545,17 @@ LIES = {
     "names twice": (lambda h: h["names"].append(h["names"][0]), ""),
     "named a text": (lambda h: h.update(named="yes"), ""),
     "parameters a list": (lambda h: h.update(parameters=[]), ""),
+    "recipes of none": (lambda h: h["parameters"]["recipes"].update(recipes=[]), "recipes"),
+    "a recipe out of range": (lambda h: h["parameters"]["recipes"]["recipes"][0].update(epochs=0), "epochs"),
+    "a recipe with more": (lambda h: h["parameters"]["recipes"]["recipes"][0].update(colour=1), "recipes"),
+    "recipes of no form": (lambda h: h["parameters"]["recipes"].update(form="heap"), "heap"),
+    "recipes a list": (lambda h: h["parameters"].update(recipes=[1]), "recipes"),
+    "no report": (lambda h: h.pop("report") and None, ""),
+    "a report without a score": (lambda h: h["report"][0].pop("score") and None, "report"),
+    "a report of texts": (lambda h: h["report"][0].update(score="good"), "report"),
+    "a report of lists": (lambda h: h.update(report=[[]]), "report"),
+    "a score of texts": (lambda h: h.update(score="good"), "score"),
+    "interrupted a number": (lambda h: h.update(interrupted=1), "interrupted"),
     "another format": (lambda h: h.update(format="nnkern chair"), "format|header"),
     "a version to come": (lambda h: h.update(version=99), "99"),
     "a version of none": (lambda h: h.update(version=0), "version"),

@@ -361,6 +361,13 @@ def test_a_class_is_never_held_out_whole():
         assert set(y[~held].tolist()) == {0, 1, 2}
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_one_row_that_is_held_out_is_of_the_most_frequent_class(seed):
+    assert splits.share_of(4, 0.01, np.array([0, 0, 0, 1]), seed)[:3].sum() == 1
+    assert splits.share_of(4, 0.01, np.array([2, 0, 0, 1]), seed)[1:3].sum() == 1
+    assert splits.share_of(4, 0.01, None, seed).sum() == 1
+
+
 @pytest.mark.parametrize("n_estimators", [1, 3])
 def test_parts_hold_out_rows_of_their_own(n_estimators):
     X, y = table("binary", 100)
@@ -374,9 +381,9 @@ def test_parts_hold_out_rows_of_their_own(n_estimators):
         for examples, own in zip((part.train, part.held_out), rows_of, strict=True):
             assert (examples.y == y[own]).all()
             assert (examples.w == np.array(own) + 1.0).all()
-        assert part.places.tolist() == rows_of[1]
+        assert part.held_rows.tolist() == rows_of[1]
     if n_estimators > 1:
-        assert sorted(itertools.chain(*(part.places.tolist() for part in found))) == list(range(100))
+        assert sorted(itertools.chain(*(part.held_rows.tolist() for part in found))) == list(range(100))
 
 
 @pytest.mark.parametrize(
@@ -452,9 +459,9 @@ def test_a_loss_that_isnt_a_number_tells_nothing():
     assert ensemble.greedy_weights([np.zeros((1, 3))] * 4, lambda P: np.nan).tolist() == [0.25] * 4
 
 
-def held_out_job(number, part, y, P, places=None):
+def held_out_job(number, part, y, P, held_rows=None):
     held = splits.Examples(np.zeros((1, len(y))), y)
-    return types.SimpleNamespace(recipe_number=number, part_number=part, P=P, part=splits.Part(None, held, places))
+    return types.SimpleNamespace(recipe_number=number, part_number=part, P=P, part=splits.Part(None, held, held_rows))
 
 
 def test_a_metric_of_the_caller_has_half_a_say():
@@ -481,11 +488,14 @@ def test_recipes_are_compared_on_rows_that_all_have_predicted():
     assert ensemble.weights([jobs[1], jobs[2]], by).tolist() == [0.5, 0.5]  # nothing in common
 
 
-def test_predictions_are_the_weighted_mean_of_the_networks():
+def mean(trained, X):
+    """The weighted mean of the networks' outputs."""
+    outputs = [net.predict(X, invariant=True).astype(float) for net in trained.networks]
+    return sum(weight * out for weight, out in zip(trained.weights, outputs, strict=True))
+
+
+def test_the_weights_of_an_ensemble_are_those_of_the_report():
     trained = train(recipes=WAYS, metric="auc")
-    X, _ = table("binary")
-    expected = sum(w * net.predict(X).astype(float) for w, net in zip(trained.weights, trained.networks, strict=True))
-    assert np.array_equal(trained.predict(X), expected)
     assert trained.weights.sum() == pytest.approx(1, abs=1e-12)
     assert trained.weights.tolist() == [one["weight"] for one in trained.report if one["weight"] > 0]
 
@@ -494,7 +504,7 @@ def test_predictions_are_the_weighted_mean_of_the_networks():
 def test_each_task_has_its_outputs_and_its_score(task, outputs):
     X, y = table(task, 120, seed=9)
     trained = train(task, recipes=WAYS, held_out=(X, y))
-    P = trained.predict(X)
+    P = mean(trained, X)
     assert P.shape == (outputs, 120)
     assert trained.score == metrics.get(None, task).value(y, P)
     if task != "regression":
@@ -536,6 +546,35 @@ def test_same_seed_same_bits_for_any_number_of_threads_and_with_progress(options
     assert bits(train(recipes=WAYS, threads=1, seed=4, **options)) != bits(first)
 
 
+@pytest.mark.parametrize(("n_estimators", "threads", "at_once"), [(5, 1, 1), (5, 4, 2), (1, 2, 1)])
+def test_of_a_large_table_only_what_is_trained_is_copied(n_estimators, threads, at_once, monkeypatch):
+    """Parts whose rows are copied at once: as few as there must be for each thread to have a network."""
+    options = {"recipes": [way.replace(epochs=4, batch_size=16) for way in WAYS], "n_estimators": n_estimators}
+    expected, found, held, parts_of, fit_many = train(**options), [], [], splits.parts, training.many.fit_many
+
+    def spy(*arguments):
+        found.extend(parts_of(*arguments))
+        return found
+
+    def copied():
+        return sum(part.train._X is not None for part in found)
+
+    def trains(nets, X, *arguments, **more):
+        held.append((copied(), len({id(array) for array in X})))
+        return fit_many(nets, X, *arguments, **more)
+
+    monkeypatch.setattr(training, "_COPIED_BYTES", 0)
+    monkeypatch.setattr(splits, "parts", spy)
+    monkeypatch.setattr(training.many, "fit_many", trains)
+    trained = train(**options, threads=threads)
+    assert bits(trained) == bits(expected)
+    assert trained.report == [
+        one | {"seconds": mine["seconds"]} for one, mine in zip(expected.report, trained.report, strict=True)
+    ]
+    assert max(held) == (at_once, at_once)
+    assert copied() == sum(part.held_out._X is not None for part in found) == 0
+
+
 def test_networks_of_one_recipe_differ_by_their_seeds():
     trained = train(recipes=WAYS[0], held_out=table("binary", 80, seed=5), n_estimators=2)
     assert len({one["score"] for one in trained.report}) == 2
@@ -552,7 +591,7 @@ def test_rows_of_the_caller_are_only_looked_at():
 
     for labels in (y, 1 - y):
         ends.append(None)
-        session = training.Session(ROWS, 2, metrics.METRICS["log_loss"], 1)
+        session = training.Session(ROWS, "binary", 2, metrics.METRICS["log_loss"], 1)
         parts = splits.parts(splits.Examples(*table("binary")), (X, labels), 1, 2, 0)
         job = training.Job(WAYS[1], 0, 0, parts[0], 0)
         session.prepare(job)
@@ -602,17 +641,27 @@ def test_weights_count_in_training_and_in_the_score():
     held = (*table("regression", 80, seed=5), np.linspace(0.1, 3, 80))
     plain, weighted = (train("regression", sample_weight=weight, held_out=held) for weight in (None, w))
     assert bits(plain) != bits(weighted)
-    assert weighted.score == metrics.METRICS["rmse"].value(held[1], weighted.predict(held[0]), held[2])
+    assert weighted.score == metrics.METRICS["rmse"].value(held[1], mean(weighted, held[0]), held[2])
+
+
+def test_the_number_of_classes_may_be_given():
+    """Where no row of the last class counts, the codes don't tell of it."""
+    _, y = table("multiclass")
+    trained = train("multiclass", sample_weight=(y < 2) * 1.0, n_classes=3)
+    assert [net.n_y for net in trained.networks] == [3]
+    assert train("multiclass", sample_weight=(y < 2) * 1.0).networks[0].n_y == 2
+    with pytest.raises(ValueError, match="n_classes must be an integer >= 3; got 2"):
+        train("multiclass", n_classes=2)
 
 
 def test_the_error_rate_chooses_the_epoch_where_it_is_the_metric():
-    session = training.Session(ROWS, 2, metrics.METRICS["accuracy"], 1)
+    session = training.Session(ROWS, "binary", 2, metrics.METRICS["accuracy"], 1)
     part = splits.parts(splits.Examples(*table("binary")), 0.2, 1, 2, 0)[0]
     job = training.Job(WAYS[0], 0, 0, part, 0)
     session.prepare(job)
     assert (job.best.monitor, job.best.ties) == ("val_error", "last")
     for name in ("log_loss", "auc", "f1"):
-        training.Session(ROWS, 2, metrics.METRICS[name], 1).prepare(job)
+        training.Session(ROWS, "binary", 2, metrics.METRICS[name], 1).prepare(job)
         assert (job.best.monitor, job.best.ties) == ("val_cost", "first")
 
 
@@ -679,6 +728,18 @@ def test_much_time_changes_nothing():
     assert bits(train(recipes=WAYS, time_limit=1e6)) == bits(train(recipes=WAYS))
 
 
+def test_held_out_rows_are_predicted_on_the_threads_asked_for(monkeypatch):
+    asked, predict = [], nk.Network.predict
+
+    def spy(net, X, **options):
+        asked.append(options)
+        return predict(net, X, **options)
+
+    monkeypatch.setattr(nk.Network, "predict", spy)
+    train(recipes=WAYS, threads=1)
+    assert asked == [{"threads": 1, "invariant": True}] * len(WAYS)
+
+
 # ---- what goes wrong ----
 
 
@@ -686,7 +747,7 @@ def test_a_network_that_diverges_is_left_out():
     wild = WAYS[2].replace(learning_rate=1e30, schedule=None, units=(64,))
     trained = train("regression", recipes=[wild, WAYS[0]])
     assert [one["recipe"] for one in trained.report] == [1]
-    assert np.isfinite(trained.predict(table("regression")[0])).all()
+    assert np.isfinite(mean(trained, table("regression")[0])).all()
     with pytest.raises(exceptions.DivergenceError):
         train("regression", recipes=wild)
 

@@ -379,7 +379,7 @@ def test_importances_that_are_refused(of_signal):
         ({"metric": "rmse"}, "metric 'rmse' is of numbers"),
         ({"n_repeats": 0}, "n_repeats"),
         ({"sample_weight": np.ones(7)}, "sample_weight|inconsistent"),
-        ({"y": ["?"] * 200}, "the label '[?]' of row 0"),
+        ({"y": ["?"] * 200}, "y, row 0 holds '[?]', which is no label of the model's"),
         ({"sample_weight": -np.ones(200)}, "[Nn]egative"),
         ({"y": [True]}, "X has 200 rows, y has 1"),
         ({"y": [True, None] * 100}, "100 of 200 values are missing, the first in row 1"),
@@ -389,27 +389,29 @@ def test_importances_that_are_refused(of_signal):
             model.feature_importances(held_out, **{"y": "y", **options})
 
 
-def summed(added):
-    return sum(added.values())
+def summed(explanation):
+    base, added = explanation
+    assert (explanation.total() == base + sum(added.values())).all()
+    return explanation.total()
 
 
 @pytest.mark.parametrize("steps", [1, 32])
 def test_explanations_add_up_to_the_probability(fitted, X, steps):
-    added = fitted.explain(X, steps=steps)
-    assert list(added) == ["base", *FEATURES]
-    assert all(part.shape == (120,) for part in added.values())
+    explanation = fitted.explain(X, steps=steps)
+    assert list(explanation.added) == FEATURES
+    assert all(part.shape == (120,) for part in (explanation.base, *explanation.added.values()))
     P = fitted.predict_proba(X)
-    np.testing.assert_allclose(summed(added), P[:, 1], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(summed(explanation), P[:, 1], rtol=0, atol=1e-6)
     for column, label in enumerate(("no", "yes")):
         np.testing.assert_allclose(summed(fitted.explain(X, label=label, steps=steps)), P[:, column], rtol=0, atol=1e-6)
 
 
 def test_what_speaks_for_one_of_two_classes_speaks_against_the_other(fitted, X):
     for_, against = fitted.explain(X, label="yes"), fitted.explain(X, label="no")
-    np.testing.assert_allclose(for_["base"] + against["base"], 1, atol=1e-6)
+    np.testing.assert_allclose(for_.base + against.base, 1, atol=1e-6)
     for name in FEATURES:
-        np.testing.assert_allclose(for_[name], -against[name], rtol=0, atol=1e-3)
-        assert np.abs(for_[name]).max() > 0
+        np.testing.assert_allclose(for_.added[name], -against.added[name], rtol=0, atol=1e-3)
+        assert np.abs(for_.added[name]).max() > 0
 
 
 def test_explanations_of_several_classes(X):
@@ -417,18 +419,18 @@ def test_explanations_of_several_classes(X):
     model = classifier(10).fit(X, y)
     P = model.predict_proba(X)
     by_label = [model.explain(X, label=label) for label in model.classes_]
-    for column, added in enumerate(by_label):
-        np.testing.assert_allclose(summed(added), P[:, column], rtol=0, atol=1e-6)
+    for column, explanation in enumerate(by_label):
+        np.testing.assert_allclose(summed(explanation), P[:, column], rtol=0, atol=1e-6)
     np.testing.assert_allclose(summed(model.explain(X)), P.max(axis=1), rtol=0, atol=1e-6)
     for name in FEATURES:
-        np.testing.assert_allclose(sum(added[name] for added in by_label), 0, atol=1e-3)
+        np.testing.assert_allclose(sum(one.added[name] for one in by_label), 0, atol=1e-3)
 
 
 def test_explanations_of_numbers(fitted_regressor, X, table):
-    added = fitted_regressor.explain(X)
+    explanation = fitted_regressor.explain(X)
     low, high = table["cost"].to_numpy().min(), table["cost"].to_numpy().max()
     predicted = fitted_regressor.predict(X)
-    np.testing.assert_allclose(np.clip(summed(added), low, high), predicted, rtol=1e-6, atol=0)
+    np.testing.assert_allclose(np.clip(summed(explanation), low, high), predicted, rtol=1e-6, atol=0)
     assert ((predicted > low) & (predicted < high)).sum() > 60
 
 
@@ -437,29 +439,38 @@ def test_what_is_as_in_the_neutral_row_adds_nothing(fitted, fitted_regressor, X)
     ages = [v for v in X["age"].to_pylist() if v is not None]
     neutral = replaced(replaced(X, "age", [float(np.median(ages))] * 120), "town", [None, "Rom"] * 60, pa.string())
     for model in (fitted, fitted_regressor):
-        added = model.explain(neutral)
+        base, added = model.explain(neutral)
         assert not added["age"].any()
         assert not added["town"].any()
         assert np.abs(added["member"]).max() > 0
-        assert np.ptp(added["base"]) == 0
-        assert added["base"][0] == model.explain(X)["base"][0]
+        assert np.ptp(base) == 0
+        assert base[0] == model.explain(X).base[0]
 
 
 def test_the_column_that_matters_adds_the_most(of_signal):
     for model in of_signal:
-        added = {name: np.abs(values).mean() for name, values in model.explain(signal(seed=1)).items()}
+        added = {name: np.abs(values).mean() for name, values in model.explain(signal(seed=1)).added.items()}
         assert added["strong"] > added["weak"] > added["unused"]
 
 
 def test_explanations_of_many_rows_are_those_of_few(fitted, X):
     many = pa.concat_tables([X] * 36)
-    few, added = fitted.explain(X, steps=2), fitted.explain(many, steps=2)
-    for name, values in few.items():
-        np.testing.assert_allclose(added[name].reshape(36, 120), np.tile(values, (36, 1)), rtol=0, atol=1e-7)
+    few, found = fitted.explain(X, steps=2), fitted.explain(many, steps=2)
+    np.testing.assert_allclose(found.base.reshape(36, 120), np.tile(few.base, (36, 1)), rtol=0, atol=1e-7)
+    for name, values in few.added.items():
+        np.testing.assert_allclose(found.added[name].reshape(36, 120), np.tile(values, (36, 1)), rtol=0, atol=1e-7)
+
+
+def test_a_column_may_be_named_base(X, y):
+    columns = {"base": X["age"].to_pylist(), "added": X["town"].to_pylist()}
+    model = classifier().fit(columns, y)
+    explanation = model.explain(columns)
+    assert list(explanation.added) == ["base", "added"]
+    np.testing.assert_allclose(summed(explanation), model.predict_proba(columns)[:, 1], rtol=0, atol=1e-6)
 
 
 def test_explanations_that_are_refused(fitted, X):
-    with pytest.raises(ValueError, match=r"the label 'maybe' .* is none of the model's: 'no', 'yes'"):
+    with pytest.raises(ValueError, match=r"^label is 'maybe', which is none of the model's: 'no', 'yes'"):
         fitted.explain(X, label="maybe")
     with pytest.raises(ValueError, match="X lacks the column 'age'"):
         fitted.explain(X.drop_columns("age"))

@@ -38,7 +38,7 @@ def expected_failed_checks(estimator):
     return {
         "check_sample_weight_equivalence_on_dense_data": (
             "a row twice is not a row of weight 2: which rows are held out, and which make a batch, differ"
-        ),
+        ),  # that a row of weight 0 is none is tested below
     }
 
 
@@ -49,6 +49,20 @@ def expected_failed_checks(estimator):
 @pytest.mark.filterwarnings("ignore::nnkern.tabular.TabularWarning")
 def test_estimator_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize("cls", [TabularClassifier, TabularRegressor])
+def test_a_row_of_weight_0_is_none(cls):
+    """The half of scikit-learn's check of weights that holds: what is kept has weights of its own, as there."""
+    rng = np.random.default_rng(0)
+    X, y, weight = rng.random((60, 5)), rng.integers(0, 3, 60), rng.integers(0, 4, 60)
+    counts = weight > 0
+    # rows that don't count are of other sizes, and of a class of their own
+    X[~counts], y[~counts] = 100 * X[~counts], 7
+    model = cls(recipes=FEW, random_state=0, threads=1).fit(X, y, sample_weight=weight)
+    expected = clone(model).fit(X[counts], y[counts], sample_weight=weight[counts])
+    method = "predict_proba" if is_classifier(model) else "predict"
+    assert getattr(model, method)(X).tobytes() == getattr(expected, method)(X).tobytes()
 
 
 @pytest.mark.parametrize("cls", [TabularClassifier, TabularRegressor])

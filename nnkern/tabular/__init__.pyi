@@ -11,23 +11,26 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from nnkern._values import Value
 from nnkern.network import Network
+from nnkern.tabular.explaining import Explanation
 from nnkern.tabular.metrics import METRICS as METRICS
 from nnkern.tabular.model import TableModel
 from nnkern.tabular.preprocessing import Preprocessing
 from nnkern.tabular.preprocessing import TabularWarning as TabularWarning
 from nnkern.tabular.recipes import PRESETS as PRESETS
+from nnkern.tabular.recipes import Preset
 
 __all__ = ["METRICS", "PRESETS", "Recipe", "TabularClassifier", "TabularRegressor", "TabularWarning", "load"]
 
 _Frame: TypeAlias = Any  # pandas, polars or pyarrow, a dict of columns, or a 2-D array
 _Column: TypeAlias = Any  # a Series of these, an array, or the name of a column
 _Kind: TypeAlias = Literal["number", "category", "date", "ignore"]
-_EvalSet: TypeAlias = tuple[_Frame, _Column] | tuple[_Frame, _Column, npt.ArrayLike]
+_Held: TypeAlias = tuple[_Frame, _Column] | tuple[_Frame, _Column, npt.ArrayLike]
+_EvalSet: TypeAlias = _Held | list[_Held]
 
 # What both constructors take; tabular/base.py says it in the signature of __init__.
 class _Shared(TypedDict, total=False):
     preset: Literal["fast", "default", "best"]
-    recipes: Sequence[Recipe] | None
+    recipes: Recipe | Sequence[Recipe] | Preset | None
     n_estimators: int | None
     metric: str | None
     column_types: Mapping[str, _Kind] | Mapping[int, _Kind] | None
@@ -99,6 +102,8 @@ class _Tabular(BaseEstimator):
     networks_: list[Network]
     network_: Network
     report_: list[dict[str, Any]]
+    score_: float
+    interrupted_: bool
     n_features_in_: int
     feature_names_in_: npt.NDArray[np.object_]
     def fit(
@@ -132,12 +137,12 @@ class TabularClassifier(ClassifierMixin, _Tabular):
     def predict_proba(self, X: _Frame) -> npt.NDArray[np.float64]: ...
     def predict_one(self, row: Mapping[str, Any]) -> Any: ...
     def predict_proba_one(self, row: Mapping[str, Any]) -> npt.NDArray[np.float64]: ...
-    def explain(self, X: _Frame, *, label: Any = ..., steps: int = ...) -> dict[str, npt.NDArray[np.float64]]: ...
+    def explain(self, X: _Frame, *, label: Any = ..., steps: int = ...) -> Explanation: ...
 
 class TabularRegressor(RegressorMixin, _Tabular):
     def __init__(self, **shared: Unpack[_Shared]) -> None: ...
     def predict(self, X: _Frame) -> npt.NDArray[np.float64]: ...
     def predict_one(self, row: Mapping[str, Any]) -> float: ...
-    def explain(self, X: _Frame, *, steps: int = ...) -> dict[str, npt.NDArray[np.float64]]: ...
+    def explain(self, X: _Frame, *, steps: int = ...) -> Explanation: ...
 
 def load(path: str | PathLike[str]) -> TabularClassifier | TabularRegressor: ...

@@ -20,15 +20,26 @@ from nnkern.estimators.needed import (
     validate_data,
 )
 from nnkern.exceptions import ModelFormatError
+from nnkern.tabular import recipes as recipes_
 from nnkern.tabular.explaining import permutation_importances
 from nnkern.tabular.frames import columns_of, columns_of_array, is_frame, listed
-from nnkern.tabular.inputs import arrows_of, finite, places, refuse_dict, refuse_holes, rows_of, target_values
+from nnkern.tabular.inputs import (
+    arrows_of,
+    counting,
+    finite,
+    numbered_names,
+    refuse_dict,
+    refuse_holes,
+    rows_of,
+    target_values,
+    times_class_weights,
+)
 from nnkern.tabular.leaks import warn_of_leaks
 from nnkern.tabular.metrics import METRICS
 from nnkern.tabular.model import OneRow, TableModel
 from nnkern.tabular.model_file import Stored, read, write
 from nnkern.tabular.preprocessing import Preprocessing
-from nnkern.tabular.recipes import PRESETS
+from nnkern.tabular.recipes import PRESETS, Preset, Recipe
 from nnkern.tabular.target import Labels
 from nnkern.tabular.training import default_metric, train
 
@@ -38,7 +49,7 @@ class BaseTabular(BaseEstimator):
 
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn has it
         "preset": [StrOptions(set(PRESETS))],
-        "recipes": ["array-like", None],
+        "recipes": [Recipe, Preset, "array-like", None],
         "n_estimators": [Interval(Integral, 1, None, closed="left"), None],
         "metric": [StrOptions(set(METRICS)), None],
         "column_types": [dict, None],
@@ -69,7 +80,7 @@ class BaseTabular(BaseEstimator):
         """preset : {"fast", "default", "best"}, default="default"
             Which recipes are trained: one; a few, whose weights in the ensemble held-out rows decide; or more of them,
             on several parts of the rows.
-        recipes : list of Recipe, optional
+        recipes : Recipe, sequence of Recipe or Preset, optional
             Recipes of one's own in place of the preset's.
         n_estimators : int, optional
             So many networks of each recipe, bagged: each holds out another part of the rows, or with an eval_set begins
@@ -127,9 +138,12 @@ class BaseTabular(BaseEstimator):
         y : (m,) labels or numbers, or str
             A text names a column of X, which is then no feature.
         sample_weight : (m,) array, optional
-        eval_set : (X, y) or (X, y, sample_weight), optional
-            Held-out rows, never trained on, which decide when to stop and what of the ensemble counts. Without it a
-            share `validation_fraction` of the rows is held out, or with bagging each part in turn.
+            Rows of weight 0 count as if they weren't there: no label, median or category is learnt from them. So do
+            rows whose label has the class weight 0.
+        eval_set : (X, y) or (X, y, sample_weight), or a list of one of these, optional
+            Held-out rows, never trained on, which decide when to stop and what of the ensemble counts; weights of
+            classes count there too. Without it a share `validation_fraction` of the rows is held out, or with bagging
+            each part in turn. Other libraries take a list of several: here it holds one.
 
         Returns
         -------
@@ -147,9 +161,11 @@ class BaseTabular(BaseEstimator):
         """
         X, y = self._with_target(X, y, "X")
         arrays, named = self._table(X)
-        y, target, weight = self._target(y, sample_weight, rows_of(arrays))
-        held_out = None if eval_set is None else self._eval_set(eval_set, list(arrays), named, target)
+        y, weight, class_weights = self._weighed(y, sample_weight, rows_of(arrays))
+        arrays, y, weight = counting(arrays, y, weight, "sample_weight", 2)
+        y, target = self._learnt(y, weight)
         names = list(arrays)
+        held_out = None if eval_set is None else self._eval_set(eval_set, names, named, target, class_weights)
         preprocessing = Preprocessing.fit(arrays, self.column_types)
         table = preprocessing.transform(arrays)
         if held_out is not None:
@@ -164,6 +180,7 @@ class BaseTabular(BaseEstimator):
             metric=self.metric,
             held_out=self.validation_fraction if held_out is None else held_out,
             sample_weight=weight,
+            n_classes=len(target.labels) if isinstance(target, Labels) else None,
             n_estimators=self.n_estimators,
             refit=self.refit,
             time_limit=self.time_limit,
@@ -171,20 +188,22 @@ class BaseTabular(BaseEstimator):
             threads=self.threads,
             progress=self.progress,
         )
-        self._remember(TableModel(preprocessing, trained.networks, trained.weights, target), names, named)
-        self.report_ = trained.report
+        model = TableModel(preprocessing, trained.networks, trained.weights, target)
+        self._remember(Stored(model, names, named, None, trained.report, trained.score, trained.interrupted))
         return self
 
-    def _remember(self, model, names, named):
+    def _remember(self, stored):
         """Takes a model over; all that is remembered changes at once."""
+        model, names = stored.model, stored.names
         self.model_, self._one_row = model, None
         self.networks_ = model.networks
         self.network_ = model.networks[int(np.argmax(model.weights))]
         self.columns_ = model.preprocessing
         self.n_features_in_ = len(names)
         vars(self).pop("feature_names_in_", None)
-        if named:
+        if stored.named:
             self.feature_names_in_ = np.array(names, object)
+        self.report_, self.score_, self.interrupted_ = stored.report, stored.score, stored.interrupted
 
     def _with_target(self, X, y, what):
         """(X, y), y taken out of X where it is the name of a column."""
@@ -204,7 +223,7 @@ class BaseTabular(BaseEstimator):
         """({name: Arrow array}, whether X has names) of what is learnt from."""
         if not is_frame(X):
             X = check_array(X, dtype=None, ensure_all_finite=False, estimator=self)
-            return columns_of_array(finite(X), places(X.shape[1])), False
+            return columns_of_array(finite(X), numbered_names(X.shape[1])), False
         arrays = arrows_of(X, None, "X")
         if not arrays:
             raise ValueError("0 feature(s): X has no columns, while a minimum of 1 is required")
@@ -218,10 +237,10 @@ class BaseTabular(BaseEstimator):
         refuse_dict(X, self.n_features_in_, what)
         X = validate_data(self, X, dtype=None, ensure_all_finite=False, reset=False)
         names = getattr(self, "feature_names_in_", None)
-        return columns_of_array(finite(X), places(X.shape[1]) if names is None else list(names))
+        return columns_of_array(finite(X), numbered_names(X.shape[1]) if names is None else list(names))
 
-    def _target(self, y, sample_weight, m):
-        """(codes or standardised numbers, Labels or Numbers, weights or None)"""
+    def _weighed(self, y, sample_weight, m):
+        """(values of the target, weights of the rows or None, {label: weight of its class})"""
         if m < 2:
             raise ValueError("X has 1 sample: at least two rows are needed, one of them to be held out")
         y = target_values(y, "y")
@@ -235,9 +254,14 @@ class BaseTabular(BaseEstimator):
             weight = check_sample_weight(sample_weight, np.empty((m, 1)), dtype=np.float64, ensure_non_negative=True)
             if not weight.any():
                 raise ValueError("sample_weight is zero for every row: at least one must count")
-        return self._learnt(y, weight)
+        class_weights = self._class_weights(y, weight)
+        return y, times_class_weights(weight, y, class_weights), class_weights
 
-    def _eval_set(self, eval_set, names, named, target):
+    def _class_weights(self, y, weight):
+        """{label: weight}, empty where all count alike."""
+        return {}
+
+    def _eval_set(self, eval_set, names, named, target, class_weights):
         """({name: Arrow array}, y as learnt, weights or None)"""
         what = "eval_set's X"
         if isinstance(eval_set, list) and len(eval_set) == 1:
@@ -260,7 +284,9 @@ class BaseTabular(BaseEstimator):
         weight = None
         if len(eval_set) == 3 and eval_set[2] is not None:
             weight = check_sample_weight(eval_set[2], np.empty((len(y), 1)), dtype=np.float64, ensure_non_negative=True)
-        return arrays, self._as_learnt(y, target), weight
+        weight = times_class_weights(weight, y, class_weights)
+        arrays, y, weight = counting(arrays, y, weight, "eval_set's sample_weight")
+        return arrays, self._as_learnt(y, target, "eval_set's y"), weight
 
     # Prediction
 
@@ -308,7 +334,7 @@ class BaseTabular(BaseEstimator):
         arrays = self._columns(X)
         y = target_values(y, "y")
         refuse_holes(y, "y")
-        y = self._as_learnt(y, self.model_.target)
+        y = self._as_learnt(y, self.model_.target, "y")
         table = self.columns_.transform(arrays)
         return permutation_importances(
             self.model_,
@@ -338,12 +364,13 @@ class BaseTabular(BaseEstimator):
         """
         check_is_fitted(self)
         names = getattr(self, "feature_names_in_", None)
-        names, named = (places(self.n_features_in_), False) if names is None else (list(names), True)
-        write(path, Stored(self.model_, names, named, self._saved_parameters()))
+        names, named = (numbered_names(self.n_features_in_), False) if names is None else (list(names), True)
+        parameters = self._saved_parameters()
+        write(path, Stored(self.model_, names, named, parameters, self.report_, self.score_, self.interrupted_))
 
     def _saved_parameters(self):
         parameters = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
-        parameters["recipes"] = None
+        parameters["recipes"] = recipes_.to_dict(self.recipes)
         if self.column_types is not None:  # places are numbers, perhaps numpy's
             parameters["column_types"] = {str(name): kind for name, kind in self.column_types.items()}
         if not isinstance(self.random_state, Integral | None):
@@ -375,8 +402,12 @@ class BaseTabular(BaseEstimator):
                 parameters["class_weight"] = dict(zip(*parameters["class_weight"], strict=True))
             except (TypeError, ValueError) as error:
                 raise ModelFormatError(f"{path}: its class_weight is none: {error}") from error
+        try:
+            parameters["recipes"] = recipes_.from_dict(parameters.get("recipes"))
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise ModelFormatError(f"{path}: its recipes are none: {error}") from error
         made = cls(**parameters)
-        made._remember(stored.model, stored.names, stored.named)
+        made._remember(stored)
         return made
 
     def to_onnx(self, path):

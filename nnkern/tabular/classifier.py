@@ -23,13 +23,14 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     Parameters
     ----------
     class_weight : dict, "balanced" or None, default=None
-        Weights of the labels; "balanced": the same total for each class.
+        Weights of the labels, in training and in what is chosen by held-out rows; "balanced": the same total for each
+        class. A label of weight 0 is left out, as if its rows weren't there.
     {shared}
 
     Attributes
     ----------
     classes_ : (k,) array
-        The labels, sorted.
+        The labels of rows whose weight isn't 0, sorted.
     model_ : TableModel
         Columns, networks, weights and labels, which predict together.
     columns_ : Preprocessing
@@ -37,7 +38,14 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     networks_, network_ : list of Network, Network
         All of the ensemble, and the one of the largest weight.
     report_ : list of dict
-        What was trained: recipe, epochs, seconds, held-out metric, weight.
+        What was trained, a dict for each network: "recipe", its place in the list of recipes; "part", which rows were
+        held out; "epochs" done, and the "best_epoch", counted from 0; "seconds"; "score", the metric's value on the
+        rows held out, before a refit; "weight" in the ensemble; "refit", whether it was trained on all rows afterwards.
+    score_ : float
+        The metric's value of the ensemble on the held-out rows, before a refit; optimistic, for these chose the
+        weights.
+    interrupted_ : bool
+        Whether Ctrl-C ended the training: the best epochs until then are kept.
     n_features_in_, feature_names_in_ : int, (n,) array of str
         Columns of the table; their names where it had some.
 
@@ -68,34 +76,48 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     def _task(self, target):
         return "binary" if len(target.labels) == 2 else "multiclass"
 
-    def _learnt(self, y, weight):
+    def _class_weights(self, y, weight):
         check_classification_targets(y)
+        if self.class_weight is None:
+            return {}
+        if isinstance(self.class_weight, str) and weight is not None:
+            y = y[weight > 0]  # "balanced" counts the rows of each class that count
+        labels, first = np.unique(y, return_index=True)
+        weights = compute_sample_weight(self.class_weight, y)[first]
+        for label, one in zip(labels.tolist(), weights.tolist(), strict=True):
+            if not 0 <= one < np.inf:
+                raise ValueError(f"class_weight of {label!r} is {one}: it must be a number from 0")
+        return dict(zip(labels.tolist(), weights.tolist(), strict=True))
+
+    def _learnt(self, y, weight):
         classes, codes = np.unique(y, return_inverse=True)
         if len(classes) < 2:
-            raise ValueError(f"y has one class only, {classes.tolist()[0]!r}: a classifier needs two classes or more")
+            among = "" if weight is None else " among the rows of weight above 0"
+            raise ValueError(
+                f"y has one class only{among}, {classes.tolist()[0]!r}: a classifier needs two classes or more"
+            )
         if y.dtype.kind in "iuf" and len(classes) > MANY_CLASSES and len(y) < 10 * len(classes):
             warnings.warn(
                 f"y has {len(classes)} different numbers in {len(y)} rows, which are taken for as many classes: "
                 "TabularRegressor predicts numbers",
                 TabularWarning,
-                stacklevel=5,
+                stacklevel=4,
             )
-        if self.class_weight is not None:
-            balance = compute_sample_weight(self.class_weight, y)
-            weight = balance if weight is None else weight * balance
-        return codes, Labels.of(classes), weight
+        return codes, Labels.of(classes)
 
-    def _as_learnt(self, y, target):
+    def _as_learnt(self, y, target, what):
         known = {label: code for code, label in enumerate(target.classes.tolist())}
         codes = np.array([known.get(label, -1) for label in y.tolist()], np.int64)
         if (codes < 0).any():
             i = int((codes < 0).argmax())
-            raise ValueError(f"the label {y.tolist()[i]!r} of row {i} is none of the model's: {listed(known)}")
+            raise ValueError(
+                f"{what}, row {i} holds {y.tolist()[i]!r}, which is no label of the model's: {listed(known)}"
+            )
         return codes
 
-    def _remember(self, model, names, named):
-        super()._remember(model, names, named)
-        self.classes_ = model.target.classes
+    def _remember(self, stored):
+        super()._remember(stored)
+        self.classes_ = stored.model.target.classes
 
     def predict_proba(self, X):
         """Probabilities (m, k), a column for each of `classes_`."""
@@ -128,9 +150,11 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
         Returns
         -------
+        base : (m,) array
+            The probability of a neutral row, with every number at its median and no category.
         added : dict
-            {"base": (m,) array, column: (m,) array, …}: they add up to the probability. "base" is that of a neutral
-            row, with every number at its median and no category.
+            {column: (m,) array}. They come as a named tuple (base, added), whose `total()`, base and all of added, is
+            the probability.
 
         Notes
         -----
@@ -138,5 +162,9 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         layers make of a row.
         """
         arrays = self._columns(X)
-        output = None if label is None else int(self._as_learnt(np.array([label], object), self.model_.target)[0])
+        output = None
+        if label is not None:
+            if label not in self.classes_.tolist():
+                raise ValueError(f"label is {label!r}, which is none of the model's: {listed(self.classes_.tolist())}")
+            output = self.classes_.tolist().index(label)
         return integrated_gradients(self.model_, self.columns_.transform(arrays), output, steps)

@@ -48,7 +48,7 @@ def weights(jobs, criteria):
     Networks of one recipe that held out different parts of the rows count alike: together they have predicted each row
     once.
     """
-    if jobs[0].part.places is None:
+    if jobs[0].part.held_rows is None:
         members = [[i] for i in range(len(jobs))]
     else:
         numbers = sorted({job.recipe_number for job in jobs})
@@ -68,7 +68,7 @@ def weights(jobs, criteria):
 
 def _rows_of(job):
     """What jobs that held out the same rows share: the number of their part, or 0 where the rows are the caller's."""
-    return 0 if job.part.places is None else job.part_number
+    return 0 if job.part.held_rows is None else job.part_number
 
 
 def _held_out(jobs):
@@ -82,12 +82,12 @@ def _held_out(jobs):
 
 def score(jobs, weights, metric):
     """A metric's value of the ensemble: on the held-out rows, each predicted by networks that weren't trained on it."""
-    places = {}
+    of_rows = {}
     for job, weight in zip(jobs, weights, strict=True):
         if weight > 0:
-            places.setdefault(_rows_of(job), []).append((job, weight))
+            of_rows.setdefault(_rows_of(job), []).append((job, weight))
     means, held = [], []
-    for own in places.values():
+    for own in of_rows.values():
         total = sum(weight for _, weight in own)
         means.append(sum(weight / total * job.P.astype(np.float64) for job, weight in own))
         held.append(own[0][0].part.held_out)

@@ -1,11 +1,33 @@
 """What a model's predictions hang on: columns shuffled on held-out rows, and integrated gradients row by row."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from nnkern import validation
 from nnkern.estimators.needed import check_sample_weight
 from nnkern.network import Network
 from nnkern.tabular import metrics
+
+
+class Explanation(NamedTuple):
+    """Predictions of m rows, taken apart: `base` and the entries of `added` add up to them.
+
+    Attributes
+    ----------
+    base : (m,) array
+        The prediction for a neutral row, with every number at its median and no category.
+    added : dict
+        {column: (m,) array}, what each column adds to it.
+    """
+
+    base: np.ndarray
+    added: dict
+
+    def total(self):
+        """(m,) array: what they add up to."""
+        return self.base + sum(self.added.values())
+
 
 BLOCK_ROWS = 2**12
 """Rows whose gradients are computed at a time."""
@@ -42,7 +64,7 @@ def model_outputs(model, X):
 
 
 def integrated_gradients(model, X, output, steps):
-    """{"base": (m,) array, column: (m,) array, …}: base and columns add up to the prediction.
+    """The Explanation of the predictions of X (n_x, m).
 
     The path leads in a straight line from a neutral row, all medians and no category, to the row; not in X but in the
     features that the networks' first layers make of it, where categories are numbers too. `output` is the class; None
@@ -66,7 +88,7 @@ def integrated_gradients(model, X, output, steps):
     if not model.classifies:
         shares *= model.target.scale
         base = base * model.target.scale + model.target.mean
-    return {"base": base, **dict(zip(names, shares, strict=True))}
+    return Explanation(base, dict(zip(names, shares, strict=True)))
 
 
 def _of_network(net, X, output, steps, owners, names, classifies):

@@ -4,14 +4,23 @@ import numpy as np
 
 from nnkern.estimators.needed import column_or_1d
 from nnkern.tabular.columns import plain
-from nnkern.tabular.frames import Columns, columns_of, is_mapping, is_series, place_name, refuse_lacking, series
+from nnkern.tabular.frames import (
+    Columns,
+    columns_of,
+    is_mapping,
+    is_missing,
+    is_series,
+    place_name,
+    refuse_lacking,
+    series,
+)
 
 
 def rows_of(arrays):
     return len(next(iter(arrays.values()))) if arrays else 0
 
 
-def places(n):
+def numbered_names(n):
     """Names of columns that have none."""
     return [place_name(j) for j in range(n)]
 
@@ -36,6 +45,16 @@ def refuse_dict(X, n, what):
         )
 
 
+def _first_without_number(y):
+    """(row, value) of the first one that can't be a float64."""
+    for row, value in enumerate(y.tolist()):
+        try:
+            float(value)
+        except (TypeError, ValueError, OverflowError):
+            return row, value
+    return 0, y.tolist()[0]
+
+
 def finite(X):
     if X.dtype.kind == "f" and np.isinf(X).any():
         i, j = (int(part[0]) for part in np.nonzero(np.isinf(X)))
@@ -45,10 +64,14 @@ def finite(X):
 
 def target_values(y, what):
     """The target as a numpy array (m,), None where it has holes."""
+    if str(getattr(y, "dtype", "")).lower() == "object" and getattr(y, "ndim", 1) == 1:
+        _refuse_mixed(list(y), what)
     if is_series(y):
         array = plain(series(y, what))
         return array.to_numpy() if hasattr(array, "chunks") else array.to_numpy(zero_copy_only=False)
-    y = column_or_1d(y, warn=True)
+    given, y = y, column_or_1d(y, warn=True)
+    if isinstance(given, list | tuple):
+        _refuse_mixed(given, what)  # numpy makes texts of all
     if y.dtype == object and len({type(value) for value in y}) == 1:
         plain_values = np.array(y.tolist())
         if plain_values.dtype.kind in "biuf":
@@ -56,10 +79,61 @@ def target_values(y, what):
     return y
 
 
+def _refuse_mixed(values, what):
+    """A TypeError where texts stand among numbers or booleans: some libraries make texts of all, others can't sort."""
+    seen, groups = set(), {}
+    for value in values:
+        one = type(value)
+        if one not in seen and not is_missing(value):
+            seen.add(one)
+            group = str if issubclass(one, str) else bool if issubclass(one, bool | np.bool_) else "other"
+            groups.setdefault(group, value)
+    if len(groups) > 1:
+        said = " and ".join(f"{type(value).__name__} ({value!r})" for value in list(groups.values())[:2])
+        raise TypeError(
+            f"{what} holds values of several types, {said}: argument must be a string or a number; make "
+            "them all texts, or all numbers"
+        )
+
+
+def times_class_weights(weight, y, class_weights):
+    """Weights of rows, each times that of its label in {label: weight}; a label that isn't there counts as 1."""
+    if not class_weights:
+        return weight
+    own = np.array([class_weights.get(label, 1.0) for label in y.tolist()])
+    return own if weight is None else weight * own
+
+
+def counting(arrays, y, weight, what, least=1):
+    """({name: Arrow array}, y, weight) of the rows whose weight isn't 0; a ValueError where these are too few.
+
+    They are left out before anything is learnt: a label, median or category of theirs would be one of no training row.
+    """
+    if weight is None or weight.all():
+        return arrays, y, weight
+    rows = weight != 0
+    if rows.sum() < least:
+        raise ValueError(
+            f"{what} and the weights of classes leave {rows.sum()} of {len(y)} rows a weight above 0: at least {least} "
+            "must count"
+        )
+    import pyarrow as pa
+
+    mask = pa.array(rows)
+    kept = type(arrays)()
+    for name in list(arrays):
+        # a column that nobody else needs is let go as soon as it has been copied
+        kept[name] = (arrays.pop(name) if isinstance(arrays, Spent) else arrays[name]).filter(mask)
+    return kept, y[rows], weight[rows]
+
+
 def refuse_holes(y, what):
-    missing = (
-        np.array([value is None or value != value for value in y]) if y.dtype.kind in "OfM" else np.zeros(len(y), bool)
-    )
+    if y.dtype.kind in "fmM":
+        missing = y != y  # NaN, and NaT
+    elif y.dtype.kind == "O":
+        missing = np.fromiter(map(is_missing, y), bool, len(y))
+    else:
+        return
     if missing.any():
         raise ValueError(
             f"Input {what} contains NaN: {missing.sum()} of {len(y)} values are missing, the first in row "
@@ -70,8 +144,11 @@ def refuse_holes(y, what):
 def floats(y, what):
     try:
         y = np.asarray(y, np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} must hold numbers, TabularClassifier predicts labels: {error}") from None
+    except (TypeError, ValueError):
+        row, value = _first_without_number(y)
+        raise ValueError(
+            f"{what} must hold numbers, row {row} holds {value!r}: TabularClassifier predicts labels"
+        ) from None
     if not np.isfinite(y).all():
         raise ValueError(f"Input {what} contains infinity or a value too large for float64: row {np.isinf(y).argmax()}")
     return y

@@ -65,7 +65,7 @@ class TableModel:
         out = 0.0
         for weight, A in zip(self._weights, outputs, strict=True):
             A = A.astype(np.float64)
-            out = out + weight * (np.concatenate((1 - A, A)) if len(A) < self.n_y else A)
+            out = out + weight * (np.concatenate((1 - A, A)) if len(A) == 1 < self.n_y else A)
         return out
 
     def predict(self, arrays, threads=None, what="X"):

@@ -3,6 +3,7 @@
 Nothing is pickled, and nothing in a file is believed: as of a network's file, sizes are checked before memory is taken.
 """
 
+import math
 import os
 
 from nnkern._values import Value
@@ -18,12 +19,19 @@ from nnkern.tabular.target import from_dict as target_from_dict
 
 VERSION = 1
 
+REPORTED = {"recipe", "part", "epochs", "best_epoch", "seconds", "score", "weight", "refit"}
+"""What a report says of each network."""
+
 
 class Stored(Value):
-    """What a file holds: the TableModel, the names of the columns it was trained on, whether X had them, parameters."""
+    """What a file holds: the TableModel, the names of the columns it was trained on, whether X had them, parameters.
 
-    def __init__(self, model, names, named, parameters):
+    And what is known of the training: the report on each network, the score of all, and whether Ctrl-C ended it.
+    """
+
+    def __init__(self, model, names, named, parameters, report, score, interrupted):
         self.model, self.names, self.named, self.parameters = model, names, named, parameters
+        self.report, self.score, self.interrupted = report, score, interrupted
 
 
 def write(path, stored):
@@ -47,6 +55,9 @@ def write(path, stored):
         "names": stored.names,
         "named": stored.named,
         "parameters": stored.parameters,
+        "report": [{name: _to_json(value) for name, value in one.items()} for one in stored.report],
+        "score": _to_json(stored.score),
+        "interrupted": stored.interrupted,
     }
     npz.write(path, None, entries, arrays)
 
@@ -73,7 +84,31 @@ def read(path):
             raise ModelFormatError("its columns and their names don't agree")
         if type(named) is not bool or not isinstance(parameters, dict):
             raise ModelFormatError(f"named is {named!r}, the parameters are {parameters!r}")
-        return Stored(model, names, named, parameters)
+        return Stored(model, names, named, parameters, *_training(entries))
+
+
+def _training(entries):
+    """(report, score, interrupted)"""
+    report, score, interrupted = entries["report"], entries["score"], entries["interrupted"]
+    if not all(set(one) == REPORTED and all(map(_is_number, one.values())) for one in report):
+        raise ModelFormatError(f"the report is {report!r}, and should be numbers for {', '.join(sorted(REPORTED))}")
+    if not _is_number(score) or type(interrupted) is not bool:
+        raise ModelFormatError(f"the score is {score!r}, interrupted is {interrupted!r}")
+    report = [{name: _from_json(value) for name, value in one.items()} for one in report]
+    return report, _from_json(score), interrupted
+
+
+def _is_number(value):
+    return value is None or isinstance(value, bool | int | float)
+
+
+def _to_json(number):
+    """JSON has no NaN, as the AUC of rows of one class is, and no infinity: None stands for what isn't known."""
+    return number if math.isfinite(number) else None
+
+
+def _from_json(number):
+    return math.nan if number is None else number
 
 
 def _network(i, entry, stored):

@@ -263,6 +263,34 @@ class Preset(Value):
         self.n_estimators = validation.integer("n_estimators", n_estimators, 1)
 
 
+def recipes_of(recipes):
+    """(list of Recipe, how often each is trained) of a Preset, a Recipe or a sequence of them."""
+    if isinstance(recipes, Preset):
+        return list(recipes.recipes), recipes.n_estimators
+    several = [recipes] if isinstance(recipes, Recipe) else list(recipes)
+    if not several or not all(isinstance(one, Recipe) for one in several):
+        raise TypeError(f"recipes must be recipes of nnkern.tabular, at least one; got {recipes!r}")
+    return several, 1
+
+
+def to_dict(recipes):
+    """What `recipes_of` takes as JSON has it; None as it is."""
+    if recipes is None:
+        return None
+    several, n_estimators = recipes_of(recipes)
+    form = "preset" if isinstance(recipes, Preset) else "recipe" if isinstance(recipes, Recipe) else "list"
+    return {"form": form, "recipes": [vars(one) for one in several], "n_estimators": n_estimators}
+
+
+def from_dict(entry):
+    """What `to_dict` was given, a sequence as a list; TypeError, ValueError or KeyError for anything else."""
+    if entry is None:
+        return None
+    several, n_estimators = recipes_of([Recipe(**one) for one in entry["recipes"]])[0], entry["n_estimators"]
+    form = {"preset": lambda: Preset(several, n_estimators), "recipe": lambda: several[0], "list": lambda: several}
+    return form[entry["form"]]()
+
+
 _TREE = Recipe(bins=48, bin_rows=16)
 _QUANTILE = Recipe(numbers="quantile")
 _PERIODIC = Recipe(numbers="periodic", number_units=4)

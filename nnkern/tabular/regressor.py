@@ -20,7 +20,7 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
     Attributes
     ----------
-    model_, columns_, networks_, network_, report_, n_features_in_, feature_names_in_
+    model_, columns_, networks_, network_, report_, score_, interrupted_, n_features_in_, feature_names_in_
         As TabularClassifier's.
 
     Examples
@@ -46,10 +46,10 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     def _learnt(self, y, weight):
         y = floats(y, "y")
         target = Numbers.of(y, weight)
-        return target.standardised(y), target, weight
+        return target.standardised(y), target
 
-    def _as_learnt(self, y, target):
-        return target.standardised(floats(y, "y"))
+    def _as_learnt(self, y, target, what):
+        return target.standardised(floats(y, what))
 
     def predict(self, X):
         """Numbers (m,), float64."""

@@ -25,19 +25,68 @@ class Examples:
 
     def take(self, which):
         """These rows, copied."""
-        w = None if self.w is None else self.w[which]
-        return Examples(np.asfortranarray(self.X.T[which].T), self.y[which], w)
+        return Taken(self, which).copied()
+
+    @property
+    def nbytes(self):
+        """Of memory that copies of X take: none, X is the caller's."""
+        return 0
+
+    def free(self):
+        """Lets such copies go."""
 
     def counting(self):
         """The rows whose weight isn't 0."""
         return self if self.w is None or (self.w != 0).all() else self.take(np.flatnonzero(self.w))
 
 
-class Part:
-    """Rows to train on, and the rows held out of them; `places`: where the latter are among all, or None."""
+class Taken:
+    """Some rows of Examples, as Examples: their X is copied when it is asked for, and kept until it is let go."""
 
-    def __init__(self, train, held_out, places=None):
-        self.train, self.held_out, self.places = train, held_out, places
+    def __init__(self, examples, which):
+        self._examples, self._which, self._X = examples, which, None
+        self.y, self.w = examples.y[which], None if examples.w is None else examples.w[which]
+
+    @property
+    def m(self):
+        """Number of rows."""
+        return len(self.y)
+
+    @property
+    def X(self):
+        """(n_x, m) float32, an example contiguous."""
+        if self._X is None:
+            self._X = np.asfortranarray(self._examples.X.T[self._which].T)
+        return self._X
+
+    @property
+    def nbytes(self):
+        """Of memory that the copy of X takes."""
+        return 4 * self.m * self._examples.X.shape[0]
+
+    def free(self):
+        """Lets X go; asked for again, it is made again."""
+        self._X = None
+
+    def take(self, which):
+        """These rows of them, copied."""
+        return self._examples.take(self._which[which])
+
+    def copied(self):
+        """As Examples of their own."""
+        return Examples(self.X, self.y, self.w)
+
+
+class Part:
+    """Rows to train on, and the rows held out of them; `held_rows`: where the latter are among all, or None."""
+
+    def __init__(self, train, held_out, held_rows=None):
+        self.train, self.held_out, self.held_rows = train, held_out, held_rows
+
+    def free(self):
+        """Lets go the copies of its rows, which are made again where they are asked for."""
+        self.train.free()
+        self.held_out.free()
 
 
 def parts(data, held_out, count, n_classes, seed):
@@ -96,7 +145,8 @@ def _given(held_out, data, n_classes):
 
 
 def _part(data, held):
-    return Part(data.take(np.flatnonzero(~held)), data.take(np.flatnonzero(held)), np.flatnonzero(held))
+    rows = np.flatnonzero(held)
+    return Part(Taken(data, np.flatnonzero(~held)), Taken(data, rows), rows)
 
 
 def _ranks(m, y, seed):
@@ -112,15 +162,19 @@ def _ranks(m, y, seed):
 def share_of(m, share, y, seed):
     """(m,) of bool: which rows are held out, at least one and not all; of each class about the same share.
 
-    A class whose rows would all be held out is trained on.
+    A class whose rows would all be held out is trained on. Where none is left to be held out, it's a row of the most
+    frequent class.
     """
     ranks = _ranks(m, y, seed)
     held = np.floor((ranks + 1) * share) > np.floor(ranks * share)
     if y is not None:
         trained = np.bincount(y[~held], minlength=y.max() + 1)
         held &= trained[y] > 0
-    if not held.any() or held.all():
-        held = ranks == m - 1 if not held.any() else ranks > 0
+    if held.all():
+        held = ranks > 0
+    elif not held.any():
+        ours = np.ones(m, bool) if y is None else y == np.bincount(y).argmax()
+        held = ranks == ranks[ours].max()
     return held
 
 

@@ -16,7 +16,7 @@ from nnkern import progress as progress_
 from nnkern.exceptions import DivergenceError
 from nnkern.tabular import ensemble, metrics, splits
 from nnkern.tabular.metrics import default_metric
-from nnkern.tabular.recipes import Preset, Recipe
+from nnkern.tabular.recipes import recipes_of
 
 __all__ = ["Trained", "default_metric", "train"]
 
@@ -25,6 +25,8 @@ TASKS = ("binary", "multiclass", "regression")
 _PLANNED = 0.8
 # the share of a recipe's epochs down to which several recipes are preferred to one that is trained longer
 _FEWEST_EPOCHS = 0.5
+# copies of rows up to which all parts of a bagging are trained at once
+_COPIED_BYTES = 1 << 28
 # rows that tell how long an epoch takes
 _PACED_ROWS = 4096
 
@@ -35,15 +37,18 @@ class Trained:
     Attributes
     ----------
     networks : list of Network
-        Those that count, each with its best epoch's parameters.
+        Those that count: with the parameters of the best epoch, or after a refit with those that all rows gave in as
+        many epochs.
     weights : (len(networks),) array
         They sum to 1.
     report : list of dict
         Of each network that was trained: "recipe", its place in the list of recipes; "part", which rows were held out;
         "epochs" done, and the "best_epoch", counted from 0; "seconds" of its epochs; "score", the metric's value on the
-        rows held out; "weight"; "refit", whether it was trained on all rows afterwards.
+        rows held out, of the network that wasn't trained on them, also where another took its place; "weight"; "refit",
+        whether it was trained on all rows afterwards and so replaced.
     score : float
-        The metric's value of the ensemble on the held-out rows; optimistic, for these chose the weights.
+        The metric's value of the ensemble on the held-out rows, before a refit; optimistic, for these chose the
+        weights.
     interrupted : bool
         Whether Ctrl-C ended the training.
     """
@@ -51,13 +56,6 @@ class Trained:
     def __init__(self, networks, weights, report, score, interrupted):
         self.networks, self.weights, self.report = networks, weights, report
         self.score, self.interrupted = score, interrupted
-
-    def predict(self, X, *, threads=None):
-        """The weighted mean of the networks' outputs: (k, m) probabilities, or (1, m) numbers, in float64."""
-        return sum(
-            weight * net.predict(X, threads=threads).astype(np.float64)
-            for net, weight in zip(self.networks, self.weights, strict=True)
-        )
 
 
 def train(
@@ -70,6 +68,7 @@ def train(
     metric=None,
     held_out=0.2,
     sample_weight=None,
+    n_classes=None,
     n_estimators=None,
     refit=False,
     time_limit=None,
@@ -95,6 +94,8 @@ def train(
         Rows that choose epochs and weights and are never trained on; or the share of X's rows to set aside for that.
     sample_weight : (m,) array, optional
         Rows of weight 0 are left out.
+    n_classes : int, optional
+        How many classes there are, 2 at least; default as many as the codes of rows that aren't left out tell of.
     n_estimators : int, optional
         How often each recipe is trained; default the preset's, or 1. With rows of the caller's held out, the networks
         differ by their seeds; otherwise in bagging: that many parts, each held out once.
@@ -139,34 +140,30 @@ def train(
     if time_limit is not None:
         time_limit = validation.number("time_limit", time_limit, 0, low_open=True)
     data = splits.Examples(X, y, sample_weight).counting()
-    n_classes = 0 if task == "regression" else _classes(data.y)
+    n_classes = 0 if task == "regression" else _classes(data.y, n_classes)
     parts = splits.parts(data, held_out, n_estimators, n_classes, seed)
     jobs = [Job(recipe, i, k, part, seed) for i, recipe in enumerate(recipes) for k, part in enumerate(parts)]
-    session = Session(list(rows), n_classes, metric, threads)
+    session = Session(list(rows), task, n_classes, metric, threads)
     if time_limit is not None:
         jobs = session.within(jobs, begun, time_limit)
     interrupted = session.run(jobs, progress)
-    trained = _trained(jobs, metric, n_classes, interrupted)
-    if refit and len(parts) == 1 and parts[0].places is not None and not interrupted:
+    trained = _trained(jobs, session, interrupted)
+    if refit and len(parts) == 1 and parts[0].held_rows is not None and not interrupted:
         session.refit(jobs, trained, data, progress)
     return trained
 
 
-def _classes(y):
-    """How many classes codes tell of."""
+def _classes(y, given):
+    """How many classes there are, by what is given or by the codes."""
     if y.dtype.kind not in "iu" or (len(y) and y.min() < 0):
         raise ValueError(f"y must hold codes of classes, integers from 0; got {y.dtype} from {y.min():g}")
-    return max(2, int(y.max(initial=0)) + 1)
+    least = max(2, int(y.max(initial=0)) + 1)
+    return least if given is None else validation.integer("n_classes", given, least)
 
 
 def _recipes(recipes, n_estimators):
     """(list of recipes, how often each is trained)"""
-    if isinstance(recipes, Preset):
-        default, recipes = recipes.n_estimators, recipes.recipes
-    else:
-        default, recipes = 1, [recipes] if isinstance(recipes, Recipe) else list(recipes)
-    if not recipes or not all(isinstance(one, Recipe) for one in recipes):
-        raise TypeError(f"recipes must be recipes of nnkern.tabular, at least one; got {recipes!r}")
+    recipes, default = recipes_of(recipes)
     return recipes, default if n_estimators is None else validation.integer("n_estimators", n_estimators, 1)
 
 
@@ -204,8 +201,8 @@ class Session:
     `deadline`: the time on the monotonic clock after which no further epoch begins, or None.
     """
 
-    def __init__(self, rows, n_classes, metric, threads):
-        self.rows, self.n_classes, self.metric, self.threads = rows, n_classes, metric, threads
+    def __init__(self, rows, task, n_classes, metric, threads):
+        self.rows, self.task, self.n_classes, self.metric, self.threads = rows, task, n_classes, metric, threads
         self.deadline = None
 
     def prepare(self, job):
@@ -242,15 +239,16 @@ class Session:
 
     def run(self, jobs, progress):
         """Trains the jobs, those with as many epochs and as large batches side by side; whether Ctrl-C ended it."""
-        shown = _shown(progress, jobs, self.metric)
+        progress_bar = _shared_progress(progress, jobs, self.metric)
         groups = {}
         for job in jobs:
             groups.setdefault((job.epochs, job.batch_size), []).append(job)
         try:
             for group in groups.values():
-                if self.late() and any(job.best_epoch is not None for job in jobs):
-                    break
-                self.run_together(group, shown)
+                for some in side_by_side(group, self.threads):
+                    if self.late() and any(job.best_epoch is not None for job in jobs):
+                        break
+                    self.run_together(some, progress_bar)
         except KeyboardInterrupt:
             for job in jobs:
                 if job.best_epoch is not None and job.P is None:
@@ -260,17 +258,17 @@ class Session:
             _warn_of_interrupt()
             return True
         finally:
-            if shown is not None:
-                shown.close()
+            if progress_bar is not None:
+                progress_bar.close()
         return False
 
     def late(self):
         """Whether the time is over."""
         return self.deadline is not None and time.monotonic() >= self.deadline
 
-    def run_together(self, group, shown):
+    def run_together(self, group, progress_bar):
         """Trains jobs side by side."""
-        watches = self.deadline is not None or shown is not None
+        watches = self.deadline is not None or progress_bar is not None
         for job in group:
             self.prepare(job)
         histories = many.fit_many(
@@ -282,11 +280,14 @@ class Session:
             batch_size=group[0].batch_size,
             optimizer=[job.recipe.optimizer(job.part.train.m) for job in group],
             validation_data=[self.validation_data(job.part.held_out) for job in group],
-            callbacks=[[job.best, Watch(self, job.epochs, shown)] if watches else [job.best] for job in group],
+            callbacks=[
+                [job.best, SessionCallback(self, job.epochs, progress_bar)] if watches else [job.best] for job in group
+            ],
             threads=self.threads,
         )
         for job, history in zip(group, histories, strict=True):
             job.history = history
+            job.part.free()
 
     def refit(self, jobs, trained, data, progress):
         """Trains an ensemble's networks on all rows, for as many epochs as their best; each replaces the first one.
@@ -295,8 +296,8 @@ class Session:
         """
         counting = [i for i, one in enumerate(trained.report) if one["weight"] > 0]
         of_recipe = {job.recipe_number: job for job in jobs}
-        again = [Again(of_recipe[trained.report[i]["recipe"]], i, place, data) for place, i in enumerate(counting)]
-        shown = _shown(progress, again, self.metric)
+        again = [RefitJob(of_recipe[trained.report[i]["recipe"]], i, place, data) for place, i in enumerate(counting)]
+        progress_bar = _shared_progress(progress, again, self.metric)
         groups = {}
         for one in again:
             groups.setdefault((one.all_epochs, one.batch_size), []).append(one)
@@ -304,16 +305,16 @@ class Session:
             for group in groups.values():
                 if not self.time_for(group, trained.report):
                     continue
-                for one, history in zip(group, self.fit_again(group, data, shown), strict=True):
-                    if one.until.reached and "diverged" not in history:
+                for one, history in zip(group, self.fit_again(group, data, progress_bar), strict=True):
+                    if one.stop.reached and "diverged" not in history:
                         trained.networks[one.place] = one.net
                         trained.report[one.number]["refit"] = True
         except KeyboardInterrupt:
             trained.interrupted = True
             _warn_of_interrupt()
         finally:
-            if shown is not None:
-                shown.close()
+            if progress_bar is not None:
+                progress_bar.close()
 
     def time_for(self, group, report):
         """Whether there is time enough to train these once more, by what they took before."""
@@ -322,7 +323,7 @@ class Session:
         took = sum(report[one.number]["seconds"] / report[one.number]["epochs"] * one.epochs for one in group)
         return time.monotonic() + took * group[0].grown < self.deadline
 
-    def fit_again(self, group, data, shown):
+    def fit_again(self, group, data, progress_bar):
         """The histories of networks that are trained on all rows, side by side."""
         for one in group:
             one.net = one.recipe.network((data.X, data.y, data.w, self.rows), self.n_classes, one.seed)
@@ -334,7 +335,10 @@ class Session:
             epochs=group[0].all_epochs,
             batch_size=group[0].batch_size,
             optimizer=[one.recipe.optimizer(data.m) for one in group],
-            callbacks=[[one.until] if shown is None else [one.until, Watch(self, one.epochs, shown)] for one in group],
+            callbacks=[
+                [one.stop] if progress_bar is None else [one.stop, SessionCallback(self, one.epochs, progress_bar)]
+                for one in group
+            ],
             threads=self.threads,
         )
 
@@ -347,17 +351,17 @@ class Session:
         return (held.X, self.targets(held)) if held.w is None else (held.X, self.targets(held), held.w)
 
 
-class Again:
+class RefitJob:
     """An ensemble's network that is to be trained on all rows: `place` among the networks, `number` in the report."""
 
     def __init__(self, job, number, place, data):
         self.recipe, self.seed, self.number, self.place = job.recipe, job.seed, number, place
         self.epochs, self.all_epochs = job.best_epoch + 1, job.epochs
         self.batch_size, self.grown = job.recipe.batch(data.m), data.m / job.part.train.m
-        self.until, self.net = Until(job.best_epoch), None
+        self.stop, self.net = StopAfterEpoch(job.best_epoch), None
 
 
-class Until(callbacks.Callback):
+class StopAfterEpoch(callbacks.Callback):
     """Ends a training after an epoch, counted from 0; the schedule is that of all epochs."""
 
     def __init__(self, last):
@@ -368,24 +372,24 @@ class Until(callbacks.Callback):
         return self.reached
 
 
-class Watch(callbacks.Callback):
+class SessionCallback(callbacks.Callback):
     """Between the epochs of one network: ends it when the time is over, and tells how far all are."""
 
-    def __init__(self, session, epochs, shown):
-        self._session, self._left, self._shown = session, epochs, shown
+    def __init__(self, session, epochs, progress_bar):
+        self._session, self._left, self._progress_bar = session, epochs, progress_bar
 
     def on_epoch_end(self, net, epoch, history):
         self._left -= 1
-        if self._shown is not None:
-            self._shown.step(history)
+        if self._progress_bar is not None:
+            self._progress_bar.step(history)
         return self._session.late()
 
     def on_fit_end(self, net, history):
-        if self._shown is not None:
-            self._shown.skip(self._left)
+        if self._progress_bar is not None:
+            self._progress_bar.skip(self._left)
 
 
-class Shown:
+class SharedProgress:
     """Epochs of all networks, shown on standard error or told to a function."""
 
     def __init__(self, total, score_name, tell=None):
@@ -411,11 +415,33 @@ class Shown:
             self._line.close()
 
 
-def _shown(progress, jobs, metric):
+def _shared_progress(progress, jobs, metric):
     total = sum(job.epochs for job in jobs)
     if callable(progress):
-        return Shown(total, None, progress)
-    return Shown(total, "accuracy" if metric.classifies else "r2") if validation.flag("progress", progress) else None
+        return SharedProgress(total, None, progress)
+    return (
+        SharedProgress(total, "accuracy" if metric.classifies else "r2")
+        if validation.flag("progress", progress)
+        else None
+    )
+
+
+def side_by_side(group, threads):
+    """Lists of jobs that are trained at once: all of them, or of large tables those of as few parts as threads need.
+
+    Each part of the rows that is trained on is a copy of most of the table.
+    """
+    of_part = {}
+    for job in group:
+        of_part.setdefault(id(job.part), []).append(job)
+    if len(of_part) * group[0].part.train.nbytes <= _COPIED_BYTES:
+        return [group]
+    threads, found = threads or _kernels.get_threads(), [[]]
+    for jobs in of_part.values():
+        if len(found[-1]) >= threads:
+            found.append([])
+        found[-1] += jobs
+    return found
 
 
 def plan(jobs, paces, room, threads):
@@ -447,16 +473,20 @@ def _warn_of_interrupt():
     warnings.warn("Training interrupted by user; the best epochs so far are kept.", UserWarning, stacklevel=4)
 
 
-def _trained(jobs, metric, n_classes, interrupted):
+def _trained(jobs, session, interrupted):
     """The ensemble of what has been trained."""
+    metric = session.metric
     diverged = [job.history["diverged"] for job in jobs if "diverged" in job.history]
     jobs = [job for job in jobs if job.best_epoch is not None and np.isfinite(job.best.best_value)]
     if not jobs:
         raise diverged[0] if diverged else DivergenceError(0, 0, np.nan)
-    for job in jobs:
-        job.P = job.net.predict(job.part.held_out.X)
+    for part in {id(job.part): job.part for job in jobs}.values():
+        for job in jobs:
+            if job.part is part:
+                job.P = job.net.predict(part.held_out.X, threads=session.threads, invariant=True)
+        part.free()
     # what is trained for is smooth, and tells few rows best; a metric that is something else has its say beside it
-    criteria = [metrics.METRICS[default_metric("classes" if n_classes else "regression")]]
+    criteria = [metrics.METRICS[default_metric(session.task)]]
     if metric.name not in (criteria[0].name, "r2"):
         criteria.append(metric)
     weights = ensemble.weights(jobs, criteria)
