@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import sys
 
@@ -37,8 +38,16 @@ def report(options, said, text):
 
 def to_json(said):
     """As strict JSON, in which what isn't defined is null."""
-    text = json.dumps(said, default=lambda value: value.item() if hasattr(value, "item") else str(value))
-    return json.dumps(json.loads(text, parse_constant=lambda _: None))
+    return json.dumps(_defined(said), default=str, allow_nan=False)
+
+
+def _defined(value):
+    if isinstance(value, dict):
+        return {name: _defined(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_defined(one) for one in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextlib.contextmanager
