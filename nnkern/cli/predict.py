@@ -64,9 +64,9 @@ def _table(stored, options):
 
     from nnkern.cli import tables
 
-    model = tables.model_of(stored, options)
     keep = options.keep or []
-    data = tables.read(options, None if keep == ["all"] else [*model.preprocessing.names, *keep], narrow=not keep)
+    names = None if keep == ["all"] else [*stored.model.preprocessing.names, *keep]
+    model, data = tables.read_for(stored, options, names, exact=stored.names if keep == ["all"] else keep)
     lacking = [name for name in keep if name not in data and keep != ["all"]]
     if lacking:
         raise CommandError(f"--keep: {options.data} has no column {', '.join(map(repr, lacking))}")

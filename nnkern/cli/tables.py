@@ -1,5 +1,6 @@
 """Tables for the commands: read, their target taken out, and models of tables measured beside a baseline."""
 
+import re
 import warnings
 
 import numpy as np
@@ -17,21 +18,24 @@ BINS = 10
 SCORES = {True: ("accuracy", "balanced_accuracy", "auc", "log_loss"), False: ("rmse", "mae", "r2")}
 
 
-def read(options, names=None, narrow=True):
-    """{name: Arrow array} of DATA, or of those of its columns that are named; `narrow` as for read_table."""
+def read(options, **which):
+    """{name: Arrow array} of DATA; `which`: read_table's columns, texts and narrow."""
     if options.data is None:
         raise CommandError("DATA is missing: the model is of a table")
     how = {name: getattr(options, name) for name in ("delimiter", "decimal", "encoding", "threads")}
-    table = read_table(options.data, columns=names, narrow=narrow, **how)
+    table = read_table(options.data, **which, **how)
     frames.names_of(table, options.data)
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
-def model_of(stored, options):
-    """The model in what a file holds; refuses one that knows no names of columns."""
+def read_for(stored, options, names=None, exact=()):
+    """(the model in what a file holds, DATA as `read` gives it, its categories as texts); `exact`: never narrowed."""
     if not stored.named:
         raise CommandError(f"{options.model} was trained on an array, whose columns have no names: use it from Python")
-    return stored.model
+    kinds = {column.name: column.kind for column in stored.model.preprocessing.columns}
+    texts = [name for name, kind in kinds.items() if kind == "category"]
+    narrow = {name for name, kind in kinds.items() if kind == "number"} - set(exact)
+    return stored.model, read(options, columns=names, texts=texts, narrow=lambda _: narrow)
 
 
 def without_holes(data, name):
@@ -51,7 +55,7 @@ def without_holes(data, name):
 
 
 def task_of(array, name, task):
-    """(whether its values are classes, why): text, booleans and two values are, other numbers aren't."""
+    """(whether its values are classes, why): text, booleans and two whole values are, other numbers aren't."""
     kind = columns.family(array)
     if kind not in ("category", "number"):
         raise CommandError(f"{name!r} holds {array.type}, expected labels or numbers to predict")
@@ -68,19 +72,53 @@ def task_of(array, name, task):
         return task == "classification", "as asked for"
     count = max(columns.distinct(array[:FEW]), columns.distinct(array[:1000]))
     count = columns.distinct(array) if count <= FEW else count
+    if count > FEW or is_broken(array):
+        return False, "numbers"
     if count == 2:
         return True, "two values"
-    if count <= FEW and not (np.mod(columns.numbers(array, name, "the data"), 1) > 0).any():
-        return False, f"numbers; --task classification takes its {count} values for classes"
-    return False, "numbers"
+    return False, f"numbers; --task classification takes its {count} values for classes"
+
+
+def is_broken(array):
+    """Whether an Arrow array is of numbers that aren't all whole."""
+    return columns.family(array) == "number" and bool((np.mod(columns.numbers(array, "", ""), 1) > 0).any())
+
+
+def spelt(array, spelling):
+    """The array as texts: what `spelling` makes of the text of each different value."""
+    import pyarrow as pa
+
+    chunks = []
+    for chunk in columns.encoded(array).chunks:
+        texts = [None if text is None else spelling(frames.text_of(text)) for text in chunk.dictionary.to_pylist()]
+        chunks.append(pa.DictionaryArray.from_arrays(chunk.indices, pa.array(texts, pa.string())))
+    return pa.chunked_array(chunks, pa.dictionary(chunks[0].type.index_type if chunks else pa.int32(), pa.string()))
+
+
+def known_spelling(known):
+    """A function: of a text the one in `known` that says the same, such as true for True or 1.5 for 1.50; else itself.
+
+    The type of a column is inferred file by file: what is text beside "maybe" is a boolean where all are true or false.
+    """
+    exact, sense = set(known), {}
+    for text in known:
+        sense.setdefault(_sense(text), text)
+    return lambda text: text if text in exact else sense.get(_sense(text), text)
+
+
+def _sense(text):
+    if text.lower() in ("true", "false"):
+        return text.title()
+    plain = re.fullmatch(r"[+-]?(?!0\d)(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE)
+    return frames.text_of(int(text) if text.isdecimal() else float(text)) if plain else text
 
 
 def codes(array, classes, name):
     """The place of each label in `classes`, int64; a CommandError for one that isn't there."""
     known = {frames.text_of(label): code for code, label in enumerate(classes)}
     place, start = np.empty(len(array), np.int64), 0
-    for chunk in columns.encoded(array).chunks:
-        of = np.array([known.get(frames.text_of(label), -1) for label in chunk.dictionary.to_pylist()], np.int64)
+    for chunk in spelt(array, known_spelling(known)).chunks:
+        of = np.array([known.get(label, -1) for label in chunk.dictionary.to_pylist()], np.int64)
         place[start : start + len(chunk)] = of[chunk.indices.to_numpy()]
         start += len(chunk)
     if (place < 0).any():
@@ -91,6 +129,20 @@ def codes(array, classes, name):
     return place
 
 
+def weights(data, name):
+    """The column of that name, taken out of the data, float64; None for none."""
+    if name is None:
+        return None
+    if name not in data:
+        raise CommandError(f"--weight {name}: there is no such column, but {frames.listed(data)}")
+    weight = columns.numbers(data.pop(name), name, "the data")
+    if not (weight >= 0).all():
+        raise CommandError(f"--weight {name}: row {int((~(weight >= 0)).argmax())} has none of at least 0")
+    if not weight.any():
+        raise CommandError(f"--weight {name}: all rows have the weight 0")
+    return weight
+
+
 def targets(model, array, name):
     """What a model's predictions are compared with: codes, or numbers in float64."""
     return codes(array, model.target.labels, name) if model.classifies else columns.numbers(array, name, "the data")
@@ -99,6 +151,10 @@ def targets(model, array, name):
 def predictions(model, data, threads):
     """P (k, m), probabilities, or numbers (1, m)."""
     frames.refuse_lacking(model.preprocessing.names, data, "the data")
+    for column in model.preprocessing.columns:
+        if column.kind == "category" and columns.family(data[column.name]) == "category":
+            spelling = known_spelling([*column.levels, *column.rare])
+            data = {**data, column.name: spelt(data[column.name], spelling)}
     return np.atleast_2d(model.predict(data, threads, "the data"))
 
 
@@ -112,11 +168,20 @@ def priors(model, y, weight=None):
 
 def measure(model, P, y, baseline, weight=None):
     """{name of a score: {"model": its value, "baseline": that of `priors`}} of targets y (m,)."""
+    weight = np.ones(len(y)) if weight is None else weight
     both = {"model": P, "baseline": np.repeat(baseline, len(y), axis=1)}
     scores = {name: METRICS[name].value for name in SCORES[model.classifies]}
     if model.classifies:
-        scores["calibration_error"] = calibration_error
+        scores |= {"recall": recall, "calibration_error": calibration_error}
     return {name: {who: float(of(y, P, weight)) for who, P in both.items()} for name, of in scores.items()}
+
+
+def recall(y, P, weight):
+    """The weighted share of the second of two classes that is found; of more classes the mean of all their recalls."""
+    if len(P) > 2:
+        return METRICS["balanced_accuracy"].value(y, P, weight)
+    found = weight * (y == 1)
+    return found[P.argmax(axis=0) == 1].sum() / found.sum() if found.any() else np.nan
 
 
 def calibration_error(y, P, weight=None):

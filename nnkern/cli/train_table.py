@@ -28,7 +28,10 @@ def run(options):
     if options.save and is_safetensors(options.save):
         raise CommandError(f"--save {options.save}: a table's model is saved as .npz")
     recipes = _recipes(options)
-    data = tables.read(options)
+    types = options.types or {}
+    texts = [name for name, kind in types.items() if kind == "category"]
+    exact = {options.target, options.weight, *types}
+    data = tables.read(options, texts=texts, narrow=lambda names: {*names[: None if options.target else -1]} - exact)
     name = options.target or list(data)[-1]
     said = {"data": options.data, "columns": len(data)}
     data, said["rows_without_target"] = tables.without_holes(data, name)
@@ -36,6 +39,8 @@ def run(options):
     said |= {"rows": len(y), "target": name}
     classes, reason = tables.task_of(y, name, None if options.task in (None, "auto") else options.task)
     said["task"] = "classification" if classes else "regression"
+    if classes and tables.is_broken(y):  # as numbers they would be no labels
+        y = columns.plain(tables.spelt(y, str))
     share = DATA_DEFAULTS["validation"] if options.validation is None else options.validation
     strata = y.combine_chunks().dictionary_encode().indices.to_numpy() if classes else len(y)
     train, held = nkdata.split(strata, share, options.seed or 0)
@@ -47,11 +52,12 @@ def run(options):
     begun = time.perf_counter()
     estimator.fit(data, y, sample_weight=weight)
     said["seconds"] = time.perf_counter() - begun
-    if options.save:
-        estimator.save(options.save)
     model = estimator.model_
     known = tables.targets(model, y, name)
     baseline = tables.priors(model, known, weight)
+    model.target.trained_on = {"target": name, "weight": options.weight, "baseline": baseline[:, 0].tolist()}
+    if options.save:
+        estimator.save(options.save)
     what = "held out" if len(held) else "trained on"
     if len(held):
         data, weight, known = held_data, held_weight, tables.targets(model, held_y, name)
@@ -101,10 +107,7 @@ def _parts(data, y, weight, held):
     """(data, y, weight or None) of the rows to train on, and of those held out; columns are let go one by one."""
     import pyarrow as pa
 
-    if weight is not None:
-        if weight not in data:
-            raise CommandError(f"--weight {weight}: there is no such column, but {frames.listed(data)}")
-        weight = columns.numbers(data.pop(weight), weight, "the data")
+    weight = tables.weights(data, weight)
     if not len(held):
         return (data, y, weight), (None, None, None)
     mask = np.zeros(len(y), bool)
