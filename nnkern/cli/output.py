@@ -1,7 +1,6 @@
 """Files that commands write: complete, or not at all."""
 
 import contextlib
-import io
 import json
 import math
 import os
@@ -9,12 +8,6 @@ import sys
 
 from nnkern.cli.errors import CommandError
 from nnkern.files.atomic import whole_file
-from nnkern.files.endings import check_written, is_safetensors
-
-__all__ = [
-    "binary_file", "check_folder", "check_written", "is_safetensors", "is_special", "report", "text_file", "to_json",
-    "whole_file",
-]  # fmt: skip
 
 
 def is_special(path):
@@ -52,25 +45,10 @@ def _defined(value):
 
 @contextlib.contextmanager
 def binary_file(path):
-    """As `text_file`, for bytes."""
+    """Standard output, or a file that replaces `path` when all is written; a device or a pipe is written to."""
     if path is None:
         sys.stdout.flush()
         yield sys.stdout.buffer
-    elif is_special(path):
-        with open(path, "wb") as file:
-            yield file
     else:
-        with whole_file(path) as file:
+        with open(path, "wb") if is_special(path) else whole_file(path) as file:
             yield file
-
-
-@contextlib.contextmanager
-def text_file(path):
-    """Standard output, or a text file that replaces `path` when all is written; a device or a pipe is written to."""
-    if path is None:
-        yield sys.stdout
-    else:
-        with binary_file(path) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            yield text
-            text.detach()  # which flushes; the file is closed outside

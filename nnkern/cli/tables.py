@@ -6,11 +6,10 @@ import warnings
 import numpy as np
 
 from nnkern.cli.errors import CommandError
+from nnkern.data.target import MAX_CLASSES
 from nnkern.tabular import METRICS, columns, frames
 from nnkern.tabular.reading import read_table
 
-MAX_CLASSES = 200
-"""A target of text with more different values holds names or addresses, unless the task says otherwise."""
 FEW = 20
 """A target of at most so many whole numbers may have been meant as classes: what is printed says how to choose that."""
 BINS = 10

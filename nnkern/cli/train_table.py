@@ -8,8 +8,9 @@ from nnkern import data as nkdata
 from nnkern.cli import tables
 from nnkern.cli.errors import CommandError
 from nnkern.cli.models import class_weights
-from nnkern.cli.output import is_safetensors, report
+from nnkern.cli.output import report
 from nnkern.cli.train_options import DATA_DEFAULTS, TABLE, refuse_others
+from nnkern.files.endings import is_safetensors
 from nnkern.tabular import PRESETS, TabularClassifier, TabularRegressor, columns, frames
 
 # what an option replaces in a recipe
@@ -46,7 +47,10 @@ def run(options):
     train, held = nkdata.split(strata, share, options.seed or 0)
     said |= {"rows_trained_on": len(train), "rows_held_out": len(held)}
     if not options.quiet:
-        _describe(said, reason, columns.distinct(y))
+        print(f"data     {options.data}: {len(y)} rows, {said['columns']} columns")
+        task = f"{columns.distinct(y)} classes" if classes else "regression"
+        counts = f"{len(train)} to train on, {len(held)} held out"
+        print(f"task     {task} of {name!r} ({reason}); {counts}", flush=True)
     (data, y, weight), (held_data, held_y, held_weight) = _parts(data, y, options.weight, held)
     estimator = _estimator(options, classes, recipes, y)
     begun = time.perf_counter()
@@ -80,27 +84,15 @@ def _recipes(options):
     changes = {field: getattr(options, name) for name, field in FIELDS.items() if getattr(options, name) is not None}
     for name in ("activation", "dropout"):
         if name in changes:
-            if len(changes[name]) != 1:
-                raise CommandError(
-                    f"--{name} has {len(changes[name])} entries, expected one for all layers of a table's"
-                )
-            changes[name] = changes[name][0]
+            if len(changes[name]) > 1:
+                raise CommandError(f"--{name} has {len(changes[name])} entries, expected one for all layers")
+            [changes[name]] = changes[name]
     if changes.get("batch_size") == "full":
         raise CommandError("--batch-size full is for arrays and pictures, a table's is a number")
     if not changes:
         return None
     recipes = [recipe.replace(**changes) for recipe in PRESETS[options.preset or "default"].recipes]
     return [recipe for i, recipe in enumerate(recipes) if recipe not in recipes[:i]]
-
-
-def _describe(said, reason, count):
-    task = f"{count} classes" if said["task"] == "classification" else "regression"
-    print(f"data     {said['data']}: {said['rows']} rows, {said['columns']} columns")
-    print(
-        f"task     {task} of {said['target']!r} ({reason}); {said['rows_trained_on']} to train on, "
-        f"{said['rows_held_out']} held out",
-        flush=True,
-    )
 
 
 def _parts(data, y, weight, held):

@@ -7,7 +7,7 @@ import numpy as np
 from nnkern.data.containers import DataError
 
 MAX_CLASSES = 200
-"""Whole numbers from 0 or 1 on up to as many are labels, unless the task says otherwise."""
+"""Of more, whole numbers are quantities and texts names or addresses, unless the task says otherwise."""
 TASKS = ("classification", "regression")
 
 
