@@ -57,8 +57,8 @@ def _table(stored, options):
         which = f"{', '.join(map(repr, others))} are no features of the model" if others else "all columns are features"
         raise CommandError(f"{options.data}: --target must say what to compare with, {which}")
     name = name or others[0]
-    data, lost = tables.without_holes(data, name)
-    y, w = tables.targets(model, data.pop(name), name), tables.weights(data, weight)
+    data, y, w, lost = tables.rows_that_count(data, name, weight)
+    y = tables.targets(model, y, name)
     baseline = np.array(told["baseline"])[:, None] if told else tables.priors(model, y, w)
     scores = tables.measure(model, tables.predictions(model, data, options.threads), y, baseline, w)
     said = {"rows": len(y), "rows_without_target": lost, "target": name, "weight": weight, "scores": scores}

@@ -37,20 +37,36 @@ def read_for(stored, options, names=None, exact=()):
     return stored.model, read(options, columns=names, texts=texts, narrow=lambda _: narrow)
 
 
-def without_holes(data, name):
-    """(data, how many rows it lost): those without the column of that name; says so in a warning."""
+def rows_that_count(data, name, weight):
+    """(data, y, weights or None, lost): the columns of these names taken out, rows without a target or of weight 0 too.
+
+    `lost`: how many rows have no target, which a warning says.
+    """
     import pyarrow.compute as pc
 
     if name not in data:
         raise CommandError(f"there is no column {name!r}, but {frames.listed(data)}")
-    known = pc.invert(pc.is_null(data[name], nan_is_null=True))
-    lost = len(known) - (pc.sum(known).as_py() or 0)
-    if lost == len(known):
+    counting = pc.invert(pc.is_null(data[name], nan_is_null=True)).to_numpy()
+    m, lost = len(counting), int((~counting).sum())
+    if lost == m:
         raise CommandError(f"{name!r} has no value in any of {lost} rows")
     if lost:
-        warnings.warn(f"{lost} of {len(known)} rows have no {name!r} and are left out", stacklevel=2)
-        data = {name: data[name].filter(known) for name in data}
-    return data, lost
+        warnings.warn(f"{lost} of {m} rows have no {name!r} and are left out", stacklevel=2)
+    w = None
+    if weight is not None:
+        if weight not in data:
+            raise CommandError(f"--weight {weight}: there is no such column, but {frames.listed(data)}")
+        w = columns.numbers(data.pop(weight), weight, "the data")
+        wrong = counting & ~(w >= 0)
+        if wrong.any():
+            raise CommandError(f"--weight {weight}: row {int(wrong.argmax())} has none of at least 0")
+        counting &= w > 0
+        if not counting.any():
+            raise CommandError(f"--weight {weight}: all rows have the weight 0")
+        w = w[counting]
+    if not counting.all():
+        data = {name: array.filter(counting) for name, array in data.items()}
+    return data, data.pop(name), w, lost
 
 
 def task_of(array, name, task):
@@ -126,20 +142,6 @@ def codes(array, classes, name):
             f"{name!r} in row {row} is {array[row].as_py()!r}, none of the model's: {frames.listed(known)}"
         )
     return place
-
-
-def weights(data, name):
-    """The column of that name, taken out of the data, float64; None for none."""
-    if name is None:
-        return None
-    if name not in data:
-        raise CommandError(f"--weight {name}: there is no such column, but {frames.listed(data)}")
-    weight = columns.numbers(data.pop(name), name, "the data")
-    if not (weight >= 0).all():
-        raise CommandError(f"--weight {name}: row {int((~(weight >= 0)).argmax())} has none of at least 0")
-    if not weight.any():
-        raise CommandError(f"--weight {name}: all rows have the weight 0")
-    return weight
 
 
 def targets(model, array, name):

@@ -4,14 +4,13 @@ import time
 
 import numpy as np
 
-from nnkern import data as nkdata
 from nnkern.cli import tables
 from nnkern.cli.errors import CommandError
 from nnkern.cli.models import class_weights
 from nnkern.cli.output import report
 from nnkern.cli.train_options import DATA_DEFAULTS, TABLE, refuse_others
 from nnkern.files.endings import is_safetensors
-from nnkern.tabular import PRESETS, TabularClassifier, TabularRegressor, columns, frames
+from nnkern.tabular import PRESETS, TabularClassifier, TabularRegressor, columns, frames, splits
 
 # what an option replaces in a recipe
 FIELDS = {
@@ -35,23 +34,23 @@ def run(options):
     data = tables.read(options, texts=texts, narrow=lambda names: {*names[: None if options.target else -1]} - exact)
     name = options.target or list(data)[-1]
     said = {"data": options.data, "columns": len(data)}
-    data, said["rows_without_target"] = tables.without_holes(data, name)
-    y = columns.plain(data.pop(name))
+    data, y, weight, said["rows_without_target"] = tables.rows_that_count(data, name, options.weight)
+    y = columns.plain(y)
     said |= {"rows": len(y), "target": name}
     classes, reason = tables.task_of(y, name, None if options.task in (None, "auto") else options.task)
     said["task"] = "classification" if classes else "regression"
     if classes and tables.is_broken(y):  # as numbers they would be no labels
         y = columns.plain(tables.spelt(y, str))
     share = DATA_DEFAULTS["validation"] if options.validation is None else options.validation
-    strata = y.combine_chunks().dictionary_encode().indices.to_numpy() if classes else len(y)
-    train, held = nkdata.split(strata, share, options.seed or 0)
-    said |= {"rows_trained_on": len(train), "rows_held_out": len(held)}
+    strata = y.combine_chunks().dictionary_encode().indices.to_numpy() if classes else None
+    held = splits.share_of(len(y), share, strata, options.seed or 0) if share else np.zeros(len(y), bool)
+    said |= {"rows_trained_on": int((~held).sum()), "rows_held_out": int(held.sum())}
     if not options.quiet:
         print(f"data     {options.data}: {len(y)} rows, {said['columns']} columns")
         task = f"{columns.distinct(y)} classes" if classes else "regression"
-        counts = f"{len(train)} to train on, {len(held)} held out"
+        counts = f"{said['rows_trained_on']} to train on, {said['rows_held_out']} held out"
         print(f"task     {task} of {name!r} ({reason}); {counts}", flush=True)
-    (data, y, weight), (held_data, held_y, held_weight) = _parts(data, y, options.weight, held)
+    (data, y, weight), *rest = _parts(data, y, weight, (~held, held)) if held.any() else [(data, y, weight)]
     estimator = _estimator(options, classes, recipes, y)
     begun = time.perf_counter()
     estimator.fit(data, y, sample_weight=weight)
@@ -62,9 +61,10 @@ def run(options):
     model.target.trained_on = {"target": name, "weight": options.weight, "baseline": baseline[:, 0].tolist()}
     if options.save:
         estimator.save(options.save)
-    what = "held out" if len(held) else "trained on"
-    if len(held):
-        data, weight, known = held_data, held_weight, tables.targets(model, held_y, name)
+    what = "held out" if rest else "trained on"
+    if rest:
+        [(data, y, weight)] = rest
+        known = tables.targets(model, y, name)
     P = tables.predictions(model, data, options.threads)
     said["measured_on"], said["scores"] = what, tables.measure(model, P, known, baseline, weight)
     said |= {"networks": len(model.networks), "kinds": {one.name: one.kind for one in model.preprocessing.columns}}
@@ -95,24 +95,15 @@ def _recipes(options):
     return [recipe for i, recipe in enumerate(recipes) if recipe not in recipes[:i]]
 
 
-def _parts(data, y, weight, held):
-    """(data, y, weight or None) of the rows to train on, and of those held out; columns are let go one by one."""
+def _parts(data, y, weight, masks):
+    """(data, y, weight or None) of the rows of each mask; columns are let go one by one."""
     import pyarrow as pa
 
-    weight = tables.weights(data, weight)
-    if not len(held):
-        return (data, y, weight), (None, None, None)
-    mask = np.zeros(len(y), bool)
-    mask[held] = True
-    masks = [pa.array(one) for one in (~mask, mask)]
-    parts = [
-        (frames.Spent(), y.filter(one), None if weight is None else weight[one.to_numpy(zero_copy_only=False)])
-        for one in masks
-    ]
+    parts = [(frames.Spent(), y.filter(mask), None if weight is None else weight[mask]) for mask in masks]
     for name in list(data):
         column = data.pop(name)
-        for one, (part, _, _) in zip(masks, parts, strict=True):
-            part[name] = column.filter(one)
+        for mask, (part, _, _) in zip(masks, parts, strict=True):
+            part[name] = column.filter(mask)
     pa.default_memory_pool().release_unused()
     return parts
 
@@ -132,9 +123,10 @@ def _estimator(options, classes, recipes, y):
         "threads": options.threads,
         "progress": not options.quiet,
     }
-    weights = class_weights(
-        options, {frames.text_of(label): label for label in y.unique().to_pylist()} if classes else None
-    )
+    known = {frames.text_of(label): label for label in y.unique().to_pylist()} if classes else None
+    weights = class_weights(options, known)
+    if isinstance(weights, dict) and 0 in weights.values():
+        raise CommandError("--class-weight: a table's class of weight 0 isn't learnt: leave its rows out")
     return TabularClassifier(class_weight=weights, **how) if classes else TabularRegressor(**how)
 
 
