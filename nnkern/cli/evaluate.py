@@ -22,12 +22,8 @@ beside what the shares of classes or the mean would have: of the data that nnker
 def add_to(commands):
     parser = command(commands, "evaluate", run, "measure a model on labelled data", EXAMPLES)
     model_and_data(parser)
-    option(
-        parser,
-        "--target",
-        "a table's column to compare with (default: the training's, or the one that is no feature)",
-        metavar="COLUMN",
-    )
+    text = "a table's column to compare with (default: the training's, or the one that is no feature)"
+    option(parser, "--target", text, metavar="COLUMN")
     text = "a table's column that says how much each row counts (default: that of the training, where it is there)"
     option(parser, "--weight", text, metavar="COLUMN")
 

@@ -89,9 +89,8 @@ def class_weights(options, known):
         raise CommandError("--class-weight is for classification, not for regression")
     for label, weight in weights.items():
         if label not in known:
-            raise CommandError(
-                f"--class-weight: {label!r} is none of the classes {', '.join(map(repr, sorted(known)[:20]))}"
-            )
+            classes = ", ".join(map(repr, sorted(known)[:20]))
+            raise CommandError(f"--class-weight: {label!r} is none of the classes {classes}")
         if not 0 <= weight < math.inf:
             raise CommandError(f"--class-weight {label}={weight:g}: expected a finite weight >= 0")
     return {known[label]: weight for label, weight in weights.items()}

@@ -46,7 +46,8 @@ def rows_that_count(data, name, weight):
 
     if name not in data:
         raise CommandError(f"there is no column {name!r}, but {frames.listed(data)}")
-    counting = pc.invert(pc.is_null(data[name], nan_is_null=True)).to_numpy()
+    y = data.pop(name)
+    counting = pc.invert(pc.is_null(y, nan_is_null=True)).to_numpy()
     m, lost = len(counting), int((~counting).sum())
     if lost == m:
         raise CommandError(f"{name!r} has no value in any of {lost} rows")
@@ -65,8 +66,8 @@ def rows_that_count(data, name, weight):
             raise CommandError(f"--weight {weight}: all rows have the weight 0")
         w = w[counting]
     if not counting.all():
-        data = {name: array.filter(counting) for name, array in data.items()}
-    return data, data.pop(name), w, lost
+        data, y = {name: array.filter(counting) for name, array in data.items()}, y.filter(counting)
+    return data, y, w, lost
 
 
 def task_of(array, name, task):
@@ -89,9 +90,8 @@ def task_of(array, name, task):
     count = columns.distinct(array) if count <= FEW else count
     if count > FEW or is_broken(array):
         return False, "numbers"
-    if count == 2:
-        return True, "two values"
-    return False, f"numbers; --task classification takes its {count} values for classes"
+    few = f"numbers; --task classification takes its {count} values for classes"
+    return (True, "two values") if count == 2 else (False, few)
 
 
 def is_broken(array):
@@ -130,18 +130,17 @@ def _sense(text):
 
 def codes(array, classes, name):
     """The place of each label in `classes`, int64; a CommandError for one that isn't there."""
-    known = {frames.text_of(label): code for code, label in enumerate(classes)}
-    place, start = np.empty(len(array), np.int64), 0
-    for chunk in spelt(array, known_spelling(known)).chunks:
-        of = np.array([known.get(label, -1) for label in chunk.dictionary.to_pylist()], np.int64)
-        place[start : start + len(chunk)] = of[chunk.indices.to_numpy()]
-        start += len(chunk)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = [frames.text_of(label) for label in classes]
+    texts = columns.plain(spelt(array, known_spelling(known)))
+    place = pc.index_in(texts, pa.array(known)).fill_null(-1).to_numpy()
     if (place < 0).any():
         row = int((place < 0).argmax())
-        raise CommandError(
-            f"{name!r} in row {row} is {array[row].as_py()!r}, none of the model's: {frames.listed(known)}"
-        )
-    return place
+        was = array[row].as_py()
+        raise CommandError(f"{name!r} in row {row} is {was!r}, none of the model's: {frames.listed(known)}")
+    return place.astype(np.int64)
 
 
 def targets(model, array, name):
@@ -152,10 +151,6 @@ def targets(model, array, name):
 def predictions(model, data, threads):
     """P (k, m), probabilities, or numbers (1, m)."""
     frames.refuse_lacking(model.preprocessing.names, data, "the data")
-    for column in model.preprocessing.columns:
-        if column.kind == "category" and columns.family(data[column.name]) == "category":
-            spelling = known_spelling([*column.levels, *column.rare])
-            data = {**data, column.name: spelt(data[column.name], spelling)}
     return np.atleast_2d(model.predict(data, threads, "the data"))
 
 
@@ -200,8 +195,7 @@ def lines(what, scores, m):
     """The scores in lines, the baseline beside each."""
     rows = [(f"{what} ({m} rows)", "model", "baseline")]
     for name, of in scores.items():
-        rows.append(
-            (name.replace("_", " "), *(f"{of[who]:.4f}" if abs(of[who]) < 10 else f"{of[who]:.6g}" for who in of))
-        )
+        both = [f"{value:.4f}" if abs(value) < 10 else f"{value:.6g}" for value in of.values()]
+        rows.append((name.replace("_", " "), *both))
     width = max(len(row[0]) for row in rows)
     return "\n".join(f"{name:{width}}  {ours:>10}  {baseline:>10}" for name, ours, baseline in rows)

@@ -105,8 +105,7 @@ class Training:
         if options.early_stopping:
             stopping = nk.EarlyStopping(options.early_stopping)
             strata = target.Y[rows] if target.labels else len(rows)
-            trained, aside = (rows[some] for some in nkdata.split(strata, STOPPING_SHARE, options.seed))
-            rows = trained
+            rows, aside = (rows[some] for some in nkdata.split(strata, STOPPING_SHARE, options.seed))
         self.m = len(rows)
         training, aside, held = ((nkdata.take(X, some), nkdata.take(Y, some)) for some in (rows, aside, held))
         del X, Y
@@ -115,10 +114,9 @@ class Training:
         if described:
             _describe(options, data, target, self)
         watched = aside if stopping else held if self.held and (options.plot or not options.quiet) else None
-        fit = {name: getattr(options, name) for name in ("epochs", "batch_size", "threads")} | fit
-        self.history = self.net.fit(
-            *training, validation_data=watched, callbacks=stopping, progress=not options.quiet, **fit
-        )
+        fit |= {name: getattr(options, name) for name in ("epochs", "batch_size", "threads")}
+        fit |= {"validation_data": watched, "callbacks": stopping, "progress": not options.quiet}
+        self.history = self.net.fit(*training, **fit)
         if stopping and not options.quiet:
             done, best = len(self.history["cost"]), stopping.best_epoch + 1
             print(f"stopped  after {done} epochs, with the weights of epoch {best}")
@@ -153,8 +151,7 @@ def _describe(options, data, target, training):
     print(
         f"data     {data.describe()}\n"
         f"task     {task} ({target.reason}); {training.m} to train on, {training.held} held out{aside}{folds}\n"
-        f"network  {sizes}, {hidden}{net.layers[-1].activation}, {net.loss}, {numbers_of(net)}, "
-        f"{options.optimizer}{rate}",
+        f"network  {sizes}, {hidden}{net.layers[-1].activation}, {net.loss}, {numbers_of(net)}, {options.optimizer}{rate}",
         flush=True,
     )
 

@@ -122,22 +122,18 @@ class Preprocessor:
 
     def to_dict(self):
         """All that was learned, as values that JSON can hold."""
-        values = {"version": FORMAT_VERSION}
-        for name, value in vars(self).items():
-            if value is not None:
-                values[name] = value.tolist() if isinstance(value, np.ndarray) else value
-        return values
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        arrays = {name: value.tolist() for name, value in known.items() if isinstance(value, np.ndarray)}
+        return {"version": FORMAT_VERSION} | known | arrays
 
     @classmethod
     def from_dict(cls, values):
         """The preprocessor that `to_dict` wrote; `DataError` for anything else."""
         try:
             values = dict(values)
-            version = values.pop("version")
-            if version != FORMAT_VERSION:
-                raise DataError(
-                    f"the model's record of its data has version {version}, this nnkern reads {FORMAT_VERSION}"
-                )
+            if (version := values.pop("version")) != FORMAT_VERSION:
+                said = f"has version {version}, this nnkern reads {FORMAT_VERSION}"
+                raise DataError(f"the model's record of its data {said}")
             if values.get("kind") == "table":
                 raise DataError("the model is of a table and from an older nnkern: train it again")
             made = cls(**values)

@@ -301,9 +301,7 @@ def _delimiter(text):
 
 def _decimal(rows, delimiter):
     cells = [cell.strip() for row in rows for cell in row]
-    commas, points = (
-        sum(re.fullmatch(rf"[+-]?\d*{sign}\d+", cell) is not None for cell in cells) for sign in (",", r"\.")
-    )
+    commas, points = (sum(bool(re.fullmatch(rf"[+-]?\d*{sign}\d+", cell)) for cell in cells) for sign in (",", r"\."))
     return "," if commas > points and delimiter != "," else "."
 
 
