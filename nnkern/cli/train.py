@@ -36,7 +36,8 @@ def run(options):
     data, target = _read(options)
     loss = _loss(options, target.labels)
     codes = target.labels and {label: code for code, label in enumerate(target.labels)}
-    fit = {"optimizer": optimizer, "class_weight": class_weights(options, codes)}
+    fit = {name: getattr(options, name) for name in ("epochs", "batch_size", "threads")}
+    fit |= {"optimizer": optimizer, "class_weight": class_weights(options, codes), "progress": not options.quiet}
     strata, seed = target.Y if target.labels else target.m, options.seed
     split = nkdata.split(strata, 0 if options.folds else options.validation, seed)
     parts = nkdata.folds(strata, options.folds, seed) if options.folds else [split]
@@ -66,12 +67,10 @@ def _fill_in_defaults(options):
 
 def _read(options):
     """The data and its target."""
-    task = None if options.task == "auto" else options.task
-    if options.loss:
-        task_of_loss = task_of(options.loss)
-        if task not in (None, task_of_loss):
-            raise CommandError(f"--loss {options.loss} is for {task_of_loss}, not for {task}")
-        task = task_of_loss
+    asked = None if options.task == "auto" else options.task
+    task = task_of(options.loss) if options.loss else asked
+    if asked not in (None, task):
+        raise CommandError(f"--loss {options.loss} is for {task}, not for {asked}")
     data = nkdata.read(options.data, size=options.size)
     return data, nkdata.choose_target(data, task)
 
@@ -114,8 +113,7 @@ class Training:
         if described:
             _describe(options, data, target, self)
         watched = aside if stopping else held if self.held and (options.plot or not options.quiet) else None
-        fit |= {name: getattr(options, name) for name in ("epochs", "batch_size", "threads")}
-        fit |= {"validation_data": watched, "callbacks": stopping, "progress": not options.quiet}
+        fit = fit | {"validation_data": watched, "callbacks": stopping}
         self.history = self.net.fit(*training, **fit)
         if stopping and not options.quiet:
             done, best = len(self.history["cost"]), stopping.best_epoch + 1
@@ -133,10 +131,10 @@ def _summary(trainings):
     import statistics
 
     parts = []
-    for name in trainings[0].measures:
-        values = [training.measures[name] for training in trainings]
-        mean, spread = (format(x, FORMATS[name]) for x in (statistics.fmean(values), statistics.stdev(values)))
-        parts.append(f"{name} {mean} +- {spread}")
+    for name, how in FORMATS.items():
+        values = [training.measures[name] for training in trainings if name in training.measures]
+        if values:
+            parts.append(f"{name} {statistics.fmean(values):{how}} +- {statistics.stdev(values):{how}}")
     return f"{', '.join(parts)} (mean and standard deviation)"
 
 
@@ -146,14 +144,11 @@ def _describe(options, data, target, training):
     aside = f", {data.m - training.m - training.held} set aside" if options.early_stopping else ""
     folds = f" in each of {options.folds} folds" if options.folds else ""
     sizes = "-".join(str(n) for n in (net.n_x, *(layer.units for layer in net.layers)))
-    hidden = f"{', '.join(options.activation)}, " if options.layers else ""
+    names = [*(options.activation if options.layers else ()), net.layers[-1].activation, net.loss, numbers_of(net)]
     rate = "" if options.learning_rate is None else f" {options.learning_rate:g}"
-    print(
-        f"data     {data.describe()}\n"
-        f"task     {task} ({target.reason}); {training.m} to train on, {training.held} held out{aside}{folds}\n"
-        f"network  {sizes}, {hidden}{net.layers[-1].activation}, {net.loss}, {numbers_of(net)}, {options.optimizer}{rate}",
-        flush=True,
-    )
+    print(f"data     {data.describe()}")
+    print(f"task     {task} ({target.reason}); {training.m} to train on, {training.held} held out{aside}{folds}")
+    print(f"network  {sizes}, {', '.join(names)}, {options.optimizer}{rate}", flush=True)
 
 
 def _loss(options, labels):
@@ -203,10 +198,8 @@ def _network(options, preprocessor, loss):
             raise CommandError(f"--{name} has {len(values)} entries, expected one, or one for each of {count} layers")
         return values * count if len(values) == 1 else values
 
-    hidden = [
-        nk.Dense(units, activation, dropout=dropout)
-        for units, activation, dropout in zip(options.layers, each("activation"), each("dropout"), strict=True)
-    ]
+    hidden = zip(options.layers, each("activation"), each("dropout"), strict=True)
+    hidden = [nk.Dense(units, activation, dropout=dropout) for units, activation, dropout in hidden]
     if loss.name == "binary_cross_entropy":
         output = nk.Dense(1, "sigmoid")
     elif loss.name == "cross_entropy":

@@ -112,17 +112,10 @@ def _estimator(options, classes, recipes, y):
     """Untrained."""
     types = (options.types or {}) | dict.fromkeys(options.ignore or (), "ignore")
     preset = options.preset or "default"
-    how = {
-        "preset": preset,
-        "recipes": recipes,
-        "n_estimators": options.estimators or (PRESETS[preset].n_estimators if recipes else None),
-        "metric": options.metric,
-        "column_types": types or None,
-        "time_limit": options.time_limit,
-        "random_state": options.seed or 0,
-        "threads": options.threads,
-        "progress": not options.quiet,
-    }
+    how = {name: getattr(options, name) for name in ("metric", "time_limit", "threads")}
+    how |= {"preset": preset, "recipes": recipes, "column_types": types or None, "random_state": options.seed or 0}
+    how["n_estimators"] = options.estimators or (PRESETS[preset].n_estimators if recipes else None)
+    how["progress"] = not options.quiet
     known = {frames.text_of(label): label for label in y.unique().to_pylist()} if classes else None
     weights = class_weights(options, known)
     if isinstance(weights, dict) and 0 in weights.values():

@@ -162,10 +162,8 @@ class _Text:
         if all(re.fullmatch(r"[+-]?[\d.,]*\d", name) for name in names):
             raise ValueError(f"{self._name}: the first line {names[:5]} holds numbers, expected the columns' names")
         if "" in names:
-            raise ValueError(
-                f"{self._name}: column {names.index('') + 1} has no name in the header: give it one, or leave it out "
-                "(pandas writes its index so, and to_csv(index=False) doesn't)"
-            )
+            hint = "give it one, or leave it out (pandas writes its index so, and to_csv(index=False) doesn't)"
+            raise ValueError(f"{self._name}: column {names.index('') + 1} has no name in the header: {hint}")
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if twice:
             raise ValueError(f"{self._name}: the header names {listed(twice)} more than once: rename them")
@@ -245,20 +243,13 @@ class _Text:
         missing = {form(text) for text in MISSING for form in (str, str.upper, str.title, str.capitalize)} | {"NaN"}
         header = dict(zip(self._names, self._header, strict=True))
         with pa.input_stream(source, compression="gzip" if self._zipped and source is self._path else None) as file:
-            return csv_.read_csv(
-                file,
-                csv_.ReadOptions(use_threads=several, encoding="utf8" if encoding == "utf-8" else encoding),
-                csv_.ParseOptions(delimiter=self._delimiter, newlines_in_values=self._quotes),
-                csv_.ConvertOptions(
-                    include_columns=None if columns is None else [header[name] for name in columns],
-                    column_types=types,
-                    null_values=[before + text for text in missing for before in ("", " ")],
-                    strings_can_be_null=True,
-                    decimal_point=self._decimal,
-                    auto_dict_encode=True,
-                    auto_dict_max_cardinality=MOST_DICTIONARY,
-                ),
-            )
+            read = csv_.ReadOptions(use_threads=several, encoding="utf8" if encoding == "utf-8" else encoding)
+            parse = csv_.ParseOptions(delimiter=self._delimiter, newlines_in_values=self._quotes)
+            convert = csv_.ConvertOptions(column_types=types, decimal_point=self._decimal, strings_can_be_null=True)
+            convert.include_columns = [header[name] for name in columns or ()]
+            convert.null_values = [before + text for text in missing for before in ("", " ")]
+            convert.auto_dict_encode, convert.auto_dict_max_cardinality = True, MOST_DICTIONARY
+            return csv_.read_csv(file, read, parse, convert)
 
     def _explained(self, error):
         """The error of a row that isn't like the header, by its line; else in Arrow's words."""
@@ -269,10 +260,8 @@ class _Text:
                 rows = csv.reader(text, delimiter=self._delimiter)
                 for row in rows:
                     if row and len(row) != n:
-                        return ValueError(
-                            f"{self._name}, line {rows.line_num}: {len(row)} cells, expected {n} as in the header; the "
-                            f"delimiter is {self._delimiter!r}"
-                        )
+                        hint = f"expected {n} as in the header; the delimiter is {self._delimiter!r}"
+                        return ValueError(f"{self._name}, line {rows.line_num}: {len(row)} cells, {hint}")
         except (csv.Error, EOFError, OSError, zlib.error) as broken:
             error = broken
         return ValueError(f"{self._name} can't be read as CSV: {error}")
