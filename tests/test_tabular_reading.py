@@ -88,17 +88,38 @@ def test_missing_values_dates_booleans_and_codes(read):
     assert columns["zip"] == ["0123", "45", None, "7"]
 
 
+def test_leading_zeros_are_kept_in_the_whole_head_and_whatever_comes_after_it(read, monkeypatch):
+    rows = "zip,x\n" + "1234,1\n" * 300 + "0234,2\n" * 100
+    assert read(rows)["zip"][299:301] == ["1234", "0234"]
+    assert read(rows + "1234,1.5\n" + "1234,many\n")["zip"][300] == "0234"
+    monkeypatch.setattr(reading, "HEAD", 64)
+    assert read(rows)["zip"][-1] == 234
+    assert read(rows, texts=["zip"])["zip"][-1] == "0234"
+    assert read("day,x\n01/02/2024,0.5\n02/02/2024,00.5\n")["x"] == [0.5, 0.5]  # neither is a code
+
+
+def test_texts_are_read_as_written(read):
+    rows = "yes, n ,m\ntrue,1.50,1\nFALSE,2,\n"
+    assert read(rows) == {"yes": [True, False], "n": [1.5, 2.0], "m": [1, None]}
+    assert read(rows, texts=["yes", "n", "no"]) == {"yes": ["true", "FALSE"], "n": ["1.50", "2"], "m": [1, None]}
+    with pytest.warns(UserWarning, match="not in UTF-8"):
+        assert read(("x,y\n" + "a,1\n" * 300000 + "ä,2\n").encode("latin-1"), texts=["x"])["x"][-1] == "ä"
+    with pytest.raises(ValueError, match="line 3: 1 cells, expected 2"):
+        read("x,y\n1,2\n3\n", texts=["x"])
+
+
 def test_numbers_are_narrow_where_float32_resolves_them(tmp_path):
     rng = np.random.default_rng(0)
     X = {"x": rng.normal(size=500), "far": 1e6 + rng.normal(size=500), "n": np.arange(500)}
     path = tmp_path / "a.csv"
     lines = [",".join(map(repr, map(float, row[:2]))) + f",{row[2]}" for row in zip(*X.values(), strict=True)]
     path.write_text("\n".join(["x,far,n", *lines]))
-    kinds = {field.name: str(field.type) for field in read_table(path, narrow=True).schema}
+    kinds = {field.name: str(field.type) for field in read_table(path, narrow=list).schema}
     assert kinds == {"x": "float", "far": "double", "n": "int64"}
+    assert str(read_table(path, narrow=lambda names: names[1:])["x"].type) == "double"
     np.testing.assert_array_equal(read_table(path)["x"].to_numpy(), X["x"])
     path.write_text("\n".join(["x,far,n", *lines * 100, "1e300,1,1"]))
-    assert str(read_table(path, narrow=True)["x"].type) == "double"  # float32 would make it infinite
+    assert str(read_table(path, narrow=list)["x"].type) == "double"  # float32 would make it infinite
 
 
 def test_some_columns(tmp_path, read):

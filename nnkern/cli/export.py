@@ -6,7 +6,9 @@ import nnkern as nk
 from nnkern.cli.errors import CommandError
 from nnkern.cli.models import RECORD, load, preprocessor_of
 from nnkern.cli.options import command, json_option, option
-from nnkern.cli.output import check_folder, is_safetensors, report, whole_file
+from nnkern.cli.output import check_folder, report
+from nnkern.files.atomic import whole_file
+from nnkern.files.endings import is_safetensors
 
 EXAMPLES = """\
 examples:

@@ -8,6 +8,7 @@ import math
 import nnkern as nk
 from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
+from nnkern.data.containers import KINDS
 from nnkern.files import header
 
 RECORD = "nnkern.data"  # the preprocessor's key in a model's metadata
@@ -30,8 +31,7 @@ def with_data(net, options):
     """A network's preprocessor, and the data; pictures in the size that it was trained on."""
     preprocessor = preprocessor_of(net, options.model)
     if options.data is not None and nkdata.is_table(options.data):
-        names = {"array": "an .npz file with X", "pictures": "pictures"}
-        raise CommandError(f"{options.data}: the model expects {names[preprocessor.kind]}, not a table")
+        raise CommandError(f"{options.data}: the model expects {KINDS[preprocessor.kind]}, not a table")
     return preprocessor, nkdata.read(options.data, size=preprocessor.size or 64)
 
 
@@ -89,9 +89,8 @@ def class_weights(options, known):
         raise CommandError("--class-weight is for classification, not for regression")
     for label, weight in weights.items():
         if label not in known:
-            raise CommandError(
-                f"--class-weight: {label!r} is none of the classes {', '.join(map(repr, sorted(known)[:20]))}"
-            )
+            classes = ", ".join(map(repr, sorted(known)[:20]))
+            raise CommandError(f"--class-weight: {label!r} is none of the classes {classes}")
         if not 0 <= weight < math.inf:
             raise CommandError(f"--class-weight {label}={weight:g}: expected a finite weight >= 0")
     return {known[label]: weight for label, weight in weights.items()}

@@ -27,14 +27,8 @@ class Parser(argparse.ArgumentParser):
 
 def command(commands, name, run, text, epilog=None, **more):
     """The parser of a new command, which calls `run` with its options."""
-    made = commands.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        **more,
-    )
+    more |= {"epilog": epilog, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    made = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **more)
     made.set_defaults(run=run)
     return made
 
@@ -44,21 +38,18 @@ def option(parser, name, text, default=None, **how):
     parser.add_argument(name, default=default, help=text.replace("%", "%%"), **how)
 
 
-def threads(parser):
-    """Adds --threads."""
-    default = nnkern.get_num_threads()
-    option(parser, "--threads", f"threads to compute with (default: {default})", type=whole(1), metavar="N")
-
-
 def json_option(parser):
     """Adds --json."""
     option(parser, "--json", "print one JSON object, for machines", action="store_true")
 
 
-def reading(parser):
-    """Adds how a CSV file is read."""
+def common(parser):
+    """Adds how a CSV file is read, --threads and --json."""
     for name in ("delimiter", "decimal", "encoding"):
         option(parser, f"--{name}", "of a CSV file (default: found from its beginning)", metavar="X")
+    default = nnkern.get_num_threads()
+    option(parser, "--threads", f"threads to compute with (default: {default})", type=whole(1), metavar="N")
+    json_option(parser)
 
 
 def model_and_data(parser):
@@ -66,9 +57,7 @@ def model_and_data(parser):
     parser.add_argument("model", metavar="MODEL", help="file that nnkern train --save wrote")
     text = "data of the kind the model was trained on (default: all the digits)"
     parser.add_argument("data", nargs="?", metavar="DATA", help=text)
-    reading(parser)
-    threads(parser)
-    json_option(parser)
+    common(parser)
 
 
 # Values: each function converts the text of one, and raises argparse's error for others.
@@ -102,9 +91,8 @@ def layers(text):
 
 
 def numbers(text):
-    return _value(
-        text, lambda text: [float(x) for x in text.split(",")], bool, "a number, or a list of them like 0.1,0.2"
-    )
+    said = "a number, or a list of them like 0.1,0.2"
+    return _value(text, lambda text: [float(x) for x in text.split(",")], bool, said)
 
 
 def pairs(text):

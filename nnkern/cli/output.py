@@ -1,19 +1,13 @@
 """Files that commands write: complete, or not at all."""
 
 import contextlib
-import io
 import json
+import math
 import os
 import sys
 
 from nnkern.cli.errors import CommandError
 from nnkern.files.atomic import whole_file
-from nnkern.files.endings import check_written, is_safetensors
-
-__all__ = [
-    "binary_file", "check_folder", "check_written", "is_safetensors", "is_special", "report", "text_file", "to_json",
-    "whole_file",
-]  # fmt: skip
 
 
 def is_special(path):
@@ -37,31 +31,24 @@ def report(options, said, text):
 
 def to_json(said):
     """As strict JSON, in which what isn't defined is null."""
-    text = json.dumps(said, default=lambda value: value.item() if hasattr(value, "item") else str(value))
-    return json.dumps(json.loads(text, parse_constant=lambda _: None))
+    return json.dumps(_defined(said), default=str, allow_nan=False)
+
+
+def _defined(value):
+    if isinstance(value, dict):
+        return {name: _defined(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_defined(one) for one in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextlib.contextmanager
 def binary_file(path):
-    """As `text_file`, for bytes."""
+    """Standard output, or a file that replaces `path` when all is written; a device or a pipe is written to."""
     if path is None:
         sys.stdout.flush()
         yield sys.stdout.buffer
-    elif is_special(path):
-        with open(path, "wb") as file:
-            yield file
     else:
-        with whole_file(path) as file:
+        with open(path, "wb") if is_special(path) else whole_file(path) as file:
             yield file
-
-
-@contextlib.contextmanager
-def text_file(path):
-    """Standard output, or a text file that replaces `path` when all is written; a device or a pipe is written to."""
-    if path is None:
-        yield sys.stdout
-    else:
-        with binary_file(path) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            yield text
-            text.detach()  # which flushes; the file is closed outside

@@ -1,6 +1,7 @@
 """`nnkern predict`: a model's predictions as CSV or Parquet."""
 
 import csv
+import io
 
 import numpy as np
 
@@ -8,7 +9,7 @@ import nnkern as nk
 from nnkern.cli.errors import CommandError
 from nnkern.cli.models import load, with_data
 from nnkern.cli.options import command, model_and_data, names, option
-from nnkern.cli.output import binary_file, check_folder, is_special, text_file, to_json
+from nnkern.cli.output import binary_file, check_folder, is_special, to_json
 
 EXAMPLES = """\
 examples:
@@ -47,13 +48,14 @@ def run(options):
     header, columns = _prediction_columns(preprocessor, A)
     if data.files:
         header, columns = ["file", *header], [data.files, *columns]
-    with text_file(options.output) as file:
+    with binary_file(options.output) as file:
+        text = io.TextIOWrapper(file, "utf-8", newline="")
         if options.json:
-            print(to_json(dict(zip(header, map(list, columns), strict=True))), file=file)
-            return None
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(zip(*columns, strict=True))
+            print(to_json(dict(zip(header, columns, strict=True))), file=text)
+        else:
+            writer = csv.writer(text, lineterminator="\n")
+            writer.writerows([header, *zip(*columns, strict=True)])
+        text.detach()  # which flushes; the file is closed outside
     return None
 
 
@@ -64,9 +66,9 @@ def _table(stored, options):
 
     from nnkern.cli import tables
 
-    model = tables.model_of(stored, options)
     keep = options.keep or []
-    data = tables.read(options, None if keep == ["all"] else [*model.preprocessing.names, *keep], narrow=not keep)
+    names = None if keep == ["all"] else [*stored.model.preprocessing.names, *keep]
+    model, data = tables.read_for(stored, options, names, exact=stored.names if keep == ["all"] else keep)
     lacking = [name for name in keep if name not in data and keep != ["all"]]
     if lacking:
         raise CommandError(f"--keep: {options.data} has no column {', '.join(map(repr, lacking))}")

@@ -1,15 +1,15 @@
 """Tables for the commands: read, their target taken out, and models of tables measured beside a baseline."""
 
+import re
 import warnings
 
 import numpy as np
 
 from nnkern.cli.errors import CommandError
+from nnkern.data.target import MAX_CLASSES
 from nnkern.tabular import METRICS, columns, frames
 from nnkern.tabular.reading import read_table
 
-MAX_CLASSES = 200
-"""A target of text with more different values holds names or addresses, unless the task says otherwise."""
 FEW = 20
 """A target of at most so many whole numbers may have been meant as classes: what is printed says how to choose that."""
 BINS = 10
@@ -17,41 +17,61 @@ BINS = 10
 SCORES = {True: ("accuracy", "balanced_accuracy", "auc", "log_loss"), False: ("rmse", "mae", "r2")}
 
 
-def read(options, names=None, narrow=True):
-    """{name: Arrow array} of DATA, or of those of its columns that are named; `narrow` as for read_table."""
+def read(options, **which):
+    """{name: Arrow array} of DATA; `which`: read_table's columns, texts and narrow."""
     if options.data is None:
         raise CommandError("DATA is missing: the model is of a table")
     how = {name: getattr(options, name) for name in ("delimiter", "decimal", "encoding", "threads")}
-    table = read_table(options.data, columns=names, narrow=narrow, **how)
+    table = read_table(options.data, **which, **how)
     frames.names_of(table, options.data)
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
-def model_of(stored, options):
-    """The model in what a file holds; refuses one that knows no names of columns."""
+def read_for(stored, options, names=None, exact=()):
+    """(the model in what a file holds, DATA as `read` gives it, its categories as texts); `exact`: never narrowed."""
     if not stored.named:
         raise CommandError(f"{options.model} was trained on an array, whose columns have no names: use it from Python")
-    return stored.model
+    kinds = {column.name: column.kind for column in stored.model.preprocessing.columns}
+    texts = [name for name, kind in kinds.items() if kind == "category"]
+    narrow = {name for name, kind in kinds.items() if kind == "number"} - set(exact)
+    return stored.model, read(options, columns=names, texts=texts, narrow=lambda _: narrow)
 
 
-def without_holes(data, name):
-    """(data, how many rows it lost): those without the column of that name; says so in a warning."""
+def rows_that_count(data, name, weight):
+    """(data, y, weights or None, lost): the columns of these names taken out, rows without a target or of weight 0 too.
+
+    `lost`: how many rows have no target, which a warning says.
+    """
     import pyarrow.compute as pc
 
     if name not in data:
         raise CommandError(f"there is no column {name!r}, but {frames.listed(data)}")
-    known = pc.invert(pc.is_null(data[name], nan_is_null=True))
-    lost = len(known) - (pc.sum(known).as_py() or 0)
-    if lost == len(known):
+    y = data.pop(name)
+    counting = pc.invert(pc.is_null(y, nan_is_null=True)).to_numpy()
+    m, lost = len(counting), int((~counting).sum())
+    if lost == m:
         raise CommandError(f"{name!r} has no value in any of {lost} rows")
     if lost:
-        warnings.warn(f"{lost} of {len(known)} rows have no {name!r} and are left out", stacklevel=2)
-        data = {name: data[name].filter(known) for name in data}
-    return data, lost
+        warnings.warn(f"{lost} of {m} rows have no {name!r} and are left out", stacklevel=2)
+    w = None
+    if weight is not None:
+        if weight not in data:
+            raise CommandError(f"--weight {weight}: there is no such column, but {frames.listed(data)}")
+        w = columns.numbers(data.pop(weight), weight, "the data")
+        wrong = counting & ~(w >= 0)
+        if wrong.any():
+            raise CommandError(f"--weight {weight}: row {int(wrong.argmax())} has none of at least 0")
+        counting &= w > 0
+        if not counting.any():
+            raise CommandError(f"--weight {weight}: all rows have the weight 0")
+        w = w[counting]
+    if not counting.all():
+        data, y = {name: array.filter(counting) for name, array in data.items()}, y.filter(counting)
+    return data, y, w, lost
 
 
 def task_of(array, name, task):
-    """(whether its values are classes, why): text, booleans and two values are, other numbers aren't."""
+    """(whether its values are classes, why): text, booleans and two whole values are, other numbers aren't."""
     kind = columns.family(array)
     if kind not in ("category", "number"):
         raise CommandError(f"{name!r} holds {array.type}, expected labels or numbers to predict")
@@ -68,27 +88,59 @@ def task_of(array, name, task):
         return task == "classification", "as asked for"
     count = max(columns.distinct(array[:FEW]), columns.distinct(array[:1000]))
     count = columns.distinct(array) if count <= FEW else count
-    if count == 2:
-        return True, "two values"
-    if count <= FEW and not (np.mod(columns.numbers(array, name, "the data"), 1) > 0).any():
-        return False, f"numbers; --task classification takes its {count} values for classes"
-    return False, "numbers"
+    if count > FEW or is_broken(array):
+        return False, "numbers"
+    few = f"numbers; --task classification takes its {count} values for classes"
+    return (True, "two values") if count == 2 else (False, few)
+
+
+def is_broken(array):
+    """Whether an Arrow array is of numbers that aren't all whole."""
+    return columns.family(array) == "number" and bool((np.mod(columns.numbers(array, "", ""), 1) > 0).any())
+
+
+def spelt(array, spelling):
+    """The array as texts: what `spelling` makes of the text of each different value."""
+    import pyarrow as pa
+
+    chunks = []
+    for chunk in columns.encoded(array).chunks:
+        texts = [None if text is None else spelling(frames.text_of(text)) for text in chunk.dictionary.to_pylist()]
+        chunks.append(pa.DictionaryArray.from_arrays(chunk.indices, pa.array(texts, pa.string())))
+    return pa.chunked_array(chunks, pa.dictionary(chunks[0].type.index_type if chunks else pa.int32(), pa.string()))
+
+
+def known_spelling(known):
+    """A function: of a text the one in `known` that says the same, such as true for True or 1.5 for 1.50; else itself.
+
+    The type of a column is inferred file by file: what is text beside "maybe" is a boolean where all are true or false.
+    """
+    exact, sense = set(known), {}
+    for text in known:
+        sense.setdefault(_sense(text), text)
+    return lambda text: text if text in exact else sense.get(_sense(text), text)
+
+
+def _sense(text):
+    if text.lower() in ("true", "false"):
+        return text.title()
+    plain = re.fullmatch(r"[+-]?(?!0\d)(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE)
+    return frames.text_of(int(text) if text.isdecimal() else float(text)) if plain else text
 
 
 def codes(array, classes, name):
     """The place of each label in `classes`, int64; a CommandError for one that isn't there."""
-    known = {frames.text_of(label): code for code, label in enumerate(classes)}
-    place, start = np.empty(len(array), np.int64), 0
-    for chunk in columns.encoded(array).chunks:
-        of = np.array([known.get(frames.text_of(label), -1) for label in chunk.dictionary.to_pylist()], np.int64)
-        place[start : start + len(chunk)] = of[chunk.indices.to_numpy()]
-        start += len(chunk)
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    known = [frames.text_of(label) for label in classes]
+    texts = columns.plain(spelt(array, known_spelling(known)))
+    place = pc.index_in(texts, pa.array(known)).fill_null(-1).to_numpy()
     if (place < 0).any():
         row = int((place < 0).argmax())
-        raise CommandError(
-            f"{name!r} in row {row} is {array[row].as_py()!r}, none of the model's: {frames.listed(known)}"
-        )
-    return place
+        was = array[row].as_py()
+        raise CommandError(f"{name!r} in row {row} is {was!r}, none of the model's: {frames.listed(known)}")
+    return place.astype(np.int64)
 
 
 def targets(model, array, name):
@@ -112,11 +164,20 @@ def priors(model, y, weight=None):
 
 def measure(model, P, y, baseline, weight=None):
     """{name of a score: {"model": its value, "baseline": that of `priors`}} of targets y (m,)."""
+    weight = np.ones(len(y)) if weight is None else weight
     both = {"model": P, "baseline": np.repeat(baseline, len(y), axis=1)}
     scores = {name: METRICS[name].value for name in SCORES[model.classifies]}
     if model.classifies:
-        scores["calibration_error"] = calibration_error
+        scores |= {"recall": recall, "calibration_error": calibration_error}
     return {name: {who: float(of(y, P, weight)) for who, P in both.items()} for name, of in scores.items()}
+
+
+def recall(y, P, weight):
+    """The weighted share of the second of two classes that is found; of more classes the mean of all their recalls."""
+    if len(P) > 2:
+        return METRICS["balanced_accuracy"].value(y, P, weight)
+    found = weight * (y == 1)
+    return found[P.argmax(axis=0) == 1].sum() / found.sum() if found.any() else np.nan
 
 
 def calibration_error(y, P, weight=None):
@@ -134,8 +195,7 @@ def lines(what, scores, m):
     """The scores in lines, the baseline beside each."""
     rows = [(f"{what} ({m} rows)", "model", "baseline")]
     for name, of in scores.items():
-        rows.append(
-            (name.replace("_", " "), *(f"{of[who]:.4f}" if abs(of[who]) < 10 else f"{of[who]:.6g}" for who in of))
-        )
+        both = [f"{value:.4f}" if abs(value) < 10 else f"{value:.6g}" for value in of.values()]
+        rows.append((name.replace("_", " "), *both))
     width = max(len(row[0]) for row in rows)
     return "\n".join(f"{name:{width}}  {ours:>10}  {baseline:>10}" for name, ours, baseline in rows)

@@ -11,8 +11,9 @@ from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
 from nnkern.cli.models import FORMATS, RECORD, class_weights, measure, measures_line, task_of
 from nnkern.cli.options import FULL
-from nnkern.cli.output import check_folder, check_written, is_safetensors, is_special, report
+from nnkern.cli.output import check_folder, is_special, report
 from nnkern.cli.train_options import ARRAYS, DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train, refuse_others
+from nnkern.files.endings import check_written, is_safetensors
 from nnkern.summary import numbers_of
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
@@ -35,24 +36,20 @@ def run(options):
     data, target = _read(options)
     loss = _loss(options, target.labels)
     codes = target.labels and {label: code for code, label in enumerate(target.labels)}
-    fit = {"optimizer": optimizer, "class_weight": class_weights(options, codes)}
+    fit = {name: getattr(options, name) for name in ("epochs", "batch_size", "threads")}
+    fit |= {"optimizer": optimizer, "class_weight": class_weights(options, codes), "progress": not options.quiet}
     strata, seed = target.Y if target.labels else target.m, options.seed
     split = nkdata.split(strata, 0 if options.folds else options.validation, seed)
     parts = nkdata.folds(strata, options.folds, seed) if options.folds else [split]
     trainings = []
     for i, part in enumerate(parts, start=1):
-        training = Training(options, data, target, loss, *part)
-        if i == 1 and not options.quiet:
-            _describe(options, data, target, training)
-        training.run(fit)
+        described = i == 1 and not options.quiet
+        trainings.append(Training(options, data, target, loss, fit, part, described))
         if options.folds and not options.quiet:
-            print(f"fold {i}/{len(parts)} {training.result()}", flush=True)
-        trainings.append(training)
-    if options.save and options.folds:
-        training = Training(options, data, target, loss, *split)
-        training.run(fit)
+            print(f"fold {i}/{len(parts)} {trainings[-1].result}", flush=True)
     if options.save:
-        training.net.save(options.save)
+        last = Training(options, data, target, loss, fit, split) if options.folds else trainings[0]
+        last.net.save(options.save)
     return _report(options, trainings)
 
 
@@ -70,18 +67,16 @@ def _fill_in_defaults(options):
 
 def _read(options):
     """The data and its target."""
-    task = None if options.task == "auto" else options.task
-    if options.loss:
-        task_of_loss = task_of(options.loss)
-        if task not in (None, task_of_loss):
-            raise CommandError(f"--loss {options.loss} is for {task_of_loss}, not for {task}")
-        task = task_of_loss
+    asked = None if options.task == "auto" else options.task
+    task = task_of(options.loss) if options.loss else asked
+    if asked not in (None, task):
+        raise CommandError(f"--loss {options.loss} is for {task}, not for {asked}")
     data = nkdata.read(options.data, size=options.size)
     return data, nkdata.choose_target(data, task)
 
 
 def _report(options, trainings):
-    text = [f"{len(trainings)} folds {_summary(trainings)}" if options.folds else trainings[0].result()]
+    text = [f"{len(trainings)} folds {_summary(trainings)}" if options.folds else trainings[0].result]
     # history has the time of the training alone, without the evaluation on held-out examples
     seconds = sum(sum(training.history["seconds"]) for training in trainings)
     examples = sum(training.m * len(training.history["seconds"]) for training in trainings)
@@ -97,59 +92,38 @@ def _report(options, trainings):
 
 
 class Training:
-    """One training and its result: of the whole command, or of one fold."""
+    """One training and its result, of the whole command or of one fold; `fit`: further arguments of Network.fit."""
 
-    def __init__(self, options, data, target, loss, rows, held):
-        self.options, self.held = options, len(held)
-        preprocessor = nkdata.Preprocessor.fit(data, target, rows=rows, scale_target=loss.low == -math.inf)
-        self.preprocessor = preprocessor
-        X = preprocessor.features(data, options.dtype)
-        Y = target.Y if target.labels else preprocessor.standardise_target(target.Y, options.dtype)
-        aside = []
+    def __init__(self, options, data, target, loss, fit, part, described=False):
+        rows, held = part
+        self.held = len(held)
+        self.preprocessor = nkdata.Preprocessor.fit(data, target, rows=rows, scale_target=loss.low == -math.inf)
+        X = self.preprocessor.features(data, options.dtype)
+        Y = target.Y if target.labels else self.preprocessor.standardise_target(target.Y, options.dtype)
+        stopping, aside = None, []
         if options.early_stopping:
+            stopping = nk.EarlyStopping(options.early_stopping)
             strata = target.Y[rows] if target.labels else len(rows)
-            trained, stopping = nkdata.split(strata, STOPPING_SHARE, options.seed)
-            rows, aside = rows[trained], rows[stopping]
+            rows, aside = (rows[some] for some in nkdata.split(strata, STOPPING_SHARE, options.seed))
         self.m = len(rows)
-        self._training, self._aside, self._held = (
-            (nkdata.take(X, part), nkdata.take(Y, part)) for part in (rows, aside, held)
-        )
-        self.net = _network(options, preprocessor, loss)
-        self.net.metadata[RECORD] = preprocessor.to_dict()
-
-    def run(self, fit):
-        """Fits the network, with `fit` as further arguments of its method, and measures it."""
-        options = self.options
-        stopping = nk.EarlyStopping(options.early_stopping) if options.early_stopping else None
-        watched = None
-        if stopping:
-            watched = self._aside
-        elif self.held and (options.plot or not options.quiet):
-            watched = self._held
-        self.history = self.net.fit(
-            *self._training,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            validation_data=watched,
-            callbacks=stopping,
-            progress=not options.quiet,
-            threads=options.threads,
-            **fit,
-        )
+        training, aside, held = ((nkdata.take(X, some), nkdata.take(Y, some)) for some in (rows, aside, held))
+        del X, Y
+        self.net = _network(options, self.preprocessor, loss)
+        self.net.metadata[RECORD] = self.preprocessor.to_dict()
+        if described:
+            _describe(options, data, target, self)
+        watched = aside if stopping else held if self.held and (options.plot or not options.quiet) else None
+        fit = fit | {"validation_data": watched, "callbacks": stopping}
+        self.history = self.net.fit(*training, **fit)
         if stopping and not options.quiet:
             done, best = len(self.history["cost"]), stopping.best_epoch + 1
             print(f"stopped  after {done} epochs, with the weights of epoch {best}")
-        X, Y = self._held if self.held else self._training
+        X, Y = held if self.held else training
         self.measures = measure(self.net, self.preprocessor, X, Y, options.threads)
+        self.result = measures_line("held-out" if self.held else "training", self.measures, self.held or self.m)
         self.labels = None
         if self.held and options.plot and self.preprocessor.labels is not None:
             self.labels = Y, self.net.predict_labels(X, threads=options.threads)
-        del self._training, self._aside, self._held
-
-    def result(self):
-        """The measures in one line."""
-        what, m = ("held-out", self.held) if self.held else ("training", self.m)
-        return measures_line(what, self.measures, m)
 
 
 def _summary(trainings):
@@ -157,10 +131,10 @@ def _summary(trainings):
     import statistics
 
     parts = []
-    for name in trainings[0].measures:
-        values = [training.measures[name] for training in trainings]
-        mean, spread = (format(x, FORMATS[name]) for x in (statistics.fmean(values), statistics.stdev(values)))
-        parts.append(f"{name} {mean} +- {spread}")
+    for name, how in FORMATS.items():
+        values = [training.measures[name] for training in trainings if name in training.measures]
+        if values:
+            parts.append(f"{name} {statistics.fmean(values):{how}} +- {statistics.stdev(values):{how}}")
     return f"{', '.join(parts)} (mean and standard deviation)"
 
 
@@ -170,30 +144,22 @@ def _describe(options, data, target, training):
     aside = f", {data.m - training.m - training.held} set aside" if options.early_stopping else ""
     folds = f" in each of {options.folds} folds" if options.folds else ""
     sizes = "-".join(str(n) for n in (net.n_x, *(layer.units for layer in net.layers)))
-    hidden = f"{', '.join(options.activation)}, " if options.layers else ""
+    names = [*(options.activation if options.layers else ()), net.layers[-1].activation, net.loss, numbers_of(net)]
     rate = "" if options.learning_rate is None else f" {options.learning_rate:g}"
-    print(
-        f"data     {data.describe()}\n"
-        f"task     {task} ({target.reason}); {training.m} to train on, {training.held} held out{aside}{folds}\n"
-        f"network  {sizes}, {hidden}{net.layers[-1].activation}, {net.loss}, {numbers_of(net)}, "
-        f"{options.optimizer}{rate}",
-        flush=True,
-    )
+    print(f"data     {data.describe()}")
+    print(f"task     {task} ({target.reason}); {training.m} to train on, {training.held} held out{aside}{folds}")
+    print(f"network  {sizes}, {', '.join(names)}, {options.optimizer}{rate}", flush=True)
 
 
 def _loss(options, labels):
     """The loss, with the parameters that were given."""
-    name = options.loss or _default_loss(labels)
+    name = options.loss or "squared_error"
+    if labels and not options.loss:
+        name = "cross_entropy" if len(labels) > 2 else "binary_cross_entropy"
     if name == "binary_cross_entropy" and len(labels) > 2:
         raise CommandError(f"--loss {name} is for two classes, not for {len(labels)}")
     numbers = {"label_smoothing": "--label-smoothing", "delta": "--delta", "q": "--quantile"}
     return _configured(options, nk.losses.LOSSES, name, "--loss", numbers)
-
-
-def _default_loss(classes):
-    if classes is None:
-        return "squared_error"
-    return "cross_entropy" if len(classes) > 2 else "binary_cross_entropy"
 
 
 def _configured(options, registry, name, choice, numbers):
@@ -232,10 +198,8 @@ def _network(options, preprocessor, loss):
             raise CommandError(f"--{name} has {len(values)} entries, expected one, or one for each of {count} layers")
         return values * count if len(values) == 1 else values
 
-    hidden = [
-        nk.Dense(units, activation, dropout=dropout)
-        for units, activation, dropout in zip(options.layers, each("activation"), each("dropout"), strict=True)
-    ]
+    hidden = zip(options.layers, each("activation"), each("dropout"), strict=True)
+    hidden = [nk.Dense(units, activation, dropout=dropout) for units, activation, dropout in hidden]
     if loss.name == "binary_cross_entropy":
         output = nk.Dense(1, "sigmoid")
     elif loss.name == "cross_entropy":
@@ -272,12 +236,9 @@ def _plot(trainings, path):
     kinds = ["cost"] + ["score"] * any(key in histories[0] for key in ("score", "val_score"))
     matrix = trainings[0].labels is not None
     figure, axes = plotting.panels(len(kinds) + matrix, width=7, height=3.5)
-    labels = [f"fold {i}" for i in range(1, len(trainings) + 1)]
+    how = {"labels": [f"fold {i}" for i in range(1, len(trainings) + 1)]} if trainings[1:] else {}
     for quantity, ax in zip(kinds, axes[:, 0], strict=False):
-        one = len(trainings) == 1
-        plotting.learning_curve(
-            histories[0] if one else histories, quantity, ax=ax, **({} if one else {"labels": labels})
-        )
+        plotting.learning_curve(histories if how else histories[0], quantity, ax=ax, **how)
         if quantity == "score":
             ax.set(ylabel=next(iter(trainings[0].measures)))
     if matrix:

@@ -1,23 +1,8 @@
 """The options of `nnkern train`: what there is to choose, and its help. Computes nothing."""
 
 from nnkern import kernels, losses, optimizers
-from nnkern.cli.options import (
-    batch_size,
-    class_weight,
-    command,
-    json_option,
-    layers,
-    names,
-    number,
-    numbers,
-    option,
-    pairs,
-    reading,
-    schedule,
-    share,
-    threads,
-    whole,
-)  # fmt: skip
+from nnkern.cli import options as kinds
+from nnkern.cli.options import command, common, option
 
 # Held-out accuracy on the digits was 0.980 ± 0.004 over twelve seeds, each with its own split; with 64 units and no
 # dropout 0.976.
@@ -59,25 +44,25 @@ OPTIONS = {
         ("--target", "COLUMN", str, TABLE, "column to predict (default: the last)"),
         ("--task", None, ("auto", "classification", "regression"), ALL,
          "auto: classification for text, labels and two values, regression for numbers"),
-        ("--types", "A=KIND,…", pairs, TABLE, "what columns are: number, category, date or ignore"),
-        ("--ignore", "A,B", names, TABLE, "columns to leave out"),
+        ("--types", "A=KIND,…", kinds.pairs, TABLE, "what columns are: number, category, date or ignore"),
+        ("--ignore", "A,B", kinds.names, TABLE, "columns to leave out"),
         ("--weight", "COLUMN", str, TABLE, "column that says how much each row counts"),
-        ("--size", "N", whole(1), ARRAYS, "pictures are resized to N by N pixels (default: 64)"),
-        ("--validation", "SHARE", share, ALL, "share to hold out, 0 for none (default: 0.2; of the digits a third)"),
-        ("--folds", "K", whole(2), ARRAYS, "cross-validation: K trainings, each of which holds out another K-th of the "
-         "examples; --save then trains once more, on all of them"),
+        ("--size", "N", kinds.whole(1), ARRAYS, "pictures are resized to N by N pixels (default: 64)"),
+        ("--validation", "SHARE", kinds.share, ALL, "share to hold out, 0 for none (default: 0.2; of digits a third)"),
+        ("--folds", "K", kinds.whole(2), ARRAYS, "cross-validation: K trainings, each of which holds out another K-th "
+         "of the examples; --save then trains once more, on all of them"),
     ),
     "what is trained": (
         ("--preset", None, ("fast", "default", "best"), TABLE, "how much is tried (default: default)"),
-        ("--estimators", "N", whole(1), TABLE, "networks of each recipe, each with other rows held out"),
+        ("--estimators", "N", kinds.whole(1), TABLE, "networks of each recipe, each with other rows held out"),
         ("--metric", "NAME", str, TABLE, "what chooses epochs and networks: log_loss, auc, accuracy, "
          "balanced_accuracy, f1, rmse, mae or r2"),
-        ("--time-limit", "S", number, TABLE, "seconds within which the training is to end"),
-        ("--layers", "N,N", layers, ALL, "units of the hidden layers, none for none (default: 64; for the digits 256)"),
-        ("--activation", "NAME,NAME", names, ALL, f"of the hidden layers, of arrays one for each too: "
+        ("--time-limit", "S", kinds.number, TABLE, "seconds within which the training is to end"),
+        ("--layers", "N,N", kinds.layers, ALL, "units of hidden layers, none for none (default: 64, for digits 256)"),
+        ("--activation", "NAME,NAME", kinds.names, ALL, f"of the hidden layers, of arrays one for each too: "
          f"{', '.join(kernels.ACTIVATIONS)} (default: relu)"),
-        ("--dropout", "P,P", numbers, ALL, "share of the hidden layers' outputs that is dropped in training, of arrays "
-         "one for each too (default: 0; for the digits 0.3)"),
+        ("--dropout", "P,P", kinds.numbers, ALL, "share of the hidden layers' outputs that is dropped in training, of "
+         "arrays one for each too (default: 0; for the digits 0.3)"),
         ("--numbers", None, ("plain", "quantile", "tree", "periodic"), TABLE, "how numbers enter: plain, or by bins"),
         ("--dtype", None, ("float32", "float64"), ARRAYS, "of all numbers (default: float32)"),
         ("--compute", None, ("bfloat16",), ALL, "what products are computed in (default: the dtype)"),
@@ -88,27 +73,27 @@ OPTIONS = {
         ("--label-smoothing", "X", float, ALL, "share of each label that is spread over all classes"),
         ("--delta", "X", float, ARRAYS, "where huber changes from quadratic to linear"),
         ("--quantile", "Q", float, ARRAYS, "which quantile the loss quantile predicts"),
-        ("--class-weight", "A=X,B=X", class_weight, ALL, "balanced: classes have equal total weight; or the weights of "
-         "labels, 1 for those that aren't named"),
+        ("--class-weight", "A=X,B=X", kinds.class_weight, ALL, "balanced: classes have equal total weight; or the "
+         "weights of labels, 1 for those that aren't named"),
         ("--l2", "X", float, ARRAYS, "penalty on the squares of weights (default: 0)"),
         ("--l1", "X", float, ARRAYS, "penalty on their absolute values (default: 0)"),
     ),
     "the training": (
         ("--optimizer", None, tuple(optimizers.OPTIMIZERS), ARRAYS, "the update (default: adam)"),
         ("--learning-rate", "X", float, ALL, "default: the optimizer's own"),
-        ("--schedule", "NAME:X,X", schedule, ARRAYS, "of the learning rate: cosine, down to 0 or to cosine:FINAL; "
-         "exponential:FACTOR an epoch; step:FACTOR,EPOCHS; inverse:DECAY, divided by 1 + DECAY epochs"),
-        ("--warm-up", "N", whole(1), ARRAYS, "epochs of linear warm-up, before the schedule"),
+        ("--schedule", "NAME:X,X", kinds.schedule, ARRAYS, "of the learning rate: cosine, down to 0 or to "
+         "cosine:FINAL; exponential:FACTOR an epoch; step:FACTOR,EPOCHS; inverse:DECAY, divided by 1 + DECAY epochs"),
+        ("--warm-up", "N", kinds.whole(1), ARRAYS, "epochs of linear warm-up, before the schedule"),
         ("--momentum", "X", float, ARRAYS, "for sgd (default: 0)"),
         ("--nesterov", None, None, ARRAYS, "Nesterov's momentum, for sgd"),
         ("--weight-decay", "X", float, ALL, "for adamw (default: 0.01)"),
         ("--clip-norm", "X", float, ARRAYS, "largest norm of the gradient, which is scaled down to it"),
         ("--clip-value", "X", float, ARRAYS, "largest absolute value of its entries, which are clipped"),
-        ("--epochs", "N", whole(1), ALL, "passes over the data (default: 50)"),
-        ("--early-stopping", "N", whole(1), ALL, "stop after N epochs without improvement, and keep the best epoch's "
-         f"weights; of arrays {STOPPING_SHARE:g} of the training examples are set aside to measure it"),
-        ("--batch-size", "N", batch_size, ALL, "examples of one step, of arrays also full for all (default: 32)"),
-        ("--seed", "N", whole(0), ALL, "of splits, first weights, order and dropout (default: 0)"),
+        ("--epochs", "N", kinds.whole(1), ALL, "passes over the data (default: 50)"),
+        ("--early-stopping", "N", kinds.whole(1), ALL, "stop after N epochs without improvement, and keep the best "
+         f"epoch's weights; of arrays {STOPPING_SHARE:g} of the training examples are set aside to measure it"),
+        ("--batch-size", "N", kinds.batch_size, ALL, "examples of one step, of arrays also full for all (default: 32)"),
+        ("--seed", "N", kinds.whole(0), ALL, "of splits, first weights, order and dropout (default: 0)"),
     ),
     "the result": (
         ("--save", "FILE.npz", str, ALL, "write the model to this file"),
@@ -141,9 +126,7 @@ def add_train(commands, run):
             else:
                 how |= {"type": kind, "metavar": metavar}
             option(group, name, f"{text}{f' ({whose} only)' if whose else ''}", **how)
-    reading(train)
-    threads(train)
-    json_option(train)
+    common(train)
 
 
 def refuse_others(options, whose, error):

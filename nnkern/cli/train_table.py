@@ -4,13 +4,13 @@ import time
 
 import numpy as np
 
-from nnkern import data as nkdata
 from nnkern.cli import tables
 from nnkern.cli.errors import CommandError
 from nnkern.cli.models import class_weights
-from nnkern.cli.output import is_safetensors, report
+from nnkern.cli.output import report
 from nnkern.cli.train_options import DATA_DEFAULTS, TABLE, refuse_others
-from nnkern.tabular import PRESETS, TabularClassifier, TabularRegressor, columns, frames
+from nnkern.files.endings import is_safetensors
+from nnkern.tabular import PRESETS, TabularClassifier, TabularRegressor, columns, frames, splits
 
 # what an option replaces in a recipe
 FIELDS = {
@@ -28,33 +28,43 @@ def run(options):
     if options.save and is_safetensors(options.save):
         raise CommandError(f"--save {options.save}: a table's model is saved as .npz")
     recipes = _recipes(options)
-    data = tables.read(options)
+    types = options.types or {}
+    texts = [name for name, kind in types.items() if kind == "category"]
+    exact = {options.target, options.weight, *types}
+    data = tables.read(options, texts=texts, narrow=lambda names: {*names[: None if options.target else -1]} - exact)
     name = options.target or list(data)[-1]
     said = {"data": options.data, "columns": len(data)}
-    data, said["rows_without_target"] = tables.without_holes(data, name)
-    y = columns.plain(data.pop(name))
+    data, y, weight, said["rows_without_target"] = tables.rows_that_count(data, name, options.weight)
+    y = columns.plain(y)
     said |= {"rows": len(y), "target": name}
     classes, reason = tables.task_of(y, name, None if options.task in (None, "auto") else options.task)
     said["task"] = "classification" if classes else "regression"
+    if classes and tables.is_broken(y):  # as numbers they would be no labels
+        y = columns.plain(tables.spelt(y, str))
     share = DATA_DEFAULTS["validation"] if options.validation is None else options.validation
-    strata = y.combine_chunks().dictionary_encode().indices.to_numpy() if classes else len(y)
-    train, held = nkdata.split(strata, share, options.seed or 0)
-    said |= {"rows_trained_on": len(train), "rows_held_out": len(held)}
+    strata = y.combine_chunks().dictionary_encode().indices.to_numpy() if classes else None
+    held = splits.share_of(len(y), share, strata, options.seed or 0) if share else np.zeros(len(y), bool)
+    said |= {"rows_trained_on": int((~held).sum()), "rows_held_out": int(held.sum())}
     if not options.quiet:
-        _describe(said, reason, columns.distinct(y))
-    (data, y, weight), (held_data, held_y, held_weight) = _parts(data, y, options.weight, held)
+        print(f"data     {options.data}: {len(y)} rows, {said['columns']} columns")
+        task = f"{columns.distinct(y)} classes" if classes else "regression"
+        counts = f"{said['rows_trained_on']} to train on, {said['rows_held_out']} held out"
+        print(f"task     {task} of {name!r} ({reason}); {counts}", flush=True)
+    (data, y, weight), *rest = _parts(data, y, weight, (~held, held)) if held.any() else [(data, y, weight)]
     estimator = _estimator(options, classes, recipes, y)
     begun = time.perf_counter()
     estimator.fit(data, y, sample_weight=weight)
     said["seconds"] = time.perf_counter() - begun
-    if options.save:
-        estimator.save(options.save)
     model = estimator.model_
     known = tables.targets(model, y, name)
     baseline = tables.priors(model, known, weight)
-    what = "held out" if len(held) else "trained on"
-    if len(held):
-        data, weight, known = held_data, held_weight, tables.targets(model, held_y, name)
+    model.target.trained_on = {"target": name, "weight": options.weight, "baseline": baseline[:, 0].tolist()}
+    if options.save:
+        estimator.save(options.save)
+    what = "held out" if rest else "trained on"
+    if rest:
+        [(data, y, weight)] = rest
+        known = tables.targets(model, y, name)
     P = tables.predictions(model, data, options.threads)
     said["measured_on"], said["scores"] = what, tables.measure(model, P, known, baseline, weight)
     said |= {"networks": len(model.networks), "kinds": {one.name: one.kind for one in model.preprocessing.columns}}
@@ -74,11 +84,9 @@ def _recipes(options):
     changes = {field: getattr(options, name) for name, field in FIELDS.items() if getattr(options, name) is not None}
     for name in ("activation", "dropout"):
         if name in changes:
-            if len(changes[name]) != 1:
-                raise CommandError(
-                    f"--{name} has {len(changes[name])} entries, expected one for all layers of a table's"
-                )
-            changes[name] = changes[name][0]
+            if len(changes[name]) > 1:
+                raise CommandError(f"--{name} has {len(changes[name])} entries, expected one for all layers")
+            [changes[name]] = changes[name]
     if changes.get("batch_size") == "full":
         raise CommandError("--batch-size full is for arrays and pictures, a table's is a number")
     if not changes:
@@ -87,37 +95,15 @@ def _recipes(options):
     return [recipe for i, recipe in enumerate(recipes) if recipe not in recipes[:i]]
 
 
-def _describe(said, reason, count):
-    task = f"{count} classes" if said["task"] == "classification" else "regression"
-    print(f"data     {said['data']}: {said['rows']} rows, {said['columns']} columns")
-    print(
-        f"task     {task} of {said['target']!r} ({reason}); {said['rows_trained_on']} to train on, "
-        f"{said['rows_held_out']} held out",
-        flush=True,
-    )
-
-
-def _parts(data, y, weight, held):
-    """(data, y, weight or None) of the rows to train on, and of those held out; columns are let go one by one."""
+def _parts(data, y, weight, masks):
+    """(data, y, weight or None) of the rows of each mask; columns are let go one by one."""
     import pyarrow as pa
 
-    if weight is not None:
-        if weight not in data:
-            raise CommandError(f"--weight {weight}: there is no such column, but {frames.listed(data)}")
-        weight = columns.numbers(data.pop(weight), weight, "the data")
-    if not len(held):
-        return (data, y, weight), (None, None, None)
-    mask = np.zeros(len(y), bool)
-    mask[held] = True
-    masks = [pa.array(one) for one in (~mask, mask)]
-    parts = [
-        (frames.Spent(), y.filter(one), None if weight is None else weight[one.to_numpy(zero_copy_only=False)])
-        for one in masks
-    ]
+    parts = [(frames.Spent(), y.filter(mask), None if weight is None else weight[mask]) for mask in masks]
     for name in list(data):
         column = data.pop(name)
-        for one, (part, _, _) in zip(masks, parts, strict=True):
-            part[name] = column.filter(one)
+        for mask, (part, _, _) in zip(masks, parts, strict=True):
+            part[name] = column.filter(mask)
     pa.default_memory_pool().release_unused()
     return parts
 
@@ -126,20 +112,14 @@ def _estimator(options, classes, recipes, y):
     """Untrained."""
     types = (options.types or {}) | dict.fromkeys(options.ignore or (), "ignore")
     preset = options.preset or "default"
-    how = {
-        "preset": preset,
-        "recipes": recipes,
-        "n_estimators": options.estimators or (PRESETS[preset].n_estimators if recipes else None),
-        "metric": options.metric,
-        "column_types": types or None,
-        "time_limit": options.time_limit,
-        "random_state": options.seed or 0,
-        "threads": options.threads,
-        "progress": not options.quiet,
-    }
-    weights = class_weights(
-        options, {frames.text_of(label): label for label in y.unique().to_pylist()} if classes else None
-    )
+    how = {name: getattr(options, name) for name in ("metric", "time_limit", "threads")}
+    how |= {"preset": preset, "recipes": recipes, "column_types": types or None, "random_state": options.seed or 0}
+    how["n_estimators"] = options.estimators or (PRESETS[preset].n_estimators if recipes else None)
+    how["progress"] = not options.quiet
+    known = {frames.text_of(label): label for label in y.unique().to_pylist()} if classes else None
+    weights = class_weights(options, known)
+    if isinstance(weights, dict) and 0 in weights.values():
+        raise CommandError("--class-weight: a table's class of weight 0 isn't learnt: leave its rows out")
     return TabularClassifier(class_weight=weights, **how) if classes else TabularRegressor(**how)
 
 

@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+KINDS = {"array": "an .npz file with X", "pictures": "pictures"}
+"""What may be said of Arrays' kinds."""
+
 
 class DataError(ValueError):
     """Data that can't be used; the message says where and what to do."""

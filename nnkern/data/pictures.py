@@ -36,9 +36,8 @@ def read_pictures(path, *, size=64):
             classes += [folder] * len(names)
             files += [os.path.join(folder, file) for file in names]
     if not files:
-        raise DataError(
-            f"{name} holds no pictures ({', '.join(sorted(PICTURE_SUFFIXES))}), neither itself nor in class subfolders"
-        )
+        suffixes = ", ".join(sorted(PICTURE_SUFFIXES))
+        raise DataError(f"{name} holds no pictures ({suffixes}), neither itself nor in class subfolders")
     X = np.empty((len(files), CHANNELS * size * size), np.float32)
     for x, file in zip(X, files, strict=True):
         x[:] = picture_features(os.path.join(path, file), size)

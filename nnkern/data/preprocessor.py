@@ -5,7 +5,7 @@ Knows no file formats, and no networks: they keep what `Preprocessor.to_dict` re
 
 import numpy as np
 
-from nnkern.data.containers import DataError, first_index
+from nnkern.data.containers import KINDS, DataError, first_index
 from nnkern.data.pictures import CHANNELS
 from nnkern.data.target import TASKS, choose_target, label_name
 
@@ -48,7 +48,7 @@ class Preprocessor:
         rest = {"labels": target.labels}
         if target.task == "regression":
             mean, scale = _mean_and_scale(target.Y[:, rows], axis=1)
-            if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+            if not np.isfinite([mean, scale]).all():
                 raise DataError("the target's values are too large to be standardised")
             if not scale_target:
                 mean, scale = np.zeros_like(mean), np.ones_like(scale)
@@ -62,8 +62,8 @@ class Preprocessor:
             block = data.X[i * width : (i + step) * width, rows]
             values = block.reshape(-1, width * len(rows))  # (groups of the block, their numbers)
             mean[i : i + step], scale[i : i + step] = _mean_and_scale(values, axis=1)
-        if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
-            row = first_index(~(np.isfinite(mean) & np.isfinite(scale)))[0]
+        if not np.isfinite([mean, scale]).all():
+            row = first_index(~np.isfinite(mean + scale))[0]
             raise DataError(f"{data.source}: feature {row} holds values too large to be standardised")
         return cls(data.kind, n_x, mean, scale, target.task, size=data.size, **rest)
 
@@ -105,8 +105,7 @@ class Preprocessor:
 
     def _check_kind(self, data):
         if data.kind != self.kind:
-            names = {"array": "an .npz file with X", "pictures": "pictures"}
-            raise DataError(f"{data.source}: the model expects {names[self.kind]}, not {names[data.kind]}")
+            raise DataError(f"{data.source}: the model expects {KINDS[self.kind]}, not {KINDS[data.kind]}")
 
     def _encode(self, data):
         Y = data.Y if data.Y is not None and data.Y.ndim == 1 else choose_target(data, "classification").Y
@@ -123,22 +122,18 @@ class Preprocessor:
 
     def to_dict(self):
         """All that was learned, as values that JSON can hold."""
-        values = {"version": FORMAT_VERSION}
-        for name, value in vars(self).items():
-            if value is not None:
-                values[name] = value.tolist() if isinstance(value, np.ndarray) else value
-        return values
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        arrays = {name: value.tolist() for name, value in known.items() if isinstance(value, np.ndarray)}
+        return {"version": FORMAT_VERSION} | known | arrays
 
     @classmethod
     def from_dict(cls, values):
         """The preprocessor that `to_dict` wrote; `DataError` for anything else."""
         try:
             values = dict(values)
-            version = values.pop("version")
-            if version != FORMAT_VERSION:
-                raise DataError(
-                    f"the model's record of its data has version {version}, this nnkern reads {FORMAT_VERSION}"
-                )
+            if (version := values.pop("version")) != FORMAT_VERSION:
+                said = f"has version {version}, this nnkern reads {FORMAT_VERSION}"
+                raise DataError(f"the model's record of its data {said}")
             if values.get("kind") == "table":
                 raise DataError("the model is of a table and from an older nnkern: train it again")
             made = cls(**values)
@@ -156,28 +151,25 @@ class Preprocessor:
             if not condition:
                 raise ValueError(what)
 
-        def texts(value):
-            return isinstance(value, list) and all(isinstance(text, str) for text in value)
+        def standardises(mean, scale):
+            must(mean.ndim == 1 and mean.size and mean.shape == scale.shape, "mean's shape")
+            must(np.isfinite([mean, scale]).all() and (scale > 0).all(), "mean and scale")
 
-        must(self.kind in ("array", "pictures"), "kind")
+        must(self.kind in KINDS, "kind")
         must(self.task in TASKS, "task")
         must(type(self.n_x) is int and self.n_x > 0, "n_x")
-        must(self.mean.ndim == 1 and self.mean.shape == self.scale.shape, "mean")
-        must(np.isfinite(self.mean).all() and np.isfinite(self.scale).all(), "mean and scale")
-        must((self.scale > 0).all(), "scale")
-        must(len(self.mean) > 0 and self.n_x % len(self.mean) == 0, "mean's length")
+        standardises(self.mean, self.scale)
+        must(self.n_x % len(self.mean) == 0, "mean's length")
         if self.kind == "pictures":
             must(type(self.size) is int and self.n_x == CHANNELS * self.size**2, "size")
         if self.task == "classification":
-            must(texts(self.labels) and len(self.labels) > 1, "labels")
+            must(isinstance(self.labels, list) and len(self.labels) > 1, "labels")
+            must(all(isinstance(label, str) for label in self.labels), "labels")
             must(self.target_mean is None and self.target_scale is None, "target's mean")
         else:
             must(self.labels is None, "labels")
             must(self.target_mean is not None and self.target_scale is not None, "target's mean")
-            must(self.target_mean.ndim == 1 and self.target_mean.size, "target's mean")
-            must(self.target_mean.shape == self.target_scale.shape, "target's scale")
-            must(np.isfinite(self.target_mean).all(), "target's mean")
-            must(np.isfinite(self.target_scale).all() and (self.target_scale > 0).all(), "scale")
+            standardises(self.target_mean, self.target_scale)
 
     def __eq__(self, other):
         return isinstance(other, Preprocessor) and self.to_dict() == other.to_dict()

@@ -69,16 +69,14 @@ def _check_target_array(Y, X, name):
     if Y.ndim not in (1, 2):
         raise DataError(f"{name}: Y has shape {Y.shape}, expected (m,) or (n_y, m)")
     if Y.shape[-1] != m:
-        message = f"{name}: X has shape {X.shape}, so m = {m} examples, but Y has shape {Y.shape}"
-        X_transposed = X.shape[0] == Y.shape[-1]
-        Y_transposed = Y.ndim == 2 and Y.shape[0] in (m, X.shape[0])
+        hint = ""
         if Y.ndim == 2 and Y.shape[0] == X.shape[0]:
-            raise DataError(f"{message}; one example is a column: save X.T and Y.T")
-        if X_transposed:
-            raise DataError(f"{message}; one example is a column of X, (n_x, m): save X.T")
-        if Y_transposed:
-            raise DataError(f"{message}; one example is a column of Y, (n_y, m): save Y.T")
-        raise DataError(message)
+            hint = "; one example is a column: save X.T and Y.T"
+        elif X.shape[0] == Y.shape[-1]:
+            hint = "; one example is a column of X, (n_x, m): save X.T"
+        elif Y.ndim == 2 and Y.shape[0] == m:
+            hint = "; one example is a column of Y, (n_y, m): save Y.T"
+        raise DataError(f"{name}: X has shape {X.shape}, so m = {m} examples, but Y has shape {Y.shape}{hint}")
     if Y.dtype.kind == "f" and not np.isfinite(Y).all():
         raise DataError(f"{name}: Y holds NaN or Inf at {first_index(~np.isfinite(Y))}")
     return Y

@@ -7,7 +7,7 @@ import numpy as np
 from nnkern.data.containers import DataError
 
 MAX_CLASSES = 200
-"""Whole numbers from 0 or 1 on up to as many are labels, unless the task says otherwise."""
+"""Of more, whole numbers are quantities and texts names or addresses, unless the task says otherwise."""
 TASKS = ("classification", "regression")
 
 
@@ -46,10 +46,8 @@ def choose_target(data, task=None):
         one_hot = np.isin(Y, (0, 1)).all() and (Y.sum(axis=0) == 1).all()
         if task == "classification" or (task is None and one_hot and Y.dtype.kind in "iub"):
             if not one_hot:
-                raise DataError(
-                    f"{data.source}: for classification a Y of shape {Y.shape} must be one-hot, "
-                    "or give labels of shape (m,)"
-                )
+                expected = "must be one-hot, or give labels of shape (m,)"
+                raise DataError(f"{data.source}: for classification a Y of shape {Y.shape} {expected}")
             return Target("classification", Y.argmax(axis=0), [str(i) for i in range(Y.shape[0])], "one-hot Y")
     else:
         different, codes = np.unique(Y, return_inverse=True)
@@ -71,9 +69,5 @@ def label_name(value):
 def _are_labels(different):
     """Whether the different values of a Y are 0, 1, ..., k−1 or 1, 2, ..., k of an integer type."""
     k = len(different)
-    return (
-        different.dtype.kind in "iu"
-        and k <= MAX_CLASSES
-        and different[0] in (0, 1)
-        and different[-1] - different[0] == k - 1
-    )
+    first, last = different[[0, -1]]
+    return different.dtype.kind in "iu" and k <= MAX_CLASSES and first in (0, 1) and last - first == k - 1

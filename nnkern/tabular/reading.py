@@ -26,6 +26,7 @@ HEAD = 2**20
 """Bytes from which delimiter, decimal sign and encoding are found."""
 SAMPLE_ROWS = 200
 DELIMITERS = ",;\t|"
+CODE = r"^\s*0\d+\s*$"
 MISSING = ("", "na", "n/a", "nan", "null", "none", "?")
 """What is written, in any case, where a value isn't known."""
 NARROW = 16
@@ -36,7 +37,7 @@ MOST_DICTIONARY = 1000
 """Texts of at most so many different ones in a block are kept as codes, each text once."""
 
 
-def read_table(path, *, columns=None, delimiter=None, decimal=None, encoding=None, narrow=False, threads=None):
+def read_table(path, *, columns=None, texts=(), narrow=None, delimiter=None, decimal=None, encoding=None, threads=None):
     """Read a table with a header.
 
     Parameters
@@ -46,17 +47,22 @@ def read_table(path, *, columns=None, delimiter=None, decimal=None, encoding=Non
         which may be compressed by gzip; or "-", standard input.
     columns : sequence of str, optional
         Those to read, where they are there; all by default.
+    texts : sequence of str
+        Columns of CSV that are read as text, as it is written there, whatever it looks like.
+    narrow : callable, optional
+        Of the names of all columns of CSV, makes those whose numbers may come in float32 where that resolves a column's
+        spread: half the memory.
     delimiter, decimal, encoding : str, optional
         Of CSV: found from the file's beginning unless given.
-    narrow : bool
-        Whether numbers of CSV may come in float32 where that resolves a column's spread: half the memory.
     threads : int, optional
-        How many threads read; all processors by default.
+        How many threads read; all processors by default. Arrow has one count of threads for the whole process: it is
+        set to this while the table is read, for whatever else uses Arrow meanwhile, and set back.
 
     Returns
     -------
     pyarrow.Table
-        Whole numbers, numbers, booleans, dates, times and texts, as Arrow infers them; missing values as null.
+        Whole numbers, numbers, booleans, dates, times and texts, as Arrow infers them; missing values as null. Codes
+        such as 0123, seen in the first megabyte, are texts; further down they lose their zero unless `texts` has them.
 
     Raises
     ------
@@ -77,15 +83,16 @@ def read_table(path, *, columns=None, delimiter=None, decimal=None, encoding=Non
             path = os.path.join(folder, "standard input")
             with open(path, "wb") as file:
                 shutil.copyfileobj(sys.stdin.buffer, file)
-            how = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "narrow": narrow}
-            return read_table(path, columns=columns, threads=threads, **how)
+            how = {"delimiter": delimiter, "decimal": decimal, "encoding": encoding, "threads": threads}
+            return read_table(path, columns=columns, texts=texts, narrow=narrow, **how)
     name = os.path.basename(path)
     with open(path, "rb") as file:
         magic = file.read(6)
     with _processors(threads) as several:
         if magic[:4] == b"PAR1" or magic == b"ARROW1":
             return _binary(path, name, magic, columns, several)
-        return _Text(path, name, magic[:2] == b"\x1f\x8b", delimiter, decimal, encoding).table(columns, several, narrow)
+        text = _Text(path, name, magic[:2] == b"\x1f\x8b", delimiter, decimal, encoding)
+        return text.table(columns, texts, narrow, several)
 
 
 @contextlib.contextmanager
@@ -155,37 +162,40 @@ class _Text:
         if all(re.fullmatch(r"[+-]?[\d.,]*\d", name) for name in names):
             raise ValueError(f"{self._name}: the first line {names[:5]} holds numbers, expected the columns' names")
         if "" in names:
-            raise ValueError(
-                f"{self._name}: column {names.index('') + 1} has no name in the header: give it one, or leave it out "
-                "(pandas writes its index so, and to_csv(index=False) doesn't)"
-            )
+            hint = "give it one, or leave it out (pandas writes its index so, and to_csv(index=False) doesn't)"
+            raise ValueError(f"{self._name}: column {names.index('') + 1} has no name in the header: {hint}")
         twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
         if twice:
             raise ValueError(f"{self._name}: the header names {listed(twice)} more than once: rename them")
 
-    def table(self, columns, several, narrow):
+    def table(self, columns, texts, narrow, several):
         """Those of the columns that are there; all for None."""
         pa, pc = (require(module, "reading a table") for module in ("pyarrow", "pyarrow.compute"))
         columns = _among(columns, self._names)
-        types = self._types(columns, narrow)
+        fixed = self._fixed(columns, texts)
+        types = self._types(columns, fixed, set(narrow(self._names)) if narrow else ())
         while True:
             try:
                 table = self._read(self._path, self._encoding, columns, several, types)
             except pa.ArrowInvalid as error:
-                if self._quotes and not types:
+                if self._encoding == "utf-8" and "invalid UTF8" in str(error):  # in a column of fixed type
+                    self._encoding = WESTERN
+                elif self._quotes and types == fixed:
                     raise self._explained(error) from None
-                # further down than the head, a cell is of another type, or a quoted one holds the end of a line
-                types, self._quotes = {}, True
+                else:
+                    # further down than the head, a cell is of another type, or a quoted one holds the end of a line
+                    types, self._quotes = fixed, True
                 continue
             except UnicodeDecodeError as error:
                 raise ValueError(f"{self._name} is not in {self._encoding}: {error}") from None
             except OSError as error:
                 raise ValueError(f"{self._name} is not a whole gzip file: {error}") from None
             kinds = [getattr(field.type, "value_type", field.type) for field in table.schema]
+            floats = [column for column in table.columns if pa.types.is_float32(column.type)]
             if self._encoding == "utf-8" and any(map(pa.types.is_binary, kinds)):
                 self._encoding = WESTERN
-            elif narrow and types and any(pc.any(pc.is_inf(column)).as_py() for column in _narrow(table)):
-                types = {}
+            elif any(pc.any(pc.is_inf(column)).as_py() for column in floats):
+                types = fixed
             else:
                 break
         if not table.num_rows:
@@ -199,43 +209,47 @@ class _Text:
                     table = table.set_column(j, table.column_names[j], trimmed.dictionary_encode())
         return table.rename_columns([name.strip() for name in table.column_names])
 
-    def _types(self, columns, narrow):
+    def _fixed(self, columns, texts):
+        """{header: text} of the columns that are texts whatever they look like: 0123 is a code, not the number 123."""
+        pa, pc = (require(module, "reading a table") for module in ("pyarrow", "pyarrow.compute"))
+        fixed = {header for name, header in zip(self._names, self._header, strict=True) if name in set(texts)}
+        if re.search(r"(?<![\d.])0\d", self._text):
+            with contextlib.suppress(pa.ArrowInvalid):
+                head = self._head(columns, dict.fromkeys(self._header, pa.string()))
+                written = zip(head.column_names, head.columns, strict=True)
+                fixed |= {name for name, cells in written if pc.any(pc.match_substring_regex(cells, CODE)).as_py()}
+        return dict.fromkeys(fixed, pa.dictionary(pa.int32(), pa.string()))
+
+    def _types(self, columns, fixed, narrow):
         """{header: type} as in the head. Without it, Arrow keeps all text until the end, lest a type was another."""
         pa = require("pyarrow", "reading a table")
-        # 0123 is a code: as a number it would lose its zero
-        codes = {j for row in self._sample for j, cell in enumerate(row) if re.fullmatch(r"0\d+", cell.strip())}
-        types = {name: pa.string() for j, name in enumerate(self._header) if j in codes}
         try:
-            head = self._read(io.BytesIO(self._text.encode()), "utf-8", columns, False, types)
+            head = self._head(columns, fixed)
         except pa.ArrowInvalid:
-            return {}
+            return fixed
         types = {field.name: field.type for field in head.schema if not pa.types.is_null(field.type)}
-        for name in [name for name, kind in types.items() if narrow and pa.types.is_float64(kind)]:
+        for name in [name for name, kind in types.items() if name.strip() in narrow and pa.types.is_float64(kind)]:
             values = head[name].drop_null().to_numpy()
             low, high = np.quantile(values, (0.25, 0.75))
             if np.abs(values).max() <= NARROW * (high - low):
                 types[name] = pa.float32()
         return types
 
+    def _head(self, columns, types):
+        return self._read(io.BytesIO(self._text.encode()), "utf-8", columns, False, types)
+
     def _read(self, source, encoding, columns, several, types):
         pa, csv_ = (require(module, "reading a table") for module in ("pyarrow", "pyarrow.csv"))
         missing = {form(text) for text in MISSING for form in (str, str.upper, str.title, str.capitalize)} | {"NaN"}
         header = dict(zip(self._names, self._header, strict=True))
         with pa.input_stream(source, compression="gzip" if self._zipped and source is self._path else None) as file:
-            return csv_.read_csv(
-                file,
-                csv_.ReadOptions(use_threads=several, encoding="utf8" if encoding == "utf-8" else encoding),
-                csv_.ParseOptions(delimiter=self._delimiter, newlines_in_values=self._quotes),
-                csv_.ConvertOptions(
-                    include_columns=None if columns is None else [header[name] for name in columns],
-                    column_types=types,
-                    null_values=[before + text for text in missing for before in ("", " ")],
-                    strings_can_be_null=True,
-                    decimal_point=self._decimal,
-                    auto_dict_encode=True,
-                    auto_dict_max_cardinality=MOST_DICTIONARY,
-                ),
-            )
+            read = csv_.ReadOptions(use_threads=several, encoding="utf8" if encoding == "utf-8" else encoding)
+            parse = csv_.ParseOptions(delimiter=self._delimiter, newlines_in_values=self._quotes)
+            convert = csv_.ConvertOptions(column_types=types, decimal_point=self._decimal, strings_can_be_null=True)
+            convert.include_columns = [header[name] for name in columns or ()]
+            convert.null_values = [before + text for text in missing for before in ("", " ")]
+            convert.auto_dict_encode, convert.auto_dict_max_cardinality = True, MOST_DICTIONARY
+            return csv_.read_csv(file, read, parse, convert)
 
     def _explained(self, error):
         """The error of a row that isn't like the header, by its line; else in Arrow's words."""
@@ -246,18 +260,11 @@ class _Text:
                 rows = csv.reader(text, delimiter=self._delimiter)
                 for row in rows:
                     if row and len(row) != n:
-                        return ValueError(
-                            f"{self._name}, line {rows.line_num}: {len(row)} cells, expected {n} as in the header; the "
-                            f"delimiter is {self._delimiter!r}"
-                        )
+                        hint = f"expected {n} as in the header; the delimiter is {self._delimiter!r}"
+                        return ValueError(f"{self._name}, line {rows.line_num}: {len(row)} cells, {hint}")
         except (csv.Error, EOFError, OSError, zlib.error) as broken:
             error = broken
         return ValueError(f"{self._name} can't be read as CSV: {error}")
-
-
-def _narrow(table):
-    pa = require("pyarrow", "reading a table")
-    return [column for column in table.columns if pa.types.is_float32(column.type)]
 
 
 def _encoding(head):
@@ -283,9 +290,7 @@ def _delimiter(text):
 
 def _decimal(rows, delimiter):
     cells = [cell.strip() for row in rows for cell in row]
-    commas, points = (
-        sum(re.fullmatch(rf"[+-]?\d*{sign}\d+", cell) is not None for cell in cells) for sign in (",", r"\.")
-    )
+    commas, points = (sum(bool(re.fullmatch(rf"[+-]?\d*{sign}\d+", cell)) for cell in cells) for sign in (",", r"\."))
     return "," if commas > points and delimiter != "," else "."
 
 

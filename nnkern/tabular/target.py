@@ -1,4 +1,8 @@
-"""What a model of a table predicts: labels of any type as codes, or numbers as they are learnt, standardised."""
+"""What a model of a table predicts: labels of any type as codes, or numbers as they are learnt, standardised.
+
+`trained_on` is what the command line remembers for later comparisons: the names of the columns of target and weights,
+and the baseline, which is each class's share, or the mean. It is None for what was trained otherwise.
+"""
 
 import math
 
@@ -12,8 +16,8 @@ class Labels(Value):
 
     task = "classification"
 
-    def __init__(self, labels, kind):
-        self.labels, self.kind = list(labels), kind
+    def __init__(self, labels, kind, trained_on=None):
+        self.labels, self.kind, self.trained_on = list(labels), kind, trained_on
 
     @classmethod
     def of(cls, classes):
@@ -41,7 +45,8 @@ class Numbers(Value):
 
     task = "regression"
 
-    def __init__(self, mean, scale, low, high):
+    def __init__(self, mean, scale, low, high, trained_on=None):
+        self.trained_on = trained_on
         self.mean, self.scale, self.low, self.high = float(mean), float(scale), float(low), float(high)
 
     @classmethod
@@ -81,4 +86,16 @@ def from_dict(entry):
             raise ValueError(f"the labels aren't sorted: {target.labels}")
     elif not (0 < target.scale < math.inf and all(map(math.isfinite, (target.mean, target.low, target.high)))):
         raise ValueError(f"the target is {entry}")
+    _check_trained_on(target)
     return target
+
+
+def _check_trained_on(target):
+    told = target.trained_on
+    if told is None:
+        return
+    count = len(target.labels) if isinstance(target, Labels) else 1
+    named = isinstance(told["target"], str) and isinstance(told["weight"], str | None)
+    baseline = [float(value) for value in told["baseline"]]
+    if not named or len(baseline) != count or not all(map(math.isfinite, baseline)):
+        raise ValueError(f"the target's record of its training is {told}")
