@@ -6,6 +6,7 @@ from nnkern.estimators.needed import column_or_1d
 from nnkern.tabular.columns import plain
 from nnkern.tabular.frames import (
     Columns,
+    Spent,
     columns_of,
     is_mapping,
     is_missing,
