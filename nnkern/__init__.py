@@ -2,8 +2,9 @@
 
 Layers of the package, each knowing only those below it:
 
-    cli           the command `nnkern`, over data, which reads files
+    cli           the command `nnkern`, over tabular and data, which reads pictures and arrays
     plotting      learning curves, decision boundaries, first-layer weights, confusion matrices
+    tabular       TabularClassifier and TabularRegressor, from a data frame to an ensemble and back
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention; they are made in estimators
     interop       networks from files, ONNX, torch and scikit-learn
     many          many networks trained at once

@@ -9,7 +9,8 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 
 
 def test_python_blocks_run():
-    pytest.importorskip("sklearn", reason="a block is about its estimators")
+    for module in ("sklearn", "narwhals", "pyarrow"):
+        pytest.importorskip(module, reason="blocks are about its estimators and its frames")
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names = {}
     for block in blocks:

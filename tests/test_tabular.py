@@ -236,6 +236,27 @@ def test_an_array_after_a_frame_of_numbers():
     assert of_array.n_features_in_ == 2
 
 
+def test_a_dict_after_an_array():
+    A = np.random.default_rng(0).normal(size=(60, 2))
+    model = regressor().fit(A, A[:, 0])
+    columns = {"a": A[:, 0], "b": A[:, 1]}
+    with pytest.raises(TypeError, match=r"X must be an array with 2 columns, as in training, .* no names; got dict"):
+        model.predict(columns)
+    with pytest.raises(TypeError, match="eval_set's X must be an array with 2 columns"):
+        model.fit(A, A[:, 0], eval_set=(columns, A[:, 0]))
+
+
+def test_a_dict_whose_columns_can_count_their_nulls(X, y):
+    """Series of polars and arrays of pyarrow, in place of columns that were checked already."""
+    pl = pytest.importorskip("polars")
+    expected = bits(classifier().fit(X, y), X)
+    for series in (lambda column: pl.from_arrow(column), lambda column: column.combine_chunks()):
+        columns = {name: series(X[name]) for name in X.column_names}
+        assert bits(classifier().fit(columns, y), columns) == expected
+    with pytest.raises(ValueError, match="the columns of X have different lengths: 'age' 120, 'town' 60"):
+        classifier().fit({"age": X["age"], "town": X["town"][:60]}, y)
+
+
 def test_a_frame_after_an_array():
     pd = pytest.importorskip("pandas")
     A = np.random.default_rng(0).normal(size=(60, 2))

@@ -25,7 +25,7 @@ pytest.importorskip("pyarrow")
 import pyarrow as pa
 import pyarrow.parquet as pq
 from conftest import run
-from tables import mixed
+from tables import bits, mixed, regressor
 
 import nnkern as nk
 from nnkern import tabular
@@ -688,3 +688,13 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(nk.ModelFormatError, match="no regular file"):
         tabular.load(tmp_path / "pipe")
+
+
+def test_columns_types_by_place_come_back_from_a_file(tmp_path):
+    A = np.random.default_rng(0).integers(0, 4, (60, 2)).astype(float)
+    model = regressor(column_types={np.int64(0): "category"}).fit(A, A.sum(axis=1))
+    model.save(tmp_path / "model.npz")
+    again = tabular.load(tmp_path / "model.npz")
+    assert bits(again, A) == bits(model, A)
+    assert again.column_types == {"0": "category"}
+    assert again.fit(A, A.sum(axis=1)).columns_.to_dict() == model.columns_.to_dict()

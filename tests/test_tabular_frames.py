@@ -5,7 +5,8 @@ import decimal
 import json
 import math
 import warnings
-from collections import Counter
+from collections import Counter, OrderedDict
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -17,9 +18,9 @@ pytest.importorskip("pyarrow")
 import pyarrow as pa
 from tables import LIBRARIES, mixed
 
-from nnkern.tabular import TabularWarning
+from nnkern.tabular import TabularWarning, columns
 from nnkern.tabular.columns import Category, Date, Number
-from nnkern.tabular.frames import columns_of, columns_of_array
+from nnkern.tabular.frames import columns_of, columns_of_array, is_frame
 from nnkern.tabular.preprocessing import Preprocessing
 
 DAY = 86400
@@ -172,16 +173,30 @@ def test_a_hole_at_prediction_where_there_was_none_is_the_median():
     np.testing.assert_array_equal(in_float64(column, [None, 2.0], pa.float64()), [[0, 0]])
 
 
-def test_quantiles_of_many_rows_are_those_of_rows_evenly_spaced():
-    """At most 2¹⁷ of them; the range, and whether there are holes, are those of all rows."""
-    values = np.arange(2.0**17 + 2)
-    values[1::2] = -1e6
+def test_quantiles_of_many_rows_are_near_those_of_all():
+    """They are those of at most 2¹⁷ of them; the range, and whether there are holes, are those of all rows."""
+    values = np.random.default_rng(0).permutation(np.arange(400_000.0))
     column, _ = learnt_of(values)
-    assert (column.median, column.scale) == scale_of(values[::2].tolist())
-    values[0::2], values[1::2] = 5, 7
-    values[7] = np.nan
+    median, scale = scale_of(values.tolist())
+    assert (column.median, column.scale) != (median, scale)
+    np.testing.assert_allclose((column.median, column.scale), (median, scale), rtol=0.01)
+    assert learnt_of(values)[0] == column
+    values[:], values[17], values[7] = 5, 7, np.nan
     column, _ = learnt_of(values)
     assert (column.median, column.scale, column.flag) == (5, 1, True)
+
+
+@pytest.mark.parametrize("period", [2, 3, 4, 8])
+def test_quantiles_of_many_rows_follow_no_period(period):
+    """Such as the months of a year, or rows of which each fourth has been measured."""
+    values = np.full(400_000, np.nan)
+    values[1::period] = np.random.default_rng(0).normal(size=len(values[1::period]))
+    column, _ = learnt_of(values)
+    assert column.median == pytest.approx(0, abs=0.02)
+    assert column.scale == pytest.approx(1.349, abs=0.02)
+    values = 10.0 * (np.arange(400_000) % period) + np.random.default_rng(0).normal(0, 5, 400_000)
+    column, _ = learnt_of(values)
+    np.testing.assert_allclose((column.median, column.scale), scale_of(values.tolist()), rtol=0.02)
 
 
 def test_blocks_of_rows_give_what_few_rows_give():
@@ -348,6 +363,107 @@ def test_many_categories_that_are_frequent_are_kept():
     assert sorted(Counter(X[0].tolist()).items()) == [(code, 10) for code in range(1, 121)]
 
 
+@pytest.mark.parametrize("levels", [127, 128, 129, 255, 256])
+def test_dictionaries_as_full_as_their_indices(levels):
+    """Of int8 and uint8: there is no index left for what is missing."""
+    type = pa.int8() if levels <= 128 else pa.uint8()
+    codes = pa.array([*range(levels), None] * 5, type)
+    chunk = pa.DictionaryArray.from_arrays(codes, [f"{i:03}" for i in range(levels)])
+    _, X = learnt(pa.table({"c": pa.chunked_array([chunk])}))
+    np.testing.assert_array_equal(X[0], [*range(1, levels + 1), 0] * 5)
+
+
+def test_a_dictionary_is_looked_at_once(monkeypatch):
+    """Not once for every block of rows."""
+    m = 2**16 * 3 + 5
+    chunk = pa.DictionaryArray.from_arrays(pa.array(np.arange(m, dtype=np.int32) % 700), [f"{i}" for i in range(700)])
+    table = pa.table({"c": pa.chunked_array([chunk])})
+    preprocessing, X = learnt(table)
+    asked = []
+    original = columns.level_of
+    monkeypatch.setattr(columns, "level_of", lambda *args: [asked.append(args), original(*args)][1])
+    assert preprocessing.transform(columns_of(table)).tobytes() == X.tobytes()
+    assert len(asked) == 700
+    texts = preprocessing.transform(columns_of(pa.table({"c": table["c"].cast(pa.string())})))
+    assert texts.tobytes() == X.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "levels"),
+    [
+        ([True, False] * 4, None, ["False", "True"]),
+        ([True, False, None], None, ["False", "True"]),
+        (pa.array([10, 20, 30] * 4).dictionary_encode(), None, ["10", "20", "30"]),
+        ([1.5, 2.5] * 2, "category", ["1.5", "2.5"]),
+    ],
+    ids=["booleans", "booleans and a hole", "categoricals of numbers", "asked for"],
+)
+def test_categories_of_a_small_table_are_all_known(values, kind, levels):
+    column, X = learnt_of(values, kind)
+    assert column.levels == levels
+    assert len(np.unique(X)) == len(set(values))
+
+
+def test_not_a_number_is_a_hole_among_categories():
+    """polars keeps NaN and null apart."""
+    pl = pytest.importorskip("polars")
+    values = [1.5, math.nan, 2.5, None, 4.0] * 5
+    frame = pl.DataFrame({"c": pl.Series(values, strict=False), "n": range(25)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        arrays = columns_of(frame)
+        preprocessing = Preprocessing.fit(arrays, {"c": "category"})
+        X = preprocessing.transform(arrays)
+    assert preprocessing.columns[0].levels == ["1.5", "2.5", "4"]
+    np.testing.assert_array_equal(X[0], [1, 0, 2, 0, 3] * 5)
+    for kind in ("number", "category"):
+        with pytest.warns(TabularWarning, match=r"'c' \(all missing\)"):
+            Preprocessing.fit(columns_of(frame.with_columns(c=pl.lit(math.nan))), {"c": kind})
+
+
+OTHER_TYPES = {
+    "booleans": ([True, False, None], [[1, 0, None], [1.0, 0.0, math.nan], ["true", "False", None], ["1", "0", None]]),
+    "whole numbers": ([7, 1, None], [[7.0, 1.0, math.nan], ["7", " 1 ", ""], ["7.0", "01", None], ["7", "1", "nan"]]),
+    "numbers": ([0.1, 2.5, None], [np.array([0.1, 2.5, math.nan], np.float32), ["0.10", "2.5", None]]),
+    "float32": (np.array([0.1, 2.5, math.nan], np.float32), [[0.1, 2.5, None], ["0.1", "2.50", None]]),
+    "large": ([2**53 + 1, 2**53, None], [[str(2**53 + 1), str(2**53), None]]),
+    "dates": (
+        [dt.date(2020, 1, 2), dt.date(2021, 3, 4), None],
+        [
+            [dt.datetime(2020, 1, 2), dt.datetime(2021, 3, 4), None],
+            ["2020-01-02", "2021-03-04 00:00", None],
+            np.array(["2020-01-02", "2021-03-04", "NaT"], "datetime64[ns]"),
+        ],
+    ),
+    "texts": (["1.5", "7", None], [[1.5, 7, None], [decimal.Decimal("1.50"), decimal.Decimal(7), None]]),
+}
+
+
+@pytest.mark.parametrize(("values", "others"), OTHER_TYPES.values(), ids=list(OTHER_TYPES))
+def test_categories_that_come_as_another_type(values, others):
+    """As a hole makes numbers of booleans, a file texts of all of them, and memory float32 of float64."""
+    arrays = columns_of({"c": values, "n": [1, 2, 3]})
+    preprocessing = Preprocessing.fit(arrays, {"c": "category"})
+    X = preprocessing.transform(arrays)
+    assert len(np.unique(X[0])) == 3
+    again = Preprocessing.from_dict(json.loads(json.dumps(preprocessing.to_dict())))
+    for other in others:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            one = columns_of({"c": other, "n": [1, 2, 3]})
+        for learnt_before in (preprocessing, again):
+            assert learnt_before.transform(dict(one)).tobytes() == X.tobytes(), other
+
+
+def test_nested_columns_where_categories_were():
+    preprocessing, _ = learnt(pa.table({"a": ["x", "y"], "b": [True, False], "n": [1.0, 2.0]}))
+    table = pa.table({"a": [["x"], ["y"]], "b": [{"z": 1}, {"z": 2}], "n": [1.0, 2.0]})
+    with pytest.raises(
+        ValueError, match=r"'a' of X must hold texts .* got list.*'b' of X must hold booleans .* struct"
+    ):
+        preprocessing.transform(columns_of(table))
+
+
 # ---- dates ----
 
 MOMENTS = [dt.datetime(2021, 3, 4, 5, 6, 7), dt.datetime(1969, 12, 31, 18), dt.datetime(2030, 7, 15), None]
@@ -464,6 +580,81 @@ def test_the_same_rows_from_a_dict_of_columns():
     table = mixed().select(["float", "all there", "text", "bool"])
     columns = {name: table[name].to_pylist() for name in table.column_names}
     assert learnt(columns)[1].tobytes() == learnt(table)[1].tobytes()
+
+
+def of_frames(values, dtype=None):
+    pd = pytest.importorskip("pandas")
+    return {"frame": pd.DataFrame({"c": pd.Series(values, dtype=dtype)}), "dict": {"c": values}}
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (["x", "y", math.nan] * 10, object),
+        ([True, False, math.nan] * 10, object),
+        ([True, None, False] * 10, object),
+        (["a", 1, 2.0, None, True] * 5, object),
+        ([1, None, 4], None),
+        ((1, 2.5, 7), None),
+        (range(9), None),
+        ([dt.date(2020, 1, 1), None, dt.date(2021, 1, 1)], object),
+    ],
+    ids=["texts", "booleans", "booleans and None", "several kinds", "whole numbers", "tuple", "range", "dates"],
+)
+def test_a_list_in_a_dict_means_what_it_means_in_a_frame(values, dtype):
+    frames = of_frames(values, dtype)
+    of_frame, expected = learnt(frames["frame"])
+    of_dict, X = learnt(frames["dict"])
+    assert of_dict.to_dict() == of_frame.to_dict()
+    assert X.tobytes() == expected.tobytes()
+
+
+def test_series_and_arrays_in_a_dict_keep_their_types():
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    texts = ["10", "20", None, "30"] * 6
+    whole = [10, 20, None, 30] * 6
+    expected = learnt_of(texts)[1].tobytes()
+    given = [
+        pd.Series(pd.Categorical(whole)),
+        pd.Categorical(texts),
+        pd.array(texts, "string"),
+        pl.Series(texts, dtype=pl.Categorical),
+        pa.array(texts).dictionary_encode(),
+        pa.chunked_array([texts[:5], texts[5:]]),
+        np.array(texts, object),
+    ]
+    for values in given:
+        preprocessing, X = learnt({"c": values})
+        assert preprocessing.columns[0].levels == ["10", "20", "30"], type(values)
+        assert X.tobytes() == expected, type(values)
+
+
+def test_the_mask_of_an_array_in_a_dict_is_what_is_missing():
+    masked = np.ma.masked_array([1.0, 2.0, 99.0, 5.0], [0, 0, 1, 0])
+    assert learnt({"c": masked})[1].tobytes() == learnt_of([1.0, 2.0, None, 5.0])[1].tobytes()
+
+
+def test_what_is_no_column_of_a_dict():
+    for value, said in ((5, "got 5"), ("ab", "got 'ab'"), (np.ones((2, 2)), r"got an array of shape \(2, 2\)")):
+        with pytest.raises(ValueError, match=f"column 'c' of X must have one entry for each row; {said}"):
+            columns_of({"a": [1, 2], "c": value})
+    with pytest.raises(ValueError, match="different lengths: 'a' 2, 'c' 3; each needs an entry for each row"):
+        columns_of({"a": [1, 2], "c": pa.chunked_array([[1, 2], [3]])})
+    with pytest.raises(ValueError, match="X has several columns named '1'"):
+        columns_of({1: [1, 2], "1": [3, 4]})
+    assert list(columns_of({"a": [1, 2], "c": 5}, ["a"])) == ["a"]
+
+
+def test_dicts_of_every_kind():
+    """Of a kind of their own, and of columns that have counts of nulls but aren't checked ones."""
+    table = {"a": [1.0, 2.0, 4.0], "b": ["x", "y", "x"]}
+    expected = learnt(table)[1].tobytes()
+    assert learnt(OrderedDict(table))[1].tobytes() == expected
+    assert learnt(MappingProxyType(table))[1].tobytes() == expected
+    scipy_sparse = pytest.importorskip("scipy.sparse")
+    assert is_frame(OrderedDict(table))
+    assert not is_frame(scipy_sparse.dok_matrix((3, 3)))
+    assert not is_frame(scipy_sparse.dok_array((3, 3)))
 
 
 @pytest.mark.parametrize("dtype", ["Int64", "Int8", "Float64", "boolean", "string", "category", "object", "str"])
@@ -647,6 +838,19 @@ def test_nothing_left_to_learn_from():
         Preprocessing.fit(arrays)
 
 
+def test_column_types_of_columns_whose_names_are_numbers():
+    pd = pytest.importorskip("pandas")
+    A = np.arange(24.0).reshape(12, 2) % 5
+    for arrays in (columns_of(pd.DataFrame(A)), columns_of_array(A, ["x0", "x1"])):
+        for wanted in ({0: "category"}, {np.int64(0): "category"}, {next(iter(arrays)): "category"}):
+            preprocessing = Preprocessing.fit(arrays, wanted)
+            assert [column.kind for column in preprocessing.columns] == ["category", "number"]
+        with pytest.raises(ValueError, match="column_types names '2', which X doesn't have"):
+            Preprocessing.fit(arrays, {2: "category"})
+        with pytest.raises(ValueError, match=r"column_types has 'x?1' twice, the second time as 1"):
+            Preprocessing.fit(arrays, {list(arrays)[1]: "number", 1: "category"})
+
+
 def test_column_types_that_are_wrong():
     arrays = columns_of(pa.table({"a": [1, 2], "b": [1, 2]}))
     with pytest.raises(ValueError, match=r"column_types names 'x', 'y', .* it has 'a', 'b'"):
@@ -679,6 +883,19 @@ def test_other_types_at_prediction():
         preprocessing.transform(columns_of(pa.table({"a": days, "d": days})))
     with pytest.raises(ValueError, match="column 'd' of X must hold dates or times; got double"):
         preprocessing.transform(columns_of(pa.table({"a": [1.0], "d": [1.5]})))
+    said = r"^column 'a' of X, row 0 holds 'x', .* in training; column 'd' of X must hold dates or times; got double$"
+    with pytest.raises(ValueError, match=said):
+        preprocessing.transform(columns_of(pa.table({"a": ["x"], "d": [1.5]})))
+
+
+def test_types_that_are_wrong_in_training_are_named_all_at_once():
+    table = pa.table({"a": ["x", "y"], "b": [1.0, math.inf], "c": [1, 2], "n": [1.0, 2.0]})
+    said = "'a' of X, row 0 holds 'x'.*; column 'b' of X, row 1 holds inf.*; column 'c' of X must hold dates"
+    with pytest.raises(ValueError, match=said):
+        Preprocessing.fit(columns_of(table), {"a": "number", "c": "date"})
+    many = {f"c{i}": ["x", "y"] for i in range(14)}
+    with pytest.raises(ValueError, match=r"'c0' .*'c9' .*; and 4 columns more$"):
+        Preprocessing.fit(columns_of(many), dict.fromkeys(many, "number"))
 
 
 def test_all_missing_at_prediction():
@@ -732,6 +949,8 @@ DAMAGE = {
     "flag a text": lambda d: d["columns"][0].update(flag="no"),
     "no levels": lambda d: d["columns"][1].pop("levels"),
     "levels empty": lambda d: d["columns"][1].update(levels=[]),
+    "holds a number": lambda d: d["columns"][1].update(holds=1),
+    "holds something else": lambda d: d["columns"][1].update(holds="lists"),
     "levels numbers": lambda d: d["columns"][1].update(levels=[1, 2]),
     "levels none": lambda d: d["columns"][1].update(levels=None),
     "levels a text": lambda d: d["columns"][1].update(levels="abc"),

@@ -11,7 +11,7 @@ pytest.importorskip("narwhals")
 pytest.importorskip("pyarrow")
 
 import pyarrow as pa
-from tables import FEATURES, LIBRARIES, UTC, classifier, mixed, outputs, people, regressor, replaced
+from tables import FEATURES, LIBRARIES, UTC, bits, classifier, mixed, outputs, people, regressor, replaced
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,90 @@ def test_one_row_with_dates_written_as_texts():
     assert_one_row_is_as_of_a_table(model, X.to_pylist(), X)
     times = [{"when": dt.datetime.fromisoformat(text)} for text in X["when"].to_pylist()]
     assert_one_row_is_as_of_a_table(model, times, X)
+
+
+def test_one_row_takes_the_numbers_in_texts_that_a_table_takes(of_kinds):
+    row = KINDS.to_pylist()[0]
+    index = KINDS.column_names.index("float")
+    for text in ("1_5", "١", "1,5", "0x10", "one", b"1"):
+        table = KINDS.slice(0, 1).set_column(index, "float", pa.array([text]))
+        for model in of_kinds:
+            with pytest.raises(ValueError, match="'float' must be a number; got"):
+                model.predict_one(row | {"float": text})
+            with pytest.raises(ValueError, match="'float' of X"):
+                model.predict(table)
+    for text in ("1.5", " 2e-1", ".5", "5.", "nan", "+1"):
+        table = KINDS.slice(0, 1).set_column(index, "float", pa.array([text]))
+        for model in of_kinds:
+            assert_one_row_is_as_of_a_table(model, [row | {"float": text}], table)
+
+
+def test_times_with_a_zone_in_texts():
+    """In a column and in one row, where training had a zone, and only there."""
+    times = [dt.datetime(2020, 1, 1, tzinfo=UTC) + dt.timedelta(hours=37 * i) for i in range(60)]
+    texts = [time.astimezone(dt.timezone(dt.timedelta(hours=1))).isoformat() for time in times]
+    y = np.arange(60) % 13
+    of_times = regressor().fit(pa.table({"when": pa.array(times, pa.timestamp("us", "UTC"))}), y)
+    of_texts = regressor(column_types={"when": "date"}).fit(pa.table({"when": texts}), y)
+    table = pa.table({"when": texts})
+    assert of_texts.columns_.to_dict() == of_times.columns_.to_dict()
+    assert bits(of_texts, table) == bits(of_times, table)
+    for model in (of_times, of_texts):
+        assert_one_row_is_as_of_a_table(model, table.to_pylist(), table)
+        with pytest.raises(ValueError, match="'when' of X have no zone, and had one"):
+            model.predict(pa.table({"when": ["2020-01-01 12:00"]}))
+        with pytest.raises(ValueError, match="'when' has no zone, and had one"):
+            model.predict_one({"when": "2020-01-01 12:00"})
+    plain = regressor().fit(pa.table({"when": [time.replace(tzinfo=None) for time in times]}), y)
+    with pytest.raises(ValueError, match="'when' of X have a zone, and had none"):
+        plain.predict(table)
+    for text in ("20200101", "2020-W01-1", ""):  # which Python reads, or nobody
+        with pytest.raises(ValueError, match="'when' must be a date such as"):
+            plain.predict_one({"when": text})
+        with pytest.raises(ValueError, match="'when' of X must hold dates such as"):
+            plain.predict(pa.table({"when": [text]}))
+
+
+def test_one_row_with_categories_of_every_type():
+    """A date, a number or a boolean that is a category is the same one, whichever library's value it is."""
+    pd = pytest.importorskip("pandas")
+    days = [dt.date(2020, 1, 1 + i % 5) for i in range(60)]
+    X = pa.table(
+        {
+            "day": days,
+            "size": pa.array([[0.1, 2.5, 7.0][i % 3] for i in range(60)], pa.float32()),
+            "yes": [i % 4 > 1 for i in range(60)],
+            "zone": pa.array([dt.datetime(2020, 1, 1, i % 3, tzinfo=UTC) for i in range(60)]),
+            "long": [dt.timedelta(seconds=i % 3) for i in range(60)],
+        }
+    )
+    types = dict.fromkeys(["day", "size", "zone", "long"], "category")
+    model = regressor(column_types=types).fit(X, np.arange(60) % 13)
+    assert [column.kind for column in model.columns_.columns] == ["category"] * 5
+    rows = X.to_pylist()
+    assert_one_row_is_as_of_a_table(model, rows, X)
+    expected = [model.predict_one(row) for row in rows]
+    assert len(set(expected)) == 30
+    frame = X.to_pandas()
+    frame["day"] = pd.to_datetime(frame["day"])
+    np.testing.assert_array_equal(model.predict(frame), model.predict(X))
+    changes = [
+        lambda row: {"day": pd.Timestamp(row["day"])},
+        lambda row: {"day": np.datetime64(row["day"])},
+        lambda row: {"day": np.datetime64(row["day"], "ns")},
+        lambda row: {"day": str(row["day"])},
+        lambda row: {"size": np.float32(row["size"])},
+        lambda row: {"size": round(row["size"], 6)},
+        lambda row: {"size": str(round(row["size"], 6))},
+        lambda row: {"yes": int(row["yes"])},
+        lambda row: {"yes": np.bool_(row["yes"])},
+        lambda row: {"yes": str(row["yes"]).lower()},
+        lambda row: {"zone": row["zone"].astimezone(dt.timezone(dt.timedelta(hours=5)))},
+        lambda row: {"long": np.timedelta64(row["long"])},
+        lambda row: {"long": pd.Timedelta(row["long"])},
+    ]
+    for i, change in enumerate(changes):
+        assert [model.predict_one(row | change(row)) for row in rows] == expected, i
 
 
 def test_one_row_of_two_and_of_many_classes(X, y):

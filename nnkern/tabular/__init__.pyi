@@ -23,6 +23,7 @@ __all__ = ["METRICS", "PRESETS", "Recipe", "TabularClassifier", "TabularRegresso
 
 _Frame: TypeAlias = Any  # pandas, polars or pyarrow, a dict of columns, or a 2-D array
 _Column: TypeAlias = Any  # a Series of these, an array, or the name of a column
+_Kind: TypeAlias = Literal["number", "category", "date", "ignore"]
 _Held: TypeAlias = tuple[_Frame, _Column] | tuple[_Frame, _Column, npt.ArrayLike]
 _EvalSet: TypeAlias = _Held | list[_Held]
 
@@ -32,7 +33,7 @@ class _Shared(TypedDict, total=False):
     recipes: Recipe | Sequence[Recipe] | Preset | None
     n_estimators: int | None
     metric: str | None
-    column_types: Mapping[str, Literal["number", "category", "date", "ignore"]] | None
+    column_types: Mapping[str, _Kind] | Mapping[int, _Kind] | None
     validation_fraction: float
     refit: bool
     time_limit: float | None

@@ -28,6 +28,7 @@ from nnkern.tabular.inputs import (
     counting,
     finite,
     numbered_names,
+    refuse_dict,
     refuse_holes,
     rows_of,
     target_values,
@@ -88,7 +89,8 @@ class BaseTabular(BaseEstimator):
             What the ensemble is chosen by, and epochs: a name in `nnkern.tabular.METRICS`. Default the log loss of
             classes, the root of the mean squared error of numbers.
         column_types : dict, optional
-            {column: "number", "category", "date" or "ignore"} where it isn't what the column's type says.
+            {column: "number", "category", "date" or "ignore"} where it isn't what the column's type says. A column of
+            an array is given by its place, such as 0.
         validation_fraction : float, default=0.2
             Share of the rows that is held out where neither an eval_set nor bagging says which.
         refit : bool, default=True
@@ -232,6 +234,7 @@ class BaseTabular(BaseEstimator):
         check_is_fitted(self)
         if is_frame(X) and hasattr(self, "feature_names_in_"):
             return arrows_of(X, self.columns_.names, what)
+        refuse_dict(X, self.n_features_in_, what)
         X = validate_data(self, X, dtype=None, ensure_all_finite=False, reset=False)
         names = getattr(self, "feature_names_in_", None)
         return columns_of_array(finite(X), numbered_names(X.shape[1]) if names is None else list(names))
@@ -269,6 +272,7 @@ class BaseTabular(BaseEstimator):
         if is_frame(X) and named:
             arrays = arrows_of(X, names, what)
         else:
+            refuse_dict(X, len(names), what)
             X = check_array(X, dtype=None, ensure_all_finite=False, input_name=what)
             if X.shape[1] != len(names):
                 raise ValueError(f"{what} has {X.shape[1]} columns, X has {len(names)}")
@@ -367,6 +371,8 @@ class BaseTabular(BaseEstimator):
     def _saved_parameters(self):
         parameters = {name: _plain(value) for name, value in self.get_params(deep=False).items()}
         parameters["recipes"] = recipes_.to_dict(self.recipes)
+        if self.column_types is not None:  # places are numbers, perhaps numpy's
+            parameters["column_types"] = {str(name): kind for name, kind in self.column_types.items()}
         if not isinstance(self.random_state, Integral | None):
             parameters["random_state"] = None
         if isinstance(parameters.get("class_weight"), dict):  # keys in JSON are texts, and labels needn't be

@@ -19,7 +19,11 @@ CLIP = 3.0
 FARTHEST = 1e6
 """Scaled numbers beyond are taken for this: their squares stay finite, and the clip makes nearly CLIP of them."""
 QUANTILE_ROWS = 2**17
-"""Quantiles are those of at most so many rows, evenly spaced."""
+"""Quantiles are those of at most so many rows: of one from each of as many equal stretches."""
+BLOCK_ROWS = 2**16
+"""Examples that are converted at a time, so that what stands between a table and X is small."""
+HOLDS = ("texts", "numbers", "booleans", "dates")
+"""What the categories of a column may have been in training."""
 DAY, YEAR = 86400.0, 365.2425 * 86400.0
 """Seconds."""
 
@@ -50,6 +54,14 @@ def smooth_clip(values, median, scale):
     return z
 
 
+def _some(values):
+    """QUANTILE_ROWS of more values, always those of the same places, which follow no period that values may have."""
+    if len(values) <= QUANTILE_ROWS:
+        return values
+    places = np.arange(QUANTILE_ROWS) + np.random.default_rng(0).random(QUANTILE_ROWS)
+    return values[(places * (len(values) / QUANTILE_ROWS)).astype(np.intp)]
+
+
 class Number(Value):
     """A column of numbers: scaled, smoothly clipped, 0 where missing; with `flag` a row that is 1 where missing."""
 
@@ -62,12 +74,10 @@ class Number(Value):
     def fit(cls, name, values):
         """Of float64 values, NaN where missing; None for a constant."""
         missing = np.isnan(values)
-        known = values[:: -(-len(values) // QUANTILE_ROWS)]
-        known = known[~np.isnan(known)]
         present = values[~missing] if missing.any() else values
-        if not len(known) or present.min() == present.max():
+        if not len(present) or present.min() == present.max():
             return None
-        low, median, high = np.quantile(known, (0.25, 0.5, 0.75))
+        low, median, high = np.quantile(_some(present), (0.25, 0.5, 0.75))
         with np.errstate(over="ignore"):  # refused below
             scale = high - low or present.max() / 2 - present.min() / 2
         if not (np.isfinite(scale) and scale > 0):
@@ -107,6 +117,7 @@ class Date(Value):
     @classmethod
     def fit(cls, name, array):
         """Of an Arrow array; None for a constant."""
+        array = moments(array, name, "X")
         values = seconds(array, name, "X", None)
         number = Number.fit(name, values)
         if number is None:
@@ -151,12 +162,15 @@ class Date(Value):
 
 
 class Category(Value):
-    """A column of categories: a code, 0 for what is missing, rare or unknown; of two levels, −1 and 1 and that 0."""
+    """A column of categories: a code, 0 for what is missing, rare or unknown; of two levels, −1 and 1 and that 0.
+
+    `holds`, one of HOLDS, is what the values were in training: those that come as another type are taken for that.
+    """
 
     kind = "category"
 
-    def __init__(self, name, levels, rare=()):
-        self.name, self.levels, self.rare = name, list(levels), list(rare)
+    def __init__(self, name, levels, rare=(), holds="texts"):
+        self.name, self.levels, self.rare, self.holds = name, list(levels), list(rare), holds
 
     @classmethod
     def fit(cls, name, array, min_count):
@@ -166,7 +180,7 @@ class Category(Value):
         others = len(array) - sum(count for _, count in counts[: len(levels)])
         if not levels or (len(levels) == 1 and not others):
             return None
-        return cls(name, levels, [level for level, _ in counts[len(levels) :]])
+        return cls(name, levels, [level for level, _ in counts[len(levels) :]], _holds(array.type))
 
     @property
     def is_sign(self):
@@ -184,16 +198,21 @@ class Category(Value):
 
     def fill(self, array, out, what):
         """Writes its row `out` (1, m) from an Arrow array; how many categories in it weren't there in training."""
+        kind = plain(array).type
+        if _family_of(kind) is None:
+            raise ValueError(f"column {self.name!r} of {what} must hold {self.holds} as in training; got {kind}")
         codes, start, unseen = self.codes(), 0, 0
         known = codes.keys() | set(self.rare)
-        for chunk in encoded(array).chunks:
-            levels = [text_of(level) for level in chunk.dictionary.to_pylist()]
+        for chunk in _encoded_blocks(array):
+            levels = [level_of(level, self.holds) for level in chunk.dictionary.to_pylist()]
             of = np.array([codes.get(level, 0.0) for level in levels] + [0.0], np.float32)
-            indices = chunk.indices.fill_null(len(levels)).to_numpy(zero_copy_only=False)
-            out[0, start : start + len(chunk)] = of[indices]
-            start += len(chunk)
-            new = [level not in known for level in levels] + [False]
-            unseen += int(np.array(new)[indices].sum()) if any(new) else 0
+            new = np.array([level is not None and level not in known for level in levels] + [False])
+            for first in range(0, len(chunk), BLOCK_ROWS):
+                indices = chunk.indices.slice(first, BLOCK_ROWS).cast("int64")  # int8 may not hold the one of a hole
+                indices = indices.fill_null(len(levels)).to_numpy(zero_copy_only=False)
+                out[0, start : start + len(indices)] = of[indices]
+                start += len(indices)
+                unseen += int(new[indices].sum()) if new.any() else 0
         return unseen
 
     def to_dict(self):
@@ -207,7 +226,15 @@ KINDS = {kind.kind: kind for kind in (Number, Date, Category)}
 def from_dict(entry):
     """The column that `to_dict` gave; TypeError, ValueError or KeyError for anything else."""
     entry = dict(entry)
-    for name, kind in {"name": str, "levels": list, "rare": list, "parts": list, "flag": bool, "zone": bool}.items():
+    for name, kind in {
+        "name": str,
+        "levels": list,
+        "rare": list,
+        "parts": list,
+        "flag": bool,
+        "zone": bool,
+        "holds": str,
+    }.items():
         if name in entry and type(entry[name]) is not kind:
             raise TypeError(f"{name} of a column is {entry[name]!r}")
     try:
@@ -219,6 +246,8 @@ def from_dict(entry):
             raise ValueError(f"the categories of {column.name!r} aren't texts")
         if len({*column.levels, *column.rare}) < len(column.levels) + len(column.rare):
             raise ValueError(f"a category of {column.name!r} is there twice")
+        if column.holds not in HOLDS:
+            raise ValueError(f"the categories of {column.name!r} are {column.holds!r}, none of {HOLDS}")
     elif not (math.isfinite(column.median) and 0 < column.scale < math.inf):
         raise ValueError(f"the median and scale of {column.name!r} are {column.median} and {column.scale}")
     if isinstance(column, Date) and [part for part in Date.PERIODS if part in column.parts] != column.parts:
@@ -318,23 +347,45 @@ def _parsed(array, name, what):
 
 def _is_number(text):
     try:
-        require("pyarrow", "a data frame").scalar(text).cast("float64")
+        parsed(text)
     except ValueError:
         return False
     return True
 
 
+def parsed(text):
+    """float of a number that is written as a text, NaN for an empty one; as in a column of such texts."""
+    text = text.strip()
+    return require("pyarrow", "a data frame").scalar(text).cast("float64").as_py() if text else math.nan
+
+
+def moments(array, name, what):
+    """The array, texts as the times that they are: all of them with a zone, or none."""
+    pa = require("pyarrow", "a data frame")
+    array = plain(array)
+    if not is_text(array.type):
+        return array
+    try:
+        return array.cast(pa.timestamp("us"))
+    except pa.ArrowInvalid as error:
+        try:
+            return array.cast(pa.timestamp("us", "UTC"))
+        except pa.ArrowInvalid:
+            said = f"column {name!r} of {what} must hold dates such as 2026-01-31 12:00: {error}"
+            raise ValueError(said) from None
+
+
+def _moment_of(text):
+    """The datetime of one text, read as in a column of such texts; a ValueError where it is none."""
+    pa = require("pyarrow", "a data frame")
+    return moments(pa.chunked_array([[str(text)]]), "", "")[0].as_py()
+
+
 def seconds(array, name, what, zone):
     """Seconds since 1970 in float64, NaN where missing; `zone`: whether times must have one, None where they may."""
     pa = require("pyarrow", "a data frame")
-    array = plain(array)
+    array = moments(array, name, what)
     kind = array.type
-    if is_text(kind):
-        try:
-            array = array.cast(pa.timestamp("us"))
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"column {name!r} of {what} must hold dates such as 2026-01-31 12:00: {error}") from None
-        kind = array.type
     if pa.types.is_null(kind):
         return np.full(len(array), np.nan)
     if not (pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
@@ -355,7 +406,7 @@ def seconds_of(value, name, zone):
         return math.nan
     if isinstance(value, str):
         try:
-            value = datetime.datetime.fromisoformat(value)
+            value = _moment_of(value)
         except ValueError:
             raise ValueError(f"{name!r} must be a date such as 2026-01-31 12:00; got {value!r}") from None
     if isinstance(value, np.datetime64):
@@ -382,12 +433,62 @@ def number_of(value, name):
     if isinstance(value, np.timedelta64):
         return float(value / np.timedelta64(1, "s"))
     try:
-        value = float(value)
+        if isinstance(value, bytes):
+            raise TypeError("Python would read it as a text")
+        value = parsed(value) if isinstance(value, str) else float(value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name!r} must be a number; got {value!r}") from None
     if math.isinf(value):
         raise ValueError(f"{name!r} is {value}: give what isn't known as None") from None
     return value
+
+
+def _holds(kind):
+    """Which of HOLDS an Arrow type is."""
+    types = require("pyarrow", "a data frame").types
+    if types.is_dictionary(kind):
+        return _holds(kind.value_type)
+    if is_text(kind):
+        return "texts"
+    if types.is_boolean(kind):
+        return "booleans"
+    return "dates" if _family_of(kind) == "date" else "numbers"
+
+
+_BOOLEANS = {"true": "True", "false": "False", "1": "True", "0": "False"}
+
+
+def level_of(value, holds):
+    """The text of a category that one value stands for in a column of what it `holds`, None where it is missing."""
+    if is_missing(value):
+        return None
+    text = text_of(value)
+    if holds == "booleans":
+        return _BOOLEANS.get(text.lower(), text)
+    try:
+        if holds == "numbers" and isinstance(value, str):
+            return _text_of_number(text.strip())
+        if holds == "dates" and isinstance(value, str):
+            return text_of(_moment_of(text))
+    except ValueError:
+        return text
+    return str(int(value)) if holds == "numbers" and isinstance(value, bool | np.bool_) else text
+
+
+def _text_of_number(text):
+    if text.isascii() and text.removeprefix("-").isdecimal():  # may be beyond what float64 tells apart
+        return str(int(text))
+    value = parsed(text)
+    return None if math.isnan(value) else text_of(value)
+
+
+def _encoded_blocks(array):
+    """Dictionary arrays that make up a chunked array: its own chunks, or blocks of rows with a dictionary of each."""
+    if require("pyarrow", "a data frame").types.is_dictionary(array.type):
+        yield from array.chunks
+        return
+    for start in range(0, len(array), BLOCK_ROWS):
+        yield from encoded(array.slice(start, BLOCK_ROWS)).chunks
 
 
 def encoded(array):
@@ -412,6 +513,12 @@ def level_counts(array):
         text = text_of(value)
         counts[text] = counts.get(text, 0) + entry["counts"]
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def has_values(array):
+    """Whether not all of it is missing."""
+    pc = require("pyarrow.compute", "a data frame")
+    return not pc.all(pc.is_null(plain(array), nan_is_null=True)).as_py()
 
 
 def distinct(array):

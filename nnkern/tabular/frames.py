@@ -4,18 +4,26 @@ Data frames of pandas, polars and pyarrow come in through narwhals; numpy arrays
 a column means is columns.py's concern: here are names, lengths and the forms of memory.
 """
 
+import datetime
+import decimal
+from collections.abc import Mapping
+
 import numpy as np
 
 from nnkern._optional import require
 
 
-class Spent(dict):
-    """{name: Arrow array} that nobody else needs: each column may be let go as soon as X has been made of it."""
+class Columns(dict):
+    """{name: Arrow array}, checked: the names are texts, and all arrays have the same length."""
+
+
+class Spent(Columns):
+    """Columns that nobody else needs: each may be let go as soon as X has been made of it."""
 
 
 def is_frame(X):
     """Whether X has columns by name."""
-    if type(X) in (dict, Spent):  # some sparse matrices of scipy are dicts
+    if is_mapping(X):
         return True
     nw = require("narwhals", "a data frame")
     if nw.dependencies.is_into_lazyframe(X):
@@ -23,15 +31,20 @@ def is_frame(X):
     return nw.dependencies.is_into_dataframe(X)
 
 
+def is_mapping(X):
+    """Whether X is a dict of columns; some sparse matrices of scipy are dicts too, but those have a shape."""
+    return isinstance(X, Mapping) and not hasattr(X, "shape")
+
+
 def columns_of(X, names=None, what="X"):
-    """{name: Arrow array of m entries, in one or more chunks} of a data frame or a dict of columns.
+    """Columns, arrays of m entries in one or more chunks, of a data frame or a dict of columns.
 
     With `names`, these columns only; a ValueError names those that X lacks.
     """
     pa = require("pyarrow", "a data frame")
     nw = require("narwhals", "a data frame")
-    if type(X) is dict:
-        X = pa.table({str(name): _arrow_of(np.asarray(values), name, what) for name, values in X.items()})
+    if is_mapping(X):
+        return _columns_of_mapping(X, names, what)
     X = _with_texts_for_names(X)
     present = names_of(X, what)
     frame = nw.from_native(X, eager_only=True)
@@ -39,8 +52,40 @@ def columns_of(X, names=None, what="X"):
         names = present
     refuse_lacking(names, present, what)
     if isinstance(X, pa.Table):
-        return {name: X.column(name) for name in names}
-    return {name: _of_series(frame[name], name, what) for name in names}
+        return Columns((name, X.column(name)) for name in names)
+    return Columns((name, _of_series(frame[name], name, what)) for name in names)
+
+
+def _columns_of_mapping(X, names, what):
+    present = [str(name) for name in X]
+    _refuse_twice(present, what)
+    given = dict(zip(present, X.values(), strict=True))
+    if names is None:
+        names = present
+    refuse_lacking(names, present, what)
+    columns = Columns((name, _column_of(given[name], name, what)) for name in names)
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{name!r} {length}" for name, length in list(lengths.items())[:10])
+        raise ValueError(f"the columns of {what} have different lengths: {said}; each needs an entry for each row")
+    return columns
+
+
+def _column_of(values, name, what):
+    """The Arrow array of one column of a dict: the same as of a frame that has this column."""
+    if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__len__"):
+        values = np.asarray(values, object)  # no column, refused below
+    elif is_series(values):
+        return series(values, what, name)
+    elif not (isinstance(values, list | tuple | range) or hasattr(values, "__arrow_array__")):
+        values = np.asanyarray(values)  # keeps the mask of a masked array
+    if isinstance(values, np.ndarray) and values.ndim != 1:
+        raise ValueError(f"{_named(name, what)} must have one entry for each row; got {_shaped(values)}")
+    return _arrow_of(values, name, what)
+
+
+def _shaped(values):
+    return f"an array of shape {values.shape}" if values.ndim else f"{values.item()!r}"
 
 
 def refuse_lacking(names, present, what):
@@ -63,26 +108,35 @@ def _with_texts_for_names(X):
 def names_of(native, what):
     """The names of a frame's columns; a ValueError where two have the same."""
     names = list(native.column_names if hasattr(native, "column_names") else native.columns)
+    _refuse_twice(names, what)
+    return names
+
+
+def _refuse_twice(names, what):
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(
             f"{what} has several columns named {listed(twice)}: rename them, so that each name is there once"
         )
-    return names
+
+
+def place_name(j):
+    """The name of the column number j of an array, whose columns have none."""
+    return f"x{j}"
 
 
 def columns_of_array(X, names):
-    """{name: Arrow array} of the columns of a 2-D numpy array."""
-    return {name: _arrow_of(X[:, j], name, "X") for j, name in enumerate(names)}
+    """Columns of a 2-D numpy array."""
+    return Columns((name, _arrow_of(X[:, j], name, "X")) for j, name in enumerate(names))
 
 
-def series(values, what):
+def series(values, what, name=None):
     """The Arrow array of one column that is given by itself: a Series of pandas or polars, or an array of pyarrow."""
     pa = require("pyarrow", what)
     nw = require("narwhals", what)
     if isinstance(values, pa.Array | pa.ChunkedArray):
         return pa.chunked_array([values]) if isinstance(values, pa.Array) else values
-    return _of_series(nw.from_native(values, series_only=True), None, what)
+    return _of_series(nw.from_native(values, series_only=True), name, what)
 
 
 def is_series(values):
@@ -104,15 +158,15 @@ def _of_series(series, name, what):
 
 def _arrow_of(values, name, what):
     pa = require("pyarrow", "a data frame")
-    if values.dtype.kind == "c":
+    if getattr(getattr(values, "dtype", None), "kind", "") == "c":
         raise ValueError(f"Complex data not supported: {_named(name, what)} holds {values.dtype}")
     try:
         array = pa.array(values, from_pandas=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        array = _of_objects(values.tolist(), name, what)
+        array = _of_objects(values.tolist() if hasattr(values, "tolist") else list(values), name, what)
     except UnicodeError as error:
         raise ValueError(f"{_named(name, what)} holds a text that is none: {error}") from None
-    return pa.chunked_array([array])
+    return pa.chunked_array([array]) if isinstance(array, pa.Array) else array
 
 
 def _of_objects(values, name, what):
@@ -146,15 +200,36 @@ def is_missing(value):
 
 
 def text_of(value):
-    """The text by which a category is known: whole numbers without a point, all else as Python writes it."""
+    """The text by which a category is known, whichever type a library or one row has the value in.
+
+    Whole numbers have no point, others the digits of float32 where it resolves them, dates no time at midnight, times
+    with a zone are in UTC, and durations are seconds.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
+    if isinstance(value, datetime.timedelta | np.timedelta64):
+        value = value.total_seconds() if isinstance(value, datetime.timedelta) else value / np.timedelta64(1, "s")
+    if isinstance(value, decimal.Decimal):
+        value = int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, float | np.floating):
         value = float(value)
-        return str(int(value)) if value.is_integer() else repr(value)
-    return str(value)
+        if value.is_integer():
+            return str(int(value))
+        narrow = np.float32(value)
+        return str(narrow) if float(narrow) == value else repr(value)
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
+    return _text_of_moment(value) if isinstance(value, datetime.datetime) else str(value)
+
+
+def _text_of_moment(value):
+    if hasattr(value, "to_pydatetime"):  # pandas' has nanoseconds, which the others don't tell
+        value = value.to_pydatetime(warn=False)
+    if value.tzinfo is not None:
+        return value.astimezone(datetime.UTC).isoformat(sep=" ")
+    return value.date().isoformat() if value.time() == datetime.time() else value.isoformat(sep=" ")
 
 
 def listed(names, most=10):

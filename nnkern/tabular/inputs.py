@@ -4,7 +4,17 @@ import numpy as np
 
 from nnkern.estimators.needed import column_or_1d
 from nnkern.tabular.columns import plain
-from nnkern.tabular.frames import Spent, columns_of, is_missing, is_series, refuse_lacking, series
+from nnkern.tabular.frames import (
+    Columns,
+    Spent,
+    columns_of,
+    is_mapping,
+    is_missing,
+    is_series,
+    place_name,
+    refuse_lacking,
+    series,
+)
 
 
 def rows_of(arrays):
@@ -13,13 +23,12 @@ def rows_of(arrays):
 
 def numbered_names(n):
     """Names of columns that have none."""
-    return [f"x{j}" for j in range(n)]
+    return [place_name(j) for j in range(n)]
 
 
 def arrows_of(X, names, what):
-    """{name: Arrow array} of a frame, which may be such a dict already; a ValueError where there is no row."""
-    ready = isinstance(X, dict) and all(hasattr(array, "null_count") for array in X.values())
-    arrays = X if ready else columns_of(X, names, what)
+    """{name: Arrow array} of a frame, which may be Columns already; a ValueError where there is no row."""
+    arrays = X if isinstance(X, Columns) else columns_of(X, names, what)
     if arrays and not rows_of(arrays):
         raise ValueError(f"{what} has 0 rows: at least one is needed")
     if names is None:
@@ -36,6 +45,15 @@ def _first_without_number(y):
         except (TypeError, ValueError, OverflowError):
             return row, value
     return 0, y.tolist()[0]
+
+
+def refuse_dict(X, n, what):
+    """A TypeError for a dict of columns where the model was trained on an array, whose columns have places only."""
+    if is_mapping(X):
+        raise TypeError(
+            f"{what} must be an array with {n} columns, as in training, whose columns had no names; got "
+            f"{type(X).__name__}"
+        )
 
 
 def finite(X):

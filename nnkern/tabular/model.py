@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from nnkern.tabular.columns import Category, Date, clipped, number_of, seconds_of
-from nnkern.tabular.frames import is_missing, listed, text_of
+from nnkern.tabular.columns import Category, Date, clipped, level_of, number_of, seconds_of
+from nnkern.tabular.frames import is_missing, listed
 from nnkern.tabular.target import Labels
 
 CLASSIFIERS = ("binary_cross_entropy", "cross_entropy")
@@ -84,7 +84,7 @@ class OneRow:
         i = 0
         for column in model.preprocessing.columns:
             if isinstance(column, Category):
-                categories.append((column.name, {**column.codes(), None: 0.0}))
+                categories.append((column.name, {**_by_value(column), None: 0.0}, column.holds))
                 category_places.append(i)
             elif isinstance(column, Date):
                 self._dates.append((column, slice(i, i + len(column.rows()))))
@@ -113,8 +113,8 @@ class OneRow:
         x = np.zeros(self._n_x, np.float32)
         if self._names:
             values = [row[name] for name in self._names]
-            if np.timedelta64 in map(type, values):
-                raise TypeError("numpy takes it for a number of its units")
+            if not _NO_NUMBERS.isdisjoint(map(type, values)):
+                raise TypeError("numpy would make other numbers of it than a column does")
             values = np.array(values, np.float64)
             z = clipped(values, self._median, self._scale)
             if not math.isfinite(values.sum()):
@@ -125,9 +125,9 @@ class OneRow:
                 x[self._flags] = missing[self._flagged]
             x[self._places] = z
         if self._categories:
-            found = [codes.get(row[name]) for name, codes in self._categories]
+            found = [codes.get(row[name]) for name, codes, _ in self._categories]
             if None in found:
-                found = [_code(codes, row[name]) for name, codes in self._categories]
+                found = [codes.get(level_of(row[name], holds), 0.0) for name, codes, holds in self._categories]
             x[self._category_places] = found
         for column, place in self._dates:
             value = np.array([seconds_of(row[column.name], column.name, column.zone)])
@@ -146,12 +146,19 @@ class OneRow:
         row = {name: row[name] for name in self._model.preprocessing.names}
         for name in self._names:
             row[name] = number_of(row[name], name)
-        for name, _ in self._categories:
+        for name, *_ in self._categories:
             if not is_missing(row[name]) and row[name].__hash__ is None:
                 raise TypeError(f"{name!r} must be a text or a number; got {row[name]!r}") from None
         return row
 
 
-def _code(codes, value):
-    """What stands in X for one value of a category."""
-    return 0.0 if is_missing(value) else codes.get(text_of(value), 0.0)
+_NO_NUMBERS = {np.timedelta64, str, np.str_, bytes}
+"""Types that numpy converts to numbers by rules of its own."""
+
+
+def _by_value(column):
+    """{text, or what has the same hash as a value: what stands in X for it} of the categories that a column has."""
+    codes = column.codes()
+    if column.holds == "booleans":
+        return codes | {text == "True": code for text, code in codes.items()}
+    return codes

@@ -9,12 +9,10 @@ import numpy as np
 
 import nnkern.tabular.columns as kinds
 from nnkern._optional import require
-from nnkern.tabular.columns import Category, Date, Number, distinct, family, level_counts, numbers
-from nnkern.tabular.frames import Spent, listed
+from nnkern.tabular.columns import BLOCK_ROWS, Category, Date, Number, distinct, family, level_counts, numbers
+from nnkern.tabular.frames import Spent, listed, place_name
 
 TYPES = ("number", "category", "date", "ignore")
-BLOCK_ROWS = 2**16
-"""Examples that are converted at a time, so that what stands between a table and X is small."""
 MIN_COUNT = 5
 """A category that occurs less often counts as unknown: half the inputs, and no less accurate."""
 MANY_LEVELS = 100
@@ -56,7 +54,7 @@ class Preprocessing:
         TabularWarning
             For columns that are left out, or look like identifiers.
         """
-        wanted = dict(column_types or {})
+        wanted = _by_name(column_types or {}, arrays)
         unknown = [name for name in wanted if name not in arrays]
         if unknown:
             raise ValueError(f"column_types names {listed(unknown)}, which X doesn't have; it has {listed(arrays)}")
@@ -66,15 +64,20 @@ class Preprocessing:
         used = {name: array for name, array in arrays.items() if wanted.get(name) != "ignore"}
         kinds.refuse_nested(used)
         left_out = {name: "as asked for" for name in arrays if name not in used}
-        columns, ids = [], []
+        columns, ids, errors = [], [], []
         for name, array in used.items():
-            column, why = _fitted(name, array, wanted.get(name), min_count)
+            try:
+                column, why = _fitted(name, array, wanted.get(name), min_count)
+            except ValueError as error:
+                errors.append(error)
+                continue
             if column is None:
                 left_out[name] = why
                 continue
             columns.append(column)
             if name not in wanted and _is_identifier(array, column):
                 ids.append(name)
+        _refuse(errors)
         _warn(left_out, ids)
         if not columns:
             raise ValueError(f"X has no column to learn from: {_reasons(left_out)}")
@@ -105,20 +108,18 @@ class Preprocessing:
         """
         m = len(next(iter(arrays.values())))
         X = np.empty((m, self.n_x), np.float32)
-        i, unseen = 0, {}
+        i, unseen, errors = 0, {}, []
         for column, count in zip(self.columns, self._counts(), strict=True):
             array = arrays.pop(column.name) if isinstance(arrays, Spent) else arrays[column.name]
-            for start in range(0, m, BLOCK_ROWS):
-                block = np.empty((count, min(BLOCK_ROWS, m - start)), np.float32)
-                try:
-                    found = column.fill(array.slice(start, BLOCK_ROWS), block, what)
-                except ValueError:
-                    column.fill(array, np.empty((count, m), np.float32), what)  # names the row it has in all
-                    raise
-                X[start : start + BLOCK_ROWS, i : i + count] = block.T
+            try:
+                found = _fill(column, array, X[:, i : i + count].T, what)
+            except ValueError as error:
+                errors.append(error)
+            else:
                 if found:
-                    unseen[column.name] = unseen.get(column.name, 0) + found
+                    unseen[column.name] = found
             i += count
+        _refuse(errors)
         if unseen:
             said = ", ".join(f"{name!r} in {count} of {m} rows" for name, count in unseen.items())
             text = f"{what} has categories that weren't there in training, and count as missing: {said}"
@@ -151,6 +152,30 @@ class Preprocessing:
         return "\n".join(f"{name:{width[0]}}  {kind:{width[1]}}  {rest}".rstrip() for name, kind, rest in lines)
 
 
+def _fill(column, array, out, what):
+    """Writes the rows `out` (their number, m) of a column; how many categories in it weren't there in training."""
+    if isinstance(column, Category):  # takes its own blocks, so that a dictionary is looked at once
+        return column.fill(array, out, what)
+    for start in range(0, len(array), BLOCK_ROWS):
+        block = np.empty((len(out), min(BLOCK_ROWS, len(array) - start)), np.float32)
+        try:
+            column.fill(array.slice(start, BLOCK_ROWS), block, what)
+        except ValueError:
+            column.fill(array, np.empty(out.shape, np.float32), what)  # names the row it has in all
+            raise
+        out[:, start : start + BLOCK_ROWS] = block
+    return 0
+
+
+def _refuse(errors):
+    """One error for all columns that can't be what they are to be."""
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        more = f"; and {len(errors) - 10} columns more" if len(errors) > 10 else ""
+        raise ValueError("; ".join(map(str, errors[:10])) + more)
+
+
 def _said(column):
     if isinstance(column, Category):
         return f"{len(column.levels)} categories: {listed(column.levels, 4)}"
@@ -159,25 +184,38 @@ def _said(column):
     return said + "".join(f", {part}" for part in parts)
 
 
+def _by_name(column_types, arrays):
+    """column_types with the columns' names, of pandas' columns that are named by numbers and of an array's places."""
+    wanted = {}
+    for given, kind in column_types.items():
+        name = str(given)
+        if name not in arrays and name.isdecimal() and place_name(name) in arrays:  # a text where JSON had it
+            name = place_name(given)
+        if name in wanted:
+            raise ValueError(f"column_types has {name!r} twice, the second time as {given!r}")
+        wanted[name] = kind
+    return wanted
+
+
 def _fitted(name, array, wanted, min_count):
     """(column, None), or (None, why it is left out)."""
-    if array.null_count == len(array):
-        return None, "all missing"
     kind = wanted or family(array)
-    if kind == "number":
+    if array.null_count == len(array):
+        column = None
+    elif kind == "number":
         column = Number.fit(name, numbers(array, name, "X"))
-        return column, "constant"
-    if kind == "date":
-        return Date.fit(name, array), "constant"
-    if wanted is not None or kinds.is_text(kinds.plain(array).type):
+    elif kind == "date":
+        column = Date.fit(name, array)
+    else:
         known = level_counts(array)
         frequent = sum(count for _, count in known if count >= min_count)
-        if wanted is None and len(known) > MANY_LEVELS and 2 * frequent < len(array) - array.null_count:
+        is_text = wanted is None and kinds.is_text(kinds.plain(array).type)
+        if is_text and len(known) > MANY_LEVELS and 2 * frequent < len(array) - array.null_count:
             return None, f"text of {len(known)} different values"
         if len(known) > 1 and not frequent:
             min_count = 1  # a small table, or one whose many values are wanted
-    column = Category.fit(name, array, min_count)
-    return column, "constant"
+        column = Category.fit(name, array, min_count)
+    return column, "constant" if kinds.has_values(array) else "all missing"
 
 
 def _is_identifier(array, column):
