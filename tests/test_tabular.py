@@ -23,7 +23,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from tables import FEATURES, LIBRARIES, UTC, bits, classifier, outputs, people, regressor, replaced
 
-from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularWarning, base
+from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularWarning, base, frames
 
 
 @pytest.fixture(scope="module")
@@ -968,6 +968,14 @@ def test_rows_of_weight_0_count_as_if_they_were_not_there(lost, X):
     model = regressor().fit(X, y, sample_weight=rows * 1.0)
     assert vars(model.model_.target) == vars(regressor().fit(few, y[rows]).model_.target)
     assert bits(model, few) == bits(regressor().fit(few, y[rows], sample_weight=np.ones(rows.sum())), few)
+
+
+def test_columns_that_nobody_else_needs_are_let_go_when_rows_are_left_out(X, y):
+    weight = np.arange(120) % 3 > 0
+    expected = bits(classifier().fit(X, y, sample_weight=weight), X)
+    columns = frames.Spent({name: X[name] for name in FEATURES})
+    assert bits(classifier().fit(columns, y, sample_weight=weight), X) == expected
+    assert not columns
 
 
 def test_balanced_classes_are_balanced_among_the_rows_that_count(X, y):
