@@ -297,6 +297,13 @@ def test_categories_by_frequency_and_equals_by_text():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("type", [pa.string(), pa.large_string(), pa.string_view()], ids=str)
+def test_a_missing_text_is_no_empty_one(type):
+    column, X = learnt_of(["a", "b", None] * 5, type=type)
+    assert column.levels == ["a", "b"]
+    np.testing.assert_array_equal(X, [[-1, 1, 0] * 5])
+
+
 def test_five_make_a_category():
     column, _ = learnt_of(["a"] * 40 + ["five"] * 5 + ["four"] * 4 + ["b"] * 10)
     assert column.levels == ["a", "b", "five"]
@@ -598,8 +605,21 @@ def of_frames(values, dtype=None):
         ((1, 2.5, 7), None),
         (range(9), None),
         ([dt.date(2020, 1, 1), None, dt.date(2021, 1, 1)], object),
+        ([np.datetime64("2020-01-01"), None, np.datetime64("2021-01-01")], "datetime64[s]"),
+        ([np.timedelta64(5, "s"), None, np.timedelta64(1, "m")], "timedelta64[s]"),
     ],
-    ids=["texts", "booleans", "booleans and None", "several kinds", "whole numbers", "tuple", "range", "dates"],
+    ids=[
+        "texts",
+        "booleans",
+        "booleans and None",
+        "several kinds",
+        "whole numbers",
+        "tuple",
+        "range",
+        "dates",
+        "numpy's dates",
+        "numpy's durations",
+    ],
 )
 def test_a_list_in_a_dict_means_what_it_means_in_a_frame(values, dtype):
     frames = of_frames(values, dtype)

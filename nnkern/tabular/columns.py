@@ -504,9 +504,10 @@ def encoded(array):
 def level_counts(array):
     """[(text, count), …] of what is not missing, the most frequent first, of equals by text."""
     pc = require("pyarrow.compute", "a data frame")
-    counts = {}
-    found = pc.value_counts(plain(array).combine_chunks() if is_text(plain(array).type) else plain(array))
-    for entry in found.to_pylist():
+    counts, array = {}, plain(array)
+    if is_text(array.type):  # of views of texts, a missing one is counted as an empty one
+        array = array.cast("large_string").combine_chunks()
+    for entry in pc.value_counts(array).to_pylist():
         value = entry["values"]
         if value is None or value != value:
             continue

@@ -162,7 +162,7 @@ def _arrow_of(values, name, what):
         raise ValueError(f"Complex data not supported: {_named(name, what)} holds {values.dtype}")
     try:
         array = pa.array(values, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+    except (pa.ArrowInvalid, TypeError, pa.ArrowNotImplementedError, OverflowError):
         array = _of_objects(values.tolist() if hasattr(values, "tolist") else list(values), name, what)
     except UnicodeError as error:
         raise ValueError(f"{_named(name, what)} holds a text that is none: {error}") from None
@@ -173,6 +173,9 @@ def _of_objects(values, name, what):
     """Of Python objects: numbers, where all are such or missing; of several kinds texts."""
     pa = require("pyarrow", "a data frame")
     values = [None if is_missing(value) else value for value in values]
+    for kind in (np.datetime64, np.timedelta64):  # Arrow takes arrays of them, not each by itself
+        if any(isinstance(value, kind) for value in values) and all(isinstance(value, kind | None) for value in values):
+            return pa.array(np.array([kind("NaT") if value is None else value for value in values], kind))
     for i, value in enumerate(values):
         if not isinstance(value, str | bool | np.bool_ | int | float | np.integer | np.floating | None):
             raise TypeError(
