@@ -75,6 +75,6 @@ cdef int check_codes(Engine engine, const Matrix *X) except -1:
     example = first.kind.first_bad(&engine.plan, first, X, &row)
     if example < X.m:
         raise ValueError(
-            f"X[{row}, {example}] must be a code, a whole number from 0 to {engine.encoders.codes_of_row(row) - 1}, for "
-            "so many has the first layer's encoder of that row: encode categories by their place in a list")
+            f"X[{row}, {example}] must be a code, a whole number from 0 to {engine.encoders.codes_of_row(row) - 1}, "
+            "for so many has the first layer's encoder of that row: encode categories by their place in a list")
     return 0
