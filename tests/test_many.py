@@ -195,7 +195,7 @@ MONITORS = ["val_cost", "val_score", "val_error", "cost", "val_auc", log_loss]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
-@pytest.mark.parametrize("monitor", MONITORS, ids=str)
+@pytest.mark.parametrize("monitor", MONITORS, ids=lambda monitor: getattr(monitor, "__name__", monitor))
 def test_each_network_has_its_own_data_and_best_epoch(monitor, threads):
     X, Y, w, held_out = folds()
     if monitor != "val_auc":

@@ -21,6 +21,11 @@ def halving(t):
     return 0.5 ** (4 * t)
 
 
+def name_of(shape):
+    """The same in every process, which a function's address isn't."""
+    return getattr(shape, "__name__", str(shape))
+
+
 def falls_late(t):
     return 1.0 if t < 0.5 else 0.4
 
@@ -50,7 +55,7 @@ def test_shapes(shape):
     assert [schedule(k / 1000) for k in (0, 17, 300, 999)] == table[[0, 17, 300, 999]].tolist()
 
 
-@pytest.mark.parametrize("shape", [*SHAPES, halving], ids=str)
+@pytest.mark.parametrize("shape", [*SHAPES, halving], ids=name_of)
 def test_a_number_does_not_depend_on_the_others_in_its_table(shape):
     schedule = ByStep(0.3, shape)
     parts = [schedule.table(first, min(7, 500 - first), 500) for first in range(0, 500, 7)]
@@ -104,7 +109,7 @@ def by_step():
 
 
 @pytest.mark.parametrize("data", ["arrays", "batches"])
-@pytest.mark.parametrize("shape", ["coslog4", halving], ids=str)
+@pytest.mark.parametrize("shape", ["coslog4", halving], ids=name_of)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_rates_are_taken_before_each_step(optimizer, shape, data):
     run, (ours, oracles) = Run(), optimizers(optimizer)
