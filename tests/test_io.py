@@ -1351,26 +1351,37 @@ def test_out_of_memory_is_a_memory_error_and_leaves_the_network():
 @pytest.mark.no_sanitizer
 @pytest.mark.own_kernels
 def test_out_of_memory_while_loading_is_a_memory_error(path):
-    """Also where a module that is imported then finds no room, by numpy too; in a process for each limit."""
+    """Also where a module that is imported then finds no room, by numpy too; in a process for each limit.
+
+    numpy's BLAS has no threads here, whose locks a child may wait for in vain where it has no memory for new ones. Of
+    thousands of children one did; it is ended after a while, and such a limit tried once more.
+    """
     small().save(path)
     code = """
-        import logging, os, sys
+        import logging, os, signal, sys
         logging.disable()
-        for more in range(0, 12 * 2**20, 3 * 2**16):
+
+        def outcome(more):
             child = os.fork()
-            if child == 0:
-                limit_memory(more)
-                try:
-                    nk.load(sys.argv[1])
-                except MemoryError:
-                    os._exit(1)
-                except BaseException as error:
-                    os.write(1, repr(error).encode())
-                    os._exit(2)
-                os._exit(0)
-            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            if child:
+                return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            signal.alarm(15)
+            limit_memory(more)
+            try:
+                nk.load(sys.argv[1])
+            except MemoryError:
+                os._exit(1)
+            except BaseException as error:
+                os.write(1, repr(error).encode())
+                os._exit(2)
+            os._exit(0)
+
+        for more in range(0, 12 * 2**20, 3 * 2**16):
+            found = outcome(more)
+            print(outcome(more) if found == -signal.SIGALRM else found, flush=True)
     """
-    done = run(measured(LIMITED + textwrap.dedent(code)), path)
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    done = run(measured(LIMITED + textwrap.dedent(code)), path, env=environment)
     assert done.returncode == 0, done.stderr
     outcomes = done.stdout.splitlines()
     assert set(outcomes) == {"0", "1"}, outcomes
