@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from nnkern._optional import require
 from nnkern.estimators.needed import column_or_1d
 from nnkern.tabular.columns import plain
 from nnkern.tabular.frames import (
@@ -118,9 +119,7 @@ def counting(arrays, y, weight, what, least=1):
             f"{what} and the weights of classes leave {rows.sum()} of {len(y)} rows a weight above 0: at least {least} "
             "must count"
         )
-    import pyarrow as pa
-
-    mask = pa.array(rows)
+    mask = require("pyarrow", "a data frame").array(rows)
     kept = type(arrays)()
     for name in list(arrays):
         # a column that nobody else needs is let go as soon as it has been copied
