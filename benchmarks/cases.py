@@ -131,12 +131,12 @@ class TableCase(TrainingCase):
     @property
     def flops(self) -> float:
         """Of the dense layers' products. One-hot codes right before them pick columns of W, which aren't multiplied."""
-        if not self.encode:
+        if not (self.encode or self.scale):
             return super().flops
         picks = self.codes_as == "one-hot" and not self.scale
         picked = self.categories * self.codes if picks else 0
         n = (self.n[0] - picked, *self.n[1:])
-        # the encoders need dA of the first layer
+        # encoders and Scale need dX of the first dense layer
         per_example = 6 * sum(n * n_prev for n_prev, n in pairwise(n))
         return per_example * self.examples / self.steps
 
@@ -147,6 +147,7 @@ class TableCase(TrainingCase):
         one_hot = {"codes_as": "one-hot", "n": (features, *self.n[1:])}
         changes = {
             "dense layers alone": {"encode": False, "scale": False, "mix": False},
+            "scale and dense layers": {"encode": False, "mix": False},
             "no scale": {"scale": False},
             "no mix": {"mix": False},
             "no periodic": {"periodic": False},

@@ -90,6 +90,8 @@ def prices(rows: list[dict]) -> str:
     for case in cases.TABLES + cases.TINY_TABLES:
         pairs = {
             "all but the dense layers": ("", "dense layers alone"),
+            "encoders and mix": ("", "scale and dense layers"),
+            "dX of the first dense layer, and scale": ("scale and dense layers", "dense layers alone"),
             "scale": ("", "no scale"),
             "mix": ("", "no mix"),
             "periodic": ("", "no periodic"),

@@ -631,7 +631,8 @@ def test_a_network_for_tables_beside_peers_and_without_its_pieces(tmp_path):
     assert "has no network for tables" in whole["sides"]["numpy"]["missing"]
     for number, fault in enumerate(TABLE_FAULTS):
         assert "wrong" in whole["sides"][f"fault{number}"], f"not found: {fault}"
-    pieces = ["dense layers alone", "no scale", "no mix", "no periodic", "no embedding", "one-hot", "one-hot, no scale"]
+    pieces = ["dense layers alone", "scale and dense layers", "no scale", "no mix", "no periodic", "no embedding"]
+    pieces += ["one-hot", "one-hot, no scale"]
     assert [row["case"] for row in without] == [f"tiny-tables: {piece}" for piece in pieces]
     assert all(set(row["best"]) == {"nnkern"} for row in without)
     # 18 features of 3 numbers and 2 codes; one-hot ones are 12 and 10, of which the latter pick columns without scale
@@ -641,13 +642,14 @@ def test_a_network_for_tables_beside_peers_and_without_its_pieces(tmp_path):
         "tiny-tables": 6 * products[18],
         # no derivative by X
         "tiny-tables: dense layers alone": 6 * products[18] - 2 * 18 * 8,
-        **dict.fromkeys((f"tiny-tables: {piece}" for piece in pieces[1:5]), 6 * products[18]),
+        **dict.fromkeys((f"tiny-tables: {piece}" for piece in pieces[1:6]), 6 * products[18]),
         "tiny-tables: one-hot": 6 * products[22],
         "tiny-tables: one-hot, no scale": 6 * products[12],
     }
     table = [line.split("|")[1].strip() for line in printed.split("What each piece")[1].splitlines() if "|" in line]
     over_one_hot = ["embedding, over one-hot", "the same without scale"]
-    assert table[2:] == ["all but the dense layers", "scale", "mix", "periodic", "embedding", *over_one_hot]
+    dense = ["all but the dense layers", "encoders and mix", "dX of the first dense layer, and scale"]
+    assert table[2:] == [*dense, "scale", "mix", "periodic", "embedding", *over_one_hot]
 
 
 def test_what_a_side_prints_does_no_harm(tmp_path):
