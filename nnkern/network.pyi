@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,11 @@ _LossFunction: TypeAlias = Callable[[_Floats, _Floats], tuple[npt.ArrayLike, npt
 _ClassWeight: TypeAlias = Mapping[int, float] | Sequence[float] | Sequence[Mapping[int, float] | Sequence[float]]
 _Path: TypeAlias = str | PathLike[str]
 _Batch: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike] | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]
+
+class _Communicator(Protocol):
+    def Get_rank(self) -> int: ...
+    def Get_size(self) -> int: ...
+    def Allreduce(self, sendbuf: Any, recvbuf: Any, /) -> Any: ...
 
 class Network(Steps):
     metadata: dict[str, Any]
@@ -101,6 +106,8 @@ class Network(Steps):
         progress: bool = ...,
         resume: bool = ...,
         threads: int | None = ...,
+        comm: _Communicator | None = ...,
+        deadline: float = ...,
     ) -> _History: ...
     def partial_fit(
         self,

@@ -20,7 +20,8 @@ STEPS_AT_ONCE = 1 << 20
 class Outcome:
     """What some epochs gave: one entry for each whole epoch, and what ended them early.
 
-    `failure` is an exception, (batch, last finite cost) of a training that diverged, or None. `held_out`: costs and
+    `failure` is an exception, (batch, last finite cost) of a training that diverged, how else the engine says that it
+    ended, or None. `held_out`: costs and
     scores of the held-out examples, where the engine has evaluated them.
     """
 
@@ -66,6 +67,8 @@ class EpochRunner:
     """Epochs that it can run at a time."""
     between = None
     """What the engine does between them, where it does anything."""
+    status = "done"
+    """How the last epochs ended, as the engine says."""
 
     def __init__(self, state, source, plan):
         self.state, self.source, self.plan = state, source, plan
@@ -172,6 +175,7 @@ class ArrayRunner(EpochRunner):
 
     def count(self):
         self._result = self._job.outcome()
+        self.status = self._result["status"]
         self.state.epochs_done += self._result["done"]
 
     def outcome(self, error):
@@ -179,6 +183,8 @@ class ArrayRunner(EpochRunner):
         done, failure = result["done"], error
         if error is None and result["status"] == "diverged":
             failure = self._diverged(result["batch"], result["last_cost"])
+        elif error is None and result["status"] != "done":
+            failure = result["status"]
         elif done:
             self._last_cost = result["last_cost"]
         scores = self._scores(self._right, self._squares, done)

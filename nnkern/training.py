@@ -104,9 +104,13 @@ class Fit:
         if self.shows:
             self.shown = progress_.Progress(self.epochs, "accuracy" if self.classifies() else "r2")
         self.prepare()
+        self.announce()
+        self.in_engine = self.looks_in_engine()
+
+    def announce(self):
+        """Tells the callbacks that it begins."""
         for callback in self.callbacks:
             callbacks_.call(callback, "on_fit_begin", self.net)
-        self.in_engine = self.looks_in_engine()
 
     def looks_in_engine(self):
         """Has the engine look at what there is to see between epochs, where it can; whether it does."""
@@ -321,15 +325,15 @@ def _turns(running, threads):
 def fit_of_arrays(net, options, data, validation_data, validation_split):
     """The Fit of Network.fit on arrays, in memory or memory-mapped. `data`: (X, Y, sample_weight)."""
     state = of(net)
-    optimizer = _optimizer_for(state, options)
+    optimizer = optimizer_for(state, options)
     share = validation.number("validation_split", validation_split, 0, 1, high_open=True)
     if share and validation_data is not None:
         raise ValueError("validation_data and validation_split were both given: use one")
     source = sources.arrays(state, *data, options.class_weight)
     if share:
-        source, held_out = _split(state, source, share)
+        source, held_out = split(state, source, share)
     else:
-        held_out = _validation_source(state, validation_data, source.n_x)
+        held_out = validation_source(state, validation_data, source.n_x)
     source = source.weighted(options.class_weight, state.loss, state.n_y)
     return Fit(net, source, options.plan(source.m), options, held_out=held_out, optimizer=optimizer)
 
@@ -337,7 +341,7 @@ def fit_of_arrays(net, options, data, validation_data, validation_split):
 def fit_of_batches(net, options, batches, validation_data):
     """The Fit of Network.fit on an iterable of (X, Y) or (X, Y, sample_weight) batches."""
     state = of(net)
-    optimizer = _optimizer_for(state, options)
+    optimizer = optimizer_for(state, options)
     if not hasattr(batches, "__iter__"):
         raise TypeError(
             f"X must be an array (with Y), or an iterable of (X, Y) batches; got {type(batches).__name__} without Y"
@@ -354,7 +358,7 @@ def fit_of_batches(net, options, batches, validation_data):
             "drop_last=True is for arrays: of an iterable of batches each one is used, so leave out there what is to be"
         )
     source = sources.Batches(state, batches, options.class_weight)
-    held_out = _validation_source(state, validation_data, source.n_x)
+    held_out = validation_source(state, validation_data, source.n_x)
     plan = Plan(batch_size=None, shuffle=False, threads=options.threads)
     return Fit(net, source, plan, options, held_out=held_out, optimizer=optimizer)
 
@@ -368,13 +372,13 @@ def fits_of_many(nets, options, data, validation_data):
     for i, (net, own, arrays, held_out) in enumerate(zip(nets, options, data, validation_data, strict=True)):
         try:
             state = of(net)
-            optimizer = _optimizer_for(state, own)
+            optimizer = optimizer_for(state, own)
             same = _kind(state), *map(id, arrays)
             if same not in alike:
                 source = sources.arrays(state, *arrays, own.class_weight, checks)
                 alike[same] = source.weighted(own.class_weight, state.loss, state.n_y)
             source = alike[same]
-            held_out = _validation_source(state, held_out, source.n_x, checks)
+            held_out = validation_source(state, held_out, source.n_x, checks)
             fits.append(FitOfMany(net, source, own.plan(source.m), own, held_out=held_out, optimizer=optimizer))
         except (ValueError, TypeError) as error:
             error.add_note(f"That is what was given for nets[{i}].")
@@ -387,7 +391,7 @@ def _kind(state):
     return state.dtype, state.loss, state.n_y, state.n_x
 
 
-def _optimizer_for(state, options):
+def optimizer_for(state, options):
     """A copy of the one that was asked for, or of the last one where a training is resumed."""
     optimizer = options.optimizer
     if optimizer is None and options.resume:
@@ -397,7 +401,8 @@ def _optimizer_for(state, options):
     return optimizer
 
 
-def _validation_source(state, validation_data, n_x, checks=validation):
+def validation_source(state, validation_data, n_x, checks=validation):
+    """The source of the examples that are evaluated after each epoch, or None."""
     if validation_data is None:
         return None
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
@@ -406,7 +411,7 @@ def _validation_source(state, validation_data, n_x, checks=validation):
     return sources.Arrays(*state.data(*validation_data, n_x=n_x, names=names, checks=checks))
 
 
-def _split(state, source, share):
+def split(state, source, share):
     """(training source, held-out source): `share` of the examples, drawn by the network's seed, is held out."""
     m = source.m
     held = round(m * share)

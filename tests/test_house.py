@@ -27,7 +27,10 @@ ROOMS = (
     ),
     ("encoders layers", "The kinds of layers, as a user describes them."),
     ("model state steps derivatives files convert predictor", "A network as plain data, and what is made of it."),
-    ("monitors callbacks sources runners training", "The epochs of a training, and what happens between them."),
+    (
+        "monitors callbacks sources runners training ranks together",
+        "The epochs of a training, and what happens between them; training by several processes.",
+    ),
     ("exports summary network many interop", "Network, which calls all of the above; many networks at once."),
     ("nnkern", "The package's face: what `import nnkern` gives."),
     ("estimators sklearn data tabular plotting", "What is made with networks: scikit-learn's API, tables, plots."),
@@ -49,10 +52,10 @@ EXCUSED = {
     "src/api/jobs.pxi: __init__": "all but the data are keywords, which the call names",
     "nnkern/estimators/base.py: __init__": "the estimators' parameters, which scikit-learn wants in one signature",
 }
-# Names with an underscore that other libraries give: scikit-learn's, namedtuple's.
+# Names with an underscore that other libraries give: scikit-learn's, namedtuple's, mpi4py's.
 FOREIGN = {
     "_parameter_constraints", "_label_binarizer", "_fit_context", "_check_sample_weight", "_check_optimize_result",
-    "_check_partial_fit_first_call", "_asdict", "_replace", "_fields",
+    "_check_partial_fit_first_call", "_asdict", "_replace", "_fields", "_handleof", "_sizeof",
 }  # fmt: skip
 
 

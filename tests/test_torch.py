@@ -1,6 +1,9 @@
 """torch: networks become Sequentials and back with the same parameters, and compute the same; others are named."""
 
+import re
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,3 +189,37 @@ def test_the_missing_package_is_named(monkeypatch):
         nk.from_torch(None)
     with pytest.raises(ImportError, match="pip install 'torch'"):
         nk.Network([nk.Dense(2)], "squared_error", n_x=3).to_torch()
+
+
+# ---- ranks of a process group ----
+
+GROUP = """
+import sys
+import numpy as np
+import nnkern as nk
+
+{adapter}
+
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{{folder}}/meeting", rank=rank, world_size=2)
+rng = np.random.default_rng(rank)
+X = rng.standard_normal((4, 30 + rank), dtype=np.float32)
+net = nk.Network([nk.Dense(5, "tanh"), nk.Dense(1)], "squared_error", seed=rank)
+history = net.fit(X, X.sum(axis=0, keepdims=True), epochs=4, batch_size=16, comm=TorchRanks())
+assert history["cost"][-1] < history["cost"][0]
+net.save(f"{{folder}}/{{rank}}.npz")
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="a torch without torch.distributed")
+def test_the_ranks_of_a_process_group_train_together(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    adapter = re.search(r"```python\n(import torch\n.*?)```", page, re.DOTALL)[1]
+    command = [sys.executable, "-P", "-c", GROUP.format(adapter=adapter)]
+    ranks = [subprocess.Popen([*command, str(rank), str(tmp_path)], stderr=subprocess.PIPE) for rank in range(2)]
+    for process in ranks:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said.decode()
+    first, second = (nk.load(tmp_path / f"{rank}.npz") for rank in range(2))
+    assert all(array.tobytes() == second.parameters[name].tobytes() for name, array in first.parameters.items())

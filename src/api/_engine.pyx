@@ -21,7 +21,7 @@ from engine.between cimport (
 from engine.blocks cimport CHUNK_COLUMNS, slots_for
 from engine.data cimport Batch, Data, Examples, gathered, set_layouts, weight_of
 from engine.encode cimport Category, Encoders, Number, codes_of
-from engine.epochs cimport Kept, Patience as PatienceCounts, Run, enough, run_epochs, shuffle_from
+from engine.epochs cimport Kept, Patience as PatienceCounts, Run, enough, run_epochs, shuffle_from, steps_of
 from engine.gradient cimport (
     WORKERS, Gradients, Score, batch_gradient, mean, retained_gradient, slots_of_batch, training_width, worth_workers,
 )
@@ -33,8 +33,9 @@ from engine.kinds cimport KINDS, list_kinds
 from engine.optimizer cimport Optimizer, begin_step, clips
 from engine.passes cimport Pass, forward_pass
 from engine.plan cimport MOST_PARAMETERS, Kind, Layer, Parameter, Plan, entries_of
+from engine.ranks cimport MEETING_ENTRIES, Ranks
 from engine.step cimport apply_update, frozen_penalty, penalise, penalty_of
-from engine.watch cimport DONE, Watch, follower_of
+from engine.watch cimport DONE, LOST, Watch, follower_of
 from engine.workspace cimport Workspace, lay_out
 from kernels.nnk cimport (
     NNK_LOSSES, NNK_UPDATES, NNK_linear, NNK_score_squares, bitgen_t, nnk_activation_facts, nnk_loss_facts, nnk_number,
@@ -44,7 +45,7 @@ from nnkern._kernels cimport number_of_threads
 from nnkern._matrix cimport Matrix, Team, contiguous, fits_blas
 from nnkern._products cimport compute_named, dissolve, form_team, share_out
 from runtime.arena cimport nnk_arena, nnk_arena_provide
-from runtime.system cimport nnk_seconds
+from runtime.system cimport nnk_seconds, nnk_yield
 from api.arrays cimport address, disjoint, in_own_layout, in_whole_entries, matrix_from, matrix_of_array, vector_from
 
 import os
@@ -95,6 +96,7 @@ cdef double call_loss(
 include "entrance.pxi"
 include "memory.pxi"
 include "encoders.pxi"
+include "ranks.pxi"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -454,7 +456,7 @@ cdef class Engine(Entrance):
         dtheta, slots = address(gradient), address(more)
         if not fits_blas(&X):
             X = contiguous(made.holder.space.X, self.plan.n_x, m)       # left there by the forward pass
-        batch.data, batch.order, batch.first, batch.count = &data, NULL, 0, m
+        batch = Batch(&data, NULL, 0, m, 0)
         team = form_team(number_of_threads(None))
         p.plan, p.space, p.team, p.watch = &self.plan, &made.holder.space, &team, NULL
         p.training, p.step, p.dropouts = made.training, made.step, NULL
@@ -477,7 +479,7 @@ cdef class Engine(Entrance):
         cdef double loss
         self.prepare_training(&none, "sgd", {}, data.m)
         dtheta = address(self.dtheta)
-        batch.data, batch.order, batch.first, batch.count = &data, NULL, 0, data.m
+        batch = Batch(&data, NULL, 0, data.m, 0)
         team = form_team(most_threads)
         p.plan, p.space, p.team, p.watch = &self.plan, &self.workspace.space, &team, NULL
         p.training, p.step, p.dropouts = False, 0, NULL
@@ -533,7 +535,8 @@ cdef class Engine(Entrance):
         o.raw_eps, o.l2_of_sum = numbers.get("raw_eps", False), numbers.get("l2_of_sum", 0)
         o.clip_value, o.clip_norm = numbers.get("clip_value", INFINITY), numbers.get("clip_norm", INFINITY)
         if self.dtheta is None:
-            self.dtheta = aligned_zeros(self.plan.count, self.dtype)
+            # with room for what goes with a gradient to other processes
+            self.dtheta = aligned_zeros(self.plan.count + MEETING_ENTRIES, self.dtype)[:self.plan.count]
         if self.s1 is None and nnk_update_facts[o.update].has_s1:
             self.s1 = aligned_zeros(self.plan.count, self.dtype)
         if self.s2 is None and nnk_update_facts[o.update].has_s2:

@@ -54,7 +54,7 @@ cdef class Between:
         squares = None
         memset(&self.state, 0, sizeof(self.state))
         if held_out is not None:
-            self.workspace = WorkspaceHolder(engine, predict_width(&engine.plan, held_out[0].shape[1]))
+            self.workspace = WorkspaceHolder(engine, predict_width(&engine.plan, max(held_out[0].shape[1], 1)))
             self.state.space = &self.workspace.space
         if spread is not None:
             squares = np.empty(engine.plan.n_y)
@@ -97,6 +97,10 @@ cdef class Between:
         return self.state.best is not NULL and self.best_.over
 
 
+# How a training ended, as `Status` counts.
+STATUSES = ("done", "diverged", "interrupted", "abandoned", "lost")
+
+
 cdef const double *table_of(dict tables, str name, Py_ssize_t count) except? NULL:
     """A table of numbers by step, or NULL where there is none."""
     if tables is None or name not in tables:
@@ -112,15 +116,18 @@ cdef class TrainJob:
     after the last whole epoch. With a numpy.random.RandomState as `source` the examples are shuffled as its `shuffle`
     would, epoch by epoch going on from what `order` holds. With `patience` or `between` it ends where these say so.
     With `drop_last` a last, smaller batch is left out. `by_step`: vectors of the numbers that change from step to step,
-    one entry a step of these epochs, of "rate" and "decay"; of "dropout" one a step and layer.
+    one entry a step of these epochs, of "rate" and "decay"; of "dropout" one a step and layer. `ranks`: the processes
+    that train together, each with its own examples, which are dealt to the steps then.
     """
     cdef Engine engine
     cdef Run run
     cdef tuple memory               # that the run points to
+    cdef readonly bint begun        # whether its epochs have been entered
 
     def __init__(self, Engine engine, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last,
                  costs, seconds, right=None, squares=None, source=None, double loss_scale=1, bint by_count=False,
-                 Patience patience=None, Between between=None, bint drop_last=False, dict by_step=None):
+                 Patience patience=None, Between between=None, bint drop_last=False, dict by_step=None,
+                 Reducer ranks=None):
         cdef Run *run = &self.run
         cdef Py_ssize_t epochs = len(rates), m, steps
         self.engine = engine
@@ -129,7 +136,10 @@ cdef class TrainJob:
         m = run.data.m
         run.plan, run.status, run.last_cost = &engine.plan, DONE, float("nan")
         run.epochs, run.batch_size = epochs, min(<Py_ssize_t>batch_size, m)
-        run.used = m - m % run.batch_size if drop_last else m
+        if ranks is not None:
+            run.ranks, run.batch_size = &ranks.ranks, max(ranks.largest_share(), 1)
+            engine.plan.key = ranks.key
+        run.used = m - m % run.batch_size if drop_last and ranks is None else m
         engine.prepare_training(&run.optimizer, update, numbers, run.batch_size)
         run.workspaces = engine.spaces_for(run.batch_size)
         if keep_last:
@@ -139,7 +149,7 @@ cdef class TrainJob:
         run.slots = NULL if engine.slots is None else address(engine.slots)
         run.epoch, run.step, run.t = engine.epoch, engine.step, engine.t
         run.rates = <const double *>vector_from("rates", rates, cnp.NPY_DOUBLE, epochs)
-        steps = epochs * ((run.used + run.batch_size - 1) // run.batch_size)
+        steps = epochs * steps_of(run)
         run.step_rates = table_of(by_step, "rate", steps)
         run.step_decays = table_of(by_step, "decay", steps)
         run.step_dropouts = table_of(by_step, "dropout", steps * engine.plan.L)
@@ -159,23 +169,26 @@ cdef class TrainJob:
         run.patience = NULL if patience is None else &patience.counts
         if between is not None:
             between.begin(epochs)
+            between.state.ranks = run.ranks
             run.between = &between.state
         self.memory = (
             X, Y, labels, w, held(X, Y, w), rates, by_step, order, costs, seconds, right, squares, patience,
             between, engine.workspace, engine.workspaces, engine.dtheta, engine.slots, engine.s1, engine.s2,
-            engine.kept_theta, engine.kept_s1, engine.kept_s2)
+            engine.kept_theta, engine.kept_s1, engine.kept_s2, ranks)
 
     cdef int conclude(self) except -1:
         """What the epochs have changed goes back to the engine."""
         self.engine.epoch, self.engine.step, self.engine.t = self.run.epoch, self.run.step, self.run.t
         if self.run.status != DONE and self.run.kept is not NULL:
             self.engine.rollback()
+        if self.run.status == LOST:
+            self.engine.dtheta = None               # MPI may still write there
         return 0
 
     def outcome(self):
         """How it ended, as a dict."""
-        return {"status": "done" if self.run.status == DONE else "diverged", "done": self.run.done,
-                "batch": self.run.batch, "last_cost": self.run.last_cost}
+        return {"status": STATUSES[self.run.status], "done": self.run.done, "batch": self.run.batch,
+                "last_cost": self.run.last_cost}
 
 
 cdef struct Jobs:
@@ -220,7 +233,7 @@ def train_together(list jobs, threads=None):
     shared.scratch = team.scratch
     for i in range(count):
         one = jobs[i]
-        shared.runs[i], one.engine.running = &one.run, True
+        shared.runs[i], one.engine.running, one.begun = &one.run, True, True
         if one.engine.function is not None:
             sharing.threads = 1
     with nogil:

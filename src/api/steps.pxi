@@ -125,7 +125,7 @@ cdef class Stepper:
         cdef Engine engine = self.engine
         cdef Plan *plan = &engine.plan
         cdef Py_ssize_t l, k, slots = slots_for(data.m)
-        cdef Batch batch = Batch(data, NULL, 0, data.m)
+        cdef Batch batch = Batch(data, NULL, 0, data.m, 0)
         cdef Gradients g
         cdef Pass p
         cdef Team team

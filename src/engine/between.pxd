@@ -7,7 +7,8 @@ from engine.gradient cimport Score, mean
 from engine.inference cimport evaluate_blocks
 from engine.passes cimport Pass
 from engine.plan cimport Plan
-from engine.watch cimport Watch
+from engine.ranks cimport Ranks, are_several, meet_with
+from engine.watch cimport DONE, INTERRUPTED, LOST, Status, Watch
 from engine.workspace cimport Workspace
 from nnkern._matrix cimport Team
 from runtime.check cimport check
@@ -41,6 +42,7 @@ cdef struct Between:
     Workspace *space                # for these; NULL where there are none
     const double *spread            # (n_y,) Σ w (y - ȳ)²; NULL where the score is accuracy
     double *squares                 # (n_y,), room for Σ w (ŷ - y)²
+    const Ranks *ranks              # the processes that train together; NULL where this one trains alone
     Py_ssize_t first                # epochs of the training before this call
     Best *best                      # or NULL
     # out
@@ -94,20 +96,31 @@ cdef inline double r2_of(double *squares, const double *spread, Py_ssize_t n) no
     return pairwise_sum(squares, n) / n
 
 
-cdef inline void evaluate_held_out(Between *b, const Plan *plan, const Team *team, Watch *watch) noexcept nogil:
-    """Their cost and score, written to what is out."""
+cdef inline Status evaluate_held_out(Between *b, const Plan *plan, const Team *team, Watch *watch) noexcept nogil:
+    """Their cost and score, over those of all processes, written to what is out; how it ended."""
     cdef Pass p
     cdef Score score
-    cdef double cost, total = 0
+    cdef double sums[4]             # cost, weight, what was right, and room for meet_with's
+    cdef Status status
     check(b.costs is not NULL and b.scores is not NULL and b.held_out.X.n == plan.n_x)
     p.plan, p.space, p.team, p.watch = plan, b.space, team, watch
     p.training, p.step, p.dropouts = False, 0, NULL
     score.right, score.squares = 0, b.squares
     if b.squares is not NULL:
         memset(b.squares, 0, plan.n_y * sizeof(double))
-    cost = evaluate_blocks(&p, &b.held_out, &score, &total)
-    b.costs[b.seen] = mean(cost, total)
-    b.scores[b.seen] = score.right / total if b.spread is NULL else r2_of(b.squares, b.spread, plan.n_y)
+    sums[1] = 0
+    sums[0] = evaluate_blocks(&p, &b.held_out, &score, &sums[1])
+    sums[2] = score.right
+    status = INTERRUPTED if watch.stop else DONE
+    if are_several(b.ranks):
+        status = meet_with(b.ranks, &sums[0], 3, INTERRUPTED if b.ranks.stop else status)
+        if status == DONE and b.squares is not NULL and (
+                not b.ranks.reduce(b.ranks.owner, b.squares, plan.n_y, sizeof(double))):
+            status = LOST
+    if status == DONE:
+        b.costs[b.seen] = mean(sums[0], sums[1])
+        b.scores[b.seen] = sums[2] / sums[1] if b.spread is NULL else r2_of(b.squares, b.spread, plan.n_y)
+    return status
 
 
 cdef inline double monitored(const Between *b, double cost) noexcept nogil:
@@ -133,13 +146,14 @@ cdef inline void note_epoch(Best *best, const Plan *plan, Py_ssize_t epoch, doub
     best.over = 0 <= best.patience <= epoch - best.improved
 
 
-cdef inline bint look(Between *b, const Plan *plan, double cost, const Team *team, Watch *watch) noexcept nogil:
-    """After an epoch of that cost; False where a signal came meanwhile, and nothing is noted then."""
+cdef inline Status look(Between *b, const Plan *plan, double cost, const Team *team, Watch *watch) noexcept nogil:
+    """After an epoch of that cost; where a signal came meanwhile, nothing is noted."""
+    cdef Status status
     if b.space is not NULL:
-        evaluate_held_out(b, plan, team, watch)
-        if watch.stop:
-            return False
+        status = evaluate_held_out(b, plan, team, watch)
+        if status != DONE:
+            return status
     if b.best is not NULL:
         note_epoch(b.best, plan, b.first + b.seen, monitored(b, cost))
     b.seen += 1
-    return True
+    return DONE

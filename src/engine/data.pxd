@@ -25,6 +25,7 @@ cdef struct Batch:
     const Data *data
     const int64_t *order            # or NULL
     Py_ssize_t first, count
+    Py_ssize_t place                # of the first in the batch of all processes
 
 # A block of them, ready for the passes
 cdef struct Examples:
@@ -114,7 +115,7 @@ cdef inline void take_targets(
     cdef Py_ssize_t at = batch.first + start
     cdef const int64_t *order = NULL if batch.order is NULL else batch.order + at
     cdef Matrix Y
-    block.first, block.Y, block.labels, block.w = start, NULL, NULL, NULL
+    block.first, block.Y, block.labels, block.w = batch.place + start, NULL, NULL, NULL
     if data.labels is not NULL:
         block.labels = data.labels + at
         if order is not NULL:

@@ -2,6 +2,7 @@
 
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 
 from engine.between cimport Between, copy_vector, look
 from engine.blocks cimport CHUNK_COLUMNS
@@ -9,9 +10,10 @@ from engine.data cimport Batch, Data, weight_of
 from engine.gradient cimport Gradients, Score, batch_gradient, is_heavy, mean
 from engine.optimizer cimport Applied, Optimizer, begin_step, clips
 from engine.passes cimport Pass
-from engine.plan cimport Plan, operations
+from engine.plan cimport Plan, entry, operations
+from engine.ranks cimport Ranks, are_several, deal, meet
 from engine.step cimport apply_update, frozen_penalty
-from engine.watch cimport DIVERGED, DONE, INTERRUPTED, Status, Watch, must_stop
+from engine.watch cimport DIVERGED, DONE, INTERRUPTED, LOST, Status, Watch, must_stop
 from engine.workspace cimport Workspace
 from kernels.nnk cimport bitgen_t, nnk_shuffle
 from nnkern._matrix cimport Team
@@ -58,6 +60,7 @@ cdef struct Run:
     double loss_scale               # what the reported cost counts the loss by
     Patience *patience              # NULL: all epochs are gone through
     Between *between                # NULL: nothing is looked at between them
+    const Ranks *ranks              # the processes that train together; NULL where this one trains alone
     bint by_count                   # an epoch's cost is the mean over batches by number of examples, not by weight
     uint64_t epoch, step, t         # counted on: the epochs and steps of the network's life, the steps of the optimizer
     Kept *kept                      # or NULL
@@ -110,15 +113,60 @@ cdef inline void keep_epoch(Run *run) noexcept nogil:
     kept.written = 1
 
 
+cdef inline Py_ssize_t steps_of(const Run *run) noexcept nogil:
+    """Of an epoch."""
+    if run.ranks is not NULL:
+        return run.ranks.steps
+    return (run.used + run.batch_size - 1) // run.batch_size
+
+
+cdef inline double take_batch(const Run *run, Batch *batch) noexcept nogil:
+    """The examples of the next step; gives Σ w_i as far as it is known, which among several processes is on average."""
+    cdef Py_ssize_t whole
+    if run.ranks is NULL:
+        batch.first = run.batch * run.batch_size
+        batch.count = min(run.batch_size, run.used - batch.first)
+        return weight_of(run.plan, batch)
+    whole = deal(run.ranks, run.batch, batch)
+    return whole * run.ranks.mean_weight if are_several(run.ranks) else weight_of(run.plan, batch)
+
+
 cdef inline void follow_schedules(const Run *run, Optimizer *optimizer, Pass *p) noexcept nogil:
     """The numbers of the next step that go by a schedule of steps."""
-    cdef Py_ssize_t step = run.done * ((run.used + run.batch_size - 1) // run.batch_size) + run.batch
+    cdef Py_ssize_t step = run.done * steps_of(run) + run.batch
     if run.step_rates is not NULL:
         optimizer.rate = run.step_rates[step]
     if run.step_decays is not NULL:
         optimizer.weight_decay = run.step_decays[step]
     if run.step_dropouts is not NULL:
         p.dropouts = run.step_dropouts + step * run.plan.L
+
+
+cdef inline Status gradient_of_all(
+    Run *run, const Gradients *g, const Watch *watch, double *cost, double *weight,
+) noexcept nogil:
+    """dθ, the cost and the weight of the step's batch of all processes, whose gradients are summed.
+
+    This one's are computed as if all examples had the mean weight, and corrected when the sum of weights is known.
+    """
+    cdef Plan *plan = run.plan
+    cdef Py_ssize_t first = plan.layers[plan.first_trainable].parameters[0].at
+    cdef double expected = weight[0]
+    cdef Status status = INTERRUPTED if watch.stop or run.ranks.stop else DONE
+    cost[0], weight[0] = 0, 0
+    if g.batch.count > 0 and status == DONE:
+        weight[0] = weight_of(plan, g.batch)
+        cost[0] = mean(batch_gradient(run.dtheta, g, 0, g.batch.count), expected)
+        status = INTERRUPTED if watch.stop else DONE if isfinite(cost[0]) else DIVERGED
+    elif status == DONE:
+        memset(entry(plan, run.dtheta, first), 0, (plan.count - first) * plan.compute.itemsize)
+    status = meet(run.ranks, plan, run.dtheta, cost, weight, status)
+    if not run.ranks.weighted:
+        weight[0] = expected
+    elif status == DONE:
+        plan.compute.table.scale(entry(plan, run.dtheta, first), mean(expected, weight[0]), plan.count - first)
+        cost[0] *= mean(expected, weight[0])
+    return DIVERGED if status == DONE and not isfinite(cost[0]) else status
 
 
 cdef inline Status run_epoch(
@@ -128,26 +176,29 @@ cdef inline Status run_epoch(
     cdef Plan *plan = run.plan
     cdef Optimizer *optimizer = &run.optimizer
     cdef Applied applied
-    cdef Batch batch = Batch(&run.data, run.order, 0, 0)
-    cdef Py_ssize_t m = run.used
+    cdef Batch batch = Batch(&run.data, run.order, 0, 0, 0)
+    cdef Py_ssize_t steps = steps_of(run)
     cdef double cost, weight, share, total = 0, total_share = 0
-    cdef bint fused
+    cdef bint several = are_several(run.ranks), fused
+    cdef Status status
     run.batch = 0
-    while batch.first < m:
-        batch.count = min(run.batch_size, m - batch.first)
-        weight = weight_of(plan, &batch)
+    while run.batch < steps:
+        weight = take_batch(run, &batch)
         # a batch of one block is applied layer by layer; clipping looks at the whole gradient first
-        fused = batch.count <= run.space.capacity and batch.count <= CHUNK_COLUMNS and not clips(optimizer)
+        fused = (batch.count <= run.space.capacity and batch.count <= CHUNK_COLUMNS and not clips(optimizer)
+                 and not several)
         optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
         follow_schedules(run, optimizer, g.p)
         begin_step(optimizer, run.t + 1)
         applied.optimizer, applied.penalty = optimizer, 0
         g.batch, g.weight, g.applied, g.p.step = &batch, weight, &applied if fused else NULL, run.step
-        cost = mean(batch_gradient(run.dtheta, g, 0, batch.count), weight)
-        if watch.stop:
-            return INTERRUPTED
-        if not isfinite(cost):
-            return DIVERGED
+        if several:
+            status = gradient_of_all(run, g, watch, &cost, &weight)
+        else:
+            cost = mean(batch_gradient(run.dtheta, g, 0, batch.count), weight)
+            status = INTERRUPTED if watch.stop else DONE if isfinite(cost) else DIVERGED
+        if status != DONE:
+            return status
         run.t += 1
         run.step += 1
         applied.penalty += apply_update(run.dtheta, plan, optimizer, True, fused, g.p.team)
@@ -158,9 +209,8 @@ cdef inline Status run_epoch(
         share = batch.count if run.by_count else weight
         total += share * cost
         total_share += share
-        batch.first += batch.count
         run.batch += 1
-        if must_stop(watch):
+        if must_stop(watch) and not several:
             return INTERRUPTED
     epoch_cost[0] = mean(total, total_share)
     return DONE
@@ -172,8 +222,16 @@ cdef inline bint shuffled(Run *run) noexcept nogil:
         return True
     if run.draw_order is not NULL:
         return run.draw_order(run.owner, run.order, run.data.m)
-    nnk_shuffle(run.order, run.data.m, run.plan.key, run.epoch)
+    nnk_shuffle(run.order, run.data.m, run.plan.key if run.ranks is NULL else run.ranks.key, run.epoch)
     return True
+
+
+cdef inline bint add_scores(const Run *run, Score *score, Py_ssize_t n) noexcept nogil:
+    """Sums what an epoch's score is made of over all processes; False where one hasn't come."""
+    if score is NULL or not are_several(run.ranks):
+        return True
+    return run.ranks.reduce(run.ranks.owner, &score.right, 1, sizeof(double)) and (
+        score.squares is NULL or run.ranks.reduce(run.ranks.owner, score.squares, n, sizeof(double)))
 
 
 cdef inline Status run_epochs(Run *run, const Team *team, Watch *watch) noexcept nogil:
@@ -183,7 +241,8 @@ cdef inline Status run_epochs(Run *run, const Team *team, Watch *watch) noexcept
     cdef Gradients g
     cdef Status status
     cdef double begun, cost = 0, frozen = frozen_penalty(plan)
-    check(run.batch_size > 0 and run.batch_size <= run.used <= run.data.m and run.data.X.n == plan.n_x)
+    check(run.batch_size > 0 and run.used <= run.data.m and run.data.X.n == plan.n_x)
+    check(run.batch_size <= run.used or run.ranks is not NULL)
     check(run.dtheta is not NULL and run.rates is not NULL and run.costs is not NULL and run.seconds is not NULL)
     p.plan, p.space, p.team, p.training, p.dropouts = plan, run.space, team, True, NULL
     p.watch = watch if is_heavy(plan, run.space) else NULL
@@ -199,6 +258,8 @@ cdef inline Status run_epochs(Run *run, const Team *team, Watch *watch) noexcept
         score.right = 0
         score.squares = NULL if run.squares is NULL else run.squares + run.done * plan.n_y
         status = run_epoch(run, &g, frozen, watch, &cost)
+        if status == DONE and not add_scores(run, g.score, plan.n_y):
+            status = LOST
         if status != DONE:
             return status
         if run.kept is not NULL:
@@ -215,8 +276,9 @@ cdef inline Status run_epochs(Run *run, const Team *team, Watch *watch) noexcept
         if run.patience is not NULL and enough(run.patience, cost):
             break
         if run.between is not NULL:
-            if not look(run.between, plan, cost, team, watch):
-                return INTERRUPTED
+            status = look(run.between, plan, cost, team, watch)
+            if status != DONE:
+                return status
             if run.between.best is not NULL and run.between.best.over:
                 break
     return DONE

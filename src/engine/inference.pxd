@@ -110,7 +110,7 @@ cdef inline void predict_block(
 cdef inline double evaluate_blocks(const Pass *p, const Data *data, Score *score, double *total) noexcept nogil:
     """Σ w_i L_i of all examples; adds to the score, and Σ w_i to `total`. After a signal they mean nothing."""
     cdef const Plan *plan = p.plan
-    cdef Batch batch = Batch(data, NULL, 0, 0)
+    cdef Batch batch = Batch(data, NULL, 0, 0, 0)
     cdef Examples block
     cdef double cost = 0
     cdef void *A = p.space.layers[plan.L - 1].A

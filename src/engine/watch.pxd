@@ -6,6 +6,8 @@ cdef enum Status:
     DONE
     DIVERGED
     INTERRUPTED
+    ABANDONED                       # another process has failed
+    LOST                            # another process hasn't come
 
 cdef enum:
     SIGNAL_MILLISECONDS = 50        # between two looks at the signals that arrived

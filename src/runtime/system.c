@@ -27,6 +27,15 @@ double nnk_seconds(void)
 #endif
 }
 
+void nnk_yield(void)
+{
+#ifdef _WIN32
+    SwitchToThread();
+#else
+    sched_yield();
+#endif
+}
+
 int nnk_memory_is_limited(void)
 {
 #ifdef _WIN32

@@ -4,6 +4,8 @@
 
 /* Monotonic time in seconds. */
 double nnk_seconds(void);
+/* Lets another thread of the machine have this one's turn. */
+void nnk_yield(void);
 /* Whether the system may refuse memory that nobody has written to yet. */
 int nnk_memory_is_limited(void);
 /* Processors that this process may use: by its affinity and its share of them. */

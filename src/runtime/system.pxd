@@ -3,3 +3,4 @@
 cdef extern from "runtime/system.h" nogil:
     double nnk_seconds() noexcept
     int nnk_processors() noexcept
+    void nnk_yield() noexcept

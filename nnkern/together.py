@@ -1,0 +1,349 @@
+"""Training by several processes at once, each with a shard of the examples.
+
+Every process computes the gradient of its own examples of a step, the gradients are summed, and each makes the same
+step. What one decides, all decide: sums over all processes tell when to stop and which epoch was the best, and the
+learning rate is that of rank 0. How processes meet and how errors reach all of them is ranks.py's affair.
+"""
+
+import contextlib
+import os
+import platform
+
+import numpy as np
+
+from nnkern import _engine, _kernels, sources, training, validation
+from nnkern.losses import r2
+from nnkern.monitors import METRICS
+from nnkern.ranks import Ranks
+from nnkern.runners import Plan
+from nnkern.state import Evaluation, of
+
+# of what may be monitored, what sums over the processes give
+_SUMMED = ("val_error",)
+
+
+def fit(net, options, data, held_out, comm, deadline):
+    """Network.fit with `comm`; the history.
+
+    `options`: gives the Options; `data`: (X, Y, sample_weight) of this process; `held_out`: (validation_data,
+    validation_split).
+    """
+    ranks = Ranks(comm, deadline)
+    with ranks.together():
+        fit = _fit_of_shards(net, options, data, held_out, ranks)
+        with fit.entered():
+            fit.begin()
+            while not fit.over:
+                fit.go_on()
+            fit.end()
+        return fit.history
+
+
+class _Shards:
+    """What all processes have together.
+
+    `rows`: of each, m, weight, weighted, begins (whether it has parameters or can draw them) and held_out.
+    """
+
+    def __init__(self, rows, batch_size):
+        self.sizes = [row["m"] for row in rows]
+        self.m, self.weight = sum(self.sizes), float(sum(row["weight"] for row in rows))
+        self.weighted = any(row["weighted"] for row in rows)
+        self.held_out = any(row["held_out"] for row in rows)
+        if self.m == 0:
+            raise ValueError(f"the shards of all {len(rows)} ranks have 0 examples")
+        if self.weight == 0:
+            raise ValueError("sample_weight and class_weight give every example of all ranks the weight 0")
+        self.steps = -(-self.m // min(batch_size or self.m, self.m))
+        # whose parameters all begin with: rank 0's, unless these depend on examples and it has none
+        self.root = next(rank for rank, row in enumerate(rows) if row["begins"])
+
+
+class _Shard(sources.Arrays):
+    """The examples of this process; what a score is divided by is that of all processes."""
+
+    def __init__(self, data, weight, spread):
+        super().__init__(*data)
+        self._weight, self._spread = weight, spread
+
+    def take(self, picked):
+        return sources.Arrays(self.X[:, picked], *self._targets(picked))
+
+    def weight(self, used=None):
+        return self._weight
+
+    def spread(self, used=None):
+        return self._spread
+
+
+class FitOfShards(training.Fit):
+    """A network in a training of several processes."""
+
+    def __init__(self, net, source, plan, options, ranks, *, shards, **more):
+        self._ranks, self._shards = ranks, shards
+        self._watched = None  # whether a process wants to see each epoch, when that is known
+        self._seen = None  # (cost, score) of the held-out examples of all, after the last epoch
+        for callback in options.callbacks:
+            _check_monitor(getattr(callback, "monitor", None))
+        super().__init__(net, source, plan, options, **more)
+        self.shows = self.shows and ranks.rank == 0
+
+    @contextlib.contextmanager
+    def entered(self):
+        with contextlib.ExitStack() as stack:
+            with self._ranks.alone():
+                if self.state.engine is None and self._ranks.rank != self._shards.root:
+                    self.state.make_engine(self.source.n_x)  # the parameters come from another rank
+                stack.enter_context(super().entered())
+            yield
+
+    def begin(self):
+        with self._ranks.alone():
+            self.prepare()
+        self._follow_root()
+        with self._ranks.alone():
+            self.announce()
+            self.in_engine = self.looks_in_engine()
+        rule = self.callbacks[0].rule() if self.in_engine and self.callbacks else None
+        rows = self._ranks.gather({"in_engine": self.in_engine, "watched": self.is_watched(), "rule": rule})
+        # the engine decides alike on all of them where all have told it the same
+        same = all(row == rows[0] for row in rows)
+        self._watched = any(row["watched"] or (row["in_engine"] and not same) for row in rows)
+        if not same:
+            self.in_engine, self.runner.between = False, None
+
+    def _follow_root(self):
+        """All begin with the parameters, the optimizer's state, the counts and the keys of one."""
+        ranks, state, root = self._ranks, self.state, self._shards.root
+        _, *moments = state.engine.state()
+        rows = ranks.gather({"progress": state.progress(), "has": [s is not None for s in moments]})
+        ranks.of_root(state.engine.theta, root)
+        moments = [
+            ranks.of_root(np.zeros_like(state.engine.theta) if own is None else own.copy(), root) if has else None
+            for own, has in zip(moments, rows[root]["has"], strict=True)
+        ]
+        progress = rows[root]["progress"]
+        state.restore(progress, state.optimizer, *moments)
+        shards = self._shards
+        mean = shards.weight / shards.m if shards.weighted else 1.0
+        ranks.reducer.deal(shards.sizes, shards.steps, mean, shards.weighted, progress["key"])
+
+    def is_watched(self):
+        return super().is_watched() if self._watched is None else self._watched
+
+    def steps(self):
+        return self._shards.steps
+
+    def go_on(self):
+        """Some epochs."""
+        with self._ranks.alone():
+            rates = self.rates(self.most())
+        self._ranks.of_root(rates, self._shards.root)
+        for name in sorted(self.by_step):
+            self._ranks.of_root(self.by_step[name], self._shards.root)
+        with self._ranks.alone():
+            job = self.runner.prepare(rates, self.by_step)
+        error = None
+        try:
+            _engine.train_together([job], self.plan.threads)
+        except BaseException as raised:
+            if not job.begun:
+                raise  # the others have begun, and are told by a message
+            error = raised
+        finally:
+            self.runner.count()
+        outcome = self.runner.outcome(error)
+        self.done += len(outcome.costs)
+        if self.runner.status == "lost":
+            raise self._ranks.lost(self.runner)
+        self.after(rates, outcome)
+
+    def after(self, rates, outcome):
+        failure, looks = outcome.failure, self.is_watched() and self.held_out is not None
+        numbers = np.zeros(3 + self.state.n_y if looks else 0)
+        try:
+            if outcome.costs:
+                self.note(rates[: len(outcome.costs)], outcome)
+                if looks and self.held_out.m:
+                    numbers[:] = self._sums_of_held_out()
+        except BaseException as raised:
+            failure = raised if failure is None else failure
+        numbers = self._ranks.meet(failure, numbers, self.done)
+        failure, asked = None, False
+        try:
+            if looks:
+                self._seen = self._evaluation(numbers)
+            if outcome.costs and self.is_watched():
+                self.look()
+            asked = self.is_enough()
+        except BaseException as raised:
+            failure = raised
+        (stop,) = self._ranks.meet(failure, [bool(asked)], self.done)
+        self.over = stop > 0 or self.done >= self.epochs
+
+    def _sums_of_held_out(self):
+        """Of this process's: Σ w L, Σ w, and what the score is made of."""
+        cost, right, squares, total = self.state.engine.evaluate(*self.held_out.whole(), threads=self.plan.threads)
+        return [cost * total, total, right, *(np.zeros(self.state.n_y) if squares is None else squares)]
+
+    def _evaluation(self, sums):
+        cost, total, right, *squares = sums
+        score = right / total if self.classifies() else r2(squares, self.held_out.spread())
+        return Evaluation(cost / total, score)
+
+    def evaluate(self):
+        return self._seen
+
+    def end(self):
+        with self._ranks.alone():
+            super().end()
+        # of callbacks that only one process has, such as one that brings back the best epoch
+        self._ranks.of_root(self.state.engine.theta, self._shards.root)
+
+
+def _check_monitor(monitor):
+    """Refuses what needs the outputs of all processes in one place."""
+    if callable(monitor) or (monitor in METRICS and monitor not in _SUMMED):
+        name = f"the function {getattr(monitor, '__name__', monitor)}" if callable(monitor) else repr(monitor)
+        raise ValueError(
+            f"monitor can't be {name} with comm=: each rank has its own held-out examples, and only val_cost, "
+            "val_score and val_error are sums over them"
+        )
+
+
+def _fit_of_shards(net, options, data, held_out, ranks):
+    with ranks.alone():
+        options, state = options(), of(net)
+        optimizer = training.optimizer_for(state, options)
+        source, aside = _read(state, options, data, *held_out)
+        row = {
+            "m": source.m,
+            "weight": source.weight(),
+            "weighted": source.w is not None,
+            "begins": state.engine is not None or source.m > 0 or not any(one.needs_examples for one in state.layers),
+            "held_out": aside is not None,
+            "progress": options.progress,
+            "place": _place(),
+            "same": _settings(state, options, optimizer, source),
+        }
+    rows = ranks.gather(row)
+    _compare([own["same"] for own in rows])
+    shards = _Shards(rows, options.batch_size)
+    if shards.held_out and aside is None:
+        aside = _nothing(state, source.n_x)
+    scored = any(own["progress"] for own in rows)
+    spreads = [
+        _spread(one, state, ranks) if needed and not state.loss.classifies else None
+        for one, needed in ((source, scored), (aside, aside is not None))
+    ]
+    threads = options.threads
+    if threads is None:
+        neighbours = sum(own["place"] == row["place"] for own in rows)
+        threads = max(1, _kernels.get_threads() // neighbours)
+    with ranks.alone():
+        plan = Plan(
+            max(source.m, 1),  # the engine deals the examples to the steps
+            options.shuffle and shards.steps > 1 and source.m > 0,
+            scored,
+            threads,
+            more={"ranks": ranks.reducer},
+        )
+        if aside is not None:
+            aside = _Shard(aside.whole(), None, spreads[1])
+        source = _Shard(source.whole(), shards.weight, spreads[0])
+        return FitOfShards(net, source, plan, options, ranks, shards=shards, held_out=aside, optimizer=optimizer)
+
+
+def _read(state, options, data, validation_data, validation_split):
+    """(examples of this process, held-out ones or None), checked."""
+    share = validation.number("validation_split", validation_split, 0, 1, high_open=True)
+    if share and validation_data is not None:
+        raise ValueError("validation_data and validation_split were both given: use one")
+    if isinstance(options.class_weight, str):
+        raise ValueError(
+            f"class_weight {options.class_weight!r} counts classes, of which each rank sees its own shard: with comm= "
+            "pass a dict of labels and weights"
+        )
+    X, Y, _ = data
+    if Y is None:
+        raise ValueError("comm= takes arrays, X and Y of this rank's shard: a stream of batches has no length to deal")
+    if np.ndim(X) == 2 and np.shape(X)[1] == 0:
+        source = _nothing(state, np.shape(X)[0])
+    else:
+        source = sources.arrays(state, *data, options.class_weight, _Checks())
+        if not source.direct:
+            raise ValueError(
+                f"with comm= a memory-mapped X or Y must hold {state.dtype.name}, the network's dtype, in the "
+                "machine's own byte order: convert this rank's shard before"
+            )
+    held_out = None
+    if share and source.m:
+        source, held_out = training.split(state, source, share)
+    elif validation_data is not None:
+        held_out = training.validation_source(state, validation_data, source.n_x)
+    if source.m:
+        whole = validation.class_weights(options.class_weight, state.loss, state.n_y, source.whole(), whole=False)
+        source = sources.Arrays(*whole)
+    return source, held_out
+
+
+class _Checks:
+    """validation.py's, but for weights: those of one process may all be 0, and all have the same unit."""
+
+    @staticmethod
+    def examples(*how, **more):
+        return validation.examples(*how, **more)
+
+    @staticmethod
+    def targets(*how, **more):
+        return validation.targets(*how, **more)
+
+    @staticmethod
+    def weights(sample_weight, m, to, _whole=True):
+        return validation.weights(sample_weight, m, to, whole=False)
+
+
+def _nothing(state, n_x):
+    """No examples."""
+    return sources.Arrays(np.zeros((n_x, 0), state.dtype, "F"), np.zeros((state.n_y, 0), state.dtype, "F"), None, None)
+
+
+def _place():
+    """What processes that share their processors have in common."""
+    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return [platform.node(), affinity]
+
+
+def _settings(state, options, optimizer, source):
+    """What must be the same for all processes, by the name that a user knows."""
+    return {
+        "X's number of features": source.n_x,
+        "dtype": state.dtype.name,
+        "compute": state.compute or state.dtype.name,
+        "layers": [repr(layer.to_dict()) for layer in state.layers],
+        "loss": state.loss.name,
+        "l2": state.l2,
+        "l1": state.l1,
+        "optimizer": [optimizer.update, optimizer.numbers],
+        "numbers that go by step": sorted(optimizer.by_step()),
+        "epochs": options.epochs,
+        "batch_size": options.batch_size,
+        "shuffle": options.shuffle,
+        "resume": options.resume,
+    }
+
+
+def _compare(settings):
+    for rank, own in enumerate(settings):
+        for name, value in settings[0].items():
+            if own[name] != value:
+                raise ValueError(f"{name} must be the same on all ranks; rank 0 has {value}, rank {rank} {own[name]}")
+
+
+def _spread(source, state, ranks):
+    """Σ w (y - ȳ)² per output, over the examples of all processes."""
+    Y, n = source.Y.astype(np.float64), state.n_y
+    w = np.ones(source.m) if source.w is None else source.w.astype(np.float64)
+    sums = ranks.sum([w.sum(), *(Y @ w)])
+    mean = sums[1:] / sums[0] if sums[0] else np.zeros(n)
+    return ranks.sum(((Y - mean.reshape(-1, 1)) ** 2) @ w)

@@ -1,0 +1,122 @@
+"""What each rank of a test of test_cluster.py does: mpiexec -n 2 python worker.py <what> <folder for results> [more].
+
+Each rank writes down what it has got, in <rank>.npz or <rank>.json.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+from mpi4py import MPI
+
+import nnkern as nk
+from nnkern.state import of
+
+# as test_cluster.py has them
+BATCH_SIZE, EPOCHS, DEADLINE = 16, 10, 3.0
+OPTIMIZERS = {"sgd": nk.SGD(0.05, momentum=0.9), "adam": nk.Adam(0.01)}
+
+comm = MPI.COMM_WORLD
+rank = comm.Get_rank()
+
+
+def examples(m):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((5, m))
+    return X, np.sin(X.sum(axis=0, keepdims=True)) + X[:2].sum(axis=0)
+
+
+def network(seed, units=7):
+    layers = [nk.Dense(units, "tanh", dropout=0.2), nk.Dense(6, "relu"), nk.Dense(1)]
+    return nk.Network(layers, "squared_error", seed=seed, dtype="float64")
+
+
+def train(folder, sizes, twice):
+    """The parameters after ten epochs of each optimizer, twice."""
+    X, Y = examples(sum(sizes))
+    end = sum(sizes[: rank + 1])
+    own = slice(end - sizes[rank], end)
+    found = {}
+    for name, optimizer in OPTIMIZERS.items():
+        for units in (7, 120):  # the larger one's gradient takes more than a page
+            for again in range(1 + twice):
+                net = network(rank, units)
+                how = {"epochs": EPOCHS, "batch_size": BATCH_SIZE, "shuffle": False, "optimizer": optimizer}
+                net.fit(X[:, own], Y[:, own], comm=comm, deadline=60, **how)
+                found |= {f"{name} {units} {again} {key}": array for key, array in net.parameters.items()}
+    np.savez(folder / f"{rank}.npz", **found)
+
+
+def split(folder):
+    """Two trainings at once, each by half of the ranks, then one by all."""
+    X, Y = examples(40)
+    found = {}
+    for name, group in (("half", comm.Split(rank % 2)), ("all", comm)):
+        net = network(7 + rank % 2 if name == "half" else 3)
+        net.fit(X, Y, epochs=3, batch_size=BATCH_SIZE, comm=group, deadline=60)
+        found |= {f"{name} {key}": array for key, array in net.parameters.items()}
+    np.savez(folder / f"{rank}.npz", **found)
+
+
+def fail(folder, how, bad):
+    """A training of many epochs in which something happens to one rank; what each rank raises, and when."""
+    rng = np.random.default_rng(rank)
+    X = rng.standard_normal((5, 2000))
+    Y = X.sum(axis=0, keepdims=True)
+    net, mine, happened = network(0), rank == bad, [time.time()]
+    events = {"raise": _raise, "exit": lambda: os._exit(3), "hang": lambda: time.sleep(4 * DEADLINE)}
+
+    def callback(net, epoch, history):
+        if epoch == 3:
+            happened[0] = time.time()
+            events[how]()
+
+    def send(number):
+        time.sleep(0.3 + 0.2 * float(np.random.default_rng().random()))
+        happened[0] = time.time()
+        (folder / "happened").write_text(str(happened[0]))
+        os.kill(os.getpid(), number)
+
+    if mine and how in ("interrupt", "kill"):
+        number = signal.SIGINT if how == "interrupt" else signal.SIGKILL
+        threading.Thread(target=send, args=(number,), daemon=True).start()
+    if mine and how == "nan":
+        Y[0, 777] = 1e200
+    callbacks = callback if mine and how in events else []
+    error = None
+    try:
+        net.fit(X, Y, epochs=10**6, optimizer="adam", callbacks=callbacks, comm=comm, deadline=DEADLINE)
+    except BaseException as raised:
+        error = raised
+    result = {
+        "error": type(error).__name__,
+        "text": str(error),
+        "ranks": list(getattr(error, "ranks", ())),
+        "at": time.time(),
+        "happened": happened[0] if mine else None,
+        "epochs": of(net).epochs_done,
+        "sum": float(sum(array.sum() for array in net.parameters.values())),
+    }
+    (folder / f"{rank}.json").write_text(json.dumps(result))
+    if how in ("hang", "kill"):
+        time.sleep(1)  # the first to end then ends the others, which have results to write down
+
+
+def _raise():
+    raise OSError("no disk")
+
+
+if __name__ == "__main__":
+    what, folder, *more = sys.argv[1:]
+    folder = Path(folder)
+    if what == "train":
+        train(folder, [int(m) for m in more[0].split(",")], twice=True)
+    elif what == "split":
+        split(folder)
+    else:
+        fail(folder, what, int(more[0]))
