@@ -27,8 +27,6 @@ _TAG = 1
 # a process that waits says so every half a second, or eight times before the deadline, lest the others take it for the
 # missing one; who hasn't been heard for three times as long is missing
 _SAYS_SO, _TIMES_BEFORE_DEADLINE, _SILENCE = 0.5, 8, 3
-# bytes from which Open MPI's blocking sum, after a barrier that can be given up, takes less time than its other one
-_MEETS_FIRST = 1 << 15
 # seconds between two looks at whether all have made the duplicate
 _LOOK = 1e-3
 
@@ -77,9 +75,6 @@ class Ranks:
         """The same of a contiguous vector of float64 or float32, in place."""
         if not self.reducer.sum(vector):
             raise self.lost(vector)
-        error = self.reducer.take_error()
-        if error is not None:
-            raise error
         return vector
 
     def of_root(self, vector, root):
@@ -107,6 +102,8 @@ class Ranks:
         `failure`: None; an exception; (batch, last finite cost) of a training that diverged; or another text, of one
         that has ended because another process has failed. `epoch`: the present one.
         """
+        late = self.reducer.take_error()  # a signal's, that came while the others were waited for
+        failure = late if failure is None else failure
         failed, *sums = self.sum([failure is not None, *numbers])
         if failed:
             raise self._explain(failure, epoch)
@@ -127,6 +124,8 @@ class Ranks:
         """All that they do together: who leaves it with an error that the others don't know of tells them."""
         try:
             yield
+            if (late := self.reducer.take_error()) is not None:
+                raise late
         except BaseException as error:
             if self._mail is not None and error is not self._told:
                 self._mail.send({"left": _words(error)})
@@ -259,11 +258,10 @@ def _duplicate(mpi, comm, deadline):
 def _functions(mpi, comm):
     """Addresses of MPI's functions and its handles, as _engine.Reducer takes them; None where they can't be had."""
     library = ctypes.CDLL(mpi.__file__)
-    names = {"allreduce": "MPI_Allreduce", "iallreduce": "MPI_Iallreduce", "ibarrier": "MPI_Ibarrier"}
+    names = {"iallreduce": "MPI_Iallreduce", "test": "MPI_Test"}
     try:
         found = {
-            name: ctypes.cast(getattr(library, function), ctypes.c_void_p).value
-            for name, function in {**names, "test": "MPI_Test"}.items()
+            name: ctypes.cast(getattr(library, function), ctypes.c_void_p).value for name, function in names.items()
         }
     except AttributeError:
         return None
@@ -272,7 +270,6 @@ def _functions(mpi, comm):
     found |= {name: mpi._handleof(handle) % word for name, handle in handles.items()}
     found["in_place"] = int(mpi.IN_PLACE) % word
     found["pointers"] = mpi._sizeof(mpi.Comm) > ctypes.sizeof(ctypes.c_int)
-    found["meets_first"] = _MEETS_FIRST if mpi.get_vendor()[0] == "Open MPI" else -1
     return found
 
 

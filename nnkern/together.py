@@ -152,6 +152,8 @@ class FitOfShards(training.Fit):
             error = raised
         finally:
             self.runner.count()
+        if error is None and self.runner.status == "interrupted":
+            error = self._ranks.reducer.take_error()
         outcome = self.runner.outcome(error)
         self.done += len(outcome.costs)
         if self.runner.status == "lost":

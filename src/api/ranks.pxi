@@ -1,19 +1,14 @@
 # Sums over the processes that train one network together: by MPI's own functions, whose addresses Python has found in
-# the library that is loaded, or by a function of Python.
+# the library that is loaded, or by a function of Python. MPI's sum is begun, and then asked for again and again whether
+# it has ended: the one that waits by itself would wait for ever for a process that has died.
 
 ctypedef int (*MpiTest)(void *request, int *flag, void *status) noexcept nogil
 
 # A handle of MPI is an int in MPICH and its kin, a pointer in Open MPI.
-ctypedef int (*ReduceByInts)(
-    const void *out, void *block, int count, int type, int sum, int comm) noexcept nogil
 ctypedef int (*StartByInts)(
     const void *out, void *block, int count, int type, int sum, int comm, void *request) noexcept nogil
-ctypedef int (*BarrierByInts)(int comm, void *request) noexcept nogil
-ctypedef int (*ReduceByPointers)(
-    const void *out, void *block, int count, void *type, void *sum, void *comm) noexcept nogil
 ctypedef int (*StartByPointers)(
     const void *out, void *block, int count, void *type, void *sum, void *comm, void *request) noexcept nogil
-ctypedef int (*BarrierByPointers)(void *comm, void *request) noexcept nogil
 
 cdef enum:
     LONGEST_PIECE = 1 << 30         # entries: MPI counts them in an int
@@ -22,11 +17,9 @@ cdef enum:
     STATUS_WORDS = 16               # room for MPI's status, of 20 or 24 bytes
 
 cdef struct Mpi:
-    size_t allreduce, iallreduce, ibarrier, test, in_place      # addresses
-    size_t comm, float_, double_, sum                           # handles
+    size_t iallreduce, test, in_place       # addresses
+    size_t comm, float_, double_, sum       # handles
     bint by_pointers
-    # bytes from which processes first meet, with an eye on the clock, and then sum without; below 0: never
-    Py_ssize_t meets_first
 
 
 cdef bint sum_by_mpi(void *owner, void *block, Py_ssize_t count, int itemsize) noexcept nogil:
@@ -59,10 +52,9 @@ cdef class Reducer:
         self.function, self.waiting = function, waiting
         self.ranks.reduce = sum_by_python
         if mpi is not None:
-            self.mpi.allreduce, self.mpi.iallreduce = mpi["allreduce"], mpi["iallreduce"]
-            self.mpi.ibarrier, self.mpi.test, self.mpi.in_place = mpi["ibarrier"], mpi["test"], mpi["in_place"]
+            self.mpi.iallreduce, self.mpi.test, self.mpi.in_place = mpi["iallreduce"], mpi["test"], mpi["in_place"]
             self.mpi.comm, self.mpi.float_, self.mpi.double_ = mpi["comm"], mpi["float"], mpi["double"]
-            self.mpi.sum, self.mpi.by_pointers, self.mpi.meets_first = mpi["sum"], mpi["pointers"], mpi["meets_first"]
+            self.mpi.sum, self.mpi.by_pointers = mpi["sum"], mpi["pointers"]
             self.ranks.reduce = sum_by_mpi
 
     def deal(self, shards, Py_ssize_t steps, double mean_weight, bint weighted, key):
@@ -133,18 +125,6 @@ cdef class Reducer:
         cdef size_t type = mpi.float_ if itemsize == 4 else mpi.double_
         cdef void *request = NULL
         cdef void *in_place = <void *>mpi.in_place
-        if mpi.meets_first >= 0 and <Py_ssize_t>count * itemsize >= mpi.meets_first:
-            if mpi.by_pointers:
-                if (<BarrierByPointers>mpi.ibarrier)(<void *>mpi.comm, &request):
-                    return False
-            elif (<BarrierByInts>mpi.ibarrier)(<int>mpi.comm, &request):
-                return False
-            if not self.wait(&request):
-                return False
-            if mpi.by_pointers:
-                return not (<ReduceByPointers>mpi.allreduce)(
-                    in_place, block, count, <void *>type, <void *>mpi.sum, <void *>mpi.comm)
-            return not (<ReduceByInts>mpi.allreduce)(in_place, block, count, <int>type, <int>mpi.sum, <int>mpi.comm)
         if mpi.by_pointers:
             if (<StartByPointers>mpi.iallreduce)(
                     in_place, block, count, <void *>type, <void *>mpi.sum, <void *>mpi.comm, &request):
