@@ -7,7 +7,7 @@ Layers of the package, each knowing only those below it:
     tabular       TabularClassifier and TabularRegressor, from a data frame to an ensemble and back
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention; they are made in estimators
     interop       networks from files, ONNX, torch and scikit-learn
-    many          many networks trained at once
+    many          many networks trained at once; rounds: one network trained on shards by an executor's tasks
     network       Network: what can be done with one; its exports and its summary
     together      training by several processes, each with a shard of the examples; ranks: how these meet
     training      the one loop over epochs, what may happen between two of them (callbacks), how one is computed
@@ -41,6 +41,7 @@ from nnkern.layers import Dense, Encode, Scale
 from nnkern.many import fit_many
 from nnkern.network import Evaluation, Gradients, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from nnkern.rounds import fit_shards
 
 __all__ = [
     "SGD",
@@ -72,6 +73,7 @@ __all__ = [
     "callbacks",
     "check_gradients",
     "fit_many",
+    "fit_shards",
     "from_onnx",
     "from_sklearn",
     "from_torch",

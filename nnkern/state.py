@@ -345,13 +345,17 @@ class State:
         self.make_engine(model_.n_x, training and training.progress["key"])
         self.set_parameters(model_.parameters)
         if training is not None:
-            vectors = dict.fromkeys(model.MOMENTS)
-            for name, arrays in training.moments.items():
-                vectors[name] = _engine.aligned_zeros(len(self.engine.theta), self.dtype)
-                views = self.engine.views(vectors[name])
-                for key, array in validation.arrays(name, arrays, views).items():
-                    views[key][...] = array
-            self.restore(training.progress, training.optimizer, *vectors.values())
+            self.take_training(training)
+
+    def take_training(self, training):
+        """Goes to where a model.Training says that a network with the same layers stood."""
+        vectors = dict.fromkeys(model.MOMENTS)
+        for name, arrays in training.moments.items():
+            vectors[name] = _engine.aligned_zeros(len(self.engine.theta), self.dtype)
+            views = self.engine.views(vectors[name])
+            for key, array in validation.arrays(name, arrays, views).items():
+                views[key][...] = array
+        self.restore(training.progress, training.optimizer, *vectors.values())
 
 
 def take_optimizer(optimizer):

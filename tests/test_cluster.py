@@ -24,8 +24,9 @@ import nnkern as nk
 WORKER = Path(__file__).resolve().parent / "cluster" / "worker.py"
 # beside this interpreter, where pip has put it, or on the path
 MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
-# what is promised of ranks that one has failed, in seconds; and how often each fault is tried
-LIMIT, TIMES = 10, int(os.environ.get("NNKERN_TEST_FAULTS", "3"))
+# how often each fault is tried, and seconds after it by which all have ended: far more than a machine that has nothing
+# else to do takes
+TIMES, LIMIT = int(os.environ.get("NNKERN_TEST_FAULTS", "3")), float(os.environ.get("NNKERN_TEST_FAULT_SECONDS", "60"))
 # as the worker has them
 BATCH_SIZE, EPOCHS, DEADLINE = 16, 10, 3.0
 OPTIMIZERS = {"sgd": nk.SGD(0.05, momentum=0.9), "adam": nk.Adam(0.01)}
@@ -117,7 +118,7 @@ def test_what_befalls_one_rank_is_raised_on_all(tmp_path, how, ranks, bad, times
     expected = {"raise": "OSError", "nan": "DivergenceError", "interrupt": "KeyboardInterrupt"}[how]
     assert own["error"] == expected
     for other in found:
-        assert other["at"] - own["happened"] < LIMIT
+        assert other["at"] - own["happened"] < LIMIT, how
         if how == "nan":
             assert other["error"] == "DivergenceError"
             assert f"on rank {bad} " in other["text"]
@@ -131,12 +132,9 @@ def test_what_befalls_one_rank_is_raised_on_all(tmp_path, how, ranks, bad, times
 @pytest.mark.parametrize(("ranks", "bad"), [(2, 0), (3, 1)])
 @pytest.mark.parametrize("how", ["kill", "exit"])
 def test_a_rank_that_dies_ends_the_others(tmp_path, how, ranks, bad, times):
-    begun = time.time()
     code, said = run(ranks, how, tmp_path, bad)
-    happened = tmp_path / "happened"
-    at = float(happened.read_text()) if happened.exists() else begun
     assert code != 0, said
-    assert time.time() - at < LIMIT
+    assert time.time() - float((tmp_path / "happened").read_text()) < LIMIT
 
 
 @pytest.mark.parametrize("times", range(TIMES))

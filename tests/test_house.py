@@ -31,7 +31,7 @@ ROOMS = (
         "monitors callbacks sources runners training ranks together",
         "The epochs of a training, and what happens between them; training by several processes.",
     ),
-    ("exports summary network many interop", "Network, which calls all of the above; many networks at once."),
+    ("exports summary network many rounds interop", "Network, which calls all of the above; many networks at once."),
     ("nnkern", "The package's face: what `import nnkern` gives."),
     ("estimators sklearn data tabular plotting", "What is made with networks: scikit-learn's API, tables, plots."),
     ("cli __main__", "The command line."),
