@@ -38,13 +38,14 @@ test: $(VENV)/test.stamp
 test-peers: $(VENV)/test.stamp $(VENV)/test-peers.stamp
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(shell grep -lE 'importorskip..(torch|skl2onnx|onnxscript)' tests/*.py)
 
-# under mpiexec, in an environment of its own; TEST_MPI=openmpi takes Open MPI in place of MPICH
+# under mpiexec and on Dask, in an environment of its own; TEST_MPI=openmpi takes Open MPI in place of MPICH
 TEST_MPI ?= mpich
 test-cluster: $(VENV)/nnkern.stamp
 	$(PYTHON) -m venv $(VENV)-cluster
 	$(VENV)-cluster/bin/python -m pip --disable-pip-version-check --quiet install \
-	    "$$(echo $(VENV)/wheel/*.whl)" "mpi4py>=4" $(TEST_MPI) "hypothesis>=6.100" "pytest>=8"
-	$(VENV)-cluster/bin/python -P -m pytest tests/test_cluster.py tests/test_together.py $(PYTEST_ARGS)
+	    "$$(echo $(VENV)/wheel/*.whl)[mpi,dask]" $(TEST_MPI) "hypothesis>=6.100" "pytest>=8"
+	$(VENV)-cluster/bin/python -P -m pytest tests/test_cluster.py tests/test_dask.py tests/test_together.py \
+	    tests/test_rounds.py $(PYTEST_ARGS)
 
 # who may import whom, sizes, private names: measured on the sources, which needn't be built
 house: | $(BIN)/python

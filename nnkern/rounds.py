@@ -196,21 +196,22 @@ class _Rounds:
         self._state.take_training(Training(progress, self._state.optimizer, moments))
         return float(sum(share * one.cost for share, one in zip(shares, trained, strict=True)))
 
-    def _submit(self, model, number):
-        return self._executor.submit(_train, model, self._shards[number], number, self._how)
+    def _submit(self, model, number, attempt=0):
+        # without the attempt, Dask would take a task that has failed for the one that is asked for again
+        return self._executor.submit(_train, model, self._shards[number], number, self._how, attempt)
 
     def _result(self, model, number, pending):
         """What the task of a shard gave, which is submitted again where it was lost."""
-        for left in reversed(range(self._retries + 1)):
+        for attempt in range(1, self._retries + 2):
             try:
                 return pending[number].result()
             except BrokenExecutor:
                 raise  # takes no more tasks
             except Exception as error:
-                if left == 0 or isinstance(error, ValueError | TypeError):
+                if attempt > self._retries or isinstance(error, ValueError | TypeError):
                     error.add_note(f"That is what the task of shards[{number}] raised.")
                     raise
-                pending[number] = self._submit(model, number)
+                pending[number] = self._submit(model, number, attempt)
         return None
 
 
@@ -224,7 +225,7 @@ class _Trained:
     training: Training | None = None
 
 
-def _train(model, shard, number, how):
+def _train(model, shard, number, how, _attempt):
     """The task: the network of a model, trained on a shard."""
     data = shard() if callable(shard) else shard
     if not isinstance(data, tuple | list) or len(data) not in (2, 3):

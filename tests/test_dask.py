@@ -1,0 +1,32 @@
+"""Rounds on Dask: `make test-cluster` runs these where distributed is. Elsewhere they are skipped."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("distributed")
+pytestmark = pytest.mark.own_kernels
+
+SCRIPT = Path(__file__).resolve().parent / "cluster" / "dask_rounds.py"
+
+
+def run(what, folder):
+    """A process of its own: its workers import what is in the script that began it."""
+    command = [sys.executable, str(SCRIPT), what, str(folder)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert "all was as it should be" in done.stdout
+
+
+def test_arrays_functions_and_futures(tmp_path):
+    run("shards", tmp_path)
+
+
+def test_a_worker_that_is_killed_costs_its_task_alone(tmp_path):
+    run("killed", tmp_path)
+
+
+def test_a_task_that_fails_is_submitted_again(tmp_path):
+    run("failing", tmp_path)
