@@ -172,6 +172,24 @@ def test_it_learns():
     assert history["cost"][-1] < history["cost"][0] / 2
 
 
+def test_smaller_batches_and_a_larger_rate_make_up_for_the_shards():
+    """What docs/cluster.md says of the digits."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    X, y = datasets.load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(y))
+    X, y = np.ascontiguousarray((X / 16).T[:, order]), y[order]
+
+    def make():
+        layers = [nk.Dense(64, "relu"), nk.Dense(10, "softmax")]
+        return nk.Network(layers, "cross_entropy", seed=0, l2=1e-3)
+
+    one, net = make(), make()
+    one.fit(X, y, epochs=20, batch_size=32, optimizer=nk.Adam(0.001))
+    shards = [(X[:, k::4], y[k::4]) for k in range(4)]
+    nk.fit_shards(net, shards, executor=Now(), rounds=20, batch_size=8, optimizer=nk.Adam(0.002))
+    assert net.evaluate(X, y).cost < 1.01 * one.evaluate(X, y).cost
+
+
 # ---- tasks that fail ----
 
 
