@@ -368,6 +368,36 @@ def test_the_one_row_that_is_held_out_is_of_the_most_frequent_class(seed):
     assert splits.share_of(4, 0.01, None, seed).sum() == 1
 
 
+@pytest.mark.parametrize("m", [1, 63, 64, 65, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 0.97, 1.0])
+def test_columns_are_put_last_in_place_and_back(m, share, monkeypatch):
+    monkeypatch.setattr(splits, "BLOCK_ROWS", 64)
+    rng = np.random.default_rng(m)
+    X = np.asfortranarray(rng.standard_normal((3, m)).astype(np.float32))
+    held, before = rng.random(m) < share, X.copy()
+    splits.held_last(X, held)
+    np.testing.assert_array_equal(X, np.concatenate([before[:, ~held], before[:, held]], axis=1))
+    splits.as_before(X, held)
+    np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+@pytest.mark.parametrize("weights", [None, "some 0"])
+def test_to_overwrite_X_saves_a_copy_and_changes_nothing(refit, weights, monkeypatch):
+    monkeypatch.setattr(splits, "BLOCK_ROWS", 32)
+    X, y = table("binary")
+    weight = None if weights is None else np.arange(len(y)) % 5
+    options = {"recipes": WAYS, "sample_weight": weight, "refit": refit, "seed": 3}
+    expected = training.train(X, y, ROWS, "binary", **options)
+    ours, found, parts_of = X.copy(order="F"), [], splits.parts
+    monkeypatch.setattr(splits, "parts", lambda *some: found.extend(parts_of(*some)) or found)
+    trained = training.train(ours, y, ROWS, "binary", **options, overwrite_X=True)
+    assert bits(trained) == bits(expected)
+    if weights is None:
+        assert np.shares_memory(found[0].train.X, ours)
+        assert (ours == X).all() == refit
+
+
 @pytest.mark.parametrize("n_estimators", [1, 3])
 def test_parts_hold_out_rows_of_their_own(n_estimators):
     X, y = table("binary", 100)

@@ -166,10 +166,10 @@ class BaseTabular(BaseEstimator):
         y, target = self._learnt(y, weight)
         names = list(arrays)
         held_out = None if eval_set is None else self._eval_set(eval_set, names, named, target, class_weights)
-        preprocessing = Preprocessing.fit(arrays, self.column_types)
-        table = preprocessing.transform(arrays)
+        preprocessing = Preprocessing.fit(arrays, self.column_types, threads=self.threads)
+        table = preprocessing.transform(arrays, threads=self.threads)
         if held_out is not None:
-            held_out = (preprocessing.transform(held_out[0], "eval_set's X"), *held_out[1:])
+            held_out = (preprocessing.transform(held_out[0], "eval_set's X", self.threads), *held_out[1:])
         warn_of_leaks(preprocessing, table, y, isinstance(target, Labels))
         trained = train(
             table,
@@ -187,6 +187,7 @@ class BaseTabular(BaseEstimator):
             seed=int(check_random_state(self.random_state).randint(2**31)),
             threads=self.threads,
             progress=self.progress,
+            overwrite_X=True,
         )
         model = TableModel(preprocessing, trained.networks, trained.weights, target)
         self._remember(Stored(model, names, named, None, trained.report, trained.score, trained.interrupted))

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from nnkern._optional import require
+from nnkern._predictor import scale_column
 from nnkern._values import Value
 from nnkern.tabular.frames import is_missing, listed, text_of
 
@@ -33,25 +34,6 @@ class Row(Value):
 
     def __init__(self, kind, column, size=1, part=""):
         self.kind, self.column, self.size, self.part = kind, column, size, part
-
-
-def clipped(values, median, scale):
-    """x' of numbers in float64, NaN for missing ones."""
-    with np.errstate(over="ignore"):  # infinity is clipped as what comes near it
-        z = (values - median) / scale
-    np.minimum(np.maximum(z, -FARTHEST, out=z), FARTHEST, out=z)
-    bend = z / CLIP
-    bend *= bend
-    bend += 1
-    z /= np.sqrt(bend, out=bend)
-    return z
-
-
-def smooth_clip(values, median, scale):
-    """x' of numbers in float64, 0 for missing ones."""
-    z = clipped(values, median, scale)
-    z[np.isnan(z)] = 0
-    return z
 
 
 def _some(values):
@@ -90,8 +72,8 @@ class Number(Value):
 
     def fill(self, array, out, what):
         """Writes the rows `out` (their number, m) from an Arrow array."""
-        values = numbers(array, self.name, what)
-        out[0] = smooth_clip(values, self.median, self.scale)
+        values = numbers(array, self.name, what, float32=True)
+        scale_column(values, out[0], self.median, self.scale, FARTHEST, CLIP)
         if self.flag:
             out[1] = np.isnan(values)
 
@@ -145,7 +127,7 @@ class Date(Value):
     def fill_seconds(self, values, out):
         """Writes the rows `out` from seconds since 1970, float64, NaN where missing."""
         missing = np.isnan(values)
-        out[0] = smooth_clip(values, self.median, self.scale)
+        scale_column(values, out[0], self.median, self.scale, FARTHEST, CLIP)
         for i, part in enumerate(self.parts):
             length, start = self.PERIODS[part]
             angle = np.where(missing, 0.0, np.mod(values + start, length) * (2 * math.pi / length))
@@ -173,9 +155,8 @@ class Category(Value):
         self.name, self.levels, self.rare, self.holds = name, list(levels), list(rare), holds
 
     @classmethod
-    def fit(cls, name, array, min_count):
-        """Of an Arrow array, levels from the most frequent on; None where nothing can be told apart."""
-        counts = level_counts(array)
+    def fit(cls, name, array, counts, min_count):
+        """Of an Arrow array and its `level_counts`; None where nothing can be told apart."""
         levels = [level for level, count in counts if count >= min_count]
         others = len(array) - sum(count for _, count in counts[: len(levels)])
         if not levels or (len(levels) == 1 and not others):
@@ -300,8 +281,11 @@ def plain(array):
     return array.cast(array.type.value_type) if types.is_dictionary(array.type) else array
 
 
-def numbers(array, name, what):
-    """float64 of a column that is to hold numbers, NaN where missing; a ValueError for texts that are none, and inf."""
+def numbers(array, name, what, float32=False):
+    """float64 of a column that is to hold numbers, NaN where missing; a ValueError for texts that are none, and inf.
+
+    With `float32`, a column of that type as it is.
+    """
     pa = require("pyarrow", "a data frame")
     array = plain(array)
     kind = array.type
@@ -316,7 +300,8 @@ def numbers(array, name, what):
             array = array.cast(pa.int8())
         elif pa.types.is_float16(kind):
             array = array.cast(pa.float32())
-        values = _to_numpy(array.cast(pa.float64(), safe=False))
+        as_it_is = float32 and pa.types.is_float32(kind)
+        values = _to_numpy(array if as_it_is else array.cast(pa.float64(), safe=False))
     else:
         raise ValueError(f"column {name!r} of {what} must hold numbers; got {kind}")
     if not np.isfinite(values).all() and np.isinf(values).any():
@@ -503,17 +488,28 @@ def encoded(array):
 
 def level_counts(array):
     """[(text, count), …] of what is not missing, the most frequent first, of equals by text."""
-    pc = require("pyarrow.compute", "a data frame")
-    counts, array = {}, plain(array)
-    if is_text(array.type):  # of views of texts, a missing one is counted as an empty one
-        array = array.cast("large_string").combine_chunks()
-    for entry in pc.value_counts(array).to_pylist():
-        value = entry["values"]
-        if value is None or value != value:
-            continue
-        text = text_of(value)
-        counts[text] = counts.get(text, 0) + entry["counts"]
+    counts = {}
+    for value, count in _value_counts(array):
+        if value is not None and value == value:
+            text = text_of(value)
+            counts[text] = counts.get(text, 0) + count
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _value_counts(array):
+    """(value, count) of values that occur; one may come several times."""
+    pa, pc = require("pyarrow", "a data frame"), require("pyarrow.compute", "a data frame")
+    if pa.types.is_dictionary(array.type):
+        for chunk in array.chunks:
+            values = chunk.dictionary.to_pylist()
+            for entry in pc.value_counts(chunk.indices).to_pylist():
+                if entry["values"] is not None:
+                    yield values[entry["values"]], entry["counts"]
+        return
+    if pa.types.is_string_view(array.type):  # of these, a missing one is counted as an empty one
+        array = array.cast(pa.large_string())
+    for entry in pc.value_counts(array).to_pylist():
+        yield entry["values"], entry["counts"]
 
 
 def has_values(array):
