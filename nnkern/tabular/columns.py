@@ -54,16 +54,17 @@ class Number(Value):
 
     @classmethod
     def fit(cls, name, values):
-        """Of float64 values, NaN where missing; None for a constant."""
+        """Of float64 or float32 values, NaN where missing; None for a constant."""
         missing = np.isnan(values)
         present = values[~missing] if missing.any() else values
         if not len(present) or present.min() == present.max():
             return None
-        low, median, high = np.quantile(_some(present), (0.25, 0.5, 0.75))
+        low, median, high = np.quantile(_some(present).astype(np.float64), (0.25, 0.5, 0.75))
+        least, largest = float(present.min()), float(present.max())
         with np.errstate(over="ignore"):  # refused below
-            scale = high - low or present.max() / 2 - present.min() / 2
+            scale = high - low or largest / 2 - least / 2
         if not (np.isfinite(scale) and scale > 0):
-            raise ValueError(f"column {name!r} has numbers too large to be scaled, up to {np.abs(present).max():g}")
+            raise ValueError(f"column {name!r} has numbers too large to be scaled, up to {max(-least, largest):g}")
         return cls(name, median, scale, missing.any())
 
     def rows(self):

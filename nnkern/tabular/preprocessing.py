@@ -133,7 +133,7 @@ class Preprocessing:
             said = ", ".join(f"{name!r} in {count} of {m} rows" for name, count in unseen.items())
             text = f"{what} has categories that weren't there in training, and count as missing: {said}"
             warnings.warn(text, TabularWarning, stacklevel=5)
-        if isinstance(arrays, Spent):
+        if m >= BLOCK_ROWS:
             require("pyarrow", "a data frame").default_memory_pool().release_unused()
         return X.T
 
@@ -220,7 +220,7 @@ def _fitted(name, array, wanted, min_count):
     if array.null_count == len(array):
         column = None
     elif kind == "number":
-        column = Number.fit(name, numbers(array, name, "X"))
+        column = Number.fit(name, numbers(array, name, "X", float32=True))
     elif kind == "date":
         column = Date.fit(name, array)
     else:

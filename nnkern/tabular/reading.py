@@ -105,6 +105,7 @@ def _processors(threads):
         yield threads != 1
     finally:
         pa.set_cpu_count(before)
+        pa.default_memory_pool().release_unused()
 
 
 def _binary(path, name, magic, columns, several):

@@ -209,7 +209,8 @@ def share_of(m, share, y, seed):
     frequent class.
     """
     order, held = _order(m, y, seed), np.empty(m, bool)
-    steps = np.floor(np.arange(m + 1) * share)
+    steps = np.arange(m + 1.0)
+    np.floor(np.multiply(steps, share, out=steps), out=steps)
     held[order] = steps[1:] > steps[:-1]
     if y is not None:
         trained = np.bincount(y[~held], minlength=y.max() + 1)
