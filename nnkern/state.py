@@ -128,10 +128,11 @@ class State:
         """A new engine whose parameters are all zero; `key` keys shuffling and dropout."""
         if key is None:
             key = int(self.random("key").integers(2**63))
-        above = (*self.layers[1:], None)
         configs = [
-            layer.engine_config(n_prev, self.l2, self.l1, next_layer)
-            for layer, next_layer, n_prev in zip(self.layers, above, layers.outputs(self.layers, n_x), strict=False)
+            layer.engine_config(n_prev, self.l2, self.l1, self.layers[l:])
+            for l, (layer, n_prev) in enumerate(
+                zip(self.layers, layers.outputs(self.layers, n_x), strict=False), start=1
+            )
         ]
         compute = self.compute or self.dtype.name
         self.engine = _engine.Engine(configs, self.dtype, self.loss.native, self.loss.parameter, key, compute)

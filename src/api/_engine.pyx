@@ -153,7 +153,9 @@ cdef class Engine(Entrance):
         for l, config in enumerate(layers):
             layer = &plan.layers[l]
             layer.kind = &kinds[<Py_ssize_t>LAYER_KINDS[config["kind"]]]
-            layer.ones, layer.ones_prev = config.get("ones", 0), plan.layers[l - 1].ones if l else 0
+            if l > 0:
+                layer.ones_prev, layer.codes_prev = plan.layers[l - 1].ones, plan.layers[l - 1].codes
+            layer.ones = config.get("ones", 0)
             layer.n, layer.n_prev = config["n"], config["n_prev"] - layer.ones_prev
             layer.activation = config["activation"]
             layer.mixes = config.get("mix", False)
