@@ -55,8 +55,8 @@ OPTIONS = {
     "what is trained": (
         ("--preset", None, ("fast", "default", "best"), TABLE, "how much is tried (default: default)"),
         ("--estimators", "N", kinds.whole(1), TABLE, "networks of each recipe, each with other rows held out"),
-        ("--metric", "NAME", str, TABLE, "what chooses epochs and networks: log_loss, auc, accuracy, "
-         "balanced_accuracy, f1, rmse, mae or r2"),
+        ("--metric", "NAME", str, TABLE, "what chooses epochs and networks: log_loss, auc, accuracy, recall, "
+         "balanced_accuracy, f1, calibration_error, error, rmse, mae or r2"),
         ("--time-limit", "S", kinds.number, TABLE, "seconds within which the training is to end"),
         ("--layers", "N,N", kinds.layers, ALL, "units of hidden layers, none for none (default: 64, for digits 256)"),
         ("--activation", "NAME,NAME", kinds.names, ALL, f"of the hidden layers, of arrays one for each too: "

@@ -24,6 +24,8 @@ SHOWN = 40
 
 def run(options):
     """Trains as the options say, prints the measures, and writes model and plot."""
+    import pyarrow as pa
+
     refuse_others(options, TABLE, CommandError)
     if options.save and is_safetensors(options.save):
         raise CommandError(f"--save {options.save}: a table's model is saved as .npz")
@@ -40,7 +42,7 @@ def run(options):
     classes, reason = tables.task_of(y, name, None if options.task in (None, "auto") else options.task)
     said["task"] = "classification" if classes else "regression"
     if classes and tables.is_broken(y):  # as numbers they would be no labels
-        y = columns.plain(tables.spelt(y, str))
+        y = pa.chunked_array([[frames.text_of(label) for label in y.to_pylist()]])
     share = DATA_DEFAULTS["validation"] if options.validation is None else options.validation
     strata = y.combine_chunks().dictionary_encode().indices.to_numpy() if classes else None
     held = splits.share_of(len(y), share, strata, options.seed or 0) if share else np.zeros(len(y), bool)
