@@ -50,14 +50,13 @@ def preprocessor_of(net, path):
 
 def _plain_preprocessor(net, path):
     """For a network that was not made by `nnkern train`: X enters as it is, labels are numbers."""
-    plain = {"mean": [0.0] * net.n_x, "scale": [1.0] * net.n_x}
-    if task_of(net.loss) == "regression":
-        target = {"target_mean": [0.0] * net.n_y, "target_scale": [1.0] * net.n_y}
-        return nkdata.Preprocessor("array", net.n_x, task="regression", **plain, **target)
     if net.loss == "binary_cross_entropy" and net.n_y > 1:
         raise CommandError(f"{path} has several sigmoid outputs, which only nk.load can use")
-    labels = [str(i) for i in range(max(net.n_y, 2))]
-    return nkdata.Preprocessor("array", net.n_x, task="classification", labels=labels, **plain)
+    if task_of(net.loss) == "regression":
+        target = {"target_mean": [0.0] * net.n_y, "target_scale": [1.0] * net.n_y}
+    else:
+        target = {"labels": [str(i) for i in range(max(net.n_y, 2))]}
+    return nkdata.Preprocessor("array", net.n_x, [0.0], [1.0], task_of(net.loss), **target)
 
 
 def task_of(loss):
