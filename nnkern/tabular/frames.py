@@ -58,7 +58,7 @@ def columns_of(X, names=None, what="X"):
 
 def _columns_of_mapping(X, names, what):
     present = [str(name) for name in X]
-    _refuse_twice(present, what)
+    refuse_twice(present, what)
     given = dict(zip(present, X.values(), strict=True))
     if names is None:
         names = present
@@ -108,11 +108,12 @@ def _with_texts_for_names(X):
 def names_of(native, what):
     """The names of a frame's columns; a ValueError where two have the same."""
     names = list(native.column_names if hasattr(native, "column_names") else native.columns)
-    _refuse_twice(names, what)
+    refuse_twice(names, what)
     return names
 
 
-def _refuse_twice(names, what):
+def refuse_twice(names, what):
+    """A ValueError that lists the names that are there more than once."""
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(
