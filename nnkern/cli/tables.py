@@ -49,27 +49,22 @@ def rows_that_count(data, name, weight):
     if name not in data:
         raise CommandError(f"there is no column {name!r}, but {frames.listed(data)}")
     y = data.pop(name)
-    counting = pc.invert(pc.is_null(y, nan_is_null=True)).to_numpy()
-    m, lost = len(counting), int((~counting).sum())
-    if lost == m:
+    if weight not in (None, *data):
+        raise CommandError(f"--weight {weight}: there is no such column, but {frames.listed(data)}")
+    w = np.broadcast_to(1.0, len(y)) if weight is None else columns.numbers(data.pop(weight), weight, "the data")
+    known = pc.invert(pc.is_null(y, nan_is_null=True)).to_numpy()
+    lost, wrong, counting = int((~known).sum()), known & ~(w >= 0), known & (w > 0)
+    if lost == len(y):
         raise CommandError(f"{name!r} has no value in any of {lost} rows")
+    if wrong.any():
+        raise CommandError(f"--weight {weight}: row {wrong.argmax()} has none of at least 0")
+    if not counting.any():
+        raise CommandError(f"--weight {weight}: all rows have the weight 0")
     if lost:
-        warnings.warn(f"{lost} of {m} rows have no {name!r} and are left out", stacklevel=2)
-    w = None
-    if weight is not None:
-        if weight not in data:
-            raise CommandError(f"--weight {weight}: there is no such column, but {frames.listed(data)}")
-        w = columns.numbers(data.pop(weight), weight, "the data")
-        wrong = counting & ~(w >= 0)
-        if wrong.any():
-            raise CommandError(f"--weight {weight}: row {int(wrong.argmax())} has none of at least 0")
-        counting &= w > 0
-        if not counting.any():
-            raise CommandError(f"--weight {weight}: all rows have the weight 0")
-        w = w[counting]
+        warnings.warn(f"{lost} of {len(y)} rows have no {name!r} and are left out", stacklevel=2)
     if not counting.all():
-        data, y = {name: array.filter(counting) for name, array in data.items()}, y.filter(counting)
-    return data, y, w, lost
+        data, y, w = {name: array.filter(counting) for name, array in data.items()}, y.filter(counting), w[counting]
+    return data, y, None if weight is None else w, lost
 
 
 def task_of(array, name, task):
@@ -88,12 +83,11 @@ def task_of(array, name, task):
         return True, "text" if columns.is_text(columns.plain(array).type) else "booleans"
     if task is not None:
         return task == "classification", "as asked for"
-    count = max(columns.distinct(array[:FEW]), columns.distinct(array[:1000]))
-    count = columns.distinct(array) if count <= FEW else count
-    if count > FEW or is_broken(array):
+    if columns.distinct(array[:1000]) > FEW or columns.distinct(array) > FEW or is_broken(array):
         return False, "numbers"
+    count = columns.distinct(array)
     few = f"numbers; --task classification takes its {count} values for classes"
-    return (True, "two values") if count == 2 else (False, few)
+    return count == 2, "two values" if count == 2 else few
 
 
 def is_broken(array):
