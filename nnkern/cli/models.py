@@ -39,13 +39,17 @@ def preprocessor_of(net, path):
     """The preprocessor that a model file holds, checked against the network."""
     record = net.metadata.get(RECORD)
     preprocessor = _plain_preprocessor(net, path) if record is None else nkdata.Preprocessor.from_dict(record)
-    if preprocessor.labels is None:
-        n_y = len(preprocessor.target_mean)
-    else:
-        n_y = 1 if net.loss == "binary_cross_entropy" else len(preprocessor.labels)
-    if (net.n_x, net.n_y, task_of(net.loss)) != (preprocessor.n_x, n_y, preprocessor.task):
+    expected = preprocessor.n_x, outputs_of(preprocessor, net.loss), preprocessor.task
+    if (net.n_x, net.n_y, task_of(net.loss)) != expected:
         raise CommandError(f"{path}: the network and the record of its data don't agree")
     return preprocessor
+
+
+def outputs_of(preprocessor, loss):
+    """How many outputs a network with a loss of that name has for the preprocessor's target."""
+    if preprocessor.labels is None:
+        return len(preprocessor.target_mean)
+    return 1 if loss == "binary_cross_entropy" else len(preprocessor.labels)
 
 
 def _plain_preprocessor(net, path):

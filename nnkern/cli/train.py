@@ -9,7 +9,7 @@ import math
 import nnkern as nk
 from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
-from nnkern.cli.models import FORMATS, RECORD, class_weights, measure, measures_line, task_of
+from nnkern.cli.models import FORMATS, RECORD, class_weights, measure, measures_line, outputs_of, task_of
 from nnkern.cli.options import FULL, given
 from nnkern.cli.output import check_folder, is_special, report_training
 from nnkern.cli.train_options import ARRAYS, DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train, refuse_others
@@ -195,12 +195,7 @@ def _network(options, preprocessor, loss):
 
     hidden = zip(options.layers, each("activation"), each("dropout"), strict=True)
     hidden = [nk.Dense(units, activation, dropout=dropout) for units, activation, dropout in hidden]
-    if loss.name == "binary_cross_entropy":
-        output = nk.Dense(1, "sigmoid")
-    elif loss.name == "cross_entropy":
-        output = nk.Dense(len(preprocessor.labels), "softmax")
-    else:
-        output = nk.Dense(len(preprocessor.target_mean), loss.output or "linear")
+    output = nk.Dense(outputs_of(preprocessor, loss.name), loss.output or "linear")
     how = {name: getattr(options, name) for name in ("l2", "l1", "dtype", "compute", "seed")}
     return nk.Network([*hidden, output], loss=loss, n_x=preprocessor.n_x, **how)
 
