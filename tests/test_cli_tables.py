@@ -1,7 +1,5 @@
 """The command line on tables: train, predict, evaluate, export, and what is said of those that can't be."""
 
-import csv
-import io
 import json
 import os
 import signal
@@ -16,54 +14,15 @@ pytest.importorskip("narwhals", reason="a part of nnkern.tabular")
 pytest.importorskip("sklearn", reason="a part of nnkern.tabular")
 
 import pyarrow.parquet as pq  # noqa: E402
+from commands import rows  # noqa: E402
 
 from nnkern import cli, tabular  # noqa: E402
 from nnkern.cli import tables  # noqa: E402
 from nnkern.tabular import frames  # noqa: E402
 
+pytest_plugins = ["commands"]
+
 FAST = ("--quiet", "--preset", "fast", "--epochs", 2, "--layers", 8)
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capfd):
-    """Runs a command in this process, in an empty folder: (status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        capfd.readouterr()
-        status = cli.main([str(argument) for argument in arguments])
-        return status, *capfd.readouterr()
-
-    return call
-
-
-@pytest.fixture
-def good(run):
-    """Runs a command that must succeed without a warning, and gives what it printed."""
-
-    def call(*arguments):
-        status, out, err = run(*arguments)
-        assert (status, err) == (0, "")
-        return out
-
-    return call
-
-
-@pytest.fixture
-def bad(run):
-    """Runs a command that must fail with one line, and gives that line."""
-
-    def call(*arguments):
-        status, out, err = run(*arguments)
-        assert (status, out) == (2, "")
-        assert err.count("\n") == 1, err
-        return err
-
-    return call
-
-
-def rows(text):
-    return list(csv.reader(io.StringIO(text)))
 
 
 def flowers(path="f.csv", m=240, target=True):

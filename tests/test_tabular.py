@@ -21,44 +21,11 @@ import pyarrow as pa
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from tables import FEATURES, LIBRARIES, UTC, bits, classifier, outputs, people, regressor, replaced
+from tables import FEATURES, UTC, bits, classifier, outputs, people, regressor, replaced
 
 from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularWarning, base, frames
 
-
-@pytest.fixture(scope="module")
-def table():
-    return people()
-
-
-@pytest.fixture(scope="module")
-def X(table):
-    return table.select(FEATURES)
-
-
-@pytest.fixture(scope="module")
-def y(table):
-    return table["ill"].to_pylist()
-
-
-@pytest.fixture(scope="module")
-def fitted(X, y):
-    return classifier().fit(X, y)
-
-
-@pytest.fixture(scope="module")
-def fitted_regressor(X, table):
-    return regressor().fit(X, table["cost"].to_numpy())
-
-
-@pytest.fixture(scope="module", params=["classifier", "regressor"])
-def either(request, fitted, fitted_regressor):
-    return {"classifier": fitted, "regressor": fitted_regressor}[request.param]
-
-
-@pytest.fixture(params=LIBRARIES.values(), ids=list(LIBRARIES))
-def framed(request):
-    return request.param
+pytest_plugins = ["tables"]
 
 
 # ---- what is learnt ----
