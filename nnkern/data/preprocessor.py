@@ -147,7 +147,8 @@ class Preprocessor:
         """Raise a ValueError that names the fields that don't agree with the others."""
         classifies = self.task == "classification"
         scaled = self.target_mean is not None or self.target_scale is not None
-        named = isinstance(self.labels, list) and len(self.labels) > 1 and all(type(one) is str for one in self.labels)
+        labels = self.labels if isinstance(self.labels, list) else []
+        named = len(labels) > 1 and all(isinstance(label, str) for label in labels)
         agrees = {
             "kind": self.kind in KINDS,
             "task": self.task in TASKS,

@@ -241,9 +241,7 @@ def _is_identifier(array, column):
     """Whether whole numbers are all different and lie as close as a count of the rows would."""
     if not isinstance(column, Number) or column.flag or len(array) < 100:
         return False
-    import pyarrow.compute as pc
-    import pyarrow.types as types
-
+    pc, types = (require(f"pyarrow.{module}", "a data frame") for module in ("compute", "types"))
     if not types.is_integer(array.type):
         return False
     spread = pc.min_max(array).as_py()
