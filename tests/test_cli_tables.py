@@ -255,7 +255,7 @@ def test_task_of_a_column():
 def test_columns_that_nobody_else_needs_are_let_go():
     rng = np.random.default_rng(0)
     data = {"x": pa.chunked_array([rng.normal(size=200)]), "kind": pa.chunked_array([["a", "b"] * 100])}
-    spent = frames.Spent(data)
+    spent = frames.ConsumableColumns(data)
     models = [
         tabular.TabularRegressor(preset="fast", random_state=0, recipes=[tabular.Recipe(epochs=1)]).fit(
             X, rng.normal(size=200)

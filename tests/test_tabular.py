@@ -940,7 +940,7 @@ def test_rows_of_weight_0_count_as_if_they_were_not_there(lost, X):
 def test_columns_that_nobody_else_needs_are_let_go_when_rows_are_left_out(X, y):
     weight = np.arange(120) % 3 > 0
     expected = bits(classifier().fit(X, y, sample_weight=weight), X)
-    columns = frames.Spent({name: X[name] for name in FEATURES})
+    columns = frames.ConsumableColumns({name: X[name] for name in FEATURES})
     assert bits(classifier().fit(columns, y, sample_weight=weight), X) == expected
     assert not columns
 

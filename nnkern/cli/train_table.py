@@ -100,7 +100,7 @@ def _parts(data, y, weight, masks):
     """(data, y, weight or None) of the rows of each mask; columns are let go one by one."""
     import pyarrow as pa
 
-    parts = [(frames.Spent(), y.filter(mask), None if weight is None else weight[mask]) for mask in masks]
+    parts = [(frames.ConsumableColumns(), y.filter(mask), None if weight is None else weight[mask]) for mask in masks]
     for name in list(data):
         column = data.pop(name)
         for mask, (part, _, _) in zip(masks, parts, strict=True):

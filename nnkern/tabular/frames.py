@@ -17,7 +17,7 @@ class Columns(dict):
     """{name: Arrow array}, checked: the names are texts, and all arrays have the same length."""
 
 
-class Spent(Columns):
+class ConsumableColumns(Columns):
     """Columns that nobody else needs: each may be let go as soon as X has been made of it."""
 
 

@@ -7,7 +7,7 @@ from nnkern.estimators.needed import column_or_1d
 from nnkern.tabular.columns import plain
 from nnkern.tabular.frames import (
     Columns,
-    Spent,
+    ConsumableColumns,
     columns_of,
     is_mapping,
     is_missing,
@@ -123,7 +123,7 @@ def counting(arrays, y, weight, what, least=1):
     kept = type(arrays)()
     for name in list(arrays):
         # a column that nobody else needs is let go as soon as it has been copied
-        kept[name] = (arrays.pop(name) if isinstance(arrays, Spent) else arrays[name]).filter(mask)
+        kept[name] = (arrays.pop(name) if isinstance(arrays, ConsumableColumns) else arrays[name]).filter(mask)
     return kept, y[rows], weight[rows]
 
 
