@@ -29,7 +29,7 @@ def row(kind, size=1):
     return types.SimpleNamespace(kind=kind, size=size)
 
 
-ROWS = [row("number"), row("number"), row("flag"), row("code", 4), row("code", 12)]
+ROWS = [row("number"), row("number"), row("passthrough"), row("code", 4), row("code", 12)]
 
 
 def table(task, m=300, seed=0):
@@ -328,7 +328,7 @@ def test_edges_of_many_rows_are_found_from_some():
 
 
 def test_an_unknown_kind_of_row_is_refused():
-    with pytest.raises(ValueError, match="row 0 of X must be of kind number, flag or code; got 'text'"):
+    with pytest.raises(ValueError, match="row 0 of X must be of kind number, passthrough or code; got 'text'"):
         Recipe().encoders((np.zeros((1, 4)), np.zeros(4), None, [row("text")]), 2)
 
 
