@@ -20,13 +20,13 @@ SCORES = {
 
 
 def read(options, **which):
-    """{name: Arrow array} of DATA; `which`: read_table's columns, texts and narrow."""
+    """DATA as ConsumableColumns; `which`: read_table's columns, texts and narrow."""
     if options.data is None:
         raise CommandError("DATA is missing: the model is of a table")
     how = {name: getattr(options, name) for name in ("delimiter", "decimal", "encoding", "threads")}
     table = read_table(options.data, **which, **how)
     frames.names_of(table, options.data)
-    return dict(zip(table.column_names, table.columns, strict=True))
+    return frames.ConsumableColumns(zip(table.column_names, table.columns, strict=True))
 
 
 def read_for(stored, options, names=None, exact=()):
@@ -63,7 +63,7 @@ def rows_that_count(data, name, weight):
     if lost:
         warnings.warn(f"{lost} of {len(y)} rows have no {name!r} and are left out", stacklevel=2)
     if not counting.all():
-        data, y, w = {name: array.filter(counting) for name, array in data.items()}, y.filter(counting), w[counting]
+        [data], y, w = data.parts([counting]), y.filter(counting), w[counting]
     return data, y, None if weight is None else w, lost
 
 

@@ -52,7 +52,13 @@ def run(options):
         task = f"{columns.distinct(y)} classes" if classes else "regression"
         counts = f"{said['rows_trained_on']} to train on, {said['rows_held_out']} held out"
         print(f"task     {task} of {name!r} ({reason}); {counts}", flush=True)
-    (data, y, weight), *rest = _parts(data, y, weight, (~held, held)) if held.any() else [(data, y, weight)]
+    parts = [(frames.Columns(data), y, weight)]
+    if held.any():
+        masks = (~held, held)
+        weights = [None if weight is None else weight[mask] for mask in masks]
+        parts = list(zip(data.parts(masks), map(y.filter, masks), weights, strict=True))
+        pa.default_memory_pool().release_unused()
+    data, y, weight = parts[0]
     estimator = _estimator(options, classes, recipes, y)
     begun = time.perf_counter()
     estimator.fit(data, y, sample_weight=weight)
@@ -63,10 +69,9 @@ def run(options):
     model.target.trained_on = {"target": name, "weight": options.weight, "baseline": baseline[:, 0].tolist()}
     if options.save:
         estimator.save(options.save)
-    what = "held out" if rest else "trained on"
-    if rest:
-        [(data, y, weight)] = rest
-        known = tables.targets(model, y, name)
+    what = "held out" if held.any() else "trained on"
+    data, y, weight = parts[-1]
+    known = tables.targets(model, y, name)
     P = tables.predictions(model, data, options.threads)
     said["measured_on"], said["scores"] = what, tables.measure(model, P, known, baseline, weight)
     said |= {"networks": len(model.networks), "kinds": {one.name: one.kind for one in model.preprocessing.columns}}
@@ -94,19 +99,6 @@ def _recipes(options):
         return None
     preset = PRESETS[options.preset or "default"]
     return list(dict.fromkeys(recipe.replace(**changes) for recipe in preset.recipes))
-
-
-def _parts(data, y, weight, masks):
-    """(data, y, weight or None) of the rows of each mask; columns are let go one by one."""
-    import pyarrow as pa
-
-    parts = [(frames.ConsumableColumns(), y.filter(mask), None if weight is None else weight[mask]) for mask in masks]
-    for name in list(data):
-        column = data.pop(name)
-        for mask, (part, _, _) in zip(masks, parts, strict=True):
-            part[name] = column.filter(mask)
-    pa.default_memory_pool().release_unused()
-    return parts
 
 
 def _estimator(options, classes, recipes, y):

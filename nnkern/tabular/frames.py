@@ -16,9 +16,22 @@ from nnkern._optional import require
 class Columns(dict):
     """{name: Arrow array}, checked: the names are texts, and all arrays have the same length."""
 
+    _taken = dict.__getitem__
+
+    def parts(self, masks):
+        """Of each mask (m,) of bool the columns of its rows."""
+        parts = [type(self)() for _ in masks]
+        for name in list(self):
+            column = self._taken(name)
+            for mask, part in zip(masks, parts, strict=True):
+                part[name] = column.filter(mask)
+        return parts
+
 
 class ConsumableColumns(Columns):
-    """Columns that nobody else needs: each may be let go as soon as X has been made of it."""
+    """Columns that nobody else needs: each is let go as soon as X, or what is kept of its rows, has been made of it."""
+
+    _taken = dict.pop
 
 
 def is_frame(X):
