@@ -29,7 +29,7 @@ def row(kind, size=1):
     return types.SimpleNamespace(kind=kind, size=size)
 
 
-ROWS = [row("number"), row("number"), row("flag"), row("code", 4), row("code", 12)]
+ROWS = [row("number"), row("number"), row("passthrough"), row("code", 4), row("code", 12)]
 
 
 def table(task, m=300, seed=0):
@@ -119,6 +119,7 @@ def test_metrics_of_classes_are_scikit_learns(k, weighted):
         "log_loss": theirs.log_loss(y, P.T, sample_weight=w),
         "accuracy": theirs.accuracy_score(y, labels, sample_weight=w),
         "error": theirs.zero_one_loss(y, labels, sample_weight=w),
+        "recall": theirs.recall_score(y, labels, sample_weight=w, average="binary" if k == 2 else "macro"),
         "balanced_accuracy": theirs.balanced_accuracy_score(y, labels, sample_weight=w),
         "f1": theirs.f1_score(y, labels, sample_weight=w, average="binary" if k == 2 else "macro"),
         "auc": theirs.roc_auc_score(y, P[1], sample_weight=w)
@@ -160,6 +161,24 @@ def test_an_auc_of_one_class_is_nan_and_absent_classes_are_left_out():
     only = y < 2
     expected = np.mean([theirs.roc_auc_score(y[only] == c, P[c, only]) for c in (0, 1)])
     assert auc.value(y[only], P[:, only]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_recall_is_the_share_of_the_second_class_that_is_found():
+    recall = metrics.METRICS["recall"]
+    P = np.array([[0.9, 0.2, 0.6, 0.1], [0.1, 0.8, 0.4, 0.9]])
+    assert recall.value(np.array([0, 1, 1, 0]), P, np.array([1, 3, 1, 1.0])) == 3 / 4
+    assert np.isnan(recall.value(np.zeros(4, int), P))
+
+
+def test_calibration_error_is_the_mean_gap_between_confidence_and_accuracy():
+    error = metrics.METRICS["calibration_error"]
+    P = np.array([[0.95, 0.65, 0.62, 0.4], [0.05, 0.35, 0.38, 0.6]])
+    # bins: 0.95 right; 0.65 and 0.62 and 0.6: right, wrong, right, 0.6 lying in the bin from 0.6 on
+    gap = abs(1 - 0.95) * 1 + abs(2 - (0.65 + 0.62 + 0.6))
+    assert error.value(np.array([0, 0, 1, 1]), P) == pytest.approx(gap / 4)
+    weight = np.array([2.0, 1, 1, 0])
+    gap = 2 * abs(1 - 0.95) + abs(1 - (0.65 + 0.62))
+    assert error.value(np.array([0, 0, 1, 1]), P, weight) == pytest.approx(gap / 4)
 
 
 def test_a_metric_of_the_other_kind_is_refused():
@@ -309,7 +328,7 @@ def test_edges_of_many_rows_are_found_from_some():
 
 
 def test_an_unknown_kind_of_row_is_refused():
-    with pytest.raises(ValueError, match="row 0 of X must be of kind number, flag or code; got 'text'"):
+    with pytest.raises(ValueError, match="row 0 of X must be of kind number, passthrough or code; got 'text'"):
         Recipe().encoders((np.zeros((1, 4)), np.zeros(4), None, [row("text")]), 2)
 
 

@@ -36,12 +36,9 @@ def one_line_warnings():
     def show(message, category, filename, lineno, file=None, line=None):
         print(f"nnkern: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
-    before = warnings.showwarning
-    warnings.showwarning = show
-    try:
+    with warnings.catch_warnings():
+        warnings.showwarning = show
         yield
-    finally:
-        warnings.showwarning = before
 
 
 def silence_output():

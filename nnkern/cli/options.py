@@ -38,6 +38,11 @@ def option(parser, name, text, default=None, **how):
     parser.add_argument(name, default=default, help=text.replace("%", "%%"), **how)
 
 
+def given(options, name):
+    """The value of the option of that name, None where it isn't given."""
+    return getattr(options, name.strip("-").replace("-", "_"))
+
+
 def json_option(parser):
     """Adds --json."""
     option(parser, "--json", "print one JSON object, for machines", action="store_true")

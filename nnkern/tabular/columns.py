@@ -30,7 +30,7 @@ DAY, YEAR = 86400.0, 365.2425 * 86400.0
 
 
 class Row(Value):
-    """One row of X: `kind` "number" (scaled and clipped), "flag" (−1, 0 or 1) or "code" (0 … size − 1)."""
+    """One row of X: `kind` "number" (scaled and clipped), "passthrough" (−1 … 1, as it is) or "code" (0 … size − 1)."""
 
     def __init__(self, kind, column, size=1, part=""):
         self.kind, self.column, self.size, self.part = kind, column, size, part
@@ -69,7 +69,7 @@ class Number(Value):
 
     def rows(self):
         """Its rows of X."""
-        return [Row("number", self.name)] + [Row("flag", self.name, part="missing")] * self.flag
+        return [Row("number", self.name)] + [Row("passthrough", self.name, part="missing")] * self.flag
 
     def fill(self, array, out, what):
         """Writes the rows `out` (their number, m) from an Arrow array."""
@@ -118,8 +118,8 @@ class Date(Value):
 
     def rows(self):
         """Its rows of X."""
-        waves = [Row("flag", self.name, part=f"{wave} of {part}") for part in self.parts for wave in ("sin", "cos")]
-        return [Row("number", self.name), *waves] + [Row("flag", self.name, part="missing")] * self.flag
+        parts = [f"{wave} of {part}" for part in self.parts for wave in ("sin", "cos")] + ["missing"] * self.flag
+        return [Row("number", self.name), *(Row("passthrough", self.name, part=part) for part in parts)]
 
     def fill(self, array, out, what):
         """Writes the rows `out` (their number, m) from an Arrow array."""
@@ -171,7 +171,7 @@ class Category(Value):
 
     def rows(self):
         """Its row of X."""
-        return [Row("flag", self.name) if self.is_sign else Row("code", self.name, len(self.levels) + 1)]
+        return [Row("passthrough", self.name) if self.is_sign else Row("code", self.name, len(self.levels) + 1)]
 
     def codes(self):
         """{text: what stands in X for it}"""

@@ -12,7 +12,7 @@ import nnkern.tabular.columns as kinds
 from nnkern import _kernels
 from nnkern._optional import require
 from nnkern.tabular.columns import BLOCK_ROWS, Category, Date, Number, distinct, family, level_counts, numbers
-from nnkern.tabular.frames import Spent, listed, place_name
+from nnkern.tabular.frames import ConsumableColumns, listed, place_name
 
 TYPES = ("number", "category", "date", "ignore")
 MIN_COUNT = 5
@@ -120,7 +120,7 @@ class Preprocessing:
 
         def filled(item):
             column, first = item
-            array = arrays.pop(column.name) if isinstance(arrays, Spent) else arrays[column.name]
+            array = arrays.pop(column.name) if isinstance(arrays, ConsumableColumns) else arrays[column.name]
             try:
                 return _fill(column, array, X[:, first : first + len(column.rows())].T, what), None
             except ValueError as error:
@@ -241,9 +241,7 @@ def _is_identifier(array, column):
     """Whether whole numbers are all different and lie as close as a count of the rows would."""
     if not isinstance(column, Number) or column.flag or len(array) < 100:
         return False
-    import pyarrow.compute as pc
-    import pyarrow.types as types
-
+    pc, types = (require(f"pyarrow.{module}", "a data frame") for module in ("compute", "types"))
     if not types.is_integer(array.type):
         return False
     spread = pc.min_max(array).as_py()

@@ -85,7 +85,7 @@ def train(
     y : (m,) array
         Codes of classes 0 … k - 1, or numbers, about standardised.
     rows : sequence
-        Of each row of X its `kind`, "number", "flag" or "code", and its `size`, of a code how many there are.
+        Of each row of X its `kind`, "number", "passthrough" or "code", and its `size`, of a code how many there are.
     task : "binary", "multiclass" or "regression"
     recipes : Preset, Recipe or sequence of Recipe
     metric : str, optional
