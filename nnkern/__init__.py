@@ -28,13 +28,11 @@ Layers of the package, each knowing only those below it:
     _products     matrix products on BLAS and the C kernels of the processor's instruction set, and threads
 """
 
-from typing import TYPE_CHECKING
-
 from nnkern import _loading, callbacks, initializers, kernels, losses, optimizers, schedules
 from nnkern._config import Config, get_num_threads, set_num_threads, show_config
 from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSchedule
 from nnkern.encoders import Embedding, Numeric, OneHot, Periodic, PiecewiseLinear
-from nnkern.exceptions import DivergenceError, ModelFormatError, NotFittedError
+from nnkern.exceptions import DivergenceError, MissingPackageError, ModelFormatError, NotFittedError
 from nnkern.interop import from_onnx, from_sklearn, from_torch, load
 from nnkern.layers import Dense, Encode, Scale
 from nnkern.many import fit_many
@@ -57,6 +55,7 @@ __all__ = [
     "Evaluation",
     "Gradients",
     "LearningRateSchedule",
+    "MissingPackageError",
     "ModelFormatError",
     "Network",
     "NotFittedError",
@@ -84,17 +83,29 @@ __all__ = [
     "show_config",
 ]
 
-__version__: str
-
-if not TYPE_CHECKING:
-
-    def __getattr__(name):
-        # reading the package's metadata takes longer than loading all of it
-        if name == "__version__":
-            import importlib.metadata
-
-            return globals().setdefault(name, importlib.metadata.version("nnkern"))
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Public modules that are imported when they are asked for, each with the package that it can't do without, or None
+_LATER = {"data": None, "plotting": "matplotlib", "predictor": None, "sklearn": "sklearn", "tabular": "pyarrow"}
 
 
-del TYPE_CHECKING, _loading
+def __getattr__(name):
+    import importlib
+
+    if name in _LATER:
+        return importlib.import_module(f"{__name__}.{name}")
+    # reading the package's metadata takes longer than loading all of it
+    if name == "__version__":
+        import importlib.metadata
+
+        return globals().setdefault(name, importlib.metadata.version("nnkern"))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    import importlib.util
+
+    # what goes through all names, as help() does, is to meet none that needs what isn't installed
+    usable = [name for name, needed in _LATER.items() if needed is None or importlib.util.find_spec(needed)]
+    return sorted({*globals(), *usable, "__version__"})
+
+
+del _loading

@@ -4,19 +4,20 @@ Reading itself is in files/ and convert/, which know no Network; here each Model
 """
 
 from os import PathLike
-from typing import Any
+from typing import IO, Any
 
 from nnkern import _optional
 from nnkern.network import Network
 
 
-def load(path: str | PathLike[str] | bytes) -> Network:
+def load(path: str | PathLike[str] | bytes | IO[bytes]) -> Network:
     """The network in a file that `Network.save` wrote.
 
     Parameters
     ----------
-    path : str or path
-        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive.
+    path : str, path or file object
+        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive. So is what a file
+        object holds from where it stands, which must be open for reading bytes and able to seek.
 
     Returns
     -------
@@ -30,7 +31,10 @@ def load(path: str | PathLike[str] | bytes) -> Network:
     OSError
         It can't be read.
     ValueError
-        The name ends as another format's do.
+        The name ends as another format's do, and the message says what reads that; or a file object can't be read, or
+        not seek.
+    TypeError
+        It is neither a path nor a file object for bytes.
 
     Examples
     --------
@@ -40,6 +44,14 @@ def load(path: str | PathLike[str] | bytes) -> Network:
     >>> path = os.path.join(tempfile.mkdtemp(), "net.npz")
     >>> net.save(path)
     >>> nk.load(path) == net
+    True
+
+    Without a file on a disk:
+
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> net.save(file)
+    >>> nk.load(io.BytesIO(file.getvalue())) == net
     True
     """
     with _optional.loading():  # of zipfile, or of numpy's random numbers, which numpy imports when they are asked for

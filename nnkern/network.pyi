@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import IO, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -116,7 +116,7 @@ class Network(Steps):
     ) -> _Floats: ...
     def jacobian(self, X: npt.ArrayLike) -> _Floats: ...
     def example_gradients(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> dict[str, _Floats]: ...
-    def save(self, path: _Path, *, training_state: bool = ...) -> None: ...
+    def save(self, path: _Path | IO[bytes], *, training_state: bool = ...) -> None: ...
     def to_onnx(
         self,
         path: _Path,

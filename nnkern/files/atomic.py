@@ -1,13 +1,22 @@
 """Files that are written whole or not at all, whatever is in them."""
 
 import contextlib
+import io
 import os
 import stat
 
 
 @contextlib.contextmanager
 def whole_file(path):
-    """A binary file to write to, which takes the place of `path` when all is written, or never."""
+    """A binary file to write to, which takes the place of `path` when all is written, or never.
+
+    Where `path` is a file object, it gets all at once.
+    """
+    if hasattr(path, "write"):
+        content = io.BytesIO()
+        yield content
+        _write_all(path, content.getbuffer())
+        return
     # a link stays a link: the file it names is replaced
     path = os.path.realpath(os.fsdecode(path))
     if os.path.exists(path) and not os.path.isfile(path):
@@ -26,3 +35,12 @@ def whole_file(path):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def _write_all(file, content):
+    """Hands all of it to a file object, of which some take a part at a time."""
+    while len(content):
+        taken = file.write(content)
+        if not isinstance(taken, int):  # of an object of the user's own that doesn't count
+            break
+        content = content[taken:]
