@@ -238,7 +238,20 @@ class Custom(Loss):
 
     @property
     def native(self):
-        return self._missing if isinstance(self.function, str) else self.function
+        return self._pair
+
+    def _pair(self, A, Y):
+        """(cost, dA) as the function gives them."""
+        given = self._missing(A, Y) if isinstance(self.function, str) else self.function(A, Y)
+        if isinstance(given, tuple | list) and len(given) == 2:
+            return given
+        came = f"an array of shape {given.shape}" if isinstance(given, np.ndarray) else repr(given)
+        if isinstance(given, tuple | list):
+            came = f"{len(given)} things"
+        raise ValueError(
+            f"the loss function must return two things, (cost, dA): the loss of each example, ({A.shape[1]},), or "
+            f"their mean, and its derivative by A, {A.shape}; got {came}. check_gradients compares the two"
+        )
 
     def _missing(self, A, Y):
         raise ValueError(
@@ -266,9 +279,13 @@ def get(loss: str | Loss | Callable[..., Any] | dict[str, Any]) -> Loss:
     ------
     ValueError
         There is none of that name; the names are listed.
+    TypeError
+        It is a class in place of an object.
     """
     if isinstance(loss, Loss):
         return loss
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        raise TypeError(f"loss is the class {loss.__name__}: pass an object of it, such as {loss.__name__}()")
     if callable(loss):
         return Custom(loss)
     if isinstance(loss, dict):

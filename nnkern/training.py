@@ -338,6 +338,7 @@ def fit_of_batches(net, options, batches, validation_data):
     """The Fit of Network.fit on an iterable of (X, Y) or (X, Y, sample_weight) batches."""
     state = of(net)
     optimizer = _optimizer_for(state, options)
+    validation.dense("X", batches)
     if not hasattr(batches, "__iter__"):
         raise TypeError(
             f"X must be an array (with Y), or an iterable of (X, Y) batches; got {type(batches).__name__} without Y"

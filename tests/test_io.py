@@ -463,9 +463,19 @@ def test_names_of_other_formats_are_refused(tmp_path, ending, words, case):
 @pytest.mark.parametrize("where", ["missing/net.npz", ".", "file/net.npz"])
 def test_places_that_cannot_be_written(tmp_path, where):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))) as caught:
         small().save(tmp_path / where)
+    # the name that the user gave, and not that of the file which grows beside it
+    assert where == "." or caught.value.filename == str(tmp_path / where)
+    assert ".tmp" not in str(caught.value)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_name_that_is_too_long_is_named_and_leaves_nothing(tmp_path):
+    path = tmp_path / f"{'x' * 300}.npz"
+    with pytest.raises(OSError, match=re.escape(f": '{path}'") + "$"):
+        small().save(path)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("length", [200, 255])

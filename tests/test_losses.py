@@ -63,6 +63,11 @@ def test_a_loss_is_kept(loss, tmp_path):
     assert nk.Network.from_config(net.config()).config() == net.config()
 
 
+def test_a_class_in_place_of_a_loss_is_named():
+    with pytest.raises(TypeError, match=r"the class Huber: pass an object of it, such as Huber\(\)"):
+        network(nk.losses.Huber)
+
+
 def test_default_numbers_are_a_name():
     assert network(nk.losses.Huber()).config()["loss"] == "huber"
     assert network(nk.losses.Huber(2)).config()["loss"] == {"name": "huber", "delta": 2.0}
@@ -153,7 +158,13 @@ def test_a_function_may_give_the_mean():
             r"derivative of shape \(17, 3\) for A of shape \(3, 17\)",
         ),
         (lambda A, Y: (np.ones(3), A - Y), ValueError, r"cost of shape \(3,\): expected \(17,\)"),
-        (lambda A, Y: A - Y, ValueError, "unpack"),
+        (
+            lambda A, Y: A - Y,
+            ValueError,
+            r"two things, \(cost, dA\).*\(17,\).*\(3, 17\); got an array of shape \(3, 17\)",
+        ),
+        (lambda A, Y: 0.5, ValueError, r"two things, \(cost, dA\).*; got 0\.5\. check_gradients"),
+        (lambda A, Y: (1, 2, A), ValueError, r"two things, \(cost, dA\).*; got 3 things"),
     ],
 )
 def test_what_a_function_raises_is_raised(function, exception, words):

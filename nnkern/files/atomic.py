@@ -18,6 +18,7 @@ def whole_file(path):
         _write_all(path, content.getbuffer())
         return
     # a link stays a link: the file it names is replaced
+    given = path
     path = os.path.realpath(os.fsdecode(path))
     if os.path.exists(path) and not os.path.isfile(path):
         raise OSError(f"{path} is no regular file: a model can't take its place")
@@ -31,10 +32,20 @@ def whole_file(path):
         if os.path.exists(path):
             os.chmod(temporary, stat.S_IMODE(os.stat(path).st_mode))
         os.replace(temporary, path)
+    except OSError as error:
+        _discard(temporary)
+        if error.filename != temporary or error.errno is None:
+            raise
+        # the user knows nothing of the new file
+        raise OSError(error.errno, error.strerror, os.fsdecode(given)) from error
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
+        _discard(temporary)
         raise
+
+
+def _discard(temporary):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(temporary)
 
 
 def _write_all(file, content):
