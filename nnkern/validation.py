@@ -221,7 +221,8 @@ def targets(Y, loss, n_y, m, to, *, n_x=None, name="Y"):
             "MLPClassifier takes labels of any kind"
         )
     if loss.score == "argmax" and raw.shape in ((m,), (1, m)) and not (n_y == 1 and raw.ndim == 2 and (raw == 1).all()):
-        return None, _labels(raw, n_y, m, name)
+        labels = _labels(raw, n_y, m, name)
+        return (None, labels) if loss.kernel_takes_labels else (_one_hot(labels, n_y, to), None)
     if loss.score == "sides" and n_y == 1 and raw.shape == (m,):
         return _labels(raw, 2, m, name).astype(to).reshape(1, m), None
     Y = _numbers(name, raw, to)
@@ -289,6 +290,13 @@ def _labels(raw, n_classes, m, name):
             f"{name} holds the label {_plain(values[bad[0]])} at position {bad[0]}: labels go from 0 to {n_classes - 1}"
         )
     return np.ascontiguousarray(values, dtype=np.int64)
+
+
+def _one_hot(labels, n_y, to):
+    """(n_y, m), a column of 0 and 1 for each label."""
+    Y = np.zeros((n_y, len(labels)), to, order="F")
+    Y[labels, np.arange(len(labels))] = 1
+    return Y
 
 
 def _shape_of_targets(Y, loss, n_y, m, n_x, name):

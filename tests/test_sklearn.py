@@ -858,7 +858,7 @@ def test_estimators_read_from_mapped_files_train_on(more, tmp_path):
 def test_without_scikit_learn_the_import_says_what_to_install():
     code = "import sys; sys.modules['sklearn'] = None; import nnkern.sklearn"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=300)
-    assert "ImportError: nnkern.sklearn needs scikit-learn" in done.stderr
+    assert "MissingPackageError: nnkern.sklearn needs scikit-learn" in done.stderr
     assert 'pip install "nnkern[sklearn]"' in done.stderr
 
 

@@ -17,7 +17,7 @@ from nnkern.estimators.needed import (
     type_of_target,
 )
 from nnkern.estimators.signatures import in_full
-from nnkern.losses import LOSSES, Loss
+from nnkern.losses import LOSSES, Custom, Loss
 
 
 @in_full
@@ -111,11 +111,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             n_y, output, loss = len(self.classes_), "softmax", "cross_entropy"
         if self.loss != "log_loss":
-            needed, loss = losses.get(self.loss).output, self.loss
+            loss = losses.get(self.loss)
+            needed = loss.output
             if needed not in (None, output):
                 suited = next(type(one).__name__ for one in LOSSES.values() if one.output == output)
                 has = f"{len(self.classes_)} {'labels' if self._multilabel else 'classes'}"
-                raise ValueError(f"loss {loss!r} is for {needed} outputs, `y` of {has} is for {output}: use {suited}")
+                raise ValueError(
+                    f"loss {self.loss!r} is for {needed} outputs, `y` of {has} is for {output}: use {suited}"
+                )
+            if isinstance(loss, Custom):  # it needn't say that it classifies here
+                loss = Custom(loss.function, score="sides" if output == "sigmoid" else "argmax")
         return n_y, output, loss
 
     def _targets(self, y, dtype):

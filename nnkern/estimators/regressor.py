@@ -63,7 +63,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """Nothing to learn here."""
 
     def _output(self, y):
-        return 1 if y.ndim == 1 else y.shape[1], losses.get(self.loss).output or "linear", self.loss
+        loss = losses.get(self.loss)
+        if loss.classifies:
+            raise ValueError(f"loss {loss.name!r} is for classes, and a regressor predicts numbers: use MLPClassifier")
+        return 1 if y.ndim == 1 else y.shape[1], loss.output or "linear", loss
 
     def _targets(self, y, dtype):
         Y = y.reshape(1, -1) if y.ndim == 1 else y.T
