@@ -15,6 +15,7 @@ Layers of the package, each knowing only those below it:
     convert       plain networks to and from ONNX, torch, scikit-learn and C
     files         the model file, whole or not at all
     derivatives   by the inputs, and of each example by itself
+    layerwise     which layers learn, and what each puts out
     steps         gradients of a batch, and a step with them
     state         a network's parameters, optimizer state, counters: what other modules may touch of it
     model         a network as plain data

@@ -13,6 +13,7 @@ from nnkern import _kernels, runners, validation
 from nnkern import layers as kinds
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
+from nnkern.layerwise import Layerwise
 from nnkern.model import Model
 from nnkern.state import Evaluation, State, Stateful, of, take_optimizer
 from nnkern.steps import Gradients, Steps
@@ -22,7 +23,7 @@ from nnkern.training import Options, fit_of_arrays, fit_of_batches, run
 __all__ = ["Evaluation", "Gradients", "Network", "Summary", "check_gradients"]
 
 
-class Network(Stateful, Steps, Derivatives, Exports):
+class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
     """A dense network of any depth.
 
     Parameters
@@ -44,7 +45,7 @@ class Network(Stateful, Steps, Derivatives, Exports):
         optimizer, activations and losses stay float32's, and so do small products. Takes less time where the processor
         has instructions for it, as ``nnkern.show_config()`` tells, elsewhere a little more.
     seed : int, optional
-        Decides initial weights, shuffling and dropout: same seed, same bits. None draws one.
+        Decides initial weights, shuffling and dropout: same seed, same bits. None draws one, which `seed` tells.
 
     Raises
     ------
@@ -98,8 +99,12 @@ class Network(Stateful, Steps, Derivatives, Exports):
 
     @property
     def seed(self):
-        """What initial weights, shuffling and dropout were asked to be drawn from, or None."""
-        return self._state.seed
+        """What initial weights, shuffling and dropout are drawn from: where none was asked for, the one that was drawn.
+
+        None where the weights were drawn from nothing that is known, as those of a file without its training state.
+        """
+        state = self._state
+        return state.entropy if state.seed is None and state.drawn else state.seed
 
     @property
     def loss(self):

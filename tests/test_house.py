@@ -26,7 +26,10 @@ ROOMS = (
         "What a user hands in, validated.",
     ),
     ("encoders layers", "The kinds of layers, as a user describes them."),
-    ("model state steps derivatives files convert predictor", "A network as plain data, and what is made of it."),
+    (
+        "model state steps derivatives layerwise files convert predictor",
+        "A network as plain data, and what is made of it.",
+    ),
     ("monitors callbacks sources runners training", "The epochs of a training, and what happens between them."),
     ("exports summary network many interop", "Network, which calls all of the above; many networks at once."),
     ("nnkern", "The package's face: what `import nnkern` gives."),
