@@ -259,7 +259,7 @@ class Custom(Loss):
     >>> X = np.random.default_rng(0).standard_normal((2, 90))
     >>> labels = (X > 0).sum(axis=0)
     >>> net = nk.Network([nk.Dense(8, "tanh"), nk.Dense(3, "softmax")], focal, seed=0)
-    >>> history = net.fit(X, labels, epochs=100, optimizer="adam")
+    >>> history = net.fit(X, labels, epochs=100, optimizer=nk.Adam(0.02))
     >>> bool((net.predict_labels(X) == labels).mean() == net.evaluate(X, labels).score > 0.9)
     True
     """
