@@ -8,6 +8,7 @@ Layers of the package, each knowing only those below it:
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention; they are made in estimators
     interop       networks from files, ONNX, torch and scikit-learn
     many          many networks trained at once
+    search        the learning-rate finder
     network       Network: what can be done with one; its exports and its summary
     training      the one loop over epochs, what may happen between two of them (callbacks), how one is computed
                   (runners), and where the examples come from (sources)
@@ -31,7 +32,14 @@ Layers of the package, each knowing only those below it:
 
 from nnkern import _loading, callbacks, initializers, kernels, losses, optimizers, schedules
 from nnkern._config import Config, get_num_threads, set_num_threads, show_config
-from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSchedule
+from nnkern.callbacks import (
+    AverageWeights,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    LearningRateSchedule,
+    ReduceLROnPlateau,
+)
 from nnkern.encoders import Embedding, Numeric, OneHot, Periodic, PiecewiseLinear
 from nnkern.exceptions import DivergenceError, MissingPackageError, ModelFormatError, NotFittedError
 from nnkern.interop import from_onnx, from_sklearn, from_torch, load
@@ -39,12 +47,14 @@ from nnkern.layers import Dense, Encode, Scale
 from nnkern.many import fit_many
 from nnkern.network import Evaluation, Gradients, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from nnkern.search import RateSearch, find_learning_rate
 
 __all__ = [
     "SGD",
     "Adagrad",
     "Adam",
     "AdamW",
+    "AverageWeights",
     "Callback",
     "Checkpoint",
     "Config",
@@ -65,10 +75,13 @@ __all__ = [
     "Periodic",
     "PiecewiseLinear",
     "RMSprop",
+    "RateSearch",
+    "ReduceLROnPlateau",
     "Scale",
     "__version__",
     "callbacks",
     "check_gradients",
+    "find_learning_rate",
     "fit_many",
     "from_onnx",
     "from_sklearn",

@@ -7,7 +7,14 @@ from nnkern import predictor as predictor
 from nnkern import sklearn as sklearn
 from nnkern import tabular as tabular
 from nnkern._config import Config, get_num_threads, set_num_threads, show_config
-from nnkern.callbacks import Callback, Checkpoint, EarlyStopping, LearningRateSchedule
+from nnkern.callbacks import (
+    AverageWeights,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    LearningRateSchedule,
+    ReduceLROnPlateau,
+)
 from nnkern.encoders import Embedding, Numeric, OneHot, Periodic, PiecewiseLinear
 from nnkern.exceptions import DivergenceError, MissingPackageError, ModelFormatError, NotFittedError
 from nnkern.interop import from_onnx, from_sklearn, from_torch, load
@@ -15,12 +22,14 @@ from nnkern.layers import Dense, Encode, Scale
 from nnkern.many import fit_many
 from nnkern.network import Evaluation, Gradients, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from nnkern.search import RateSearch, find_learning_rate
 
 __all__ = [
     "SGD",
     "Adagrad",
     "Adam",
     "AdamW",
+    "AverageWeights",
     "Callback",
     "Checkpoint",
     "Config",
@@ -41,10 +50,13 @@ __all__ = [
     "Periodic",
     "PiecewiseLinear",
     "RMSprop",
+    "RateSearch",
+    "ReduceLROnPlateau",
     "Scale",
     "__version__",
     "callbacks",
     "check_gradients",
+    "find_learning_rate",
     "fit_many",
     "from_onnx",
     "from_sklearn",

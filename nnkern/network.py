@@ -335,6 +335,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         class_weight=None,
         validation_data=None,
         validation_split=0.0,
+        metrics=(),
         callbacks=(),
         progress=False,
         resume=False,
@@ -370,6 +371,9 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
             Evaluated after each epoch.
         validation_split : float
             Share of the examples, drawn by the seed, set aside for that instead (they are copied).
+        metrics : name, function or list of them
+            What the history has of the held-out examples beside cost and score: "val_error", "val_auc", "val_rmse",
+            "val_mae", or a function f(targets, outputs) -> float, as `EarlyStopping` describes them for `monitor`.
         callbacks : callback or list of them
             See `nnkern.callbacks`.
         progress : bool
@@ -384,7 +388,8 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         history : dict of lists
             "cost": the mean over the epoch's batches of J before each update, each batch weighted by its number of
             examples, or by the sum of their weights;
-            "learning_rate"; "seconds"; "val_cost" and "val_score" with validation data; "score" with progress.
+            "learning_rate"; "seconds"; "val_cost" and "val_score" with validation data, and the metrics; "score" with
+            progress.
 
         Raises
         ------
@@ -401,6 +406,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
             class_weight,
             callbacks,
             drop_last=drop_last,
+            metrics=metrics,
             progress=progress,
             resume=resume,
             threads=threads,

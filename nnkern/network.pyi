@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nnkern._kernels import _Floats, _Labels
-from nnkern.callbacks import _History, _OneCallback
+from nnkern.callbacks import _History, _Metric, _OneCallback
 from nnkern.layers import Layer
 from nnkern.losses import Loss
 from nnkern.model import Model
@@ -97,6 +97,7 @@ class Network(Steps):
         class_weight: Literal["balanced"] | _ClassWeight | None = ...,
         validation_data: _Batch | None = ...,
         validation_split: float = ...,
+        metrics: _Metric | Sequence[_Metric] = ...,
         callbacks: _OneCallback | Sequence[_OneCallback] | None = ...,
         progress: bool = ...,
         resume: bool = ...,

@@ -63,6 +63,7 @@ class _MLP(BaseEstimator):
     n_iter_: int
     t_: int
     n_features_in_: int
+    random_state_: int | np.random.RandomState
     n_layers_: int
     n_outputs_: int
     out_activation_: str

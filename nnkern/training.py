@@ -8,7 +8,7 @@ import contextlib
 
 import numpy as np
 
-from nnkern import _engine, _kernels, sources, validation
+from nnkern import _engine, _kernels, monitors, sources, validation
 from nnkern import callbacks as callbacks_
 from nnkern import progress as progress_
 from nnkern.exceptions import DivergenceError
@@ -37,6 +37,7 @@ class Options:
         self.progress = validation.flag("progress", more.get("progress", False))
         self.threads = validation.threads(more.get("threads"))
         self.drop_last = validation.flag("drop_last", more.get("drop_last", False))
+        self.metrics = monitors.get(more.get("metrics", ()))
 
     def plan(self, m):
         """How m examples are gone through."""
@@ -67,7 +68,9 @@ class Fit:
             self.history |= {"val_cost": [], "val_score": []}
         if plan.scored:
             self.history["score"] = []
-        asked = [getattr(callback, "monitor", None) for callback in self.callbacks]
+        asked = [getattr(callback, "monitor", None) for callback in self.callbacks] + options.metrics
+        if options.metrics and held_out is None:
+            raise ValueError("metrics are those of held-out examples: use validation_data or validation_split")
         self.monitors = Monitors(asked, self.state, held_out, self.classifies())
         self.history |= {name: [] for name in self.monitors.names}
         for callback in self.callbacks:
@@ -113,6 +116,8 @@ class Fit:
         rule = None
         if len(self.callbacks) == 1 and isinstance(self.callbacks[0], callbacks_.EarlyStopping):
             rule = self.callbacks[0].rule()
+        if not {"val_error"}.issuperset(self.monitors.names):
+            return False
         if self.shows or len(self.callbacks) != (rule is not None) or (rule is None and self.held_out is None):
             return False
         return self.runner.look_between(self.held_out, rule)

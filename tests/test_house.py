@@ -31,7 +31,7 @@ ROOMS = (
         "A network as plain data, and what is made of it.",
     ),
     ("monitors callbacks sources runners training", "The epochs of a training, and what happens between them."),
-    ("exports summary network many interop", "Network, which calls all of the above; many networks at once."),
+    ("exports summary network many search interop", "Network, which calls all of the above; many networks at once."),
     ("nnkern", "The package's face: what `import nnkern` gives."),
     ("estimators sklearn data tabular plotting", "What is made with networks: scikit-learn's API, tables, plots."),
     ("cli __main__", "The command line."),

@@ -351,6 +351,9 @@ class BaseMLP(BaseEstimator):
         self._learn_classes(y, first, incremental)
         n_y, output, loss = self._output(y)
         self._random_state = check_random_state(self.random_state)
+        if not incremental or first:
+            drawn = self.random_state if isinstance(self.random_state, Integral) else copy.deepcopy(self._random_state)
+            self.random_state_ = drawn  # of a generator, which goes on, what it was
         self._configure(hidden, n_x, n_y, dtype, output, loss, first)
         data = self._examples(X, y, sample_weight)
         self.n_outputs_ = n_y

@@ -49,6 +49,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Epochs of the last fit, and samples gone through since the first.
     n_features_in_, n_layers_, n_outputs_, out_activation_, feature_names_in_
         As in scikit-learn.
+    random_state_ : int or RandomState
+        What a fit drew from: `random_state` where it is a number, else a copy of the generator as it was before, of
+        numpy's own where none was given. Handed to another estimator it gives the same fit.
     network_ : nnkern.Network
 
     Examples
