@@ -11,7 +11,7 @@ Layers of the package, each knowing only those below it:
     search        the learning-rate finder
     network       Network: what can be done with one; its exports and its summary
     training      the one loop over epochs, what may happen between two of them (callbacks), how one is computed
-                  (runners), and where the examples come from (sources)
+                  (runners), and where the examples come from (sources; streams predicts and evaluates such)
     predictor     frozen networks, packed for prediction, and what reduced weights cost
     convert       plain networks to and from ONNX, torch, scikit-learn and C
     files         the model file, whole or not at all

@@ -9,8 +9,8 @@ import types
 
 import numpy as np
 
-from nnkern import _kernels, runners, validation
 from nnkern import layers as kinds
+from nnkern import runners, streams, validation
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
 from nnkern.layerwise import Layerwise
@@ -183,19 +183,24 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
 
     # Using it
 
-    def predict(self, X, *, out=None, threads=None, invariant=False):
+    def predict(self, X, *, out=None, threads=None, invariant=False, rows=False):
         """A[L] for the examples in X.
 
         Parameters
         ----------
-        X : (n_x, m) array
-            One example a column; an (m, n_x) array of scikit-learn enters as ``X.T`` without a copy.
+        X : (n_x, m) array, or an iterable of batches
+            One example a column; an (m, n_x) array of scikit-learn enters as ``X.T`` without a copy. A large
+            memory-mapped array of another dtype is converted a part at a time. Of batches (X, Y) or (X, Y,
+            sample_weight), as `fit` takes them, X is used; what is predicted of all is in one array.
         out : (n_y, m) array of the network's dtype, optional
         threads : int, optional
             At most this many threads; results don't depend on it.
         invariant : bool
             Whether each example gets the same bits whatever other examples X holds and however X is laid out in memory.
             Otherwise the last bits may depend on both. For single examples it costs many times the time.
+        rows : bool
+            Whether examples are the rows of X, (m, n_x), as in scikit-learn and torch's DataLoader, and of what is
+            returned, (m, n_y). An X of more dimensions, (m, …), is flattened.
 
         Returns
         -------
@@ -221,34 +226,35 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         engine = self._state.engine
         if engine is None:
             self._state.fitted()  # raises NotFittedError
-        if invariant is False:
+        if invariant is False and rows is False:
             A = engine.predict_fast(X, out, threads)
             if A is not None:
                 return A
-        X = validation.examples(X, self.n_x, self.dtype, finite=False)
-        if out is not None:
-            inputs = ("X", X), ("the parameters", engine.theta)
-            out = _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, inputs)
-        return engine.predict(X, out, validation.threads(threads), validation.flag("invariant", invariant))
+        how = {"threads": validation.threads(threads), "invariant": validation.flag("invariant", invariant)}
+        return streams.predict(self._state, X, out, rows=validation.flag("rows", rows), **how)
 
-    def predict_labels(self, X, *, threads=None):
+    def predict_labels(self, X, *, threads=None, rows=False):
         """Class labels: argmax for cross_entropy, ŷ > ½ for binary_cross_entropy.
 
         Parameters
         ----------
-        X : (n_x, m) array
+        X : (n_x, m) array, or an iterable of batches
+            As `predict` takes it.
         threads : int, optional
+        rows : bool
+            As in `predict`.
 
         Returns
         -------
-        labels : (m,) array of int64; (n_y, m) for several sigmoid outputs
+        labels : (m,) array of int64; (n_y, m) for several sigmoid outputs, (m, n_y) with `rows`
 
         Raises
         ------
         ValueError
             As `predict`; or the network predicts numbers, not classes; or an output is NaN.
         """
-        return self._state.loss.labels_of(self.predict(X, threads=threads))
+        A = self.predict(X, threads=threads, rows=rows)
+        return self._state.loss.labels_of(A.T).T if rows else self._state.loss.labels_of(A)
 
     def compile_predict(self, *, weights=None, compute=None, threads=None):
         """A frozen predictor: a copy of the present weights, packed for prediction, for one example above all.
@@ -294,15 +300,18 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         with self._state.reading():
             return predictor.compile(self.to_model(), weights=weights, compute=compute, threads=threads)
 
-    def evaluate(self, X, Y, *, sample_weight=None, threads=None):
+    def evaluate(self, X, Y=None, *, sample_weight=None, threads=None, rows=False):
         """Cost without penalty, and score.
 
         Parameters
         ----------
-        X : (n_x, m) array
+        X : (n_x, m) array, or an iterable of batches
+            As `fit` takes it: batches (X, Y) or (X, Y, sample_weight) without Y, memory-mapped arrays.
         Y : (n_y, m) array, or labels
         sample_weight : (m,) array, optional
         threads : int, optional
+        rows : bool
+            As in `fit`.
 
         Returns
         -------
@@ -316,8 +325,8 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
             There are no parameters yet; X, Y or sample_weight doesn't fit or isn't finite.
         """
         self._state.fitted()
-        threads = validation.threads(threads)
-        return self._state.evaluate(*self._state.data(X, Y, sample_weight, n_x=self.n_x), threads=threads)
+        threads, rows = validation.threads(threads), validation.flag("rows", rows)
+        return streams.evaluate(self._state, X, Y, sample_weight, threads, rows)
 
     # Training it
 
@@ -340,6 +349,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         progress=False,
         resume=False,
         threads=None,
+        rows=False,
     ):
         """Trains by mini-batch gradient descent, going on from the present parameters.
 
@@ -382,6 +392,10 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
             Keep the optimizer's state, the count of epochs and the random streams of the last fit.
         threads : int, optional
             At most this many threads; results don't depend on it.
+        rows : bool
+            Whether examples are the rows of X, (m, n_x), and Y, (m, n_y) or (m,), in batches and validation_data too:
+            as in scikit-learn, and in the batches that torch's DataLoader gives. An X of more dimensions, (m, …), is
+            flattened.
 
         Returns
         -------
@@ -410,6 +424,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
             progress=progress,
             resume=resume,
             threads=threads,
+            rows=rows,
         )
         if Y is not None:
             fit = fit_of_arrays(self, options, (X, Y, sample_weight), validation_data, validation_split)

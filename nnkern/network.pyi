@@ -69,19 +69,28 @@ class Network(Steps):
     def set_parameters(self, parameters: Mapping[str, npt.ArrayLike]) -> None: ...
     def initialize(self, n_x: int, X: npt.ArrayLike | None = ...) -> Network: ...
     def predict(
-        self, X: npt.ArrayLike, *, out: _Floats | None = ..., threads: int | None = ..., invariant: bool = ...
+        self,
+        X: npt.ArrayLike | Iterable[npt.ArrayLike | _Batch],
+        *,
+        out: _Floats | None = ...,
+        threads: int | None = ...,
+        invariant: bool = ...,
+        rows: bool = ...,
     ) -> _Floats: ...
-    def predict_labels(self, X: npt.ArrayLike, *, threads: int | None = ...) -> npt.NDArray[np.int64]: ...
+    def predict_labels(
+        self, X: npt.ArrayLike | Iterable[npt.ArrayLike | _Batch], *, threads: int | None = ..., rows: bool = ...
+    ) -> npt.NDArray[np.int64]: ...
     def compile_predict(
         self, *, weights: _Weights | None = ..., compute: _Weights | None = ..., threads: int | None = ...
     ) -> Predictor | UnpackedPredictor: ...
     def evaluate(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: npt.ArrayLike | Iterable[_Batch],
+        Y: npt.ArrayLike | None = ...,
         *,
         sample_weight: npt.ArrayLike | None = ...,
         threads: int | None = ...,
+        rows: bool = ...,
     ) -> Evaluation: ...
     def fit(
         self,
@@ -102,6 +111,7 @@ class Network(Steps):
         progress: bool = ...,
         resume: bool = ...,
         threads: int | None = ...,
+        rows: bool = ...,
     ) -> _History: ...
     def partial_fit(
         self,

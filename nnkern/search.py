@@ -92,19 +92,22 @@ def find_learning_rate(
     batch_size = validation.integer("batch_size", batch_size, 1)
     tried = copy.deepcopy(net)
     state = of(tried)
-    X, Y, labels, w = state.data(X, Y, sample_weight, n_x=state.n_x)
+    examples, targets, labels, w = state.data(X, Y, sample_weight, n_x=state.n_x)
     if state.engine is None:
-        state.initialize(X.shape[0], X)
+        state.initialize(examples.shape[0], examples)
     optimizer = copy.copy(optimizers.get(optimizer))
     rising = ByStep(low, lambda t: (high / low) ** (t * steps / (steps - 1)))
     costs: list[float] = []
     smoothed: list[float] = []
     rates, mean = rising.table(0, steps, steps), 0.0
-    for step, picked in enumerate(_batches(state.random("split"), X.shape[1], batch_size, steps)):
+    for step, picked in enumerate(_batches(state.random("split"), examples.shape[1], batch_size, steps)):
         optimizer.learning_rate = float(rates[step])
-        part = (X[:, picked], Y[:, picked] if labels is None else labels[picked], None if w is None else w[picked])
+        part_of_Y = targets[:, picked] if labels is None else labels[picked]
+        part_of_w = None if w is None else w[picked]
         try:
-            costs.append(tried.partial_fit(*part[:2], optimizer=optimizer, sample_weight=part[2]))
+            costs.append(
+                tried.partial_fit(examples[:, picked], part_of_Y, optimizer=optimizer, sample_weight=part_of_w)
+            )
         except DivergenceError:
             break
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * costs[-1]

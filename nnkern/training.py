@@ -38,6 +38,7 @@ class Options:
         self.threads = validation.threads(more.get("threads"))
         self.drop_last = validation.flag("drop_last", more.get("drop_last", False))
         self.metrics = monitors.get(more.get("metrics", ()))
+        self.rows = validation.flag("rows", more.get("rows", False))
 
     def plan(self, m):
         """How m examples are gone through."""
@@ -330,11 +331,13 @@ def fit_of_arrays(net, options, data, validation_data, validation_split):
     share = validation.number("validation_split", validation_split, 0, 1, high_open=True)
     if share and validation_data is not None:
         raise ValueError("validation_data and validation_split were both given: use one")
-    source = sources.arrays(state, *data, options.class_weight)
+    X, Y, w = data
+    X, Y = sources.columns(state, X, Y) if options.rows else (X, Y)
+    source = sources.arrays(state, X, Y, w, options.class_weight)
     if share:
         source, held_out = _split(state, source, share)
     else:
-        held_out = _validation_source(state, validation_data, source.n_x)
+        held_out = _validation_source(state, validation_data, source.n_x, rows=options.rows)
     source = source.weighted(options.class_weight, state.loss, state.n_y)
     return Fit(net, source, options.plan(source.m), options, held_out=held_out, optimizer=optimizer)
 
@@ -343,13 +346,7 @@ def fit_of_batches(net, options, batches, validation_data):
     """The Fit of Network.fit on an iterable of (X, Y) or (X, Y, sample_weight) batches."""
     state = of(net)
     optimizer = _optimizer_for(state, options)
-    validation.dense("X", batches)
-    if not hasattr(batches, "__iter__"):
-        raise TypeError(
-            f"X must be an array (with Y), or an iterable of (X, Y) batches; got {type(batches).__name__} without Y"
-        )
-    if isinstance(batches, np.ndarray):
-        raise ValueError("Y is missing: fit(X, Y), or fit(batches) with an iterable of (X, Y) batches")
+    sources.check_batches(batches, "fit")
     if iter(batches) is batches and options.epochs > 1:
         raise ValueError(
             f"an iterator can be gone through once, and epochs is {options.epochs}: pass an object that gives a new "
@@ -359,8 +356,8 @@ def fit_of_batches(net, options, batches, validation_data):
         raise ValueError(
             "drop_last=True is for arrays: of an iterable of batches each one is used, so leave out there what is to be"
         )
-    source = sources.Batches(state, batches, options.class_weight)
-    held_out = _validation_source(state, validation_data, source.n_x)
+    source = sources.Batches(state, batches, options.class_weight, options.rows)
+    held_out = _validation_source(state, validation_data, source.n_x, rows=options.rows)
     plan = Plan(batch_size=None, shuffle=False, threads=options.threads)
     return Fit(net, source, plan, options, held_out=held_out, optimizer=optimizer)
 
@@ -403,12 +400,14 @@ def _optimizer_for(state, options):
     return optimizer
 
 
-def _validation_source(state, validation_data, n_x, checks=validation):
+def _validation_source(state, validation_data, n_x, checks=validation, rows=False):
     if validation_data is None:
         return None
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
         raise ValueError("validation_data must be (X, Y) or (X, Y, sample_weight)")
     names = ("validation_data's X", "validation_data's Y")
+    if rows:
+        validation_data = (*sources.columns(state, *validation_data[:2], names), *validation_data[2:])
     return sources.Arrays(*state.data(*validation_data, n_x=n_x, names=names, checks=checks))
 
 

@@ -189,6 +189,15 @@ def _finite(name, array):
     return array
 
 
+def rows(name, given):
+    """What has examples in rows, (m, …), as columns; a view where it is an array. Of a vector nothing is changed."""
+    dense(name, given)
+    array = given if isinstance(given, np.ndarray) else _own_view(name, given)
+    if array.ndim > 2:
+        array = array.reshape(len(array), -1)
+    return array.T if array.ndim == 2 else array
+
+
 def examples(X, n_x, to, *, finite, name="X"):
     """X as (n_x, m) of dtype `to`; n_x None takes any number of features."""
     X = _numbers(name, X, to)

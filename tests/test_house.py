@@ -30,7 +30,7 @@ ROOMS = (
         "model state steps derivatives layerwise files convert predictor",
         "A network as plain data, and what is made of it.",
     ),
-    ("monitors callbacks sources runners training", "The epochs of a training, and what happens between them."),
+    ("monitors callbacks sources streams runners training", "The epochs of a training, and what happens between them."),
     ("exports summary network many search interop", "Network, which calls all of the above; many networks at once."),
     ("nnkern", "The package's face: what `import nnkern` gives."),
     ("estimators sklearn data tabular plotting", "What is made with networks: scikit-learn's API, tables, plots."),
