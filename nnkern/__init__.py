@@ -24,6 +24,7 @@ Layers of the package, each knowing only those below it:
     kernels       one layer, one activation, one loss at a time
     losses, optimizers, initializers, schedules, progress
     validation    numbers, names and arrays that users hand in are validated
+    names         the names that can be passed, as types
     _engine       the whole network in native code
     _predictor    a frozen network in native code
     _kernels      one layer, activation or loss in native code

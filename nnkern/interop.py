@@ -6,7 +6,7 @@ Reading itself is in files/ and convert/, which know no Network; here each Model
 from os import PathLike
 from typing import IO, Any
 
-from nnkern import _optional
+from nnkern import _optional, names
 from nnkern.network import Network
 
 
@@ -60,7 +60,7 @@ def load(path: str | PathLike[str] | bytes | IO[bytes]) -> Network:
         return Network.from_model(model_file.read(path))
 
 
-def from_onnx(path: str | PathLike[str], *, loss: str | None = None) -> Network:
+def from_onnx(path: str | PathLike[str], *, loss: names.Loss | None = None) -> Network:
     """The network in an ONNX file: any chain of dense layers and activations.
 
     Taken are Gemm, MatMul with Add, Sub, Mul, Div by constants, the activations in every form that this package or
@@ -72,7 +72,7 @@ def from_onnx(path: str | PathLike[str], *, loss: str | None = None) -> Network:
     Parameters
     ----------
     path : str or path
-    loss : str, optional
+    loss : {"binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson"}
         Default: the one that the output's activation belongs to, else squared_error. A loss that needs an output
         activation is given it where the chain ends without one (in logits).
 
@@ -106,7 +106,7 @@ def from_onnx(path: str | PathLike[str], *, loss: str | None = None) -> Network:
     return Network.from_model(onnx_in.read(path, loss))
 
 
-def from_torch(model: Any, *, loss: str | None = None) -> Network:
+def from_torch(model: Any, *, loss: names.Loss | None = None) -> Network:
     """The network of a torch.nn.Sequential, with a copy of its parameters.
 
     Parameters
@@ -114,7 +114,7 @@ def from_torch(model: Any, *, loss: str | None = None) -> Network:
     model : torch.nn.Sequential
         Of Linear, activations, Dropout, Identity, Flatten before the first Linear, BatchNorm1d (folded into the weights
         as it predicts), and Sequentials of these.
-    loss : str, optional
+    loss : {"binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson"}
         Default: the one that the output's activation belongs to, else squared_error. A loss that needs an output
         activation is given it where the model ends without one (in logits, as torch's own losses take them).
 
@@ -142,7 +142,7 @@ def from_torch(model: Any, *, loss: str | None = None) -> Network:
     return Network.from_model(torch.read(model, loss))
 
 
-def from_sklearn(model: Any, *, loss: str | None = None) -> Network:
+def from_sklearn(model: Any, *, loss: names.Loss | None = None) -> Network:
     """The network of a fitted scikit-learn MLPClassifier or MLPRegressor, with a copy of its parameters.
 
     Its labels, where it is a classifier, are kept as ``net.metadata["classes"]``: the network's labels are their
@@ -151,7 +151,7 @@ def from_sklearn(model: Any, *, loss: str | None = None) -> Network:
     Parameters
     ----------
     model : MLPClassifier or MLPRegressor
-    loss : str, optional
+    loss : {"binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson"}
         Default: the one that the output's activation belongs to, else squared_error.
 
     Returns

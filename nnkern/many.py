@@ -41,7 +41,7 @@ def fit_many(
     epochs, batch_size, shuffle, drop_last
         As in `Network.fit`, for all.
     optimizer : optimizer or name, or a sequence of one for each network, optional
-        Default SGD(0.1).
+        Names are "sgd", "adam", "adamw", "rmsprop" and "adagrad". Default SGD(0.1).
     sample_weight : (m,) array, or a list of such or None for each network, optional
     class_weight
         As in `Network.fit`, for all; "balanced" is counted for each network's own data.

@@ -368,7 +368,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         drop_last : bool
             Whether the last batch of an epoch is left out where it is smaller than the others: with `shuffle` other
             examples each epoch. Costs are means over what was trained.
-        optimizer : optimizer or name, optional
+        optimizer : optimizer, "sgd", "adam", "adamw", "rmsprop" or "adagrad", optional
             Default SGD(0.1). `nnkern.schedules` has what its learning rate and weight decay may go by.
         sample_weight : (m,) array, optional
             J = Σ w_i L_i / Σ w_i within each batch.
@@ -445,7 +445,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         ----------
         X : (n_x, m) array
         Y : (n_y, m) array, or labels
-        optimizer : optimizer or name, optional
+        optimizer : optimizer, "sgd", "adam", "adamw", "rmsprop" or "adagrad", optional
             Default: the last one, or SGD(0.1). Another kind starts with a fresh state.
         sample_weight : (m,) array, optional
         class_weight : dict or sequence, optional

@@ -7,6 +7,7 @@ from typing import IO, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from nnkern import names
 from nnkern._kernels import _Floats, _Labels
 from nnkern.callbacks import _History, _Metric, _OneCallback
 from nnkern.layers import Layer
@@ -31,13 +32,13 @@ class Network(Steps):
     def __init__(
         self,
         layers: Iterable[Layer],
-        loss: str | Loss | _LossFunction,
+        loss: names.Loss | Loss | _LossFunction,
         *,
         n_x: int | None = ...,
         l2: float = ...,
         l1: float = ...,
         dtype: npt.DTypeLike = ...,
-        compute: str | None = ...,
+        compute: names.Compute | None = ...,
         seed: int | None = ...,
     ) -> None: ...
     @property
@@ -101,7 +102,7 @@ class Network(Steps):
         batch_size: int | None = ...,
         shuffle: bool = ...,
         drop_last: bool = ...,
-        optimizer: Optimizer | str | None = ...,
+        optimizer: Optimizer | names.Optimizer | None = ...,
         sample_weight: npt.ArrayLike | None = ...,
         class_weight: Literal["balanced"] | _ClassWeight | None = ...,
         validation_data: _Batch | None = ...,
@@ -118,7 +119,7 @@ class Network(Steps):
         X: npt.ArrayLike,
         Y: npt.ArrayLike,
         *,
-        optimizer: Optimizer | str | None = ...,
+        optimizer: Optimizer | names.Optimizer | None = ...,
         sample_weight: npt.ArrayLike | None = ...,
         class_weight: _ClassWeight | None = ...,
     ) -> float: ...

@@ -1,12 +1,12 @@
 """The learning-rate finder: which rates a network can be trained with, tried step by step on a copy of it."""
 
 import copy
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from nnkern import optimizers, validation
+from nnkern import names, optimizers, validation
 from nnkern.exceptions import DivergenceError
 from nnkern.network import Network
 from nnkern.schedules import ByStep
@@ -40,7 +40,7 @@ def find_learning_rate(
     high: float = 10.0,
     steps: int = 100,
     batch_size: int = 32,
-    optimizer: Any = None,
+    optimizer: optimizers.Optimizer | names.Optimizer | None = None,
     sample_weight: npt.ArrayLike | None = None,
 ) -> RateSearch:
     """Costs of steps whose learning rate rises from `low` to `high`, each by the same factor, on a copy of the network.
@@ -59,7 +59,7 @@ def find_learning_rate(
     steps : int
         At least 2.
     batch_size : int
-    optimizer : optimizer or name, optional
+    optimizer : optimizer, "sgd", "adam", "adamw", "rmsprop" or "adagrad", optional
         Whose rate is looked for; its own rate or schedule has no part in it. Default SGD.
     sample_weight : (m,) array, optional
 
@@ -95,19 +95,17 @@ def find_learning_rate(
     examples, targets, labels, w = state.data(X, Y, sample_weight, n_x=state.n_x)
     if state.engine is None:
         state.initialize(examples.shape[0], examples)
-    optimizer = copy.copy(optimizers.get(optimizer))
+    stepped = copy.copy(optimizers.get(optimizer))
     rising = ByStep(low, lambda t: (high / low) ** (t * steps / (steps - 1)))
     costs: list[float] = []
     smoothed: list[float] = []
     rates, mean = rising.table(0, steps, steps), 0.0
     for step, picked in enumerate(_batches(state.random("split"), examples.shape[1], batch_size, steps)):
-        optimizer.learning_rate = float(rates[step])
+        stepped.learning_rate = float(rates[step])
         part_of_Y = targets[:, picked] if labels is None else labels[picked]
         part_of_w = None if w is None else w[picked]
         try:
-            costs.append(
-                tried.partial_fit(examples[:, picked], part_of_Y, optimizer=optimizer, sample_weight=part_of_w)
-            )
+            costs.append(tried.partial_fit(examples[:, picked], part_of_Y, optimizer=stepped, sample_weight=part_of_w))
         except DivergenceError:
             break
         mean = _SMOOTHING * mean + (1 - _SMOOTHING) * costs[-1]

@@ -19,7 +19,10 @@ pytestmark = [
 # The rooms of nnkern/, the lowest first: their modules or packages, and what they are for. A module imports from its
 # own room and from those above it in this table, in functions too, and there is no circle of imports.
 ROOMS = (
-    ("exceptions _optional _values", "What everybody may know: the exceptions, and how a missing package is named."),
+    (
+        "exceptions names _optional _values",
+        "What everybody may know: the exceptions, and how a missing package is named.",
+    ),
     ("_loading _kernels _engine _predictor", "The compiled modules."),
     (
         "validation losses optimizers schedules initializers progress kernels _config",

@@ -108,8 +108,9 @@ class BaseMLP(BaseEstimator):
     ):
         # the docstrings of both classes take this one in, see in_full
         """activation : str or list of str, default="relu"
-            Of the hidden layers, one name or one for each: "identity", "logistic", "tanh", "relu", or any other of
-            `nnkern.kernels.ACTIVATIONS`.
+            Of the hidden layers, one name or one for each: "identity", "logistic", "tanh", "relu", or what
+            scikit-learn doesn't have: "linear" and "sigmoid" for the first two, "leaky_relu", "elu", "selu", "gelu",
+            "gelu_tanh", "silu", "softplus", "mish", "hard_swish", "exp", "softmax".
         solver : {"lbfgs", "sgd", "adam", "adamw"} or an optimizer of nnkern, default="adam"
             An optimizer brings its own numbers and schedule. Adam's epsilon is scikit-learn's with the names, and
             nnkern's with `nnkern.Adam`: added to √v before or after the correction of its start.

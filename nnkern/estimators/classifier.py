@@ -30,7 +30,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Units of each hidden layer; empty: logistic regression.
     loss : str or loss of nnkern, default="log_loss"
         Not in scikit-learn: a loss of `nnkern.losses` in place of the cross-entropy, or that with label smoothing,
-        ``BinaryCrossEntropy(0.1)`` for two classes or several labels, ``CrossEntropy(0.1)`` for several classes.
+        ``BinaryCrossEntropy(0.1)`` for two classes or several labels, ``CrossEntropy(0.1)`` for several classes; or a
+        function, see `nnkern.losses.Custom`.
     class_weight : dict, list of dict, "balanced" or None, default=None
         Not in scikit-learn: the weight of each class, which the sample weights are multiplied by; those of held-out
         samples too.

@@ -27,7 +27,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     Parameters
     ----------
     loss : str, default="squared_error"
-        "squared_error", "poisson", or any other loss for numbers of `nnkern.losses`.
+        "squared_error", "poisson", or what scikit-learn doesn't have: "absolute_error", "huber", "quantile", a loss of
+        `nnkern.losses`, or a function, see `nnkern.losses.Custom`.
     hidden_layer_sizes : array-like of int, default=(100,)
         Units of each hidden layer; empty: linear regression.
     {shared}
