@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from nnkern import _kernels, initializers, kernels, schedules, validation
+from nnkern import _kernels, initializers, kernels, names, schedules, validation
 from nnkern import encoders as encoders_
 from nnkern.kernels import Floats
 
@@ -27,7 +27,7 @@ class Layer:
     """Base of the kinds of layers: what each of them answers."""
 
     kind: ClassVar[str] = ""
-    activation: str = "linear"
+    activation: names.Activation = "linear"
     dropout: float | schedules.ByStep = 0.0
     trainable: bool = True
     mix: bool = False
@@ -119,9 +119,11 @@ class Dense(Layer):
     units : int
         n, at least 1.
     activation : str
-        One of `nnkern.kernels.ACTIVATIONS`.
+        "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "softplus",
+        "mish", "hard_swish", "exp" or "softmax".
     init : str, array (n, n_prev) or callable (rng, n, n_prev), optional
-        Initial W, see `nnkern.initializers`. Default: he_normal for relu and its family (all but linear, sigmoid,
+        Initial W: "zeros", "normal", "he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal" or
+        "unit_variance", see `nnkern.initializers`. Default: he_normal for relu and its family (all but linear, sigmoid,
         tanh, exp and softmax), else glorot_uniform. b starts at zero.
     dropout : float or nnkern.schedules.ByStep
         Share of the outputs set to 0 in training, in [0, 1); the others are divided by 1 - dropout. Not for the last
@@ -166,8 +168,8 @@ class Dense(Layer):
     picks_columns: ClassVar[bool] = True
 
     units: int
-    activation: str = "linear"
-    init: str | npt.NDArray[Any] | initializers.Initializer | None = None
+    activation: names.Activation = "linear"
+    init: names.Initializer | npt.NDArray[Any] | initializers.Initializer | None = None
     dropout: float | schedules.ByStep = 0.0
     l2: float | None = None
     use_bias: bool = True
@@ -177,7 +179,7 @@ class Dense(Layer):
     rate: float = 1.0
     bias_rate: float = 1.0
     ntk: bool = False
-    bias_init: str | None = None
+    bias_init: Literal["examples"] | None = None
     mix: bool = False
     mix_rate: float = 1.0
 

@@ -56,6 +56,8 @@ class State:
         Epochs since the optimizer's state was fresh.
     entropy : int
         What the random streams grow from: the seed, or where there is none a number drawn for this network.
+    drawn : bool
+        Whether the initial parameters were drawn from it, or will be.
     """
 
     def __init__(self, plain):
@@ -66,6 +68,7 @@ class State:
         self.optimizer = self.update = None
         self.epochs_done = 0
         self.entropy = self._draw_entropy()
+        self.drawn = True
 
     # Parameters
 
@@ -123,6 +126,7 @@ class State:
                 A, _ = layer.forward({name: array.astype(np.float64) for name, array in drawn.items()}, A)
         self.make_engine(n_x)
         self.set_parameters(values)
+        self.drawn = True
 
     def make_engine(self, n_x, key=None):
         """A new engine whose parameters are all zero; `key` keys shuffling and dropout."""
@@ -138,6 +142,22 @@ class State:
         self.engine = _engine.Engine(configs, self.dtype, self.loss.native, self.loss.parameter, key, compute)
         self.stepper = _engine.Stepper(self.engine, self.loss.low, self.loss.high, self.loss.score == "argmax")
         self.fresh()
+        self.drawn = False
+
+    def replace_layers(self, layers):
+        """Other layers, with parameters of the same names and shapes; all else stays."""
+        layers = tuple(layers)
+        if self.engine is None:
+            self.layers = layers
+            return
+        self.engine.check_idle()
+        before, optimizer, drawn = self.engine, self.optimizer, self.drawn
+        progress, parameters, (_, *moments) = self.progress(), self.parameters(), before.state()
+        self.layers = layers
+        self.make_engine(before.n_x, before.key)
+        self.set_parameters(parameters)
+        self.restore(progress, optimizer, *moments)
+        self.drawn = drawn
 
     def _draw_entropy(self):
         return np.random.SeedSequence(self.seed).entropy
@@ -188,6 +208,7 @@ class State:
         self.set_parameters(other.parameters())
         _, *moments = other.engine.state()
         self.restore(other.progress(), other.optimizer, *moments)
+        self.drawn = other.drawn
 
     def last_optimizer(self):
         """The one that the network was trained by last, or None."""
@@ -353,6 +374,7 @@ class State:
                 for key, array in validation.arrays(name, arrays, views).items():
                     views[key][...] = array
             self.restore(training.progress, training.optimizer, *vectors.values())
+            self.drawn = True
 
 
 def take_optimizer(optimizer):

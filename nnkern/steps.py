@@ -123,7 +123,7 @@ class Steps:
         ----------
         grads : mapping
             As `gradients` and `backward` return it.
-        optimizer : optimizer or name
+        optimizer : optimizer, "sgd", "adam", "adamw", "rmsprop" or "adagrad"
         """
         state = of(self)
         engine = state.fitted()

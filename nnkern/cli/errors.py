@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 
-from nnkern._optional import MissingPackageError
+from nnkern.exceptions import MissingPackageError
 
 USAGE_ERROR = 2
 INTERRUPTED = 128 + 2  # what a shell reports for a process that SIGINT ended

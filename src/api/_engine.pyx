@@ -105,7 +105,7 @@ cdef class Engine(Entrance):
 
     `layers`: a list of dicts with kind, n, n_prev, activation (its code), slope, dropout, l2, l1, use_bias, trainable,
     and rates and held: {"W": number, …} of the parameters for which these aren't 1 (see Parameter);
-    `loss`: its name, or a function (A, Y) -> (cost, dA); `parameter`: its number; `compute`: the compute type's name.
+    `loss`: its name, or a function (A, Y) -> (cost, dA) with the name of the loss that it is `scored_as`; `parameter`: its number; `compute`: the compute type's name.
     """
     cdef Plan plan
     cdef int number                         # numpy's of the dtype
@@ -136,6 +136,7 @@ cdef class Engine(Entrance):
         self.plan.loss, self.plan.score = NNK_LOSSES, NNK_score_squares
         if callable(loss):
             self.function, self.plan.custom_loss = loss, call_loss
+            self.plan.score = nnk_loss_facts[<Py_ssize_t>list(LOSSES).index(loss.scored_as)].score
         else:
             self.plan.loss = list(LOSSES).index(loss)
             self.plan.score = nnk_loss_facts[self.plan.loss].score
