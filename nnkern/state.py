@@ -140,7 +140,8 @@ class State:
         ]
         compute = self.compute or self.dtype.name
         self.engine = _engine.Engine(configs, self.dtype, self.loss.native, self.loss.parameter, key, compute)
-        self.stepper = _engine.Stepper(self.engine, self.loss.low, self.loss.high, self.loss.score == "argmax")
+        labelled = self.loss.score == "argmax" and self.loss.kernel_takes_labels
+        self.stepper = _engine.Stepper(self.engine, self.loss.low, self.loss.high, labelled)
         self.fresh()
         self.drawn = False
 

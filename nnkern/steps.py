@@ -114,8 +114,9 @@ class Steps:
         if last is None:
             raise RuntimeError("backward needs a forward(X) before it")
         m = last.examples
-        Y, labels = validation.targets(Y, state.loss, state.n_y, m, state.dtype)
-        gradient = engine.backward(last, Y, labels, validation.weights(sample_weight, m, state.dtype))
+        found = state.stepper.targets(Y, m) or validation.targets(Y, state.loss, state.n_y, m, state.dtype)
+        w = None if sample_weight is None else validation.weights(sample_weight, m, state.dtype)
+        gradient = engine.backward(last, *found, w)
         return state.stepper.named(gradient)
 
     def step(self, grads, optimizer):

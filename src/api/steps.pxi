@@ -80,6 +80,7 @@ cdef class Stepper:
                 return None
             if not self.takes_targets(&data, Y, holder.space.labels):
                 return None
+            set_layouts(&data)
             return self.of_batch(&data, holder, training)
         finally:
             self.holder = holder
@@ -99,7 +100,6 @@ cdef class Stepper:
                 return False
         else:
             return False
-        set_layouts(data)
         return True
 
     def train(self, X, Y, str update, dict numbers, double rate):
@@ -132,6 +132,7 @@ cdef class Stepper:
                 return None
             if not self.takes_targets(&run.data, Y, engine.workspace.space.labels):
                 return None
+            set_layouts(&run.data)
             run.workspaces, run.space = engine.spaces_for(run.batch_size), &engine.workspace.space
             run.dtheta, run.slots = address(engine.dtheta), NULL if engine.slots is None else address(engine.slots)
             run.epoch, run.step, run.t, run.loss_scale = engine.epoch, engine.step, engine.t, 1
@@ -153,6 +154,19 @@ cdef class Stepper:
     def accepts(self, X):
         """Whether X is an array of examples that needs no validation and no conversion."""
         return type(X) is ndarray and fits(X, self.engine.number, self.engine.plan.n_x)
+
+    def targets(self, Y, Py_ssize_t m):
+        """(Y, labels) of m examples, one of them None, where they need no validation and no conversion; else None."""
+        cdef Data data
+        cdef cnp.npy_intp shape = m
+        if type(Y) is not ndarray or self.engine.plan.loss == NNK_LOSSES:
+            return None
+        memset(&data, 0, sizeof(data))
+        data.X.m = m
+        labels = cnp.PyArray_EMPTY(1, &shape, cnp.NPY_INT64, 0)
+        if not self.takes_targets(&data, Y, <int64_t *>cnp.PyArray_DATA(labels)):
+            return None
+        return (Y, None) if data.labels is NULL else (None, labels)
 
     def named(self, cnp.ndarray gradient):
         """{"dW1": view, …} of a gradient laid out as θ."""
