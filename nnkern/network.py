@@ -464,13 +464,20 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
             The cost isn't finite. Weights that earlier steps have spoilt are not brought back: no copy is kept.
         """
         state = self._state
+        if sample_weight is None and class_weight is None:
+            cost = state.steady_step(X, Y, optimizer)
+            if cost is not None:
+                return cost
+        given = optimizer
         optimizer = take_optimizer(state.last_optimizer() if optimizer is None else optimizer)
         data = state.data(X, Y, sample_weight, validation.unbalanced(class_weight), n_x=self.n_x)
         if state.engine is None:
             self.initialize(data[0].shape[0], data[0])
         state.check_trainable()
         with state.stepping(optimizer):
-            return runners.step(state, data, state.rate_of_step(optimizer))
+            cost = runners.step(state, data, state.rate_of_step(optimizer))
+        state.note_step(optimizer if given is None else given)
+        return cost
 
     # What it looks like
 

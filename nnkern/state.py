@@ -6,12 +6,13 @@ callbacks or epochs: these are above it.
 
 import contextlib
 import copy
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from nnkern import _engine, layers, model, optimizers, validation
-from nnkern.exceptions import NotFittedError
+from nnkern.exceptions import DivergenceError, NotFittedError
 from nnkern.losses import r2, spread
 
 # the random streams of one seed, numbered
@@ -140,7 +141,8 @@ class State:
         ]
         compute = self.compute or self.dtype.name
         self.engine = _engine.Engine(configs, self.dtype, self.loss.native, self.loss.parameter, key, compute)
-        self.stepper = _engine.Stepper(self.engine, self.loss.low, self.loss.high, self.loss.score == "argmax")
+        labelled = self.loss.score == "argmax" and self.loss.kernel_takes_labels
+        self.stepper = _engine.Stepper(self.engine, self.loss.low, self.loss.high, labelled)
         self.fresh()
         self.drawn = False
 
@@ -306,6 +308,19 @@ class State:
         _, used, settings, numbers = self._last_step
         same = used is self.optimizer and self.update == numbers[0] and vars(given) == settings == vars(used)
         return numbers if same else None
+
+    def steady_step(self, X, Y, given):
+        """The cost of a step on one batch with the optimizer of the last step as it is; None where that can't be taken.
+
+        For small batches: what is looked at otherwise takes longer than the arithmetic.
+        """
+        if given is None and self._last_step is not None:
+            given = self._last_step[0]
+        numbers = self.steady_numbers(given)
+        cost = None if numbers is None else self.stepper.train(X, Y, *numbers)
+        if cost is not None and math.isnan(cost):
+            raise DivergenceError(self.epochs_done, 0, math.nan, False)
+        return cost
 
     def check_trainable(self):
         """Refuses to train where no layer learns."""

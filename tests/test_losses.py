@@ -539,3 +539,16 @@ def test_a_network_whose_function_classifies_becomes_scikit_learns_classifier(na
     pytest.importorskip("sklearn")
     net, X, _, _ = classifying(name)
     np.testing.assert_array_equal(net.to_sklearn().predict(X.T), net.predict_labels(X))
+
+
+def test_backward_of_a_function_that_classifies_gets_columns():
+    """Labels that need no validation otherwise, too: the function knows of none."""
+    net, X, labels, Y = classifying("cross_entropy")
+    X, labels = np.asfortranarray(X), labels.astype(np.int64)
+    for _ in range(2):
+        net.forward(X)
+        np.testing.assert_array_equal(net.backward(labels)["dW1"], net.backward(Y)["dW1"])
+        cost = net.partial_fit(X, labels)
+        assert np.isfinite(cost)
+    with pytest.raises(ValueError, match="sums to 3"):
+        net.backward(np.ones((3, 60)))
