@@ -105,7 +105,8 @@ cdef class Engine(Entrance):
 
     `layers`: a list of dicts with kind, n, n_prev, activation (its code), slope, dropout, l2, l1, use_bias, trainable,
     and rates and held: {"W": number, …} of the parameters for which these aren't 1 (see Parameter);
-    `loss`: its name, or a function (A, Y) -> (cost, dA) with the name of the loss that it is `scored_as`; `parameter`: its number; `compute`: the compute type's name.
+    `loss`: its name, or a function (A, Y) -> (cost, dA) with the name of the loss that it is `scored_as`; `parameter`:
+    its number; `compute`: the compute type's name.
     """
     cdef Plan plan
     cdef int number                         # numpy's of the dtype
