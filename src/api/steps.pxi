@@ -87,7 +87,7 @@ cdef class Stepper:
             engine.leave_reading()
 
     cdef bint takes_targets(self, Data *data, cnp.ndarray Y, int64_t *labels):
-        """Puts targets to the examples, labels copied to `labels`; whether they need no validation and no conversion."""
+        """Puts targets to the examples, labels copied to `labels`; whether they need no validation, no conversion."""
         cdef const Plan *plan = &self.engine.plan
         if fits(Y, self.engine.number, plan.n_y) and cnp.PyArray_DIM(Y, 1) == data.X.m and not self.labelled:
             data.Y = matrix_of_array(Y)
