@@ -180,7 +180,7 @@ class Category(Value):
 
     def fill(self, array, out, what):
         """Writes its row `out` (1, m) from an Arrow array; how many categories in it weren't there in training."""
-        kind = plain(array).type
+        kind = value_type(array)
         if _family_of(kind) is None:
             raise ValueError(f"column {self.name!r} of {what} must hold {self.holds} as in training; got {kind}")
         codes, start, unseen = self.codes(), 0, 0
@@ -276,10 +276,16 @@ def has_zone(array):
     return getattr(array.type, "tz", None) is not None
 
 
+def value_type(array):
+    """The Arrow type of an array's values, also of one with a dictionary."""
+    types = require("pyarrow", "a data frame").types
+    return array.type.value_type if types.is_dictionary(array.type) else array.type
+
+
 def plain(array):
     """The array without its dictionary."""
-    types = require("pyarrow", "a data frame").types
-    return array.cast(array.type.value_type) if types.is_dictionary(array.type) else array
+    kind = value_type(array)
+    return array if kind == array.type else array.cast(kind)
 
 
 def numbers(array, name, what, float32=False):

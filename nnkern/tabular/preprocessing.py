@@ -226,7 +226,7 @@ def _fitted(name, array, wanted, min_count):
     else:
         known = level_counts(array)
         frequent = sum(count for _, count in known if count >= min_count)
-        is_text = wanted is None and kinds.is_text(kinds.plain(array).type)
+        is_text = wanted is None and kinds.is_text(kinds.value_type(array))
         if is_text and len(known) > MANY_LEVELS and 2 * frequent < len(array) - array.null_count:
             return None, f"text of {len(known)} different values"
         if len(known) > 1 and not frequent:
