@@ -130,11 +130,10 @@ class TableCase(TrainingCase):
 
     @property
     def flops(self) -> float:
-        """Of the dense layers' products. One-hot codes right before them pick columns of W, which aren't multiplied."""
+        """Of the dense layers' products. One-hot codes pick columns of W, which aren't among them."""
         if not (self.encode or self.scale):
             return super().flops
-        picks = self.codes_as == "one-hot" and not self.scale
-        picked = self.categories * self.codes if picks else 0
+        picked = self.categories * self.codes if self.codes_as == "one-hot" else 0
         n = (self.n[0] - picked, *self.n[1:])
         # encoders and Scale need dX of the first dense layer
         per_example = 6 * sum(n * n_prev for n_prev, n in pairwise(n))

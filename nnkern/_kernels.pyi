@@ -6,10 +6,12 @@ from typing import Any, Literal, NamedTuple, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
+from nnkern import names
+
 _Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 _Labels: TypeAlias = npt.NDArray[np.integer[Any]] | Sequence[int]
 
-ACTIVATIONS: tuple[str, ...]
+ACTIVATIONS: tuple[names.Activation, ...]
 NEEDS_Z: frozenset[str]
 
 class DenseGradients(NamedTuple):
@@ -23,46 +25,48 @@ def dense_forward(
     W: _Floats,
     A_prev: _Floats,
     b: _Floats | None,
-    activation: str,
+    activation: names.Activation,
     *,
     out: _Floats | None = ...,
     return_Z: Literal[False] = ...,
     negative_slope: float = ...,
     threads: int | None = ...,
-    compute: str | None = ...,
+    compute: names.Compute | None = ...,
 ) -> _Floats: ...
 @overload
 def dense_forward(
     W: _Floats,
     A_prev: _Floats,
     b: _Floats | None,
-    activation: str,
+    activation: names.Activation,
     *,
     out: _Floats | None = ...,
     return_Z: Literal[True],
     negative_slope: float = ...,
     threads: int | None = ...,
-    compute: str | None = ...,
+    compute: names.Compute | None = ...,
 ) -> tuple[_Floats, _Floats]: ...
 def dense_backward(
     dA: _Floats,
     W: _Floats,
     A_prev: _Floats,
     A: _Floats,
-    activation: str,
+    activation: names.Activation,
     *,
     Z: _Floats | None = ...,
     need_dA_prev: bool = ...,
     out: tuple[_Floats | None, _Floats | None, _Floats | None, _Floats | None] | None = ...,
     negative_slope: float = ...,
     threads: int | None = ...,
-    compute: str | None = ...,
+    compute: names.Compute | None = ...,
 ) -> DenseGradients: ...
-def activation_forward(Z: _Floats, name: str, *, out: _Floats | None = ..., negative_slope: float = ...) -> _Floats: ...
+def activation_forward(
+    Z: _Floats, name: names.Activation, *, out: _Floats | None = ..., negative_slope: float = ...
+) -> _Floats: ...
 def activation_backward(
     dA: _Floats,
     A: _Floats,
-    name: str,
+    name: names.Activation,
     *,
     Z: _Floats | None = ...,
     out: _Floats | None = ...,
@@ -70,7 +74,7 @@ def activation_backward(
 ) -> _Floats: ...
 
 # for the Python layers above
-INITIALIZERS: dict[str, Any]
+INITIALIZERS: dict[names.Activation, Any]
 LOSSES: dict[str, str]
 
 def loss(

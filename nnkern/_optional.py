@@ -3,6 +3,8 @@
 import contextlib
 import importlib
 
+from nnkern.exceptions import MissingPackageError
+
 # module: (name of the package, what to install)
 PACKAGES = {
     "sklearn": ("scikit-learn", "nnkern[demo]"),
@@ -14,10 +16,6 @@ PACKAGES = {
     "safetensors": ("safetensors", "nnkern[safetensors]"),
     "torch": ("PyTorch", "torch"),
 }
-
-
-class MissingPackageError(ImportError):
-    """An optional package is needed; the message says what to install."""
 
 
 # how the loader of shared libraries says that there is no room for one

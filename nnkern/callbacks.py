@@ -8,6 +8,8 @@ import copy
 import math
 import os
 
+import numpy as np
+
 from nnkern import _engine, monitors, state, validation
 from nnkern.files import endings
 
@@ -63,17 +65,18 @@ class EarlyStopping(Callback):
     monitor : str or function
         A key of the history. Or one of what is recorded for it, of the held-out examples: "val_error", the error rate
         1 - accuracy; "val_auc", the area under the ROC curve, for several classes or outputs the mean of each one
-        against the rest; "val_rmse", the root of the mean squared error, averaged over the outputs. Sample weights
-        count in these. Or a function f(targets, outputs) -> float: it gets the held-out labels in the shape that
-        `predict_labels` has, or Y (n_y, m) where there are no classes, and the outputs A (n_y, m); its values are
-        recorded as ``val_<its name>``.
+        against the rest; "val_rmse", the root of the mean squared error, and "val_mae", the mean absolute error,
+        both averaged over the outputs. Sample weights count in these. Or a function f(targets, outputs) -> float: it
+        gets the held-out labels in the shape that `predict_labels` has, or Y (n_y, m) where there are no classes, and
+        the outputs A (n_y, m); its values are recorded as ``val_<its name>``.
     restore_best : bool
         Bring back the parameters of the best epoch at the end.
     ties : "first" or "last"
         Which of epochs with equal values is kept. An equal value is no improvement: it doesn't prolong the patience.
     mode : "min", "max" or None
         Which values are better. None: names that end in "score" or "auc" should rise, other keys of the history fall;
-        of functions those whose name ends in "cost", "error", "loss" or "rmse". For any other function it must be said.
+        of functions those whose name ends in "cost", "error", "loss", "rmse" or "mae". For any other function it must
+        be said.
 
     Attributes
     ----------
@@ -169,6 +172,131 @@ class LearningRateSchedule(Callback):
         net.optimizer.learning_rate = self.f
 
 
+class ReduceLROnPlateau(Callback):
+    """Multiplies the learning rate by `factor` each time that the monitored value hasn't improved for a while.
+
+    The optimizer's rate must be a number, without a schedule.
+
+    Parameters
+    ----------
+    factor : float
+        In (0, 1).
+    patience : int
+        Epochs without improvement, since the last one or since the last reduction, after which the rate is reduced,
+        >= 1.
+    min_delta : float
+        What counts as improvement, >= 0.
+    monitor : str or function
+        As `EarlyStopping` has it.
+    min_rate : float
+        Below which the rate isn't reduced, >= 0.
+    mode : "min", "max" or None
+        As `EarlyStopping` has it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        A parameter is out of its range, or the direction of a function isn't clear; in `fit`, the rate is a schedule.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> net = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0)
+    >>> slower = nk.ReduceLROnPlateau(0.5, patience=1, min_delta=100, monitor="cost")
+    >>> net.fit(np.ones((1, 4)), np.ones((1, 4)), epochs=4, optimizer=nk.SGD(0.1), callbacks=slower)["learning_rate"]
+    [0.1, 0.1, 0.05, 0.025]
+    """
+
+    def __init__(self, factor=0.1, patience=10, min_delta=0.0, monitor="val_cost", min_rate=0.0, *, mode=None):
+        self.factor = validation.number("factor", factor, 0, 1, low_open=True, high_open=True)
+        self.patience = validation.integer("patience", patience, 1)
+        self.min_delta = validation.number("min_delta", min_delta, 0)
+        monitors.check(monitor, mode)
+        self.monitor, self.mode = monitor, mode
+        self.min_rate = validation.number("min_rate", min_rate, 0)
+
+    def on_fit_begin(self, net):
+        if callable(net.optimizer.learning_rate):
+            raise ValueError(
+                "ReduceLROnPlateau needs a learning rate that is a number, and this optimizer's goes by a schedule: "
+                "use one of the two"
+            )
+        self._best, self._waited = math.inf, 0
+
+    def on_epoch_end(self, net, epoch, history):
+        value = history[monitors.key(self.monitor)][-1] * monitors.sign(self.monitor, self.mode)
+        if value < self._best - self.min_delta:
+            self._best, self._waited = value, 0
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            rate = net.optimizer.learning_rate
+            net.optimizer.learning_rate = min(rate, max(rate * self.factor, self.min_rate))
+            self._waited = 0
+
+
+class AverageWeights(Callback):
+    """Puts the mean of the epochs' parameters into the network at the end of the training.
+
+    The mean of the points that a training passes late lies nearer the middle of a flat valley than its last point does,
+    and often predicts better (stochastic weight averaging: Izmailov et al. 2018, who average one point an epoch at a
+    rate that is constant or cyclic). What the history holds is of the parameters as they were, not of the mean. It is
+    kept in float64.
+
+    Parameters
+    ----------
+    start : int
+        The first epoch that counts, from 0.
+    decay : float, optional
+        Of an exponential moving average in place of the mean, in [0, 1): after each epoch the average moves to
+        decay · average + (1 - decay) · parameters.
+
+    Attributes
+    ----------
+    count : int
+        Epochs that the average is of. With none the network stays as it is.
+
+    Raises
+    ------
+    ValueError
+        A parameter is out of its range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import nnkern as nk
+    >>> net = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0)
+    >>> average = nk.AverageWeights(start=10)
+    >>> history = net.fit(np.ones((1, 4)), np.ones((1, 4)), epochs=30, callbacks=average)
+    >>> average.count
+    20
+    """
+
+    def __init__(self, start=0, decay=None):
+        self.start = validation.integer("start", start, 0)
+        self.decay = None if decay is None else validation.number("decay", decay, 0, 1, high_open=True)
+
+    def on_fit_begin(self, net):
+        self.count, self._average = 0, None
+
+    def on_epoch_end(self, net, epoch, history):
+        if epoch < self.start:
+            return
+        self.count += 1
+        if self._average is None:
+            self._average = {name: view.astype(np.float64) for name, view in net.parameters.items()}
+            return
+        share = 1 / self.count if self.decay is None else 1 - self.decay
+        for name, view in net.parameters.items():
+            self._average[name] += share * (view - self._average[name])
+
+    def on_fit_end(self, net, history):
+        if self._average is not None:
+            net.set_parameters(self._average)
+            self._average = None
+
+
 class Checkpoint(Callback):
     """Saves the network between epochs, by default so that a training can go on from the file.
 
@@ -214,20 +342,24 @@ class Checkpoint(Callback):
         net.save(path, training_state=self.training_state)
 
 
+# what each network has a copy of
+_COPIED = EarlyStopping | ReduceLROnPlateau | AverageWeights
+
+
 def remembers(callback):
-    """Whether it is of one training at a time, for it keeps the best there."""
-    return isinstance(callback, EarlyStopping | Checkpoint)
+    """Whether it is of one training at a time, for it keeps something of that."""
+    return isinstance(callback, _COPIED | Checkpoint)
 
 
 def for_one_of(callbacks, count):
-    """The callbacks for one of so many networks, where they are meant for all: what remembers the best is copied."""
+    """The callbacks for one of so many networks, where they are meant for all: what remembers something is copied."""
     own = get(callbacks)
     if count > 1 and any(isinstance(callback, Checkpoint) for callback in own):
         raise ValueError(
             f"callbacks holds a Checkpoint for all of {count} networks, which would write the same file: give a list "
             "with the callbacks of each network"
         )
-    return [copy.copy(callback) if isinstance(callback, EarlyStopping) else callback for callback in own]
+    return [copy.copy(callback) if isinstance(callback, _COPIED) else callback for callback in own]
 
 
 def check_monitor(callback, history):

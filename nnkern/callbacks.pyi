@@ -10,6 +10,9 @@ from nnkern.network import Network
 
 _History: TypeAlias = dict[str, list[float]]
 _Monitor: TypeAlias = str | Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
+_Metric: TypeAlias = (
+    Literal["val_error", "val_auc", "val_rmse", "val_mae"] | Callable[[npt.NDArray[Any], npt.NDArray[Any]], float]
+)
 _Mode: TypeAlias = Literal["min", "max"]
 _OneCallback: TypeAlias = Callback | Callable[[Network, int, _History], object]
 
@@ -40,6 +43,32 @@ class EarlyStopping(Callback):
     ) -> None: ...
     def rule(self) -> dict[str, Any] | None: ...
     def found(self, epoch: int, value: float, parameters: Mapping[str, npt.NDArray[Any]] | None) -> None: ...
+
+class ReduceLROnPlateau(Callback):
+    factor: float
+    patience: int
+    min_delta: float
+    monitor: _Monitor
+    min_rate: float
+    mode: _Mode | None
+
+    def __init__(
+        self,
+        factor: float = ...,
+        patience: int = ...,
+        min_delta: float = ...,
+        monitor: _Monitor = ...,
+        min_rate: float = ...,
+        *,
+        mode: _Mode | None = ...,
+    ) -> None: ...
+
+class AverageWeights(Callback):
+    start: int
+    decay: float | None
+    count: int
+
+    def __init__(self, start: int = ..., decay: float | None = ...) -> None: ...
 
 class LearningRateSchedule(Callback):
     f: Callable[[int], float]

@@ -56,7 +56,7 @@ class Derivatives:
                 if output is not None:
                     raise ValueError("Y and output were both given: the loss is derived, or an output of ŷ")
                 Y, labels = validation.targets(Y, state.loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0])
-                A, Z = _forward(state, X)
+                A, Z = layer_outputs(state, X)
                 return _input_gradient(state, A, Z, _of_loss(state, A, Z, Y, labels))
             if output is None:
                 if self.n_y > 1:
@@ -66,7 +66,7 @@ class Derivatives:
                     )
                 output = 0
             units = validation.units("output", output, self.n_y, X.shape[1])
-            A, Z = _forward(state, X)
+            A, Z = layer_outputs(state, X)
             dA = np.zeros_like(A[-1])
             dA[units, np.arange(X.shape[1])] = 1
             return _input_gradient(state, A, Z, _of_outputs(state, A, Z, dA))
@@ -96,7 +96,7 @@ class Derivatives:
             width = max(1, _BLOCK // (n_y * max(layers.outputs(state.layers, state.n_x)[1:])))
             for first in range(0, m, width):
                 # each example once for each output
-                A, Z = _forward(state, np.repeat(X[:, first : first + width], n_y, axis=1))
+                A, Z = layer_outputs(state, np.repeat(X[:, first : first + width], n_y, axis=1))
                 dA = np.tile(np.eye(n_y, dtype=self.dtype), A[-1].shape[1] // n_y)
                 dX = _input_gradient(state, A, Z, _of_outputs(state, A, Z, dA))
                 J[first : first + width] = dX.T.reshape(-1, n_y, X.shape[0])
@@ -125,7 +125,7 @@ class Derivatives:
         with state.reading():
             X = validation.examples(X, self.n_x, self.dtype, finite=False)
             Y, labels = validation.targets(Y, state.loss, self.n_y, X.shape[1], self.dtype, n_x=X.shape[0])
-            A, Z = _forward(state, X)
+            A, Z = layer_outputs(state, X)
             gradients = {}
             steps = _backward(state, A, Z, _of_loss(state, A, Z, Y, labels))
             parameters = state.layer_parameters()
@@ -139,7 +139,7 @@ class Derivatives:
             return {f"d{name}": g for name, g in state.trained(gradients).items()}
 
 
-def _forward(state, X):
+def layer_outputs(state, X):
     """A[0] … A[L] and Z[0] … Z[L]; Z[0] is None."""
     A, Z = [X], [None]
     for layer, parameters in zip(state.layers, state.layer_parameters(), strict=True):

@@ -304,7 +304,7 @@ class _Category(Encoder):
 
 
 class OneHot(_Category):
-    """A category as 0 and 1: code c gives a 1 at place c. Before a dense layer it picks a column of W.
+    """A category as 0 and 1: code c gives a 1 at place c, or picks a column of W: see `Encode`.
 
     Parameters
     ----------

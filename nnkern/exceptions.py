@@ -70,3 +70,7 @@ class RankError(RuntimeError):
 
 class ModelFormatError(ValueError):
     """A file is no model file, a damaged one, or of a newer format; or a network of another library can't be taken."""
+
+
+class MissingPackageError(ImportError):
+    """An optional package is needed; the message says what to install."""

@@ -20,9 +20,10 @@ class Exports:
 
         Parameters
         ----------
-        path : str or path
+        path : str, path or file object
             A name that ends in ".safetensors" gives a file of that format (by the package safetensors), whose tensors
-            have the names of `to_torch`'s state dict; any other name an .npz archive.
+            have the names of `to_torch`'s state dict; any other name an .npz archive. So does a file object that is
+            open for writing bytes, such as an `io.BytesIO`: it is handed all of it at once.
         training_state : bool
             Save the optimizer with its state, the count of epochs and the random streams too: after `nnkern.load`,
             ``fit(…, resume=True)`` goes on with the same bits as the training that wasn't interrupted.
@@ -33,6 +34,8 @@ class Exports:
             It can't be written; a file that was there is as it was.
         ValueError
             JSON can't hold the metadata, or the name ends as another format's do: see `to_onnx`, `to_torch`, `to_c`.
+        TypeError
+            It is neither a path nor a file object for bytes.
         """
         from nnkern.files import model_file
 

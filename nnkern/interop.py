@@ -4,19 +4,20 @@ Reading itself is in files/ and convert/, which know no Network; here each Model
 """
 
 from os import PathLike
-from typing import Any
+from typing import IO, Any
 
-from nnkern import _optional
+from nnkern import _optional, names
 from nnkern.network import Network
 
 
-def load(path: str | PathLike[str] | bytes) -> Network:
+def load(path: str | PathLike[str] | bytes | IO[bytes]) -> Network:
     """The network in a file that `Network.save` wrote.
 
     Parameters
     ----------
-    path : str or path
-        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive.
+    path : str, path or file object
+        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive. So is what a file
+        object holds from where it stands, which must be open for reading bytes and able to seek.
 
     Returns
     -------
@@ -30,7 +31,10 @@ def load(path: str | PathLike[str] | bytes) -> Network:
     OSError
         It can't be read.
     ValueError
-        The name ends as another format's do.
+        The name ends as another format's do, and the message says what reads that; or a file object can't be read, or
+        not seek.
+    TypeError
+        It is neither a path nor a file object for bytes.
 
     Examples
     --------
@@ -41,6 +45,14 @@ def load(path: str | PathLike[str] | bytes) -> Network:
     >>> net.save(path)
     >>> nk.load(path) == net
     True
+
+    Without a file on a disk:
+
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> net.save(file)
+    >>> nk.load(io.BytesIO(file.getvalue())) == net
+    True
     """
     with _optional.loading():  # of zipfile, or of numpy's random numbers, which numpy imports when they are asked for
         from nnkern.files import model_file
@@ -48,7 +60,7 @@ def load(path: str | PathLike[str] | bytes) -> Network:
         return Network.from_model(model_file.read(path))
 
 
-def from_onnx(path: str | PathLike[str], *, loss: str | None = None) -> Network:
+def from_onnx(path: str | PathLike[str], *, loss: names.Loss | None = None) -> Network:
     """The network in an ONNX file: any chain of dense layers and activations.
 
     Taken are Gemm, MatMul with Add, Sub, Mul, Div by constants, the activations in every form that this package or
@@ -60,7 +72,7 @@ def from_onnx(path: str | PathLike[str], *, loss: str | None = None) -> Network:
     Parameters
     ----------
     path : str or path
-    loss : str, optional
+    loss : {"binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson"}
         Default: the one that the output's activation belongs to, else squared_error. A loss that needs an output
         activation is given it where the chain ends without one (in logits).
 
@@ -94,7 +106,7 @@ def from_onnx(path: str | PathLike[str], *, loss: str | None = None) -> Network:
     return Network.from_model(onnx_in.read(path, loss))
 
 
-def from_torch(model: Any, *, loss: str | None = None) -> Network:
+def from_torch(model: Any, *, loss: names.Loss | None = None) -> Network:
     """The network of a torch.nn.Sequential, with a copy of its parameters.
 
     Parameters
@@ -102,7 +114,7 @@ def from_torch(model: Any, *, loss: str | None = None) -> Network:
     model : torch.nn.Sequential
         Of Linear, activations, Dropout, Identity, Flatten before the first Linear, BatchNorm1d (folded into the weights
         as it predicts), and Sequentials of these.
-    loss : str, optional
+    loss : {"binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson"}
         Default: the one that the output's activation belongs to, else squared_error. A loss that needs an output
         activation is given it where the model ends without one (in logits, as torch's own losses take them).
 
@@ -130,7 +142,7 @@ def from_torch(model: Any, *, loss: str | None = None) -> Network:
     return Network.from_model(torch.read(model, loss))
 
 
-def from_sklearn(model: Any, *, loss: str | None = None) -> Network:
+def from_sklearn(model: Any, *, loss: names.Loss | None = None) -> Network:
     """The network of a fitted scikit-learn MLPClassifier or MLPRegressor, with a copy of its parameters.
 
     Its labels, where it is a classifier, are kept as ``net.metadata["classes"]``: the network's labels are their
@@ -139,7 +151,7 @@ def from_sklearn(model: Any, *, loss: str | None = None) -> Network:
     Parameters
     ----------
     model : MLPClassifier or MLPRegressor
-    loss : str, optional
+    loss : {"binary_cross_entropy", "cross_entropy", "squared_error", "absolute_error", "huber", "quantile", "poisson"}
         Default: the one that the output's activation belongs to, else squared_error.
 
     Returns

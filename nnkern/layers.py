@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from nnkern import _kernels, initializers, kernels, schedules, validation
+from nnkern import _kernels, initializers, kernels, names, schedules, validation
 from nnkern import encoders as encoders_
 from nnkern.kernels import Floats
 
@@ -27,7 +27,7 @@ class Layer:
     """Base of the kinds of layers: what each of them answers."""
 
     kind: ClassVar[str] = ""
-    activation: str = "linear"
+    activation: names.Activation = "linear"
     dropout: float | schedules.ByStep = 0.0
     trainable: bool = True
     mix: bool = False
@@ -63,10 +63,14 @@ class Layer:
         """
         return {}
 
-    def engine_config(self, n_prev: int, l2: float, l1: float, above: Layer | None = None) -> dict[str, Any]:
+    def takes_codes(self, above: Sequence[Layer]) -> bool:
+        """Whether inputs of 0 and 1 may come as codes: it takes them, or hands them on to the first layer above it."""
+        return self.picks_columns
+
+    def engine_config(self, n_prev: int, l2: float, l1: float, above: Sequence[Layer] = ()) -> dict[str, Any]:
         """What the engine must know of it, in a network with these penalties; here of one that carries none.
 
-        `above` is the layer that reads its outputs.
+        `above` are the layers after it, the one that reads its outputs first.
         """
         return {
             "kind": self.kind,
@@ -115,9 +119,11 @@ class Dense(Layer):
     units : int
         n, at least 1.
     activation : str
-        One of `nnkern.kernels.ACTIVATIONS`.
+        "linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "silu", "softplus",
+        "mish", "hard_swish", "exp" or "softmax".
     init : str, array (n, n_prev) or callable (rng, n, n_prev), optional
-        Initial W, see `nnkern.initializers`. Default: he_normal for relu and its family (all but linear, sigmoid,
+        Initial W: "zeros", "normal", "he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal" or
+        "unit_variance", see `nnkern.initializers`. Default: he_normal for relu and its family (all but linear, sigmoid,
         tanh, exp and softmax), else glorot_uniform. b starts at zero.
     dropout : float or nnkern.schedules.ByStep
         Share of the outputs set to 0 in training, in [0, 1); the others are divided by 1 - dropout. Not for the last
@@ -162,8 +168,8 @@ class Dense(Layer):
     picks_columns: ClassVar[bool] = True
 
     units: int
-    activation: str = "linear"
-    init: str | npt.NDArray[Any] | initializers.Initializer | None = None
+    activation: names.Activation = "linear"
+    init: names.Initializer | npt.NDArray[Any] | initializers.Initializer | None = None
     dropout: float | schedules.ByStep = 0.0
     l2: float | None = None
     use_bias: bool = True
@@ -173,7 +179,7 @@ class Dense(Layer):
     rate: float = 1.0
     bias_rate: float = 1.0
     ntk: bool = False
-    bias_init: str | None = None
+    bias_init: Literal["examples"] | None = None
     mix: bool = False
     mix_rate: float = 1.0
 
@@ -243,7 +249,7 @@ class Dense(Layer):
             values["b"] = initializers.biases(rng, values["W"].astype(np.float64), dtype, l, A_prev)
         return values
 
-    def engine_config(self, n_prev: int, l2: float, l1: float, above: Layer | None = None) -> dict[str, Any]:
+    def engine_config(self, n_prev: int, l2: float, l1: float, above: Sequence[Layer] = ()) -> dict[str, Any]:
         """The same with its slope, penalties and bias."""
         return super().engine_config(n_prev, l2, l1) | {
             "slope": self.negative_slope,
@@ -352,6 +358,10 @@ class Scale(Layer):
         """Ones."""
         return {"s": np.ones((n_prev, 1), dtype)}
 
+    def takes_codes(self, above: Sequence[Layer]) -> bool:
+        """Right before a layer that takes them, which then multiplies what they pick by s."""
+        return bool(above) and above[0].picks_columns
+
     def forward(self, parameters: Mapping[str, Floats], A_prev: Floats) -> tuple[Floats, Floats]:
         """A and Z (n, m), which are one."""
         A = parameters["s"] * A_prev
@@ -376,8 +386,8 @@ class Encode(Layer):
 
     Its outputs are those of the encoders one after the other, those of `OneHot` encoders after all others; rows that no
     encoder names aren't used, and a row may have several encoders. Categories are given as codes, whole numbers; a
-    code that is out of range is an error before anything is computed. Before a dense layer a one-hot code picks a
-    column of W, and no matrix of 0 and 1 is made.
+    code that is out of range is an error before anything is computed. Before a dense layer, also with one `Scale`
+    between, a one-hot code picks a column of W, and no matrix of 0 and 1 is made.
 
     Parameters
     ----------
@@ -446,13 +456,13 @@ class Encode(Layer):
                 drawn[name].append(array.reshape(-1, order="F"))
         return {name: np.concatenate(arrays).astype(dtype)[:, None] for name, arrays in drawn.items()}
 
-    def engine_config(self, n_prev: int, l2: float, l1: float, above: Layer | None = None) -> dict[str, Any]:
+    def engine_config(self, n_prev: int, l2: float, l1: float, above: Sequence[Layer] = ()) -> dict[str, Any]:
         """What the engine must know of it: where everything begins. Nothing carries a penalty."""
         highest = max(one.row for one in self.encoders)
         if highest >= n_prev:
             raise ValueError(f"an encoder names row {highest} of X, which has {n_prev} rows, counted from 0")
         numbers, embeddings, one_hots, out = [], [], [], 0
-        codes = above is not None and above.picks_columns
+        codes = bool(above) and above[0].takes_codes(above[1:])
         for one in self.in_order(self.encoders):
             if isinstance(one, encoders_.OneHot):
                 one_hots.append((one.row, out, one.size, int(one.unknown), 0))

@@ -13,7 +13,7 @@ The cost is the (weighted) mean over the examples, plus the penalty l2/2 Σ‖W[
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,16 +36,19 @@ class Loss:
         the right side of ½; "squares", there are no classes, and R² is told.
     low, high : float
         Between which the entries of Y must lie.
+    kernel_takes_labels : bool
+        Whether what computes it takes labels as they are; otherwise columns of 0 and 1 stand for them.
     """
 
     name: ClassVar[str] = ""
     score: ClassVar[str] = "squares"
     low: ClassVar[float] = -math.inf
     high: ClassVar[float] = math.inf
+    kernel_takes_labels: ClassVar[bool] = True
 
     def __post_init__(self):
-        for field in fields(self):
-            object.__setattr__(self, field.name, self.checked(getattr(self, field.name)))
+        for one in fields(self):
+            object.__setattr__(self, one.name, self.checked(getattr(self, one.name)))
 
     @staticmethod
     def checked(number: Any) -> Any:
@@ -86,7 +89,7 @@ class Loss:
     @property
     def parameter(self) -> float:
         """Its one number, as the kernels take it; 0 where it has none."""
-        return next((getattr(self, field.name) for field in fields(self)), 0.0)
+        return next((getattr(self, one.name) for one in fields(self)), 0.0)
 
     @property
     def native(self):
@@ -202,6 +205,10 @@ class Poisson(Loss):
     low: ClassVar[float] = 0.0
 
 
+# the loss whose score the engine counts as that
+_SCORED_AS = {"argmax": "cross_entropy", "sides": "binary_cross_entropy", "squares": "squared_error"}
+
+
 @dataclass(frozen=True)
 class Custom(Loss):
     """A loss of the user's own: function(A, Y) -> (cost, dA).
@@ -211,12 +218,26 @@ class Custom(Loss):
     derivative of example i's own loss by its column of A, without a factor 1/c. L must not depend on other examples: a
     batch comes in blocks of at most 4096.
 
+    One that classifies says so by its score, here or as the function's attribute ``score``. Labels are then taken as
+    Y wherever the cross-entropies take them, and the function gets columns of 0 and 1 in their place; the score is
+    accuracy, and `predict_labels`, class weights and the metrics of classes are there. Which activation the outputs
+    have is the network's affair.
+
     What it costs: the GIL is taken back for each block, so that other Python threads wait for it, and numpy's price
-    of a few microseconds a call is paid per batch. A saved network holds the function's name only.
+    of a few microseconds a call is paid per batch. A saved network holds the function's name only, and the score.
 
     Parameters
     ----------
     function : callable, or the name of one that a loaded network lacks
+    score : {"argmax", "sides", "squares"}, optional
+        "argmax": the class is the unit of the largest output, and columns of Y sum to 1; "sides": each output tells of
+        two classes, by the side of ½ it is on, and Y is in [0, 1]; "squares": numbers, whose score is R². Default: the
+        function's attribute of that name, else "squares".
+
+    Raises
+    ------
+    ValueError
+        The score has another name.
 
     Examples
     --------
@@ -228,17 +249,62 @@ class Custom(Loss):
     >>> history = net.fit(np.ones((2, 8)), np.ones((1, 8)), epochs=3)
     >>> net.loss
     'custom'
+
+    The focal loss of Lin et al. 2017, equation 4, with γ = 2, for softmax outputs:
+
+    >>> def focal(A, Y):
+    ...     A = A.clip(1e-7, 1)
+    ...     return -(Y * (1 - A) ** 2 * np.log(A)).sum(axis=0), Y * (1 - A) * (2 * np.log(A) - (1 - A) / A)
+    >>> focal.score = "argmax"
+    >>> X = np.random.default_rng(0).standard_normal((2, 90))
+    >>> labels = (X > 0).sum(axis=0)
+    >>> net = nk.Network([nk.Dense(8, "tanh"), nk.Dense(3, "softmax")], focal, seed=0)
+    >>> history = net.fit(X, labels, epochs=100, optimizer=nk.Adam(0.02))
+    >>> bool((net.predict_labels(X) == labels).mean() == net.evaluate(X, labels).score > 0.9)
+    True
     """
 
     function: Callable[..., Any] | str
+    score: str | None = field(default=None, kw_only=True)  # type: ignore[assignment, misc]
 
     name: ClassVar[str] = "custom"
     output: ClassVar[None] = None
     parameter: ClassVar[float] = 0.0
+    kernel_takes_labels: ClassVar[bool] = False
+
+    def __post_init__(self):
+        score = getattr(self.function, "score", "squares") if self.score is None else self.score
+        object.__setattr__(self, "score", validation.choice("score", score, _SCORED_AS))
+
+    @property
+    def low(self):
+        return 0.0 if self.classifies else -math.inf
+
+    @property
+    def high(self):
+        return 1.0 if self.classifies else math.inf
 
     @property
     def native(self):
-        return self._missing if isinstance(self.function, str) else self.function
+        return self
+
+    @property
+    def scored_as(self):
+        """The name of the loss whose score this one has."""
+        return _SCORED_AS[self.score]
+
+    def __call__(self, A, Y):
+        """(cost, dA) as the function gives them."""
+        given = self._missing(A, Y) if isinstance(self.function, str) else self.function(A, Y)
+        if isinstance(given, tuple | list) and len(given) == 2:
+            return given
+        came = f"an array of shape {given.shape}" if isinstance(given, np.ndarray) else repr(given)
+        if isinstance(given, tuple | list):
+            came = f"{len(given)} things"
+        raise ValueError(
+            f"the loss function must return two things, (cost, dA): the loss of each example, ({A.shape[1]},), or "
+            f"their mean, and its derivative by A, {A.shape}; got {came}. check_gradients compares the two"
+        )
 
     def _missing(self, A, Y):
         raise ValueError(
@@ -252,7 +318,8 @@ class Custom(Loss):
             function = (
                 f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__name__)}"
             )
-        return {"name": self.name, "function": function}
+        config = {"name": self.name, "function": function}
+        return config | {"score": self.score} if self.classifies else config
 
 
 _CLASSES = (BinaryCrossEntropy, CrossEntropy, SquaredError, AbsoluteError, Huber, Quantile, Poisson)
@@ -266,16 +333,20 @@ def get(loss: str | Loss | Callable[..., Any] | dict[str, Any]) -> Loss:
     ------
     ValueError
         There is none of that name; the names are listed.
+    TypeError
+        It is a class in place of an object.
     """
     if isinstance(loss, Loss):
         return loss
+    if isinstance(loss, type) and issubclass(loss, Loss):
+        raise TypeError(f"loss is the class {loss.__name__}: pass an object of it, such as {loss.__name__}()")
     if callable(loss):
         return Custom(loss)
     if isinstance(loss, dict):
         numbers = dict(loss)
         name = numbers.pop("name", None)
         if name == Custom.name:
-            return Custom(str(numbers["function"]))
+            return Custom(str(numbers["function"]), score=numbers.get("score"))
         return type(get(name))(**numbers)
     return LOSSES[validation.choice("loss", loss, LOSSES)]
 

@@ -20,6 +20,7 @@ def fit_many(
     sample_weight=None,
     class_weight=None,
     validation_data=None,
+    metrics=(),
     callbacks=(),
     threads=None,
 ):
@@ -40,12 +41,14 @@ def fit_many(
     epochs, batch_size, shuffle, drop_last
         As in `Network.fit`, for all.
     optimizer : optimizer or name, or a sequence of one for each network, optional
-        Default SGD(0.1).
+        Names are "sgd", "adam", "adamw", "rmsprop" and "adagrad". Default SGD(0.1).
     sample_weight : (m,) array, or a list of such or None for each network, optional
     class_weight
         As in `Network.fit`, for all; "balanced" is counted for each network's own data.
     validation_data : (X, Y) or (X, Y, sample_weight), or a list of such tuples or None for each network, optional
         Evaluated after each epoch.
+    metrics : name, function or list of them
+        As in `Network.fit`, for all.
     callbacks : callback or tuple of them for all, or a list with the callbacks of each network
         Each network has a copy of an EarlyStopping that is for all; what these have found is seen where each network is
         given its own. Where an EarlyStopping by "val_cost", "val_score", "val_error" or "cost" is all that there is,
@@ -102,7 +105,8 @@ def fit_many(
     optimizers, callbacks = given or [optimizer] * count, _callbacks_of_each(callbacks, count)
 
     def options(one=None, own=()):
-        return Options(epochs, batch_size, shuffle, one, class_weight, own, drop_last=drop_last, threads=threads)
+        more = {"drop_last": drop_last, "metrics": metrics, "threads": threads}
+        return Options(epochs, batch_size, shuffle, one, class_weight, own, **more)
 
     common = options()  # checked where there are no networks, too
     each = [options(one, own) for one, own in zip(optimizers, callbacks, strict=True)]

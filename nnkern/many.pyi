@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 import numpy.typing as npt
 
-from nnkern.callbacks import _OneCallback
+from nnkern import names
+from nnkern.callbacks import _Metric, _OneCallback
 from nnkern.network import Network, _Batch, _ClassWeight
 from nnkern.optimizers import Optimizer
 
@@ -18,10 +19,11 @@ def fit_many(
     batch_size: int | None = ...,
     shuffle: bool = ...,
     drop_last: bool = ...,
-    optimizer: Optimizer | str | Sequence[Optimizer | str] | None = ...,
+    optimizer: Optimizer | names.Optimizer | Sequence[Optimizer | names.Optimizer] | None = ...,
     sample_weight: npt.ArrayLike | Sequence[npt.ArrayLike | None] | None = ...,
     class_weight: Literal["balanced"] | _ClassWeight | None = ...,
     validation_data: _Batch | Sequence[_Batch | None] | None = ...,
+    metrics: _Metric | Sequence[_Metric] = ...,
     callbacks: _OneCallback | Sequence[_OneCallback | Sequence[_OneCallback] | None] | None = ...,
     threads: int | None = ...,
 ) -> list[dict[str, Any]]: ...  # lists of float; "diverged" holds an error

@@ -8,10 +8,11 @@ import numpy as np
 
 from nnkern import validation
 
-METRICS = ("val_error", "val_auc", "val_rmse")
-"""What is recorded where a callback monitors it."""
+# whether it is for classes, or for numbers
+METRICS = {"val_error": True, "val_auc": True, "val_rmse": False, "val_mae": False}
+"""What is recorded where a callback monitors it, or `fit` is asked for it."""
 # Ends of names: what should rise, and what a function's name must end in else. A key of the history with neither falls.
-_RISING, _FALLING = ("score", "auc"), ("cost", "error", "loss", "rmse")
+_RISING, _FALLING = ("score", "auc"), ("cost", "error", "loss", "rmse", "mae")
 
 
 def key(monitor):
@@ -32,10 +33,31 @@ def check(monitor, mode):
     if not callable(monitor):
         return
     name = _name_of(monitor)
-    if key(monitor) in ("val_cost", "val_score", *METRICS):
-        raise ValueError(f"monitor is a function called {name}, but {key(monitor)} has a meaning already: rename it")
+    _check_name("monitor", monitor)
     if mode is None and not name.endswith(_RISING + _FALLING):
         raise ValueError(f'mode must be "min" or "max" here: the name {name} doesn\'t tell which values are better')
+
+
+def _check_name(what, function):
+    """Refuses a function whose values would be recorded as something else."""
+    if key(function) in ("val_cost", "val_score", *METRICS):
+        raise ValueError(
+            f"{what} is a function called {_name_of(function)}, but {key(function)} has a meaning already: rename it"
+        )
+
+
+def get(metrics):
+    """A list of what is to be recorded, from one or several names of METRICS and functions."""
+    metrics = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
+    if not hasattr(metrics, "__iter__"):
+        raise TypeError(f"metrics must be names, functions (targets, outputs), or a list of them; got {metrics!r}")
+    metrics = list(metrics)
+    for metric in metrics:
+        if callable(metric):
+            _check_name("metrics", metric)
+        else:
+            validation.choice("metrics", metric, METRICS)
+    return metrics
 
 
 def sign(monitor, mode):
@@ -61,13 +83,13 @@ class Monitors:
         if held_out is None:
             self._functions = {}
         for name in self._metrics:
-            of_classes = name != "val_rmse"
+            of_classes = METRICS[name]
             if of_classes != classifies:
-                raise ValueError(
-                    f"monitor {name!r} is for {'classes' if of_classes else 'numbers'}, the loss {state.loss.name} is "
-                    f"for {'numbers: use val_rmse' if of_classes else 'classes: use val_error or val_auc'}, or a "
-                    "function"
-                )
+                kind, loss, use = "classes", "numbers", "val_rmse or val_mae"
+                if not of_classes:
+                    kind, loss, use = "numbers", "classes", "val_error or val_auc"
+                of_loss = f"the loss {state.loss.name} is for {loss}"
+                raise ValueError(f"monitor {name!r} is for {kind}, {of_loss}: use {use}, or a function")
         self._members = _members(state.loss, state.n_y, held_out) if "val_auc" in self._metrics else None
         self._targets = _targets(state, held_out) if self._functions else None
 
@@ -86,7 +108,7 @@ class Monitors:
             elif name == "val_auc":
                 found[name] = auc(A, self._members, self._held_out.w)
             else:
-                found[name] = rmse(A, self._held_out.Y, self._held_out.w)
+                found[name] = (rmse if name == "val_rmse" else mae)(A, self._held_out.Y, self._held_out.w)
         for name, function in self._functions.items():
             found[name] = _returned(function(self._targets, A.copy("K")), function)
         return found
@@ -161,3 +183,8 @@ def rmse(A, Y, w):
     """√(Σ_i w_i (ŷ_i - y_i)² / Σ_i w_i), averaged over the outputs."""
     squares = (A.astype(np.float64) - Y) ** 2
     return float(np.sqrt(np.average(squares, axis=1, weights=w)).mean())
+
+
+def mae(A, Y, w):
+    """Σ_i w_i |ŷ_i - y_i| / Σ_i w_i, averaged over the outputs."""
+    return float(np.average(np.abs(A.astype(np.float64) - Y), axis=1, weights=w).mean())

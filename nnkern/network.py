@@ -9,10 +9,11 @@ import types
 
 import numpy as np
 
-from nnkern import _kernels, runners, together, validation
 from nnkern import layers as kinds
+from nnkern import runners, streams, together, validation
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
+from nnkern.layerwise import Layerwise
 from nnkern.model import Model
 from nnkern.ranks import DEADLINE
 from nnkern.state import Evaluation, State, Stateful, of, take_optimizer
@@ -23,7 +24,7 @@ from nnkern.training import Options, fit_of_arrays, fit_of_batches, run
 __all__ = ["Evaluation", "Gradients", "Network", "Summary", "check_gradients"]
 
 
-class Network(Stateful, Steps, Derivatives, Exports):
+class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
     """A dense network of any depth.
 
     Parameters
@@ -45,7 +46,7 @@ class Network(Stateful, Steps, Derivatives, Exports):
         optimizer, activations and losses stay float32's, and so do small products. Takes less time where the processor
         has instructions for it, as ``nnkern.show_config()`` tells, elsewhere a little more.
     seed : int, optional
-        Decides initial weights, shuffling and dropout: same seed, same bits. None draws one.
+        Decides initial weights, shuffling and dropout: same seed, same bits. None draws one, which `seed` tells.
 
     Raises
     ------
@@ -99,8 +100,12 @@ class Network(Stateful, Steps, Derivatives, Exports):
 
     @property
     def seed(self):
-        """What initial weights, shuffling and dropout were asked to be drawn from, or None."""
-        return self._state.seed
+        """What initial weights, shuffling and dropout are drawn from: where none was asked for, the one that was drawn.
+
+        None where the weights were drawn from nothing that is known, as those of a file without its training state.
+        """
+        state = self._state
+        return state.entropy if state.seed is None and state.drawn else state.seed
 
     @property
     def loss(self):
@@ -179,19 +184,24 @@ class Network(Stateful, Steps, Derivatives, Exports):
 
     # Using it
 
-    def predict(self, X, *, out=None, threads=None, invariant=False):
+    def predict(self, X, *, out=None, threads=None, invariant=False, rows=False):
         """A[L] for the examples in X.
 
         Parameters
         ----------
-        X : (n_x, m) array
-            One example a column; an (m, n_x) array of scikit-learn enters as ``X.T`` without a copy.
+        X : (n_x, m) array, or an iterable of batches
+            One example a column; an (m, n_x) array of scikit-learn enters as ``X.T`` without a copy. A large
+            memory-mapped array of another dtype is converted a part at a time. Of batches (X, Y) or (X, Y,
+            sample_weight), as `fit` takes them, X is used; what is predicted of all is in one array.
         out : (n_y, m) array of the network's dtype, optional
         threads : int, optional
             At most this many threads; results don't depend on it.
         invariant : bool
             Whether each example gets the same bits whatever other examples X holds and however X is laid out in memory.
             Otherwise the last bits may depend on both. For single examples it costs many times the time.
+        rows : bool
+            Whether examples are the rows of X, (m, n_x), as in scikit-learn and torch's DataLoader, and of what is
+            returned, (m, n_y). An X of more dimensions, (m, …), is flattened.
 
         Returns
         -------
@@ -217,34 +227,35 @@ class Network(Stateful, Steps, Derivatives, Exports):
         engine = self._state.engine
         if engine is None:
             self._state.fitted()  # raises NotFittedError
-        if invariant is False:
+        if invariant is False and rows is False:
             A = engine.predict_fast(X, out, threads)
             if A is not None:
                 return A
-        X = validation.examples(X, self.n_x, self.dtype, finite=False)
-        if out is not None:
-            inputs = ("X", X), ("the parameters", engine.theta)
-            out = _kernels.output("out", out, self.n_y, X.shape[1], self.dtype.num, inputs)
-        return engine.predict(X, out, validation.threads(threads), validation.flag("invariant", invariant))
+        how = {"threads": validation.threads(threads), "invariant": validation.flag("invariant", invariant)}
+        return streams.predict(self._state, X, out, rows=validation.flag("rows", rows), **how)
 
-    def predict_labels(self, X, *, threads=None):
+    def predict_labels(self, X, *, threads=None, rows=False):
         """Class labels: argmax for cross_entropy, ŷ > ½ for binary_cross_entropy.
 
         Parameters
         ----------
-        X : (n_x, m) array
+        X : (n_x, m) array, or an iterable of batches
+            As `predict` takes it.
         threads : int, optional
+        rows : bool
+            As in `predict`.
 
         Returns
         -------
-        labels : (m,) array of int64; (n_y, m) for several sigmoid outputs
+        labels : (m,) array of int64; (n_y, m) for several sigmoid outputs, (m, n_y) with `rows`
 
         Raises
         ------
         ValueError
             As `predict`; or the network predicts numbers, not classes; or an output is NaN.
         """
-        return self._state.loss.labels_of(self.predict(X, threads=threads))
+        A = self.predict(X, threads=threads, rows=rows)
+        return self._state.loss.labels_of(A.T).T if rows else self._state.loss.labels_of(A)
 
     def compile_predict(self, *, weights=None, compute=None, threads=None):
         """A frozen predictor: a copy of the present weights, packed for prediction, for one example above all.
@@ -290,15 +301,18 @@ class Network(Stateful, Steps, Derivatives, Exports):
         with self._state.reading():
             return predictor.compile(self.to_model(), weights=weights, compute=compute, threads=threads)
 
-    def evaluate(self, X, Y, *, sample_weight=None, threads=None):
+    def evaluate(self, X, Y=None, *, sample_weight=None, threads=None, rows=False):
         """Cost without penalty, and score.
 
         Parameters
         ----------
-        X : (n_x, m) array
+        X : (n_x, m) array, or an iterable of batches
+            As `fit` takes it: batches (X, Y) or (X, Y, sample_weight) without Y, memory-mapped arrays.
         Y : (n_y, m) array, or labels
         sample_weight : (m,) array, optional
         threads : int, optional
+        rows : bool
+            As in `fit`.
 
         Returns
         -------
@@ -312,8 +326,8 @@ class Network(Stateful, Steps, Derivatives, Exports):
             There are no parameters yet; X, Y or sample_weight doesn't fit or isn't finite.
         """
         self._state.fitted()
-        threads = validation.threads(threads)
-        return self._state.evaluate(*self._state.data(X, Y, sample_weight, n_x=self.n_x), threads=threads)
+        threads, rows = validation.threads(threads), validation.flag("rows", rows)
+        return streams.evaluate(self._state, X, Y, sample_weight, threads, rows)
 
     # Training it
 
@@ -331,10 +345,12 @@ class Network(Stateful, Steps, Derivatives, Exports):
         class_weight=None,
         validation_data=None,
         validation_split=0.0,
+        metrics=(),
         callbacks=(),
         progress=False,
         resume=False,
         threads=None,
+        rows=False,
         comm=None,
         deadline=DEADLINE,
     ):
@@ -355,7 +371,7 @@ class Network(Stateful, Steps, Derivatives, Exports):
         drop_last : bool
             Whether the last batch of an epoch is left out where it is smaller than the others: with `shuffle` other
             examples each epoch. Costs are means over what was trained.
-        optimizer : optimizer or name, optional
+        optimizer : optimizer, "sgd", "adam", "adamw", "rmsprop" or "adagrad", optional
             Default SGD(0.1). `nnkern.schedules` has what its learning rate and weight decay may go by.
         sample_weight : (m,) array, optional
             J = Σ w_i L_i / Σ w_i within each batch.
@@ -368,6 +384,9 @@ class Network(Stateful, Steps, Derivatives, Exports):
             Evaluated after each epoch.
         validation_split : float
             Share of the examples, drawn by the seed, set aside for that instead (they are copied).
+        metrics : name, function or list of them
+            What the history has of the held-out examples beside cost and score: "val_error", "val_auc", "val_rmse",
+            "val_mae", or a function f(targets, outputs) -> float, as `EarlyStopping` describes them for `monitor`.
         callbacks : callback or list of them
             See `nnkern.callbacks`.
         progress : bool
@@ -376,6 +395,10 @@ class Network(Stateful, Steps, Derivatives, Exports):
             Keep the optimizer's state, the count of epochs and the random streams of the last fit.
         threads : int, optional
             At most this many threads; results don't depend on it.
+        rows : bool
+            Whether examples are the rows of X, (m, n_x), and Y, (m, n_y) or (m,), in batches and validation_data too:
+            as in scikit-learn, and in the batches that torch's DataLoader gives. An X of more dimensions, (m, …), is
+            flattened.
         comm : communicator, optional
             Train together with the other processes of an MPI communicator: mpi4py's, or anything with its methods
             Get_rank, Get_size and Allreduce. Each process calls `fit` with its own shard of the examples and the same
@@ -390,7 +413,8 @@ class Network(Stateful, Steps, Derivatives, Exports):
         history : dict of lists
             "cost": the mean over the epoch's batches of J before each update, each batch weighted by its number of
             examples, or by the sum of their weights;
-            "learning_rate"; "seconds"; "val_cost" and "val_score" with validation data; "score" with progress.
+            "learning_rate"; "seconds"; "val_cost" and "val_score" with validation data, and the metrics; "score" with
+            progress.
 
         Raises
         ------
@@ -403,8 +427,10 @@ class Network(Stateful, Steps, Derivatives, Exports):
         """
 
         def asked():
-            how = {"drop_last": drop_last, "progress": progress, "resume": resume, "threads": threads}
-            return Options(epochs, batch_size, shuffle, optimizer, class_weight, callbacks, **how)
+            how = {"drop_last": drop_last, "metrics": metrics, "progress": progress, "resume": resume}
+            return Options(
+                epochs, batch_size, shuffle, optimizer, class_weight, callbacks, threads=threads, rows=rows, **how
+            )
 
         if comm is not None:
             data, held_out = (X, Y, sample_weight), (validation_data, validation_split)
@@ -429,7 +455,7 @@ class Network(Stateful, Steps, Derivatives, Exports):
         ----------
         X : (n_x, m) array
         Y : (n_y, m) array, or labels
-        optimizer : optimizer or name, optional
+        optimizer : optimizer, "sgd", "adam", "adamw", "rmsprop" or "adagrad", optional
             Default: the last one, or SGD(0.1). Another kind starts with a fresh state.
         sample_weight : (m,) array, optional
         class_weight : dict or sequence, optional
@@ -448,13 +474,20 @@ class Network(Stateful, Steps, Derivatives, Exports):
             The cost isn't finite. Weights that earlier steps have spoilt are not brought back: no copy is kept.
         """
         state = self._state
+        if sample_weight is None and class_weight is None:
+            cost = state.steady_step(X, Y, optimizer)
+            if cost is not None:
+                return cost
+        given = optimizer
         optimizer = take_optimizer(state.last_optimizer() if optimizer is None else optimizer)
         data = state.data(X, Y, sample_weight, validation.unbalanced(class_weight), n_x=self.n_x)
         if state.engine is None:
             self.initialize(data[0].shape[0], data[0])
         state.check_trainable()
         with state.stepping(optimizer):
-            return runners.step(state, data, state.rate_of_step(optimizer))
+            cost = runners.step(state, data, state.rate_of_step(optimizer))
+        state.note_step(optimizer if given is None else given)
+        return cost
 
     # What it looks like
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import IO, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from nnkern import names
 from nnkern._kernels import _Floats, _Labels
-from nnkern.callbacks import _History, _OneCallback
+from nnkern.callbacks import _History, _Metric, _OneCallback
 from nnkern.layers import Layer
 from nnkern.losses import Loss
 from nnkern.model import Model
@@ -36,13 +37,13 @@ class Network(Steps):
     def __init__(
         self,
         layers: Iterable[Layer],
-        loss: str | Loss | _LossFunction,
+        loss: names.Loss | Loss | _LossFunction,
         *,
         n_x: int | None = ...,
         l2: float = ...,
         l1: float = ...,
         dtype: npt.DTypeLike = ...,
-        compute: str | None = ...,
+        compute: names.Compute | None = ...,
         seed: int | None = ...,
     ) -> None: ...
     @property
@@ -74,19 +75,28 @@ class Network(Steps):
     def set_parameters(self, parameters: Mapping[str, npt.ArrayLike]) -> None: ...
     def initialize(self, n_x: int, X: npt.ArrayLike | None = ...) -> Network: ...
     def predict(
-        self, X: npt.ArrayLike, *, out: _Floats | None = ..., threads: int | None = ..., invariant: bool = ...
+        self,
+        X: npt.ArrayLike | Iterable[npt.ArrayLike | _Batch],
+        *,
+        out: _Floats | None = ...,
+        threads: int | None = ...,
+        invariant: bool = ...,
+        rows: bool = ...,
     ) -> _Floats: ...
-    def predict_labels(self, X: npt.ArrayLike, *, threads: int | None = ...) -> npt.NDArray[np.int64]: ...
+    def predict_labels(
+        self, X: npt.ArrayLike | Iterable[npt.ArrayLike | _Batch], *, threads: int | None = ..., rows: bool = ...
+    ) -> npt.NDArray[np.int64]: ...
     def compile_predict(
         self, *, weights: _Weights | None = ..., compute: _Weights | None = ..., threads: int | None = ...
     ) -> Predictor | UnpackedPredictor: ...
     def evaluate(
         self,
-        X: npt.ArrayLike,
-        Y: npt.ArrayLike,
+        X: npt.ArrayLike | Iterable[_Batch],
+        Y: npt.ArrayLike | None = ...,
         *,
         sample_weight: npt.ArrayLike | None = ...,
         threads: int | None = ...,
+        rows: bool = ...,
     ) -> Evaluation: ...
     def fit(
         self,
@@ -97,15 +107,17 @@ class Network(Steps):
         batch_size: int | None = ...,
         shuffle: bool = ...,
         drop_last: bool = ...,
-        optimizer: Optimizer | str | None = ...,
+        optimizer: Optimizer | names.Optimizer | None = ...,
         sample_weight: npt.ArrayLike | None = ...,
         class_weight: Literal["balanced"] | _ClassWeight | None = ...,
         validation_data: _Batch | None = ...,
         validation_split: float = ...,
+        metrics: _Metric | Sequence[_Metric] = ...,
         callbacks: _OneCallback | Sequence[_OneCallback] | None = ...,
         progress: bool = ...,
         resume: bool = ...,
         threads: int | None = ...,
+        rows: bool = ...,
         comm: _Communicator | None = ...,
         deadline: float = ...,
     ) -> _History: ...
@@ -114,16 +126,19 @@ class Network(Steps):
         X: npt.ArrayLike,
         Y: npt.ArrayLike,
         *,
-        optimizer: Optimizer | str | None = ...,
+        optimizer: Optimizer | names.Optimizer | None = ...,
         sample_weight: npt.ArrayLike | None = ...,
         class_weight: _ClassWeight | None = ...,
     ) -> float: ...
     def input_gradient(
         self, X: npt.ArrayLike, Y: npt.ArrayLike | None = ..., *, output: int | _Labels | None = ...
     ) -> _Floats: ...
+    def freeze(self, *layers: int | str) -> Network: ...
+    def unfreeze(self, *layers: int | str) -> Network: ...
+    def activations(self, X: npt.ArrayLike) -> list[_Floats]: ...
     def jacobian(self, X: npt.ArrayLike) -> _Floats: ...
     def example_gradients(self, X: npt.ArrayLike, Y: npt.ArrayLike) -> dict[str, _Floats]: ...
-    def save(self, path: _Path, *, training_state: bool = ...) -> None: ...
+    def save(self, path: _Path | IO[bytes], *, training_state: bool = ...) -> None: ...
     def to_onnx(
         self,
         path: _Path,

@@ -208,13 +208,14 @@ def decision_boundary(model, X, Y=None, *, points=200, labels=None, ax=None):
 
 def _probabilities_of_network(net, X):
     """(classes, m) probabilities, and the classes 0, 1, …."""
-    if not of(net).loss.classifies or (net.loss == "binary_cross_entropy" and net.n_y > 1):
+    sides = of(net).loss.score == "sides"
+    if not of(net).loss.classifies or (sides and net.n_y > 1):
         raise ValueError(
             "a decision boundary needs one class an example: softmax outputs, or one sigmoid output; "
             f"the loss is {net.loss}, of {net.n_y} outputs"
         )
     A = net.predict(X)
-    P = np.vstack([1 - A, A]) if net.loss == "binary_cross_entropy" else A
+    P = np.vstack([1 - A, A]) if sides else A
     return P, np.arange(len(P))
 
 

@@ -123,7 +123,7 @@ class Reporting:
         difference = np.abs(mine.astype(np.float64) - A)
         agreement = None
         if model.loss.classifies:
-            if model.loss.output == "softmax":
+            if model.loss.score == "argmax":
                 same = A.argmax(axis=0) == mine.argmax(axis=0)
             else:
                 same = ((A > 0.5) == (mine > 0.5)).all(axis=0)

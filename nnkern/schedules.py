@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from nnkern import validation
+from nnkern import names, validation
 from nnkern._values import Value
 
 
@@ -172,7 +172,7 @@ class ByStep(_Schedule):
     """
 
     initial: float
-    shape: str | Callable[[float], float]
+    shape: names.Shape | Callable[[float], float]
     share: float | None = None
 
     def __post_init__(self):

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
+from nnkern import names
 from nnkern._kernels import _Floats
 from nnkern.callbacks import _OneCallback
 from nnkern.losses import Loss
@@ -17,15 +18,16 @@ from nnkern.optimizers import Optimizer
 
 __all__ = ["MLPClassifier", "MLPRegressor"]
 
+_Activation: TypeAlias = names.Activation | Literal["identity", "logistic"]
 _Examples: TypeAlias = Any  # array-like or a sparse matrix of scipy, which has no types
 _EvalSet: TypeAlias = tuple[_Examples, npt.ArrayLike] | tuple[_Examples, npt.ArrayLike, npt.ArrayLike]
 
 # What both constructors take beside their own parameters; estimators/base.py says it in the signature of __init__.
 class _Shared(TypedDict, total=False):
-    solver: str | Optimizer
+    solver: Literal["lbfgs", "sgd", "adam", "adamw"] | Optimizer
     alpha: float
-    batch_size: int | str
-    learning_rate: str
+    batch_size: int | Literal["auto"]
+    learning_rate: Literal["constant", "invscaling", "adaptive"]
     learning_rate_init: float
     power_t: float
     max_iter: int
@@ -48,7 +50,7 @@ class _Shared(TypedDict, total=False):
     callbacks: _OneCallback | Sequence[_OneCallback] | None
     progress: bool
     threads: int | None
-    compute: str | None
+    compute: Literal["bfloat16"] | None
 
 class _MLP(BaseEstimator):
     coefs_: list[_Floats]
@@ -63,6 +65,7 @@ class _MLP(BaseEstimator):
     n_iter_: int
     t_: int
     n_features_in_: int
+    random_state_: int | np.random.RandomState
     n_layers_: int
     n_outputs_: int
     out_activation_: str
@@ -92,9 +95,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
     def __init__(
         self,
         hidden_layer_sizes: int | Sequence[int] = ...,
-        activation: str | Sequence[str] = ...,
+        activation: _Activation | Sequence[_Activation] = ...,
         *,
-        loss: str | Loss | Callable[..., Any] = ...,
+        loss: Literal["log_loss"] | names.Loss | Loss | Callable[..., Any] = ...,
         class_weight: dict[Any, float] | list[dict[Any, float]] | str | None = ...,
         **shared: Unpack[_Shared],
     ) -> None: ...
@@ -112,9 +115,9 @@ class MLPClassifier(ClassifierMixin, _MLP):
 class MLPRegressor(RegressorMixin, _MLP):
     def __init__(
         self,
-        loss: str | Loss | Callable[..., Any] = ...,
+        loss: names.Loss | Loss | Callable[..., Any] = ...,
         hidden_layer_sizes: int | Sequence[int] = ...,
-        activation: str | Sequence[str] = ...,
+        activation: _Activation | Sequence[_Activation] = ...,
         **shared: Unpack[_Shared],
     ) -> None: ...
     def predict(self, X: _Examples) -> _Floats: ...

@@ -124,7 +124,7 @@ class MappedArrays(Arrays):
             return self
         Y, labels, w = self._of()
         *_, w_here = validation.class_weights(
-            class_weight, loss, n_y, (_shaped_like((self.n_x, self.m), self.dtype), Y, labels, w)
+            class_weight, loss, n_y, (shaped_like((self.n_x, self.m), self.dtype), Y, labels, w)
         )
         w = np.zeros(self.X.shape[1], self.dtype)
         w[slice(None) if self.picked is None else self.picked] = w_here
@@ -160,14 +160,14 @@ class Batches:
 
     direct = False
 
-    def __init__(self, state, batches, class_weight):
-        self._state, self._batches = state, batches
+    def __init__(self, state, batches, class_weight=None, rows=False):
+        self._state, self._batches, self._rows = state, batches, rows
         self._class_weight = validation.unbalanced(class_weight)
         self._count = _length(batches)
         self.n_x = state.n_x
         if self.n_x is None:
             self._batches, first = _peek(batches)
-            self.n_x = state.data(*first, n_x=None, whole=False)[0].shape[0]
+            self.n_x = self._data(first, 0, n_x=None)[0].shape[0]
 
     def some(self, _count):
         """None: batches come when it is their turn."""
@@ -179,9 +179,13 @@ class Batches:
     def parts(self, _batch_size, _order):
         """((X, Y, labels, w), number of examples) of each batch."""
         for number, batch in enumerate(self._batches):
-            X, Y, *w = _as_batch(batch, number)
-            data = self._state.data(X, Y, w[0] if w else None, self._class_weight, n_x=self.n_x, whole=False)
+            data = self._data(batch, number, self.n_x)
             yield data, data[0].shape[1]
+
+    def _data(self, batch, number, n_x):
+        X, Y, *w = _as_batch(batch, number)
+        X, Y = columns(self._state, X, Y) if self._rows else (X, Y)
+        return self._state.data(X, Y, w[0] if w else None, self._class_weight, n_x=n_x, whole=False)
 
 
 class Checks:
@@ -213,12 +217,12 @@ class Checks:
 def arrays(state, X, Y, sample_weight, class_weight, checks=validation):
     """The source of what the user handed in as arrays, checked; without class weights, which come after a split."""
     n_x, dtype = state.n_x, state.dtype
-    X_stays, Y_stays = _is_large(X, dtype), _is_large(Y, dtype)
+    X_stays, Y_stays = is_large(X, dtype), is_large(Y, dtype)
     if not (X_stays or Y_stays):
         return Arrays(*state.data(X, Y, sample_weight, n_x=n_x, checks=checks))
     # class weights are counted from all of Y
     Y_stays = Y_stays and Y.ndim == 2 and class_weight is None
-    shape = _shaped_like(np.shape(X), dtype) if X_stays else X
+    shape = shaped_like(np.shape(X), dtype) if X_stays else X
     examples = validation.examples(shape, n_x, dtype, finite=not X_stays)
     n_x, m = examples.shape
     if Y_stays and Y.shape == (state.n_y, m) and state.n_y > 1:
@@ -238,7 +242,32 @@ def arrays(state, X, Y, sample_weight, class_weight, checks=validation):
     return MappedArrays(np.asarray(X) if X_stays else examples, *targets, w, dtype)
 
 
-def _is_large(array, dtype):
+def columns(state, X, Y, names=("X", "Y")):
+    """(X, Y) of examples in rows: X (n_x, m) and Y (n_y, m), or labels (m,)."""
+    X, Y = validation.rows(names[0], X), validation.rows(names[1], Y)
+    if Y.ndim == 1 and state.n_y == 1 and not state.loss.labels:
+        Y = Y.reshape(1, -1)  # numbers, one an example
+    return X, Y
+
+
+def examples_of(batch):
+    """The X of a batch, which may be (X, Y) or (X, Y, sample_weight)."""
+    return batch[0] if isinstance(batch, tuple | list) and batch else batch
+
+
+def check_batches(batches, what):
+    """Refuses what is no iterable of batches; `what` it was handed to."""
+    validation.dense("X", batches)
+    if not hasattr(batches, "__iter__"):
+        raise TypeError(
+            f"X must be an array (with Y), or an iterable of (X, Y) batches; got {type(batches).__name__} without Y"
+        )
+    if isinstance(batches, np.ndarray):
+        raise ValueError(f"Y is missing: {what}(X, Y), or {what}(batches) with an iterable of (X, Y) batches")
+
+
+def is_large(array, dtype):
+    """Whether it is memory-mapped, and larger than what is treated as an array in memory."""
     return isinstance(array, np.memmap) and array.size * dtype.itemsize > IN_MEMORY
 
 
@@ -246,7 +275,7 @@ def _is_native(array, dtype):
     return array.dtype == dtype and array.dtype.isnative and array.flags.aligned
 
 
-def _shaped_like(shape, dtype):
+def shaped_like(shape, dtype):
     """An array of that shape that takes no memory."""
     return np.broadcast_to(np.zeros((), dtype), shape)
 

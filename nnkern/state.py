@@ -6,12 +6,13 @@ callbacks or epochs: these are above it.
 
 import contextlib
 import copy
+import math
 from typing import NamedTuple
 
 import numpy as np
 
 from nnkern import _engine, layers, model, optimizers, validation
-from nnkern.exceptions import NotFittedError
+from nnkern.exceptions import DivergenceError, NotFittedError
 from nnkern.losses import r2, spread
 
 # the random streams of one seed, numbered
@@ -56,6 +57,8 @@ class State:
         Epochs since the optimizer's state was fresh.
     entropy : int
         What the random streams grow from: the seed, or where there is none a number drawn for this network.
+    drawn : bool
+        Whether the initial parameters were drawn from it, or will be.
     """
 
     def __init__(self, plain):
@@ -66,6 +69,7 @@ class State:
         self.optimizer = self.update = None
         self.epochs_done = 0
         self.entropy = self._draw_entropy()
+        self.drawn = True
 
     # Parameters
 
@@ -123,20 +127,39 @@ class State:
                 A, _ = layer.forward({name: array.astype(np.float64) for name, array in drawn.items()}, A)
         self.make_engine(n_x)
         self.set_parameters(values)
+        self.drawn = True
 
     def make_engine(self, n_x, key=None):
         """A new engine whose parameters are all zero; `key` keys shuffling and dropout."""
         if key is None:
             key = int(self.random("key").integers(2**63))
-        above = (*self.layers[1:], None)
         configs = [
-            layer.engine_config(n_prev, self.l2, self.l1, next_layer)
-            for layer, next_layer, n_prev in zip(self.layers, above, layers.outputs(self.layers, n_x), strict=False)
+            layer.engine_config(n_prev, self.l2, self.l1, self.layers[l:])
+            for l, (layer, n_prev) in enumerate(
+                zip(self.layers, layers.outputs(self.layers, n_x), strict=False), start=1
+            )
         ]
         compute = self.compute or self.dtype.name
         self.engine = _engine.Engine(configs, self.dtype, self.loss.native, self.loss.parameter, key, compute)
-        self.stepper = _engine.Stepper(self.engine, self.loss.low, self.loss.high, self.loss.score == "argmax")
+        labelled = self.loss.score == "argmax" and self.loss.kernel_takes_labels
+        self.stepper = _engine.Stepper(self.engine, self.loss.low, self.loss.high, labelled)
         self.fresh()
+        self.drawn = False
+
+    def replace_layers(self, layers):
+        """Other layers, with parameters of the same names and shapes; all else stays."""
+        layers = tuple(layers)
+        if self.engine is None:
+            self.layers = layers
+            return
+        self.engine.check_idle()
+        before, optimizer, drawn = self.engine, self.optimizer, self.drawn
+        progress, parameters, (_, *moments) = self.progress(), self.parameters(), before.state()
+        self.layers = layers
+        self.make_engine(before.n_x, before.key)
+        self.set_parameters(parameters)
+        self.restore(progress, optimizer, *moments)
+        self.drawn = drawn
 
     def _draw_entropy(self):
         return np.random.SeedSequence(self.seed).entropy
@@ -187,6 +210,7 @@ class State:
         self.set_parameters(other.parameters())
         _, *moments = other.engine.state()
         self.restore(other.progress(), other.optimizer, *moments)
+        self.drawn = other.drawn
 
     def last_optimizer(self):
         """The one that the network was trained by last, or None."""
@@ -285,6 +309,19 @@ class State:
         same = used is self.optimizer and self.update == numbers[0] and vars(given) == settings == vars(used)
         return numbers if same else None
 
+    def steady_step(self, X, Y, given):
+        """The cost of a step on one batch with the optimizer of the last step as it is; None where that can't be taken.
+
+        For small batches: what is looked at otherwise takes longer than the arithmetic.
+        """
+        if given is None and self._last_step is not None:
+            given = self._last_step[0]
+        numbers = self.steady_numbers(given)
+        cost = None if numbers is None else self.stepper.train(X, Y, *numbers)
+        if cost is not None and math.isnan(cost):
+            raise DivergenceError(self.epochs_done, 0, math.nan, False)
+        return cost
+
     def check_trainable(self):
         """Refuses to train where no layer learns."""
         if not any(layer.trainable for layer in self.layers):
@@ -346,6 +383,7 @@ class State:
         self.set_parameters(model_.parameters)
         if training is not None:
             self.take_training(training)
+            self.drawn = True
 
     def take_training(self, training):
         """Goes to where a model.Training says that a network with the same layers stood."""

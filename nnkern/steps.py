@@ -81,8 +81,10 @@ class Steps:
         -------
         A : (n_y, m) array
         """
-        engine = of(self).fitted()
-        X = validation.examples(X, self.n_x, self.dtype, finite=False)
+        state = of(self)
+        engine = state.fitted()
+        if not state.stepper.accepts(X):
+            X = validation.examples(X, engine.n_x, state.dtype, finite=False)
         return engine.forward(X, validation.flag("training", training))
 
     def backward(self, Y, *, sample_weight=None):
@@ -112,9 +114,10 @@ class Steps:
         if last is None:
             raise RuntimeError("backward needs a forward(X) before it")
         m = last.examples
-        Y, labels = validation.targets(Y, state.loss, self.n_y, m, self.dtype)
-        gradient = engine.backward(last, Y, labels, validation.weights(sample_weight, m, self.dtype))
-        return {f"d{name}": view for name, view in state.trained(engine.views(gradient)).items()}
+        found = state.stepper.targets(Y, m) or validation.targets(Y, state.loss, state.n_y, m, state.dtype)
+        w = None if sample_weight is None else validation.weights(sample_weight, m, state.dtype)
+        gradient = engine.backward(last, *found, w)
+        return state.stepper.named(gradient)
 
     def step(self, grads, optimizer):
         """Applies gradients; the optimizer's state is kept from call to call.
@@ -123,7 +126,7 @@ class Steps:
         ----------
         grads : mapping
             As `gradients` and `backward` return it.
-        optimizer : optimizer or name
+        optimizer : optimizer, "sgd", "adam", "adamw", "rmsprop" or "adagrad"
         """
         state = of(self)
         engine = state.fitted()

@@ -83,8 +83,8 @@ class FitOfShards(training.Fit):
         self._ranks, self._shards = ranks, shards
         self._watched = None  # whether a process wants to see each epoch, when that is known
         self._seen = None  # (cost, score) of the held-out examples of all, after the last epoch
-        for callback in options.callbacks:
-            _check_monitor(getattr(callback, "monitor", None))
+        for asked in [getattr(callback, "monitor", None) for callback in options.callbacks] + options.metrics:
+            _check_monitor(asked)
         super().__init__(net, source, plan, options, **more)
         self.shows = self.shows and ranks.rank == 0
 
@@ -266,13 +266,15 @@ def _read(state, options, data, validation_data, validation_split):
             f"class_weight {options.class_weight!r} counts classes, of which each rank sees its own shard: with comm= "
             "pass a dict of labels and weights"
         )
-    X, Y, _ = data
+    X, Y, w = data
     if Y is None:
         raise ValueError("comm= takes arrays, X and Y of this rank's shard: a stream of batches has no length to deal")
-    if np.ndim(X) == 2 and np.shape(X)[1] == 0:
-        source = _nothing(state, np.shape(X)[0])
+    empty = np.ndim(X) == 2 and np.shape(X)[0 if options.rows else 1] == 0
+    if empty:
+        source = _nothing(state, np.shape(X)[1 if options.rows else 0])
     else:
-        source = sources.arrays(state, *data, options.class_weight, _Checks())
+        X, Y = sources.columns(state, X, Y) if options.rows else (X, Y)
+        source = sources.arrays(state, X, Y, w, options.class_weight, _Checks())
         if not source.direct:
             raise ValueError(
                 f"with comm= a memory-mapped X or Y must hold {state.dtype.name}, the network's dtype, in the "
@@ -282,7 +284,7 @@ def _read(state, options, data, validation_data, validation_split):
     if share and source.m:
         source, held_out = training.split(state, source, share)
     elif validation_data is not None:
-        held_out = training.validation_source(state, validation_data, source.n_x)
+        held_out = training.validation_source(state, validation_data, source.n_x, rows=options.rows)
     if source.m:
         whole = validation.class_weights(options.class_weight, state.loss, state.n_y, source.whole(), whole=False)
         source = sources.Arrays(*whole)

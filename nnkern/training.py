@@ -8,7 +8,7 @@ import contextlib
 
 import numpy as np
 
-from nnkern import _engine, _kernels, sources, validation
+from nnkern import _engine, _kernels, monitors, sources, validation
 from nnkern import callbacks as callbacks_
 from nnkern import progress as progress_
 from nnkern.exceptions import DivergenceError
@@ -37,6 +37,8 @@ class Options:
         self.progress = validation.flag("progress", more.get("progress", False))
         self.threads = validation.threads(more.get("threads"))
         self.drop_last = validation.flag("drop_last", more.get("drop_last", False))
+        self.metrics = monitors.get(more.get("metrics", ()))
+        self.rows = validation.flag("rows", more.get("rows", False))
 
     def plan(self, m):
         """How m examples are gone through."""
@@ -67,7 +69,9 @@ class Fit:
             self.history |= {"val_cost": [], "val_score": []}
         if plan.scored:
             self.history["score"] = []
-        asked = [getattr(callback, "monitor", None) for callback in self.callbacks]
+        asked = [getattr(callback, "monitor", None) for callback in self.callbacks] + options.metrics
+        if options.metrics and held_out is None:
+            raise ValueError("metrics are those of held-out examples: use validation_data or validation_split")
         self.monitors = Monitors(asked, self.state, held_out, self.classifies())
         self.history |= {name: [] for name in self.monitors.names}
         for callback in self.callbacks:
@@ -117,6 +121,8 @@ class Fit:
         rule = None
         if len(self.callbacks) == 1 and isinstance(self.callbacks[0], callbacks_.EarlyStopping):
             rule = self.callbacks[0].rule()
+        if not {"val_error"}.issuperset(self.monitors.names):
+            return False
         if self.shows or len(self.callbacks) != (rule is not None) or (rule is None and self.held_out is None):
             return False
         return self.runner.look_between(self.held_out, rule)
@@ -329,11 +335,13 @@ def fit_of_arrays(net, options, data, validation_data, validation_split):
     share = validation.number("validation_split", validation_split, 0, 1, high_open=True)
     if share and validation_data is not None:
         raise ValueError("validation_data and validation_split were both given: use one")
-    source = sources.arrays(state, *data, options.class_weight)
+    X, Y, w = data
+    X, Y = sources.columns(state, X, Y) if options.rows else (X, Y)
+    source = sources.arrays(state, X, Y, w, options.class_weight)
     if share:
         source, held_out = split(state, source, share)
     else:
-        held_out = validation_source(state, validation_data, source.n_x)
+        held_out = validation_source(state, validation_data, source.n_x, rows=options.rows)
     source = source.weighted(options.class_weight, state.loss, state.n_y)
     return Fit(net, source, options.plan(source.m), options, held_out=held_out, optimizer=optimizer)
 
@@ -342,12 +350,7 @@ def fit_of_batches(net, options, batches, validation_data):
     """The Fit of Network.fit on an iterable of (X, Y) or (X, Y, sample_weight) batches."""
     state = of(net)
     optimizer = optimizer_for(state, options)
-    if not hasattr(batches, "__iter__"):
-        raise TypeError(
-            f"X must be an array (with Y), or an iterable of (X, Y) batches; got {type(batches).__name__} without Y"
-        )
-    if isinstance(batches, np.ndarray):
-        raise ValueError("Y is missing: fit(X, Y), or fit(batches) with an iterable of (X, Y) batches")
+    sources.check_batches(batches, "fit")
     if iter(batches) is batches and options.epochs > 1:
         raise ValueError(
             f"an iterator can be gone through once, and epochs is {options.epochs}: pass an object that gives a new "
@@ -357,8 +360,8 @@ def fit_of_batches(net, options, batches, validation_data):
         raise ValueError(
             "drop_last=True is for arrays: of an iterable of batches each one is used, so leave out there what is to be"
         )
-    source = sources.Batches(state, batches, options.class_weight)
-    held_out = validation_source(state, validation_data, source.n_x)
+    source = sources.Batches(state, batches, options.class_weight, options.rows)
+    held_out = validation_source(state, validation_data, source.n_x, rows=options.rows)
     plan = Plan(batch_size=None, shuffle=False, threads=options.threads)
     return Fit(net, source, plan, options, held_out=held_out, optimizer=optimizer)
 
@@ -401,13 +404,15 @@ def optimizer_for(state, options):
     return optimizer
 
 
-def validation_source(state, validation_data, n_x, checks=validation):
+def validation_source(state, validation_data, n_x, checks=validation, rows=False):
     """The source of the examples that are evaluated after each epoch, or None."""
     if validation_data is None:
         return None
     if not isinstance(validation_data, tuple | list) or len(validation_data) not in (2, 3):
         raise ValueError("validation_data must be (X, Y) or (X, Y, sample_weight)")
     names = ("validation_data's X", "validation_data's Y")
+    if rows:
+        validation_data = (*sources.columns(state, *validation_data[:2], names), *validation_data[2:])
     return sources.Arrays(*state.data(*validation_data, n_x=n_x, names=names, checks=checks))
 
 

@@ -100,22 +100,46 @@ class _Memory:
         self._kept = array, weakref.ref(owner)
 
 
-def _own_view(array):
+def _own_view(name, given):
     """An array that isn't the caller's own object, whose shape and strides may be set in the next moment."""
-    array = np.asarray(array)
-    return np.asarray(_Memory(array)) if array.dtype.kind in "biuf" else array
+    try:
+        array = np.asarray(given)
+    except ValueError as error:  # of lists whose lengths differ
+        raise ValueError(f"{name} is no array of numbers: {error}") from error
+    if array.dtype.kind in "biuf":
+        return np.asarray(_Memory(array))
+    if array.ndim == 0 and array.dtype.kind in "OUS":
+        dense(name, array.item())
+    return array
+
+
+def dense(name, array):
+    """Refuses what is sparse, as scipy's matrices and arrays are, and a text, which is the name of a file at most."""
+    if isinstance(array, str | bytes):
+        raise TypeError(
+            f"{name} must hold real numbers; got the text {array!r}: read the file first, for instance by "
+            "numpy.loadtxt; nnkern.tabular reads tables"
+        )
+    if hasattr(array, "toarray") and hasattr(array, "nnz"):
+        raise TypeError(
+            f"{name} is sparse, a {type(array).__name__}, and a network takes dense arrays: pass {name}.toarray(), or "
+            "batch by batch as an iterable of (X, Y); the estimators of nnkern.sklearn take sparse samples"
+        )
 
 
 def _numbers(name, array, to):
     """An array of dtype `to` in native, aligned memory; complex numbers, strings and the like are refused."""
-    array = _own_view(array)
+    array = _own_view(name, array)
     if array.dtype.kind not in "biuf":
         if array.dtype.kind != "O":
-            raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+            raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}{_text_in(name, array)}")
         try:
             array = np.asarray(array, dtype=np.float64)  # numpy words the error where an entry is no number
         except OverflowError:
             raise ValueError(f"{name} holds a number that is too large for float64") from None
+        except (TypeError, ValueError) as error:
+            hint = _text_in(name, array) or f" ({error})"
+            raise TypeError(f"{name} must hold real numbers; got an array of objects{hint}") from error
     if array.dtype == to and array.dtype.isnative and array.flags.aligned:
         return array
     try:
@@ -123,6 +147,23 @@ def _numbers(name, array, to):
             return array.astype(to, order="K")
     except FloatingPointError:
         return _in_range(name, array, np.dtype(to))
+
+
+def _text_in(name, array):
+    """Where an array holds text, and what to do about it; nothing where it holds none."""
+    for at, entry in np.ndenumerate(array):
+        if isinstance(entry, str | bytes):
+            return (
+                f", {_shown(entry)} at position {at if len(at) > 1 else at[0]}: make numbers of text first, "
+                f"{name}.astype(float) where it is numbers as text, columns of 0 and 1 for categories; nnkern.tabular "
+                "takes tables with text as they are"
+            )
+    return ""
+
+
+def _shown(text):
+    """As Python's own text, not numpy's."""
+    return repr(bytes(text) if isinstance(text, bytes) else str(text))
 
 
 def _in_range(name, array, to):
@@ -146,6 +187,15 @@ def _finite(name, array):
     if at is not None:
         raise ValueError(f"{name} holds {array[at]} at position {at}: every entry must be finite")
     return array
+
+
+def rows(name, given):
+    """What has examples in rows, (m, …), as columns; a view where it is an array. Of a vector nothing is changed."""
+    dense(name, given)
+    array = given if isinstance(given, np.ndarray) else _own_view(name, given)
+    if array.ndim > 2:
+        array = array.reshape(len(array), -1)
+    return array.T if array.ndim == 2 else array
 
 
 def examples(X, n_x, to, *, finite, name="X"):
@@ -172,9 +222,16 @@ def examples(X, n_x, to, *, finite, name="X"):
 
 def targets(Y, loss, n_y, m, to, *, n_x=None, name="Y"):
     """(Y, labels) as the engine takes them, one of the two None: Y (n_y, m) of dtype `to`, or labels (m,) of int64."""
-    raw = _own_view(Y)
+    raw = _own_view(name, Y)
+    if loss.labels and raw.dtype.kind in "USO" and raw.size and isinstance(first := raw.reshape(-1)[0], str | bytes):
+        raise TypeError(
+            f"{name} must hold real numbers; got dtype {raw.dtype}, {_shown(first)} first: labels are whole numbers "
+            f"from 0 on. names, labels = numpy.unique({name}, return_inverse=True) makes them; nnkern.sklearn's "
+            "MLPClassifier takes labels of any kind"
+        )
     if loss.score == "argmax" and raw.shape in ((m,), (1, m)) and not (n_y == 1 and raw.ndim == 2 and (raw == 1).all()):
-        return None, _labels(raw, n_y, m, name)
+        labels = _labels(raw, n_y, m, name)
+        return (None, labels) if loss.kernel_takes_labels else (_one_hot(labels, n_y, to), None)
     if loss.score == "sides" and n_y == 1 and raw.shape == (m,):
         return _labels(raw, 2, m, name).astype(to).reshape(1, m), None
     Y = _numbers(name, raw, to)
@@ -244,6 +301,13 @@ def _labels(raw, n_classes, m, name):
     return np.ascontiguousarray(values, dtype=np.int64)
 
 
+def _one_hot(labels, n_y, to):
+    """(n_y, m), a column of 0 and 1 for each label."""
+    Y = np.zeros((n_y, len(labels)), to, order="F")
+    Y[labels, np.arange(len(labels))] = 1
+    return Y
+
+
 def _shape_of_targets(Y, loss, n_y, m, n_x, name):
     """What is wrong with the shape of Y, and what mends it."""
     expected = f"({n_y}, {m})"
@@ -266,7 +330,7 @@ def weights(sample_weight, m, to, whole=True):
     """(m,) of dtype `to`, finite, >= 0, and if they are `whole`, not a batch's, not all 0; None stays None."""
     if sample_weight is None:
         return None
-    given = _own_view(sample_weight)
+    given = _own_view("sample_weight", sample_weight)
     w = _shaped("sample_weight", given, (m,), to if given.dtype == to else np.float64)
     _finite("sample_weight", w)
     if (w < 0).any() or (whole and not w.any()):

@@ -22,6 +22,9 @@ from hypothesis import HealthCheck, settings
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [str(HERE), *(place for place in sys.path if Path(place).resolve() not in (HERE, HERE.parent))]
 
+# Fixtures of some modules only, which name them in pytest_plugins.
+pytest.register_assert_rewrite("commands", "tables")
+
 # A shell has the jobs in its background ignore Ctrl-C, which their children inherit; some tests send it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -107,3 +107,41 @@ def bits(model, X):
 
 def replaced(table, name, values, type=None):
     return table.set_column(table.column_names.index(name), name, pa.array(values, type))
+
+
+# ---- fixtures, for the modules that import them ----
+
+
+@pytest.fixture(scope="module")
+def table():
+    return people()
+
+
+@pytest.fixture(scope="module")
+def X(table):
+    return table.select(FEATURES)
+
+
+@pytest.fixture(scope="module")
+def y(table):
+    return table["ill"].to_pylist()
+
+
+@pytest.fixture(scope="module")
+def fitted(X, y):
+    return classifier().fit(X, y)
+
+
+@pytest.fixture(scope="module")
+def fitted_regressor(X, table):
+    return regressor().fit(X, table["cost"].to_numpy())
+
+
+@pytest.fixture(scope="module", params=["classifier", "regressor"])
+def either(request, fitted, fitted_regressor):
+    return {"classifier": fitted, "regressor": fitted_regressor}[request.param]
+
+
+@pytest.fixture(params=LIBRARIES.values(), ids=list(LIBRARIES))
+def framed(request):
+    return request.param

@@ -476,10 +476,10 @@ def test_an_iterator_cannot_be_gone_through_twice():
 
 # ---- strings, complex, object, ragged lists ----
 
-# strings are refused by name; where an entry is no number, numpy has the words
+# all are refused by the argument's name; where an entry is no number, numpy's words come too
 BY_NAME, BY_NUMPY, NO_ARRAY = (
     r"{} must hold real numbers; got dtype",
-    r"real number, not '|inhomogeneous",
+    r"{0} must hold real numbers; got an array of objects.*not '|{0} is no array of numbers.*inhomogeneous",
     r"{}.*\(\)|Y is missing",
 )
 NO_NUMBERS = {
@@ -534,7 +534,7 @@ def test_Y_of_strings_complex_object_ragged(way, kind, name):
     [
         (TypeError, "sample_weight must hold real numbers", np.full(M, "cat")),
         (TypeError, "sample_weight must hold real numbers", np.ones(M, complex)),
-        (ValueError, "inhomogeneous", [[1], [1, 2]]),
+        (ValueError, "sample_weight is no array of numbers: .*inhomogeneous", [[1], [1, 2]]),
     ],
     ids=["str", "complex", "ragged"],
 )
@@ -548,11 +548,55 @@ def test_sample_weight_of_strings_complex_ragged(error, words, bad):
 def test_neither_arrays_nor_batches(bad):
     """Without Y, X must be an iterable of batches."""
     net = make_net()
-    words, error = (
-        ("an iterable of .X, Y. batches", TypeError) if bad != "abc" else ("batch 0 of the iterable", ValueError)
-    )
-    with refused(net, words, f"got {type(bad).__name__}", error=error):
+    words = ("an iterable of .X, Y. batches", f"got {type(bad).__name__}")
+    with refused(net, *(words if bad != "abc" else ("got the text 'abc': read the file first",)), error=TypeError):
         net.fit(bad)
+
+
+def test_sparse_matrices_are_named_and_what_takes_them():
+    sparse = pytest.importorskip("scipy.sparse")
+    X, Y, net = make_X(), make_Y("classes"), make_net()
+    for kind in (sparse.csr_matrix, sparse.csc_array, sparse.coo_array):
+        S = kind(X)
+        words = rf"X is sparse, a {kind.__name__}, .*pass X\.toarray\(\), or batch by batch .* nnkern\.sklearn"
+        for call in (
+            lambda S=S: net.fit(S, Y),
+            lambda S=S: net.fit(S),
+            lambda S=S: net.predict(S),
+            lambda S=S: net.compile_predict()(S),
+            lambda S=S: net.gradients(S, Y),
+            lambda S=S: net.evaluate(S, Y),
+        ):
+            with refused(net, words, error=TypeError):
+                call()
+    with refused(net, r"Y is sparse, a csr_matrix, .* Y\.toarray\(\)", error=TypeError):
+        net.fit(X, sparse.csr_matrix(np.eye(net.n_y)[:, np.resize(np.arange(net.n_y), X.shape[1])]))
+    np.testing.assert_array_equal(net.predict(sparse.csr_matrix(X).toarray()), net.predict(X))
+
+
+@pytest.mark.parametrize("as_what", [np.array, list])
+def test_text_is_shown_and_what_makes_numbers_of_it(as_what):
+    net, rows = make_net(), [["1.5"] * M for _ in range(N_X)]
+    with refused(net, r"X must hold real numbers.*, '1\.5' at position \(0, 0\).*X\.astype.*tabular", error=TypeError):
+        net.predict(as_what(rows))
+    np.testing.assert_array_equal(net.predict(np.array(rows).astype(float)), net.predict(np.full((N_X, M), 1.5)))
+    mixed = np.ones((N_X, M), object)
+    mixed[1, 2] = "red"
+    with refused(net, r"got an array of objects, 'red' at position \(1, 2\)", error=TypeError):
+        net.predict(mixed)
+    with refused(net, r"got the text 'data\.csv': read the file first", error=TypeError):
+        net.fit("data.csv", make_Y("classes"))
+
+
+def test_labels_that_are_text_are_made_numbers_as_the_message_says():
+    X, net = make_X(), make_net()
+    Y = np.resize(["no", "yes", "perhaps"], X.shape[1])
+    for given in (Y, Y.astype(object), Y.tolist()):
+        with refused(net, r"Y must hold real numbers; got dtype .*, 'no' first.*numpy\.unique\(Y", error=TypeError):
+            net.fit(X, given)
+    names, labels = np.unique(Y, return_inverse=True)
+    net.fit(X, labels, epochs=1)
+    assert names.tolist() == ["no", "perhaps", "yes"]
 
 
 def test_batches_that_are_no_pairs():

@@ -1,5 +1,9 @@
-"""What callbacks may be given; what they do is held in test_network.py."""
+"""What callbacks may be given; the rate and the weights that they change, metrics, and the learning-rate finder.
 
+What the older ones do is held in test_network.py.
+"""
+
+import copy
 import os
 import re
 from pathlib import Path
@@ -43,3 +47,271 @@ def test_checkpoints_take_any_path(form, tmp_path):
 def test_checkpoints_take_nothing_but_paths():
     with pytest.raises(TypeError, match=r"expected str, bytes or os\.PathLike object, not int"):
         nk.Checkpoint(3)
+
+
+# ---- the learning rate that falls where nothing improves ----
+
+
+def told(values):
+    """A monitor that gives these values, epoch by epoch."""
+    left = iter(values)
+
+    def told_loss(targets, outputs):
+        return next(left)
+
+    return told_loss
+
+
+@pytest.mark.parametrize(
+    ("values", "how", "reductions"),
+    [
+        ([5, 4, 3, 2, 1, 0], {"patience": 1}, [0, 0, 0, 0, 0, 0]),
+        ([5, 5, 5, 5, 5, 5], {"patience": 2}, [0, 0, 0, 1, 1, 2]),
+        ([5, 6, 4, 5, 5, 3], {"patience": 2}, [0, 0, 0, 0, 0, 1]),
+        ([5, 4.9, 4.8, 4.7, 4, 4], {"patience": 2, "min_delta": 0.5}, [0, 0, 0, 1, 1, 1]),
+        ([1, 2, 3, 3, 3, 3], {"patience": 1, "mode": "max"}, [0, 0, 0, 0, 1, 2]),
+        ([np.nan] * 6, {"patience": 3}, [0, 0, 0, 1, 1, 1]),
+    ],
+)
+def test_the_rate_is_reduced_where_nothing_improves(values, how, reductions):
+    net, slower = make(), nk.ReduceLROnPlateau(0.5, monitor=told(values), **how)
+    history = net.fit(ONE, ONE, epochs=6, optimizer=nk.SGD(0.1), validation_data=(ONE, ONE), callbacks=slower)
+    assert history["learning_rate"] == [0.1 * 0.5**count for count in reductions]
+    # and it stays reduced in a training that is resumed
+    assert net.fit(ONE, ONE, epochs=1, resume=True)["learning_rate"][0] <= history["learning_rate"][-1]
+
+
+def test_the_rate_is_not_reduced_below_the_least():
+    def rates(rate, **how):
+        slower = nk.ReduceLROnPlateau(0.5, 1, 100, "cost", **how)
+        return make().fit(ONE, ONE, epochs=5, optimizer=nk.SGD(rate), callbacks=slower)["learning_rate"]
+
+    assert rates(0.1, min_rate=0.03) == [0.1, 0.1, 0.05, 0.03, 0.03]
+    assert rates(0.01, min_rate=0.03) == [0.01] * 5
+
+
+def test_a_schedule_is_not_reduced():
+    net, slower = make(), nk.ReduceLROnPlateau(monitor="cost")
+    before = net.parameters["W1"].copy()
+    with pytest.raises(
+        ValueError, match="needs a learning rate that is a number, and this optimizer's goes by a sched"
+    ):
+        net.fit(ONE, ONE, optimizer=nk.SGD(nk.schedules.Cosine(0.1, 5)), callbacks=slower)
+    assert np.array_equal(net.parameters["W1"], before)
+    with pytest.raises(ValueError, match=r"monitor 'val_cost' isn't in the history.*validation_data"):
+        net.fit(ONE, ONE, callbacks=nk.ReduceLROnPlateau())
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"factor": 1.0}, r"factor must be in \(0, 1\)"),
+        ({"factor": 0}, r"factor must be in \(0, 1\)"),
+        ({"patience": 0}, "patience must be an integer >= 1"),
+        ({"min_delta": -1}, "min_delta must be"),
+        ({"min_rate": -1}, "min_rate must be"),
+        ({"monitor": len}, "mode must be"),
+        ({"mode": "least"}, "mode must be one of min, max"),
+    ],
+)
+def test_reductions_that_cannot_be(how, words):
+    with pytest.raises(ValueError, match=words):
+        nk.ReduceLROnPlateau(**how)
+
+
+# ---- the mean of the weights ----
+
+
+@pytest.mark.parametrize(("start", "decay"), [(0, None), (3, None), (2, 0.75), (0, 0)])
+def test_the_mean_of_the_epochs_is_what_the_network_ends_with(start, decay):
+    kept = []
+
+    def keep(net, epoch, history):
+        kept.append({name: view.astype(np.float64) for name, view in net.parameters.items()})
+
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(3, 40)), rng.normal(size=(1, 40))
+    net = nk.Network([nk.Dense(4, "tanh"), nk.Dense(1)], "squared_error", n_x=3, seed=0)
+    average = nk.AverageWeights(start, decay)
+    net.fit(X, Y, epochs=6, callbacks=[keep, average])
+    assert average.count == 6 - start
+    for name, view in net.parameters.items():
+        arrays = [one[name] for one in kept[start:]]
+        expected = arrays[0]
+        for array in arrays[1:]:
+            expected = decay * expected + (1 - decay) * array if decay is not None else np.mean(arrays, axis=0)
+        np.testing.assert_allclose(view, expected, rtol=1e-6, atol=1e-7)
+    assert np.array_equal(net.parameters["W1"], kept[-1]["W1"]) == (decay == 0)
+
+
+def test_without_epochs_there_is_no_mean():
+    net, plain = make(), make()
+    average = nk.AverageWeights(start=5)
+    for one, callbacks in ((net, average), (plain, ())):
+        one.fit(ONE, ONE, epochs=5, callbacks=callbacks)
+    assert average.count == 0
+    assert net == plain
+    for how, words in (({"start": -1}, "start must be"), ({"decay": 1.0}, r"decay must be in \[0, 1\)")):
+        with pytest.raises(ValueError, match=words):
+            nk.AverageWeights(**how)
+
+
+def test_each_network_has_its_own_reductions_and_its_own_mean():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(3, 40)), rng.normal(size=(1, 40))
+
+    def nets():
+        return [nk.Network([nk.Dense(4, "tanh"), nk.Dense(1)], "squared_error", n_x=3, seed=seed) for seed in (0, 1)]
+
+    def callbacks():
+        return nk.ReduceLROnPlateau(0.5, 1, 0.05, "cost"), nk.AverageWeights(2)
+
+    together, alone = nets(), nets()
+    histories = nk.fit_many(together, X, Y, epochs=6, callbacks=callbacks())
+    for net, one, history in zip(together, alone, histories, strict=True):
+        assert one.fit(X, Y, epochs=6, callbacks=list(callbacks()))["learning_rate"] == history["learning_rate"]
+        assert net == one
+    for callback in callbacks():
+        with pytest.raises(ValueError, match=f"callbacks holds one {type(callback).__name__} for two networks"):
+            nk.fit_many(nets(), X, Y, callbacks=[callback, callback])
+
+
+# ---- metrics in the history ----
+
+
+def spread_of_outputs(targets, outputs):
+    return outputs.max() - outputs.min()
+
+
+def test_metrics_are_recorded_where_nothing_monitors_them():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(3, 40)), rng.normal(size=(2, 40))
+    net = nk.Network([nk.Dense(2)], "squared_error", n_x=3, seed=0)
+    w = rng.uniform(0.5, 2, 40)
+    metrics = ["val_mae", "val_rmse", spread_of_outputs]
+    history = net.fit(X, Y, epochs=3, validation_data=(X, Y, w), metrics=metrics)
+    A = net.predict(X)
+    squares = np.average((A - Y) ** 2, axis=1, weights=w)
+    assert history["val_mae"][-1] == pytest.approx(np.average(abs(A - Y), axis=1, weights=w).mean(), rel=1e-6)
+    assert history["val_rmse"][-1] == pytest.approx(np.sqrt(squares).mean(), rel=1e-6)
+    assert history["val_spread_of_outputs"][-1] == pytest.approx(A.max() - A.min(), rel=1e-6)
+    assert {len(values) for values in history.values()} == {3}
+    # and the training is the one without them
+    plain = nk.Network([nk.Dense(2)], "squared_error", n_x=3, seed=0)
+    known = plain.fit(X, Y, epochs=3, validation_data=(X, Y, w))
+    assert plain == net
+    assert all(history[key] == known[key] for key in ("cost", "val_cost", "val_score"))
+
+
+@pytest.mark.parametrize("metrics", ["val_error", ["val_error", "val_auc"]], ids=str)
+@pytest.mark.parametrize("stops", [False, True])
+def test_metrics_of_classes(metrics, stops):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(3, 60))
+    labels = (X[0] > 0).astype(int)
+    callbacks = [nk.EarlyStopping(None)] if stops else []
+    net = nk.Network([nk.Dense(1, "sigmoid")], "binary_cross_entropy", n_x=3, seed=0)
+    history = net.fit(X, labels, epochs=4, validation_split=0.5, metrics=metrics, callbacks=callbacks)
+    assert history["val_error"] == [1 - score for score in history["val_score"]]
+    assert len(history["val_error"]) == len(history.get("val_auc", history["cost"])) == 4
+    many = nk.Network([nk.Dense(1, "sigmoid")], "binary_cross_entropy", n_x=3, seed=0)
+    [of_many] = nk.fit_many([many], X, labels, epochs=4, validation_data=(X, labels), metrics=metrics)
+    assert of_many["val_error"] == [1 - score for score in of_many["val_score"]]
+
+
+@pytest.mark.parametrize(
+    ("metrics", "error", "words"),
+    [
+        ("auc", ValueError, "metrics must be one of val_error, val_auc, val_rmse, val_mae; got 'auc'"),
+        (3, TypeError, "metrics must be names, functions .* or a list of them; got 3"),
+        ([3], ValueError, "metrics must be one of val_error, .*; got 3"),
+        (
+            "val_auc",
+            ValueError,
+            "'val_auc' is for classes, the loss squared_error is for numbers: use val_rmse or val_mae",
+        ),
+    ],
+)
+def test_metrics_that_there_are_not(metrics, error, words):
+    with pytest.raises(error, match=words):
+        make().fit(ONE, ONE, validation_data=(ONE, ONE), metrics=metrics)
+
+
+def test_metrics_need_held_out_examples_and_names_of_their_own():
+    with pytest.raises(ValueError, match="metrics are those of held-out examples: use validation_data"):
+        make().fit(ONE, ONE, metrics="val_mae")
+
+    def score(targets, outputs):
+        return 0.0
+
+    with pytest.raises(ValueError, match="metrics is a function called score, but val_score has a meaning already"):
+        make().fit(ONE, ONE, validation_data=(ONE, ONE), metrics=score)
+
+
+# ---- the learning-rate finder ----
+
+
+def regression(m=90, **options):
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(3, m))
+    net = nk.Network([nk.Dense(6, "tanh"), nk.Dense(1)], "squared_error", **{"n_x": 3, "seed": 0, **options})
+    return net, X, X[:1] * X[1:2]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", nk.SGD(nk.schedules.Cosine(1.0, 3), momentum=0.5)], ids=["adam", "sgd"])
+def test_rates_and_costs_of_the_finder_are_those_of_steps_by_hand(optimizer):
+    net, X, Y = regression()
+    progress, W1 = net.to_model(training_state=True).training.progress, net.parameters["W1"].copy()
+    w = np.random.default_rng(4).uniform(0.5, 2, 90)
+    how = {"low": 1e-4, "high": 1.0, "steps": 9, "batch_size": 40, "optimizer": optimizer, "sample_weight": w}
+    found = nk.find_learning_rate(net, X, Y, **how)
+    assert (net.to_model(training_state=True).training.progress, net.optimizer) == (progress, None)
+    np.testing.assert_array_equal(net.parameters["W1"], W1)
+    np.testing.assert_allclose(found.rates, np.geomspace(1e-4, 1, 9)[: len(found.rates)], rtol=1e-12)
+    # a network that is stepped with the same batches
+    by_hand, seen, own = copy.deepcopy(net), [], copy.copy(nk.optimizers.get(optimizer))
+    rng = np.random.default_rng(np.random.SeedSequence(0, spawn_key=(2,)))
+    batches = [order[i : i + 40] for order in [rng.permutation(90) for _ in range(3)] for i in (0, 40, 80)]
+    assert sorted(np.concatenate(batches[:3])) == list(range(90))
+    for rate, batch in zip(found.rates, batches, strict=False):
+        own.learning_rate = float(rate)
+        seen.append(by_hand.partial_fit(X[:, batch], Y[:, batch], optimizer=own, sample_weight=w[batch]))
+    np.testing.assert_array_equal(found.costs, seen)
+    for i, value in enumerate(found.smoothed):
+        weights = 0.98 ** np.arange(i, -1, -1)
+        assert value == pytest.approx(np.average(seen[: i + 1], weights=weights), rel=1e-12)
+    assert found.best == found.rates[found.smoothed.argmin()] / 10
+
+
+def test_the_finder_ends_where_the_cost_explodes():
+    net, X, Y = regression()
+    found = nk.find_learning_rate(net, X, Y, high=1e6)
+    assert len(found.rates) == len(found.costs) == len(found.smoothed) < 100
+    assert found.best < found.rates[-1] < 1e6
+    # labels, a network without parameters, more than one pass
+    unborn = nk.Network([nk.Dense(4, "relu"), nk.Dense(2, "softmax")], "cross_entropy", seed=0)
+    assert len(nk.find_learning_rate(unborn, X, (X[0] > 0).astype(int), high=1e-3).rates) == 100
+    assert unborn.n_x is None
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"low": 0}, "low must be"),
+        ({"low": 1.0, "high": 1.0}, "high must be finite and > 1"),
+        ({"steps": 1}, "steps must be an integer >= 2"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"optimizer": "fast"}, "optimizer must be one of"),
+    ],
+)
+def test_searches_that_cannot_be(how, words):
+    net, X, Y = regression()
+    with pytest.raises(ValueError, match=words):
+        nk.find_learning_rate(net, X, Y, **how)
+
+
+def test_a_search_whose_first_cost_is_infinite():
+    net, X, Y = regression()
+    net.set_parameters({name: np.full_like(a, 3e38) for name, a in net.parameters.items()})
+    with pytest.raises(ValueError, match="the cost isn't finite at the lowest rate already, 1e-06"):
+        nk.find_learning_rate(net, X, Y)

@@ -1,8 +1,6 @@
 """The command line: train, predict, evaluate, info, bench, and every way to get it wrong."""
 
-import csv
 import importlib.util
-import io
 import json
 import os
 import re
@@ -12,63 +10,17 @@ import sys
 
 import numpy as np
 import pytest
+from commands import one_line, rows
 
 import nnkern as nk
-from nnkern import cli
 from nnkern import data as nkdata
 from nnkern.cli.models import RECORD
 from nnkern.state import of
 
 pytest.importorskip("sklearn", reason="draws what is held out")
+pytest_plugins = ["commands"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and pipes of POSIX")
 pictures = pytest.mark.skipif(not importlib.util.find_spec("PIL"), reason="pictures need Pillow")
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capfd):
-    """Runs a command in this process, in an empty folder: (status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        capfd.readouterr()
-        status = cli.main([str(argument) for argument in arguments])
-        return status, *capfd.readouterr()
-
-    return call
-
-
-@pytest.fixture
-def good(run):
-    """Runs a command that must succeed, and gives what it printed."""
-
-    def call(*arguments):
-        status, out, err = run(*arguments)
-        assert status == 0, err
-        assert err == ""
-        return out
-
-    return call
-
-
-@pytest.fixture
-def bad(run):
-    """Runs a command that must fail with status 2 and one line, and gives that line."""
-
-    def call(*arguments):
-        status, out, err = run(*arguments)
-        assert status == 2
-        assert out == ""
-        return one_line(err)
-
-    return call
-
-
-def one_line(err):
-    assert err.endswith("\n")
-    assert err.count("\n") == 1, err
-    assert re.match(r"nnkern( \w+)?: error: \S", err), err
-    assert "Traceback" not in err
-    return err
 
 
 def process(*arguments, **options):
@@ -80,10 +32,6 @@ def process(*arguments, **options):
         timeout=300,
         **options,
     )
-
-
-def rows(text):
-    return list(csv.reader(io.StringIO(text)))
 
 
 def number_after(name, text):
@@ -631,7 +579,16 @@ def test_saved_model_predicts_the_same_in_a_new_process(good, tmp_path):
         (("train", "--schedule", "cosine:0.1,2"), "'cosine:0.1,2' must be cosine:FINAL"),
         (("train", "--folds", "1"), "'1' is not a whole number of at least 2"),
         (("train", "--early-stopping", "0"), "'0' is not a whole number of at least 1"),
-        (("train", "--nonsense"), "--nonsense"),
+        (("train", "--nonsense"), "--nonsense (see"),
+        (("train", "--foo"), "unrecognized arguments: --foo (see nnkern train --help)"),
+        (("train", "--lr", "0.1"), "unrecognized arguments: --lr; did you mean --learning-rate?"),
+        (("train", "--learning_rate=0.1"), "did you mean --learning-rate?"),
+        (("train", "--hidden", "3"), "did you mean --layers?"),
+        (("train", "--epochz", "3"), "did you mean --epochs?"),
+        (("train", "--optimizer", "adm"), "; did you mean adam?"),
+        (("predict", "m.npz", "--lr", "3"), "unrecognized arguments: --lr"),
+        (("predict", "m.npz", "--jsno"), "did you mean --json?"),
+        (("trian",), "; did you mean train?"),
         (("predict",), "MODEL"),
         (("export", "m.npz"), "--to"),
         (("export", "m.npz", "--to", "gif"), "'gif'"),

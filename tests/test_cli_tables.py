@@ -1,7 +1,5 @@
 """The command line on tables: train, predict, evaluate, export, and what is said of those that can't be."""
 
-import csv
-import io
 import json
 import os
 import signal
@@ -16,54 +14,15 @@ pytest.importorskip("narwhals", reason="a part of nnkern.tabular")
 pytest.importorskip("sklearn", reason="a part of nnkern.tabular")
 
 import pyarrow.parquet as pq  # noqa: E402
+from commands import rows  # noqa: E402
 
 from nnkern import cli, tabular  # noqa: E402
 from nnkern.cli import tables  # noqa: E402
 from nnkern.tabular import frames  # noqa: E402
 
+pytest_plugins = ["commands"]
+
 FAST = ("--quiet", "--preset", "fast", "--epochs", 2, "--layers", 8)
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capfd):
-    """Runs a command in this process, in an empty folder: (status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        capfd.readouterr()
-        status = cli.main([str(argument) for argument in arguments])
-        return status, *capfd.readouterr()
-
-    return call
-
-
-@pytest.fixture
-def good(run):
-    """Runs a command that must succeed without a warning, and gives what it printed."""
-
-    def call(*arguments):
-        status, out, err = run(*arguments)
-        assert (status, err) == (0, "")
-        return out
-
-    return call
-
-
-@pytest.fixture
-def bad(run):
-    """Runs a command that must fail with one line, and gives that line."""
-
-    def call(*arguments):
-        status, out, err = run(*arguments)
-        assert (status, out) == (2, "")
-        assert err.count("\n") == 1, err
-        return err
-
-    return call
-
-
-def rows(text):
-    return list(csv.reader(io.StringIO(text)))
 
 
 def flowers(path="f.csv", m=240, target=True):
@@ -296,7 +255,7 @@ def test_task_of_a_column():
 def test_columns_that_nobody_else_needs_are_let_go():
     rng = np.random.default_rng(0)
     data = {"x": pa.chunked_array([rng.normal(size=200)]), "kind": pa.chunked_array([["a", "b"] * 100])}
-    spent = frames.Spent(data)
+    spent = frames.ConsumableColumns(data)
     models = [
         tabular.TabularRegressor(preset="fast", random_state=0, recipes=[tabular.Recipe(epochs=1)]).fit(
             X, rng.normal(size=200)
@@ -310,12 +269,6 @@ def test_columns_that_nobody_else_needs_are_let_go():
     assert models[1].feature_names_in_.tolist() == ["x", "kind"]
     with pytest.raises(ValueError, match="X lacks the columns 'x', 'kind', which the model was trained on; it has 'y'"):
         models[0].predict({"y": data["x"]})
-
-
-def test_recall_is_the_share_of_the_second_class_that_is_found():
-    P = np.array([[0.9, 0.2, 0.6, 0.1], [0.1, 0.8, 0.4, 0.9]])
-    assert tables.recall(np.array([0, 1, 1, 0]), P, np.array([1, 3, 1, 1.0])) == 3 / 4
-    assert np.isnan(tables.recall(np.zeros(4, int), P, np.ones(4)))
 
 
 def test_numbers_that_are_categories_are_the_same_texts_everywhere(good, tmp_path):
@@ -357,8 +310,11 @@ def test_labels_are_the_same_whatever_else_their_file_holds():
     labels = ["1.50", "false", "maybe", "true"]
     assert tables.codes(pa.chunked_array([[True, False]]), labels, "y").tolist() == [3, 1]
     assert tables.codes(pa.chunked_array([[1.5]]), labels, "y").tolist() == [0]
-    spelling = tables.known_spelling(["01", "1.5", "1.50", "1e400"])
-    assert [spelling(text) for text in ("1.500", "1.50", "001", "01", "1")] == ["1.5", "1.50", "001", "01", "1"]
+    labels = ["01", "1.5", "1.50", "1e400"]
+    assert tables.codes(pa.chunked_array([["1.500"], ["1.50", "01", "+1.5"]]), labels, "y").tolist() == [1, 2, 0, 1]
+    for text in ("001", "1"):
+        with pytest.raises(cli.errors.CommandError, match=f"row 1 is '{text}', none of the model's: '01', '1.5'"):
+            tables.codes(pa.chunked_array([["01", text]]), labels, "y")
 
 
 def test_evaluations_compare_with_the_baseline_of_the_training(good, bad, tmp_path):
@@ -401,16 +357,6 @@ def test_labels_are_known_by_what_they_say():
         assert tables.codes(pa.chunked_array([values]), classes, "y").tolist() == [0, 2, 1]
     with pytest.raises(cli.errors.CommandError, match="'y' in row 1 is 3, none of the model's: '1', '2', '10'"):
         tables.codes(pa.chunked_array([[1, 3]]), classes, "y")
-
-
-def test_calibration_error_is_the_mean_gap_between_confidence_and_accuracy():
-    P = np.array([[0.95, 0.65, 0.62, 0.4], [0.05, 0.35, 0.38, 0.6]])
-    # bins: 0.95 right; 0.65 and 0.62 and 0.6: right, wrong, right, 0.6 lying in the bin from 0.6 on
-    gap = abs(1 - 0.95) * 1 + abs(2 - (0.65 + 0.62 + 0.6))
-    assert tables.calibration_error(np.array([0, 0, 1, 1]), P) == pytest.approx(gap / 4)
-    weight = np.array([2.0, 1, 1, 0])
-    gap = 2 * abs(1 - 0.95) + abs(1 - (0.65 + 0.62))
-    assert tables.calibration_error(np.array([0, 0, 1, 1]), P, weight) == pytest.approx(gap / 4)
 
 
 @pytest.mark.parametrize("which", ["classes", "numbers"])

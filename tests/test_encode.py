@@ -10,16 +10,19 @@ import itertools
 import json
 import pickle
 import re
+import textwrap
 import tracemalloc
 
 import mpmath
 import numpy as np
 import pytest
 import reference as ref
-from conftest import BF16_ISAS, LAYOUTS, run, run_tests
+from conftest import BF16_ISAS, LAYOUTS, measured, run, run_tests
 from hypothesis import given
 from hypothesis import strategies as st
+from test_bfloat16 import bf16
 from test_c_export import compiled, needs_cc
+from test_io import linux
 
 import nnkern as nk
 
@@ -222,9 +225,10 @@ def test_where_outputs_and_parameters_are():
 
 
 @pytest.mark.parametrize("m", [1, 17, 300])
-def test_every_layout_of_examples(m, dtype):
+@pytest.mark.parametrize("above", [[], [nk.Dense(5)]], ids=len)
+def test_every_layout_of_examples(above, m, dtype):
     """The same bits as in C order, from predict, forward, and the gradients after it."""
-    net, _ = plain_outputs(TOGETHER, dtype=dtype)
+    net, _ = network([encode(TOGETHER), nk.Scale(), *above], "absolute_error", dtype=dtype)
     X = examples(TOGETHER, m, dtype=dtype)
     Y = np.full((net.n_y, m), 100.0)
     for layout, lay_out in LAYOUTS.items():
@@ -332,13 +336,15 @@ WHOLE = (
 
 @pytest.mark.parametrize("options", [{"dtype": "float32"}, {"dtype": "float64"}, {"compute": "bfloat16"}], ids=str)
 @pytest.mark.parametrize("encoders", [WHOLE, (ref.OneHot(2, 40, True),), WHOLE[:3]], ids=len)
-def test_whole_numbers_through_a_dense_layer(encoders, options):
-    """Nothing is rounded, in bfloat16 neither: weights of 1, 0 and -1, dZ of 1 and -1, m a power of two."""
+@pytest.mark.parametrize("scales", [0, 1, 2])
+def test_whole_numbers_through_a_dense_layer(scales, encoders, options):
+    """Nothing is rounded, in bfloat16 neither: weights and factors of 1, 0 and -1, dZ of 1 and -1, m a power of two."""
     for units, m in ((1, 1), (3, 16), (17, 64), (200, 256), (33, 8192)):
-        net = nk.Network([encode(encoders), nk.Dense(units)], "absolute_error", n_x=3, seed=0, **options)
+        layers = [encode(encoders), *[nk.Scale()] * scales, nk.Dense(units)]
+        net = nk.Network(layers, "absolute_error", n_x=3, seed=0, **options)
         rng = np.random.default_rng(units)
         for name, view in net.parameters.items():
-            view[...] = rng.integers(-1, 2, view.shape) if name[0] == "W" else rng.integers(-8, 9, view.shape)
+            view[...] = rng.integers(-1, 2, view.shape) if name[0] in "Ws" else rng.integers(-8, 9, view.shape)
         X = np.stack([rng.integers(-6, 14, m), rng.integers(0, 5, m), rng.integers(0, 41, m)]).astype(net.dtype)
         Y = rng.choice([-1e4, 1e4], (units, m))
         layers, parameters = [oracle_of(layer) for layer in net.layers], copies(net.parameters)
@@ -356,6 +362,7 @@ def test_whole_numbers_through_a_dense_layer(encoders, options):
 @pytest.mark.parametrize("isa", USABLE_ISAS)
 def test_encoders_with_other_kernels(isa):
     names = "together_are or ulp or (whole_numbers and 6) or (every_layout and 17) or (mix_is and (selu or softplus))"
+    names += " or (codes_give and twice) or operands_of_codes"
     run_tests("test_encode.py", names, NNKERN_ISA=isa)
 
 
@@ -463,6 +470,7 @@ ENCODED = {
 FOLLOWING = {
     "dense": lambda: [nk.Dense(4, "tanh")],
     "scale and dense": lambda: [nk.Scale(), nk.Dense(4, "gelu")],
+    "two scales and dense": lambda: [nk.Scale(), nk.Scale(), nk.Dense(4, "tanh")],
     "mixed": lambda: [nk.Dense(4, "selu", mix=True)],
     "scale and mixed": lambda: [nk.Scale(), nk.Dense(4, "mish", mix=True)],
     "dense without bias": lambda: [nk.Dense(4, "sigmoid", use_bias=False)],
@@ -664,6 +672,15 @@ FROZEN = {
         encode(encoders), nk.Dense(4, "tanh", mix=True, trainable=False), nk.Dense(3, "softmax")
     ],
     "scale above": lambda encoders: [encode(encoders), nk.Scale(trainable=False), nk.Dense(3, "softmax")],
+    "dense above scale": lambda encoders: [
+        encode(encoders), nk.Scale(), nk.Dense(4, "tanh", trainable=False), nk.Dense(3, "softmax")
+    ],
+    "all but scale": lambda encoders: [
+        encode(encoders, trainable=False), nk.Scale(), nk.Dense(3, "softmax", trainable=False)
+    ],
+    "encode and scale": lambda encoders: [
+        encode(encoders, trainable=False), nk.Scale(trainable=False), nk.Dense(3, "softmax")
+    ],
     "all but encode": lambda encoders: [
         encode(encoders), nk.Dense(4, "gelu", trainable=False), nk.Dense(3, "softmax", trainable=False)
     ],
@@ -715,34 +732,51 @@ CATEGORIES = {
 }
 
 
-def beside_the_matrix(encoders, units, dtype, m, *, activation="tanh", **options):
-    """A network of codes, one of their matrix of 0 and 1 with the same parameters, and the examples for each."""
-    layers = [nk.Dense(units, activation, **options), nk.Dense(3, "softmax")]
+def beside_the_matrix(encoders, units, dtype, m, *, scaled, activation="tanh", **options):
+    """A network of codes, one of their matrix of 0 and 1 with the same parameters, and the examples for each.
+
+    Some of the factors of a Scale are 0, some below it.
+    """
+    layers = [nk.Scale()] * scaled + [nk.Dense(units, activation, **options), nk.Dense(3, "softmax")]
     of_codes, (oracle, *_) = network([encode(encoders), *layers], "cross_entropy", dtype=dtype)
+    if scaled:
+        s = of_codes.parameters["s2"]
+        s[::3] *= -1
+        s[1::4] = 0
     of_matrix = nk.Network(layers, "cross_entropy", n_x=oracle.outputs, dtype=str(dtype))
     of_matrix.set_parameters({f"{name[0]}{int(name[1:]) - 1}": view for name, view in of_codes.parameters.items()})
     X = examples(encoders, m, dtype=dtype)
     return of_codes, of_matrix, X, oracle.forward({}, X)[0].astype(dtype)
 
 
+@pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("units", [1, 2, 17, 64, 256])
 @pytest.mark.parametrize("categories", CATEGORIES)
-def test_codes_give_what_the_matrix_gives(compare, categories, units, dtype):
+def test_codes_give_what_the_matrix_gives(compare, categories, units, scaled, dtype):
     for m in (1, 2, 16, 33, 300):
-        of_codes, of_matrix, X, matrix = beside_the_matrix(CATEGORIES[categories], units, dtype, m)
-        expected, bound = ref.network_bound(matrix, of_matrix.parameters, ("tanh", "softmax"), dtype)
+        nets = beside_the_matrix(CATEGORIES[categories], units, dtype, m, scaled=scaled)
+        of_codes, of_matrix, X, matrix = nets
+        parameters, A_prev = of_matrix.parameters, matrix.astype(np.float64)
+        if scaled:
+            A_prev *= parameters["s1"].astype(np.float64)
+        rounding = ref.unit_roundoff(dtype) * np.abs(A_prev)
+        options = {"error": scaled * rounding, "first": 1 + scaled}
+        expected, bound = ref.network_bound(A_prev, parameters, ("tanh", "softmax"), dtype, **options)
         for A in (of_codes.predict(X), of_codes.forward(X), of_codes.compile_predict()(X), of_matrix.predict(matrix)):
             compare(A, expected, bound, f"{m} examples")
 
 
 @pytest.mark.parametrize("mix", [False, True])
+@pytest.mark.parametrize("scaled", [False, True])
 @pytest.mark.parametrize("batch_size", [16, 5000])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("categories", CATEGORIES)
-def test_codes_train_to_what_the_matrix_trains_to(categories, optimizer, batch_size, mix):
-    """Columns of W that no example picks move by penalty and decay alone."""
+def test_codes_train_to_what_the_matrix_trains_to(categories, optimizer, batch_size, scaled, mix):
+    """Columns of W that no example picks move by penalty and decay alone, and their factors not at all."""
     m = 9001 if batch_size > 100 else 57
-    of_codes, of_matrix, X, matrix = beside_the_matrix(CATEGORIES[categories], 8, "float64", m, mix=mix)
+    nets = beside_the_matrix(CATEGORIES[categories], 8, "float64", m, scaled=scaled, mix=mix)
+    of_codes, of_matrix, X, matrix = nets
+    start = copies(of_matrix.parameters)
     rare = matrix[-1] == 1
     X, matrix = X[:, ~rare], matrix[:, ~rare]
     Y = targets("cross_entropy", 3, X.shape[1])
@@ -751,6 +785,65 @@ def test_codes_train_to_what_the_matrix_trains_to(categories, optimizer, batch_s
     np.testing.assert_allclose(histories[0]["cost"], histories[1]["cost"], rtol=1e-11)
     for name, view in of_matrix.parameters.items():
         assert_close(of_codes.parameters[f"{name[0]}{int(name[1:]) + 1}"], view, 1e-10, name)
+    if scaled:
+        moved = of_codes.parameters["s2"] != start["s1"]
+        np.testing.assert_array_equal(moved[:, 0], (matrix != 0).any(axis=1))
+
+
+@pytest.mark.parametrize("frozen", ["", "scale", "dense"])
+@pytest.mark.parametrize("categories", CATEGORIES)
+def test_gradients_by_factors_that_are_0_or_below(categories, frozen):
+    """A factor of 0 hides its column of W, whose product with dZ is the factor's gradient all the same."""
+    layers = [
+        encode(CATEGORIES[categories]),
+        nk.Scale(trainable=frozen != "scale"),
+        nk.Dense(5, "tanh", trainable=frozen != "dense"),
+        nk.Dense(3, "softmax"),
+    ]
+    net, oracles = network(layers, "cross_entropy", l2=0.1)
+    net.parameters["s2"][...] = np.resize([[0.0], [-1.5], [0.75]], net.parameters["s2"].shape)
+    X, Y = examples(CATEGORIES[categories], 60), targets("cross_entropy", 3, 60)
+    assert nk.check_gradients(net, X, Y) < 1e-6
+    computed, (cost, at_once) = gradients_of(net, X, Y), net.gradients(X, Y)
+    J, expected, dX = ref.chain(oracles, copies(net.parameters), X, ref.one_hot(Y, 3), "cross_entropy", l2=0.1)
+    assert cost == pytest.approx(J, rel=1e-13)
+    free = [name for name in net.parameters if name[0] + frozen not in ("sscale", "Wdense", "bdense") or name[1] == "4"]
+    assert list(computed) == list(at_once) == ["d" + name for name in free]
+    for name in computed:
+        assert_close(computed[name], expected[name], 1e-13, name)
+        assert_close(at_once[name], expected[name], 1e-13, name)
+    if frozen != "scale":
+        assert (computed["ds2"][net.parameters["s2"] == 0] != 0).any()
+    assert_close(net.input_gradient(X, Y), dX, 1e-13)
+
+
+@linux
+@pytest.mark.no_sanitizer
+def test_codes_through_a_scale_take_no_memory_for_a_matrix():
+    """20,000 codes of 5,000 examples: as a matrix of float32 they have 400 MB, and a chunk of 4096 examples 327 MB."""
+    code = """
+        import numpy as np
+        import nnkern as nk
+
+        X, Y = np.arange(5000.0)[None] * 4, np.arange(5000) % 4
+        layers = [nk.Encode([nk.OneHot(0, 20_000)]), nk.Scale(), nk.Dense(4, "softmax")]
+        net = nk.Network(layers, "cross_entropy", n_x=1, seed=0)
+        net.fit(X[:, :100], Y[:100], epochs=1)
+        net.predict(X[:, :100])
+        limit_memory(3 * 2**25)
+        try:
+            matrix = np.empty((20_000, 4096), np.float32)
+        except MemoryError:
+            print("no matrix")
+        costs = net.fit(X, Y, epochs=3, batch_size=None, optimizer=nk.Adam(0.1))["cost"]
+        costs += net.fit(X, Y, epochs=3, batch_size=256)["cost"]
+        assert costs == sorted(costs, reverse=True)
+        net.forward(X, training=True)
+        assert (net.backward(Y)["ds2"] != 0).any()
+        assert net.evaluate(X, Y).score == 1
+        assert (net.compile_predict()(X).argmax(axis=0) == Y).all()
+    """
+    assert run(measured(textwrap.dedent(code))) == "no matrix\n"
 
 
 # ---- the same bits ----
@@ -784,12 +877,14 @@ def test_the_same_bits_for_any_number_of_threads(m, batch_size, units, dtype):
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize("scales", [0, 1, 2])
 @pytest.mark.parametrize("encoded", ["one of 7", "several"])
-def test_the_same_bits_without_a_scale_for_any_number_of_threads(encoded, dtype):
-    """Codes pick columns of the dense layer that follows."""
+def test_the_same_bits_of_few_codes_for_any_number_of_threads(encoded, scales, dtype):
+    """Codes pick columns of the dense layer that follows, and where there are two scales between, make a matrix."""
     seen = set()
     for threads in THREADS:
-        net, _ = network([encode(ENCODED[encoded]), nk.Dense(100, "tanh"), nk.Dense(2)], dtype=dtype)
+        layers = [encode(ENCODED[encoded]), *[nk.Scale()] * scales, nk.Dense(100, "tanh"), nk.Dense(2)]
+        net, _ = network(layers, dtype=dtype)
         X, Y = examples(ENCODED[encoded], 9001, dtype=dtype), np.ones((2, 9001))
         net.fit(X, Y, epochs=1, batch_size=None, optimizer=nk.SGD(0.01, 0.9), threads=threads)
         net.fit(X[:, :700], Y[:, :700], epochs=1, batch_size=128, optimizer=nk.AdamW(0.01), threads=threads)
@@ -847,9 +942,11 @@ def test_invariant_predictions_of_encoded_examples(dtype):
         np.testing.assert_array_equal(net.predict(X[:, picked], invariant=True), A[:, picked])
 
 
+@pytest.mark.parametrize("scales", [0, 1])
 @pytest.mark.parametrize("encoded", ["one of 7", "several"])
-def test_invariant_predictions_without_a_scale(encoded, dtype):
-    net, _ = network([encode(ENCODED[encoded]), nk.Dense(100, "tanh", mix=True), nk.Dense(2)], dtype=dtype)
+def test_invariant_predictions_of_few_codes(encoded, scales, dtype):
+    layers = [encode(ENCODED[encoded]), *[nk.Scale()] * scales, nk.Dense(100, "tanh", mix=True), nk.Dense(2)]
+    net, _ = network(layers, dtype=dtype)
     X = examples(ENCODED[encoded], 150, dtype=dtype)
     A = net.predict(X, invariant=True)
     for picked in (slice(0, 1), slice(149, 150), slice(63, 65), slice(1, 128), [140, 3, 77]):
@@ -1206,6 +1303,7 @@ def test_not_a_number_goes_through_a_mix(dtype):
 # ---- compute="bfloat16" ----
 
 U8 = 2.0**-8
+REDUCED = {"dtype": "float32", "compute": "bfloat16"}
 
 
 def test_encoders_are_float32_beside_bfloat16():
@@ -1250,11 +1348,43 @@ def test_products_after_encoders_are_within_the_bound_of_bfloat16(compare, m):
     compare(net.forward(X), ref.mix_forward(p["a2"], Z, "silu"), bound)
 
 
-def test_bfloat16_trains_to_the_same_bits_for_any_number_of_threads():
+@pytest.mark.parametrize("frozen", ["", "scale", "dense"])
+@pytest.mark.parametrize("units", [1, 17, 300])
+def test_operands_of_codes_with_factors_are_rounded_in_bfloat16(compare, units, frozen):
+    """s_j, W and dZ, each where it enters a product; sums and what they are added to are float32."""
+    scale, dense = nk.Scale(trainable=frozen != "scale"), nk.Dense(units, trainable=frozen != "dense")
+    net, _ = network([encode((ref.OneHot(0, 7), ref.OneHot(1, 40, True))), scale, dense], n_x=2, **REDUCED)
+    W, s, b = (net.parameters[name].astype(np.float64) for name in ("W3", "s2", "b3"))
+    for m in (1, 33, 512):
+        X = examples((ref.OneHot(0, 7), ref.OneHot(1, 40, True)), m, n_x=2, dtype="float32")
+        ones = np.concatenate([np.arange(7)[:, None] == X[0], np.arange(1, 41)[:, None] == X[1]]).astype(float)
+        Z, share = bf16(W) @ (bf16(s) * ones) + b, ref.gamma_both(3, np.float32)
+        bound = share * (np.abs(W) @ (np.abs(s) * ones) * (1 + 3 * U8) + np.abs(b))
+        for how in (net.predict, net.forward, net.compile_predict()):
+            compare(how(X), Z, bound, f"{m} examples")
+        Y = np.random.default_rng(m).normal(size=(units, m)).astype(np.float32)
+        dZ = net.forward(X) - Y  # what squared_error gives, in float32
+        computed, share = net.backward(Y), ref.gamma_both(m + units + 4, np.float32)
+        expected = {
+            "dW3": (bf16(s) * (ones @ bf16(dZ).T)).T / m,
+            "ds2": ((bf16(W).T @ bf16(dZ)) * ones).sum(axis=1, keepdims=True) / m,
+        }
+        sizes = {
+            "dW3": (np.abs(s) * (ones @ np.abs(dZ).T)).T / m,
+            "ds2": ((np.abs(W).T @ np.abs(dZ)) * ones).sum(axis=1, keepdims=True) / m,
+        }
+        assert set(computed) == {"dW3", "db3", "ds2"} - {"": set(), "scale": {"ds2"}, "dense": {"dW3", "db3"}}[frozen]
+        for name in expected.keys() & computed.keys():
+            compare(computed[name], expected[name], share * (1 + 3 * U8) * sizes[name], f"{name}, {m} examples")
+
+
+@pytest.mark.parametrize("scales", [0, 1])
+def test_bfloat16_trains_to_the_same_bits_for_any_number_of_threads(scales):
     seen = set()
     for threads in THREADS:
         layers = [
             encode(TOGETHER),
+            *[nk.Scale()] * scales,
             nk.Dense(200, "silu", mix=True, dropout=0.1),
             nk.Dense(200, "relu"),
             nk.Dense(3, "softmax"),

@@ -19,19 +19,28 @@ pytestmark = [
 # The rooms of nnkern/, the lowest first: their modules or packages, and what they are for. A module imports from its
 # own room and from those above it in this table, in functions too, and there is no circle of imports.
 ROOMS = (
-    ("exceptions _optional _values", "What everybody may know: the exceptions, and how a missing package is named."),
+    (
+        "exceptions names _optional _values",
+        "What everybody may know: the exceptions, and how a missing package is named.",
+    ),
     ("_loading _kernels _engine _predictor", "The compiled modules."),
     (
         "validation losses optimizers schedules initializers progress kernels _config",
         "What a user hands in, validated.",
     ),
     ("encoders layers", "The kinds of layers, as a user describes them."),
-    ("model state steps derivatives files convert predictor", "A network as plain data, and what is made of it."),
     (
-        "monitors callbacks sources runners training ranks together",
+        "model state steps derivatives layerwise files convert predictor",
+        "A network as plain data, and what is made of it.",
+    ),
+    (
+        "monitors callbacks sources streams runners training ranks together",
         "The epochs of a training, and what happens between them; training by several processes.",
     ),
-    ("exports summary network many rounds interop", "Network, which calls all of the above; many networks at once."),
+    (
+        "exports summary network many rounds search interop",
+        "Network, which calls all of the above; many networks at once.",
+    ),
     ("nnkern", "The package's face: what `import nnkern` gives."),
     ("estimators sklearn data tabular plotting", "What is made with networks: scikit-learn's API, tables, plots."),
     ("cli __main__", "The command line."),

@@ -463,9 +463,19 @@ def test_names_of_other_formats_are_refused(tmp_path, ending, words, case):
 @pytest.mark.parametrize("where", ["missing/net.npz", ".", "file/net.npz"])
 def test_places_that_cannot_be_written(tmp_path, where):
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OSError, match=re.escape(str(tmp_path))):
+    with pytest.raises(OSError, match=re.escape(str(tmp_path))) as caught:
         small().save(tmp_path / where)
+    # the name that the user gave, and not that of the file which grows beside it
+    assert where == "." or caught.value.filename == str(tmp_path / where)
+    assert ".tmp" not in str(caught.value)
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_name_that_is_too_long_is_named_and_leaves_nothing(tmp_path):
+    path = tmp_path / f"{'x' * 300}.npz"
+    with pytest.raises(OSError, match=re.escape(f": '{path}'") + "$"):
+        small().save(path)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("length", [200, 255])
@@ -591,6 +601,108 @@ def test_killed_at_random_moments(tmp_path, form):
     assert values(form.load(path)) == values(nets[1])
 
 
+# ---- file objects ----
+
+
+class Trickle(io.RawIOBase):
+    """Takes and gives at most 100 bytes at a time, and can't go back."""
+
+    def __init__(self, content=b""):
+        self.content = bytearray(content)
+
+    def writable(self):
+        return True
+
+    def readable(self):
+        return True
+
+    def write(self, part):
+        part = bytes(part[:100])
+        self.content += part
+        return len(part)
+
+    def readinto(self, buffer):
+        count = min(100, len(buffer), len(self.content))
+        buffer[:count], self.content[:count] = self.content[:count], b""
+        return count
+
+
+class Uncounted:
+    """Has no method but write, which doesn't say what it took."""
+
+    def __init__(self):
+        self.parts = []
+
+    def write(self, part):
+        self.parts.append(bytes(part))
+
+
+def test_file_objects_hold_what_files_do(tmp_path):
+    net = small()
+    net.metadata["labels"] = ["a", "b"]
+    net.fit(np.ones((3, 4)), [0, 1, 2, 3], epochs=2)
+    content = saved(net, tmp_path / "net.npz")
+    memory, trickle, uncounted = io.BytesIO(), Trickle(), Uncounted()
+    for file in (memory, trickle, uncounted):
+        net.save(file)
+    assert memory.getvalue() == trickle.content == content
+    assert uncounted.parts == [content]
+    with open(tmp_path / "net.npz", "rb") as file:
+        assert nk.load(file) == net
+        assert file.read() == b""
+    assert nk.load(io.BytesIO(content)).metadata == net.metadata
+    net.save(state := io.BytesIO(), training_state=True)
+    resumed = nk.load(io.BytesIO(state.getvalue()))
+    for one in (net, resumed):
+        one.fit(np.ones((3, 4)), [0, 1, 2, 3], epochs=2, resume=True)
+    assert resumed == net
+
+
+def test_a_file_object_is_read_from_where_it_stands(good, tmp_path):
+    file = io.BytesIO(b"something before" + good)
+    file.seek(16)
+    assert nk.load(file) == nk.load(io.BytesIO(good))
+    file = io.BytesIO()
+    small().save(file)
+    with pytest.raises(
+        nk.ModelFormatError, match=rf"the BytesIO stands at its end, {len(file.getvalue())}: file\.seek"
+    ):
+        nk.load(file)
+    file.seek(0)
+    assert nk.load(file) == small()
+
+
+def test_file_objects_that_will_not_do(good, tmp_path):
+    path = tmp_path / "net.npz"
+    path.write_bytes(good)
+    with pytest.raises(ValueError, match=r"the Trickle can't: read all of it first, nnkern\.load\(io\.BytesIO"):
+        nk.load(Trickle(good))
+    assert nk.load(io.BytesIO(Trickle(good).read())) == nk.load(path)
+    text = rf"{re.escape(str(path))} is open for text, and a model is bytes: open it with mode 'rb' or 'wb'"
+    for call in (nk.load, small().save):
+        with open(path) as file, pytest.raises(TypeError, match=text):
+            call(file)
+        with pytest.raises(TypeError, match="expected a path, or a file object that is open in binary mode; got 3"):
+            call(3)
+    with pytest.raises(ValueError, match=r"the Uncounted isn't open for reading: open it with mode 'rb'"):
+        nk.load(Uncounted())
+    with open(path, "ab") as file, pytest.raises(ValueError, match="isn't open for reading"):
+        nk.load(file)
+    with open(path, "rb") as file, pytest.raises(OSError, match="write"):
+        small().save(file)
+    assert path.read_bytes() == good
+    with pytest.raises(nk.ModelFormatError, match=r"^the BytesIO"):
+        nk.load(io.BytesIO(b"no model"))
+
+
+def test_what_cannot_be_saved_writes_nothing_to_a_file_object():
+    net, file = small(), io.BytesIO()
+    net.metadata["labels"] = {1, 2}
+    with pytest.raises(ValueError, match="metadata must be what JSON can hold"):
+        net.save(file)
+    assert file.getvalue() == b""
+
+
 # ---- bad files ----
 
 
@@ -611,6 +723,13 @@ def assert_refused(path, *words):
     without_path = message.replace(str(path), "")  # which holds the test's name
     for word in words:
         assert word in without_path
+    if path.is_file() and path.suffix != ".safetensors":
+        # a file object is trusted no more, and stands afterwards where it stood
+        file = io.BytesIO(path.read_bytes())
+        with pytest.raises(nk.ModelFormatError) as of_object:
+            nk.load(file)
+        assert str(of_object.value).replace("the BytesIO", "") == without_path
+        assert file.tell() == 0
     return message
 
 
@@ -1105,7 +1224,7 @@ HOSTILE = {
 }
 
 
-def memory_of_a_refusal(path, first):
+def memory_of_a_refusal(path, first, loaded="sys.argv[1]"):
     """Bytes by which the peak grows while a file is refused, after the statement `first`."""
     code = f"""
         import sys
@@ -1113,7 +1232,7 @@ def memory_of_a_refusal(path, first):
         {first}
         before = peak_bytes()
         try:
-            nk.load(sys.argv[1])
+            nk.load({loaded})
         except nk.ModelFormatError as error:
             print(peak_bytes() - before)
     """
@@ -1126,10 +1245,11 @@ def memory_of_a_refusal(path, first):
 @linux
 @pytest.mark.no_sanitizer
 @pytest.mark.parametrize("make", HOSTILE.values(), ids=list(HOSTILE))
-def test_hostile_sizes_take_no_memory(good, tmp_path, make):
+@pytest.mark.parametrize("loaded", ["sys.argv[1]", "open(sys.argv[1], 'rb')"], ids=["path", "file object"])
+def test_hostile_sizes_take_no_memory(good, tmp_path, make, loaded):
     path = make(good, tmp_path / "net.npz")
     size = path.stat().st_size
-    assert memory_of_a_refusal(path, "import zipfile, json") < 8 * size + 2**23
+    assert memory_of_a_refusal(path, "import zipfile, json", loaded) < 8 * size + 2**23
 
 
 @linux

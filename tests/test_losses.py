@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -61,6 +62,11 @@ def test_a_loss_is_kept(loss, tmp_path):
         assert other.loss == loss.name
         assert other.evaluate(X, Y) == net.evaluate(X, Y)
     assert nk.Network.from_config(net.config()).config() == net.config()
+
+
+def test_a_class_in_place_of_a_loss_is_named():
+    with pytest.raises(TypeError, match=r"the class Huber: pass an object of it, such as Huber\(\)"):
+        network(nk.losses.Huber)
 
 
 def test_default_numbers_are_a_name():
@@ -153,7 +159,13 @@ def test_a_function_may_give_the_mean():
             r"derivative of shape \(17, 3\) for A of shape \(3, 17\)",
         ),
         (lambda A, Y: (np.ones(3), A - Y), ValueError, r"cost of shape \(3,\): expected \(17,\)"),
-        (lambda A, Y: A - Y, ValueError, "unpack"),
+        (
+            lambda A, Y: A - Y,
+            ValueError,
+            r"two things, \(cost, dA\).*\(17,\).*\(3, 17\); got an array of shape \(3, 17\)",
+        ),
+        (lambda A, Y: 0.5, ValueError, r"two things, \(cost, dA\).*; got 0\.5\. check_gradients"),
+        (lambda A, Y: (1, 2, A), ValueError, r"two things, \(cost, dA\).*; got 3 things"),
     ],
 )
 def test_what_a_function_raises_is_raised(function, exception, words):
@@ -346,3 +358,197 @@ def test_labels_of_outputs(loss):
     A[1, 2] = np.nan
     with pytest.raises(ValueError, match="the outputs for example 2 hold NaN"):
         loss.labels_of(A)
+
+
+# ---- a function of the user's own that classifies ----
+
+
+def cross_entropy(A, Y):
+    A = A.clip(1e-300, 1)
+    return -(Y * np.log(A)).sum(axis=0), -Y / A
+
+
+def binary_cross_entropy(A, Y):
+    return -(Y * np.log(A) + (1 - Y) * np.log(1 - A)).sum(axis=0), (A - Y) / (A * (1 - A))
+
+
+# {the native loss: (outputs, their activation, the function, its score)}
+CLASSIFYING = {
+    "cross_entropy": (3, "softmax", cross_entropy, "argmax"),
+    "binary_cross_entropy": (1, "sigmoid", binary_cross_entropy, "sides"),
+}
+
+
+def classifying(name, own=True, m=60, dtype="float64", **options):
+    """(network by the native loss or the user's own, X, labels, Y as columns)."""
+    n_y, output, function, score = CLASSIFYING[name]
+    rng = np.random.default_rng(5)
+    X, classes = rng.normal(size=(4, m)), max(n_y, 2)
+    labels = rng.integers(0, classes, m)
+    X[0] += 2 * labels
+    Y = ref.one_hot(labels, 3) if n_y == 3 else labels[None].astype(float)
+    loss = nk.losses.Custom(function, score=score) if own else name
+    layers = [nk.Dense(5, "tanh"), nk.Dense(n_y, output)]
+    return nk.Network(layers, loss, n_x=4, dtype=dtype, seed=1, **options), X, labels, Y
+
+
+@pytest.mark.parametrize("name", CLASSIFYING)
+@pytest.mark.parametrize("targets", ["labels", "columns"])
+@pytest.mark.parametrize(
+    "options", [{}, {"class_weight": {0: 3}}, {"sample_weight": True}, {"batch_size": None}], ids=str
+)
+def test_a_function_that_classifies_trains_as_the_native_loss(name, targets, options):
+    if "sample_weight" in options:
+        options = {"sample_weight": np.random.default_rng(3).uniform(0.5, 2, 60)}
+    found = {}
+    for own in (True, False):
+        net, X, labels, Y = classifying(name, own)
+        given = labels if targets == "labels" else Y
+        best = nk.EarlyStopping(None, monitor="val_auc")
+        history = net.fit(X, given, epochs=4, validation_data=(X[:, :40], given.T[:40].T), callbacks=best, **options)
+        found[own] = net, history, net.evaluate(X, given), net.predict_labels(X), best.best_epoch
+    (net, history, evaluation, predicted, best), (native, expected, *known) = found[True], found[False]
+    for key in ("cost", "val_cost", "val_score", "val_auc"):
+        np.testing.assert_allclose(history[key], expected[key], rtol=1e-12)
+    for key, a in native.parameters.items():
+        np.testing.assert_allclose(net.parameters[key], a, rtol=0, atol=1e-12)
+    assert evaluation == pytest.approx(known[0], rel=1e-12)
+    np.testing.assert_array_equal(predicted, known[1])
+    assert best == known[2]
+    assert evaluation.score == np.mean(predicted == labels)
+    assert nk.check_gradients(net, X, given) < 1e-6
+
+
+@pytest.mark.parametrize("name", CLASSIFYING)
+def test_labels_reach_a_function_that_classifies_everywhere(name, tmp_path):
+    net, X, labels, Y = classifying(name)
+    seen = net.fit(X, labels, epochs=2, progress=True)["score"]
+    assert all(0 < score <= 1 for score in seen)
+    assert copy.deepcopy(net).partial_fit(X, labels) == net.partial_fit(X, Y)
+    net.fit([(X[:, :30], labels[:30]), (X[:, 30:], labels[30:])], epochs=1)
+    J, grads = net.gradients(X, labels)
+    assert (J, grads["dW1"].tobytes()) == ((same := net.gradients(X, Y)).cost, same.grads["dW1"].tobytes())
+    net.forward(X)
+    np.testing.assert_array_equal(net.backward(labels)["dW2"], grads["dW2"])
+    np.testing.assert_array_equal(net.input_gradient(X, labels), net.input_gradient(X, Y))
+    report = net.compile_predict().report(net, X, labels)
+    assert report.agreement == 1
+    assert report.evaluation.score == net.evaluate(X, labels).score
+    bad = np.array(labels)
+    bad[3] = 7
+    with pytest.raises(ValueError, match="holds the label 7 at position 3"):
+        net.fit(X, bad)
+    if name == "cross_entropy":
+        with pytest.raises(ValueError, match=r"column 0 of Y sums to 3: custom needs columns that sum to 1"):
+            net.fit(X, np.ones((3, 60)))
+
+
+@pytest.mark.parametrize("name", CLASSIFYING)
+def test_a_function_that_classifies_in_a_file(name, tmp_path):
+    net, X, labels, _ = classifying(name)
+    function, score = CLASSIFYING[name][2:]
+    net.save(tmp_path / "net.npz")
+    assert net.config()["loss"] == {"name": "custom", "function": f"{__name__}.{function.__name__}", "score": score}
+    loaded = nk.load(tmp_path / "net.npz")
+    np.testing.assert_array_equal(loaded.predict_labels(X), net.predict_labels(X))
+    with pytest.raises(ValueError, match=function.__name__):
+        loaded.evaluate(X, labels)
+    assert copy.deepcopy(net).evaluate(X, labels) == net.evaluate(X, labels)
+
+
+def test_several_labels_at_once_by_a_function():
+    rng = np.random.default_rng(8)
+    X, Y = rng.normal(size=(4, 50)), rng.integers(0, 2, (3, 50)).astype(float)
+    nets = []
+    for loss in (nk.losses.Custom(binary_cross_entropy, score="sides"), "binary_cross_entropy"):
+        net = nk.Network([nk.Dense(5, "tanh"), nk.Dense(3, "sigmoid")], loss, n_x=4, dtype="float64", seed=0)
+        net.fit(X, Y, epochs=3)
+        nets.append(net)
+    own, native = nets
+    np.testing.assert_array_equal(own.predict_labels(X), native.predict_labels(X))
+    assert own.evaluate(X, Y) == pytest.approx(native.evaluate(X, Y), rel=1e-12)
+    with pytest.raises(ValueError, match=r"custom needs entries in \[0, 1\]"):
+        own.fit(X, 2 * Y)
+
+
+def test_the_score_of_a_function_is_its_own_attribute_or_given():
+    def loss(A, Y):
+        return cross_entropy(A, Y)
+
+    assert nk.losses.get(loss).score == nk.losses.Custom(loss).score == "squares"
+    assert "score" not in nk.losses.get(loss).config()
+    loss.score = "argmax"
+    assert nk.losses.get(loss).score == "argmax"
+    assert nk.losses.get(loss) == nk.losses.Custom(loss, score="argmax")
+    assert nk.losses.Custom(loss, score="squares").score == "squares"
+    with pytest.raises(ValueError, match="score must be one of argmax, sides, squares; got 'accuracy'"):
+        nk.losses.Custom(loss, score="accuracy")
+    loss.score = "right"
+    with pytest.raises(ValueError, match="score must be one of argmax, sides, squares; got 'right'"):
+        network(loss)
+    # one that doesn't say so gets numbers, and its network has no labels
+    net, X, labels, _ = classifying("cross_entropy")
+    numbers = nk.Network(net.layers, cross_entropy, n_x=4)
+    with pytest.raises(ValueError, match=r"Y has shape \(60,\), expected \(3, 60\)"):
+        numbers.fit(X, labels)
+    with pytest.raises(ValueError, match="has no classes"):
+        numbers.predict_labels(X)
+
+
+@pytest.mark.parametrize("name", CLASSIFYING)
+@pytest.mark.parametrize("early_stopping", [False, True, "loss"])
+def test_a_function_that_classifies_in_an_estimator(name, early_stopping):
+    estimators = pytest.importorskip("nnkern.sklearn", exc_type=ImportError)
+    _, X, labels, _ = classifying(name, m=120)
+    names = np.array(["a", "b", "c"])[labels]
+    how = {
+        "max_iter": 60,
+        "learning_rate_init": 0.02,
+        "random_state": 0,
+        "early_stopping": early_stopping,
+        "tol": 0.0,
+        "n_iter_no_change": np.inf,
+    }
+    fitted = []
+    for loss in (CLASSIFYING[name][2], "log_loss"):
+        mlp = estimators.MLPClassifier((6,), "tanh", loss=loss, **how)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # so few epochs aren't convergence
+            fitted.append(mlp.fit(X.T, names, eval_set=(X.T[:50], names[:50])))
+    own, native = fitted
+    np.testing.assert_array_equal(own.predict(X.T), native.predict(X.T))
+    np.testing.assert_allclose(own.predict_proba(X.T), native.predict_proba(X.T), rtol=1e-9)
+    assert own.validation_scores_ == native.validation_scores_
+    np.testing.assert_allclose(own.validation_loss_curve_, native.validation_loss_curve_, rtol=1e-9)
+    assert own.score(X.T, names) == native.score(X.T, names) > 0.5
+    np.testing.assert_array_equal(own.classes_[own.network_.predict_labels(X)], own.predict(X.T))
+    assert own.network_.evaluate(X, labels).score == own.score(X.T, names)
+
+
+def test_a_regressor_takes_no_loss_that_classifies():
+    estimators = pytest.importorskip("nnkern.sklearn", exc_type=ImportError)
+    loss = nk.losses.Custom(cross_entropy, score="argmax")
+    with pytest.raises(
+        ValueError, match="loss 'custom' is for classes, and a regressor predicts numbers: use MLPClass"
+    ):
+        estimators.MLPRegressor(loss).fit(np.ones((5, 2)), np.arange(5.0))
+
+
+@pytest.mark.parametrize("name", CLASSIFYING)
+def test_a_network_whose_function_classifies_becomes_scikit_learns_classifier(name):
+    pytest.importorskip("sklearn")
+    net, X, _, _ = classifying(name)
+    np.testing.assert_array_equal(net.to_sklearn().predict(X.T), net.predict_labels(X))
+
+
+def test_backward_of_a_function_that_classifies_gets_columns():
+    """Labels that need no validation otherwise, too: the function knows of none."""
+    net, X, labels, Y = classifying("cross_entropy")
+    X, labels = np.asfortranarray(X), labels.astype(np.int64)
+    for _ in range(2):
+        net.forward(X)
+        np.testing.assert_array_equal(net.backward(labels)["dW1"], net.backward(Y)["dW1"])
+        cost = net.partial_fit(X, labels)
+        assert np.isfinite(cost)
+    with pytest.raises(ValueError, match="sums to 3"):
+        net.backward(np.ones((3, 60)))

@@ -112,6 +112,50 @@ def test_optional_parts_are_not_imported():
     assert {f"nnkern.{name}" for name in unasked} & loaded == set()
 
 
+def test_public_modules_are_attributes_that_load_when_they_are_asked_for():
+    code = """
+        import sys
+        import nnkern as nk
+        for name in ("data", "plotting", "predictor", "sklearn", "tabular"):
+            assert f"nnkern.{name}" not in sys.modules or name == "predictor", name
+            assert getattr(nk, name) is sys.modules[f"nnkern.{name}"]
+            assert getattr(nk, name) is vars(nk)[name]
+        try:
+            nk.nonsense
+        except AttributeError as error:
+            print(error)
+    """
+    for needed in ("sklearn", "matplotlib"):
+        pytest.importorskip(needed)
+    assert run(code) == "module 'nnkern' has no attribute 'nonsense'\n"
+
+
+def test_what_is_not_installed_is_no_name_and_says_what_to_install():
+    code = """
+        import importlib.util
+        import sys
+        import nnkern as nk
+        assert {"data", "predictor", "__version__"} <= set(dir(nk))
+        needed = {"plotting": "matplotlib", "sklearn": "sklearn", "tabular": "pyarrow"}
+        for name, package in needed.items():
+            assert (name in dir(nk)) == (importlib.util.find_spec(package) is not None)
+
+        class Hidden:
+            def find_spec(self, name, path=None, target=None):
+                if name.split(".")[0] == "sklearn":
+                    raise ModuleNotFoundError("No module named 'sklearn'")
+
+        sys.meta_path.insert(0, Hidden())
+        try:
+            nk.sklearn
+        except nk.MissingPackageError as error:
+            print(error)
+    """
+    said = run(code)
+    assert "nnkern.sklearn needs scikit-learn 1.7 or newer (No module named 'sklearn')" in said
+    assert 'python -m pip install "nnkern[sklearn]"' in said
+
+
 def test_import_leaves_what_is_slow_to_load_for_later():
     code = """
         import sys

@@ -858,7 +858,7 @@ def test_estimators_read_from_mapped_files_train_on(more, tmp_path):
 def test_without_scikit_learn_the_import_says_what_to_install():
     code = "import sys; sys.modules['sklearn'] = None; import nnkern.sklearn"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=300)
-    assert "ImportError: nnkern.sklearn needs scikit-learn" in done.stderr
+    assert "MissingPackageError: nnkern.sklearn needs scikit-learn" in done.stderr
     assert 'pip install "nnkern[sklearn]"' in done.stderr
 
 
@@ -1281,3 +1281,21 @@ def test_monitors_are_scikit_learns_metrics(name, as_sparse):
     assert errors.best_value == 1 - mlp.best_validation_score_
     assert kept.best_value == min(losses)
     assert losses[stopping.best_epoch] == pytest.approx(metrics.log_loss(y[held_out], P), rel=1e-12)
+
+
+def test_without_a_random_state_the_generator_is_told_as_it_was():
+    X, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+
+    def fitted(random_state):
+        return MLPClassifier((5,), max_iter=3, random_state=random_state, early_stopping=True).fit(X, y)
+
+    np.random.seed(3)  # noqa: NPY002, scikit-learn's convention
+    first, second = fitted(None), fitted(None)
+    assert not np.array_equal(first.coefs_[0], second.coefs_[0])
+    for mlp in (first, second):
+        again = fitted(copy.deepcopy(mlp.random_state_))
+        assert all(np.array_equal(a, b) for a, b in zip(again.coefs_, mlp.coefs_, strict=True))
+    # as scikit-learn's own, whose draws these are
+    np.random.seed(3)  # noqa: NPY002
+    assert np.array_equal(fitted(None).coefs_[0], first.coefs_[0])
+    assert fitted(7).random_state_ == 7

@@ -1,5 +1,6 @@
 """Loops of one's own: `gradients` in one pass, and `step` with what it gave."""
 
+import copy
 import re
 import threading
 
@@ -393,3 +394,106 @@ def test_grads_that_do_not_fit(repeated):
             net.step(wrong, optimizer)
     for name, array in before.items():
         np.testing.assert_array_equal(net.parameters[name], array)
+
+
+# ---- partial_fit, again and again ----
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [nk.SGD(0.1), nk.SGD(0.1, 0.9, True), nk.Adam(0.01), nk.AdamW(0.01), nk.SGD(0.1, clip_norm=0.5), nk.Adagrad(0.01)],
+    ids=repr,
+)
+@pytest.mark.parametrize(("m", "options"), [(1, {}), (32, {"l2": 0.01, "l1": 0.001}), (300, {})], ids=str)
+def test_steps_on_arrays_as_they_are_have_the_bits_of_converted_ones(dtype, optimizer, m, options):
+    """The first step validates, and the next ones with the same optimizer needn't: what they compute is the same."""
+    rng = np.random.default_rng(0)
+    for loss, output, Y in (
+        ("cross_entropy", nk.Dense(3, "softmax"), rng.integers(0, 3, m)),
+        ("squared_error", nk.Dense(3), rng.normal(size=(3, m)).astype(dtype)),
+    ):
+        layers = [nk.Dense(20, "relu", dropout=0.2), nk.Dense(5, "tanh", trainable=False), output]
+        net = nk.Network(layers, loss, n_x=7, seed=0, dtype=dtype, **options)
+        converted = copy.deepcopy(net)
+        for _ in range(4):
+            X = np.asfortranarray(rng.normal(size=(7, m)).astype(dtype))
+            # of another dtype, whose entries are the same numbers
+            other = X.astype("longdouble"), Y.tolist() if Y.ndim == 1 else Y.astype("longdouble")
+            assert net.partial_fit(X, Y, optimizer=optimizer) == converted.partial_fit(*other, optimizer=optimizer)
+            assert of(net).progress() == of(converted).progress()
+            assert net == converted
+        # the last optimizer, as long as it is the last one
+        assert net.partial_fit(X, Y) == converted.partial_fit(*other)
+        assert net == converted
+
+
+def test_a_step_takes_the_optimizer_as_it_is_now():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(3, 8)), rng.normal(size=(1, 8))
+
+    def steps(*rates):
+        net, optimizer = nk.Network([nk.Dense(1)], "squared_error", n_x=3, seed=0, dtype="float64"), nk.SGD(0.1)
+        for rate in rates:
+            optimizer.learning_rate = rate
+            net.partial_fit(X, Y, optimizer=optimizer)
+        return net
+
+    changed = steps(0.1, 0.1, 0.2)
+    assert changed == steps(0.1, 0.1, 0.2)
+    assert changed != steps(0.1, 0.1, 0.1)
+    net = steps(0.1, 0.1)
+    net.optimizer.learning_rate = 0.2
+    net.partial_fit(X, Y)
+    assert net == changed
+    # a fit between makes its own optimizer the last
+    net.fit(X, Y, epochs=1, optimizer="adam")
+    net.partial_fit(X, Y)
+    assert net.optimizer.update == "adam"
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "words"),
+    [
+        ({"X": np.nan}, ValueError, r"X holds nan at position \(1, 2\)"),
+        ({"Y": 7}, ValueError, "Y holds the label 7 at position 2"),
+        ({"X": np.ones((4, 8))}, ValueError, "X has 4 features"),
+        ({"Y": np.zeros(7, int)}, ValueError, "X has 8 examples, Y has 7"),
+        ({"X": np.ones((3, 0)), "Y": np.zeros(0, int)}, ValueError, "X has 0 examples"),
+    ],
+)
+def test_what_a_later_step_refuses_changes_nothing(bad, error, words):
+    rng = np.random.default_rng(0)
+    data = {"X": rng.normal(size=(3, 8)), "Y": rng.integers(0, 2, 8)}
+    net, optimizer = nk.Network([nk.Dense(2, "softmax")], "cross_entropy", n_x=3, seed=0, dtype="float64"), nk.Adam()
+    net.partial_fit(**data, optimizer=optimizer)
+    before = of(net).progress(), copy.deepcopy(net)
+    for name, value in bad.items():
+        if isinstance(value, np.ndarray):
+            data[name] = value
+        else:
+            data[name][(1, 2) if name == "X" else 2] = value
+    with pytest.raises(error, match=words):
+        net.partial_fit(**data, optimizer=optimizer)
+    assert (of(net).progress(), net) == before
+
+
+def test_a_later_step_that_diverges_says_so():
+    net, optimizer = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0), nk.SGD(0.1)
+    ones = np.ones((1, 4), np.float32)
+    net.partial_fit(ones, ones, optimizer=optimizer)
+    net.set_parameters({"W1": [[3e38]], "b1": [[3e38]]})
+    before = of(net).progress()
+    with pytest.raises(nk.DivergenceError, match="the cost became NaN or infinite in epoch 0, batch 0"):
+        net.partial_fit(ones, ones, optimizer=optimizer)
+    assert of(net).progress() == before
+    of(net).engine.check_idle()
+
+
+def test_no_later_step_while_the_network_is_in_use():
+    net, optimizer = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0), nk.SGD(0.1)
+    ones = np.ones((1, 4), np.float32)
+    net.partial_fit(ones, ones, optimizer=optimizer)
+    with of(net).reading(), pytest.raises(RuntimeError, match="it can't be trained before that one has returned"):
+        net.partial_fit(ones, ones, optimizer=optimizer)
+    net.partial_fit(ones, ones, optimizer=optimizer)

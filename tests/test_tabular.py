@@ -21,44 +21,11 @@ import pyarrow as pa
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from tables import FEATURES, LIBRARIES, UTC, bits, classifier, outputs, people, regressor, replaced
+from tables import FEATURES, UTC, bits, classifier, outputs, people, regressor, replaced
 
 from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularWarning, base, frames
 
-
-@pytest.fixture(scope="module")
-def table():
-    return people()
-
-
-@pytest.fixture(scope="module")
-def X(table):
-    return table.select(FEATURES)
-
-
-@pytest.fixture(scope="module")
-def y(table):
-    return table["ill"].to_pylist()
-
-
-@pytest.fixture(scope="module")
-def fitted(X, y):
-    return classifier().fit(X, y)
-
-
-@pytest.fixture(scope="module")
-def fitted_regressor(X, table):
-    return regressor().fit(X, table["cost"].to_numpy())
-
-
-@pytest.fixture(scope="module", params=["classifier", "regressor"])
-def either(request, fitted, fitted_regressor):
-    return {"classifier": fitted, "regressor": fitted_regressor}[request.param]
-
-
-@pytest.fixture(params=LIBRARIES.values(), ids=list(LIBRARIES))
-def framed(request):
-    return request.param
+pytest_plugins = ["tables"]
 
 
 # ---- what is learnt ----
@@ -973,7 +940,7 @@ def test_rows_of_weight_0_count_as_if_they_were_not_there(lost, X):
 def test_columns_that_nobody_else_needs_are_let_go_when_rows_are_left_out(X, y):
     weight = np.arange(120) % 3 > 0
     expected = bits(classifier().fit(X, y, sample_weight=weight), X)
-    columns = frames.Spent({name: X[name] for name in FEATURES})
+    columns = frames.ConsumableColumns({name: X[name] for name in FEATURES})
     assert bits(classifier().fit(columns, y, sample_weight=weight), X) == expected
     assert not columns
 

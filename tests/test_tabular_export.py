@@ -167,7 +167,7 @@ def first_layer(rows, X, how):
         if row.kind == "number":
             bins = nk.PiecewiseLinear(i, quantiles(X[i], 6 + 3 * how), units=5 if how == 1 else None)
             encoders.append([bins, bins, nk.Periodic(i, 5, units=4)][how])
-        elif row.kind == "flag":
+        elif row.kind == "passthrough":
             encoders.append(nk.Numeric(i))
         elif how == 0:
             encoders.append(nk.OneHot(i, row.size - 1, unknown=True))

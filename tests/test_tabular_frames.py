@@ -18,8 +18,10 @@ pytest.importorskip("pyarrow")
 import pyarrow as pa
 from tables import LIBRARIES, mixed
 
+from nnkern._predictor import RowOfTable, scale_column
 from nnkern.tabular import TabularWarning, columns
-from nnkern.tabular.columns import Category, Date, Number
+from nnkern.tabular import preprocessing as preprocessing_
+from nnkern.tabular.columns import CLIP, FARTHEST, Category, Date, Number
 from nnkern.tabular.frames import columns_of, columns_of_array, is_frame
 from nnkern.tabular.preprocessing import Preprocessing
 
@@ -60,6 +62,62 @@ def in_float64(column, values, type=None):
     out = np.full((len(column.rows()), len(values)), np.nan)
     column.fill(pa.chunked_array([pa.array(values, type)]), out, "X")
     return out
+
+
+def test_large_tables_are_converted_on_several_threads_to_the_same_bits(monkeypatch):
+    rng = np.random.default_rng(0)
+    numbers = {f"n{i}": pa.array(rng.standard_normal(500), mask=rng.random(500) < 0.1) for i in range(5)}
+    table = pa.table(
+        numbers | {"c": rng.choice(["a", "b", "c"], 500), "d": rng.integers(0, 10**6, 500) * 1_000_000_000}
+    )
+    arrays = columns_of(table)
+    alone = Preprocessing.fit(arrays, threads=1)
+    expected = alone.transform(arrays, threads=1)
+    monkeypatch.setattr(preprocessing_, "BLOCK_ROWS", 64)
+    used, pool = [], preprocessing_.ThreadPoolExecutor
+    monkeypatch.setattr(preprocessing_, "ThreadPoolExecutor", lambda threads: used.append(threads) or pool(threads))
+    together = Preprocessing.fit(arrays, threads=3)
+    assert together.to_dict() == alone.to_dict()
+    assert together.transform(arrays, threads=3).tobytes() == expected.tobytes()
+    assert used == [3, 3]
+    broken = arrays | {"n1": pa.chunked_array([["a"] * 500]), "n3": pa.chunked_array([["b"] * 500])}
+    with pytest.raises(ValueError, match=r"(?s)'n1'.*'n3'"):
+        together.transform(broken, threads=3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_column_is_scaled_to_the_bits_of_numpys_operations(dtype):
+    """In blocks, into rows with a stride, whichever of the two types the numbers have."""
+    values = (np.random.default_rng(0).standard_cauchy(1000) * 1e3).astype(dtype)
+    values[::7], values[5], values[6] = math.nan, 3e38, -3e38
+    z = np.clip((values.astype(float) - 0.5) / 1.5, -FARTHEST, FARTHEST)
+    expected = np.nan_to_num(z / np.sqrt(z / CLIP * (z / CLIP) + 1))
+    for type in (np.float32, np.float64):
+        X = np.full((1000, 3), -7, type)
+        scale_column(values, X[:, 1], 0.5, 1.5, FARTHEST, CLIP)
+        np.testing.assert_allclose(X[:, 1], expected.astype(type), rtol=2 * np.finfo(type).eps, atol=0)
+        assert (X[:, ::2] == -7).all()
+    with pytest.raises(ValueError, match="out has 999 entries, values 1000"):
+        scale_column(values, np.empty(999, np.float32), 0.5, 1.5, FARTHEST, CLIP)
+
+
+def test_one_row_refuses_places_and_values_that_do_not_fit():
+    for numbers, codes in ([[(0, 1, 2, -1)], []], [[(0, 1, -1, -1)], []], [[(0, 1, 0, 2)], []], [[], [2]], [[], [-1]]):
+        with pytest.raises(ValueError, match="places of a row of 2 entries"):
+            RowOfTable(2, numbers, codes, FARTHEST, CLIP)
+    row = RowOfTable(4, [(0.0, 2.0, 1, 2), (0.0, 1.0, 0, -1)], [3], FARTHEST, CLIP)
+    for numbers, codes in (([], [0.0]), ([1.0, 2.0], [])):
+        with pytest.raises(ValueError, match="a row has"):
+            row.X(numbers, codes)
+    X = row.X([None, np.int8(3)], [5.0])
+    assert X.shape == (4, 1)
+    assert X.dtype == np.float32
+    assert X[:, 0].tolist() == [np.float32(3 / math.sqrt(2)), 0, 1, 5]
+    for value in ("1", b"1", np.timedelta64(1, "s"), [1.0], 1j):
+        with pytest.raises(TypeError, match="is no plain number"):
+            row.X([value, 1.0], [0.0])
+    with pytest.raises(ValueError, match="infinite"):
+        row.X([1.0, -math.inf], [0.0])
 
 
 # ---- the equations ----
@@ -162,7 +220,7 @@ def test_missing_numbers_are_0_and_have_a_row_that_says_so():
     assert (column.median, column.scale, column.flag) == (3, 2, True)
     assert [(row.kind, row.column, row.part) for row in column.rows()] == [
         ("number", "c", ""),
-        ("flag", "c", "missing"),
+        ("passthrough", "c", "missing"),
     ]
     np.testing.assert_allclose(X[0], squeezed([1, math.nan, 3, math.nan, 5], 3, 2), rtol=1e-7)
     np.testing.assert_array_equal(X[1], [0, 1, 0, 1, 0])
@@ -319,7 +377,7 @@ def test_texts_of_a_small_table_are_all_known():
 def test_two_categories_are_one_sign():
     column, X = learnt_of(["no"] * 6 + ["yes"] * 5 + [None, "rare"])
     assert column.levels == ["no", "yes"]
-    assert [(row.kind, row.column) for row in column.rows()] == [("flag", "c")]
+    assert [(row.kind, row.column) for row in column.rows()] == [("passthrough", "c")]
     np.testing.assert_array_equal(X, [[-1] * 6 + [1] * 5 + [0, 0]])
     assert codes_of(["yes", "no", "maybe"], column) == {"yes": 1, "no": -1, "maybe": 0}
 
@@ -495,10 +553,11 @@ def test_times_by_the_equation(unit):
     column, X = learnt_of(MOMENTS, type=pa.timestamp(unit))
     assert isinstance(column, Date)
     assert (column.median, column.scale) == scale_of(since_1970(MOMENTS))
-    assert [(row.kind, row.part) for row in column.rows()] == [
-        ("number", ""), ("flag", "sin of hour"), ("flag", "cos of hour"), ("flag", "sin of weekday"),
-        ("flag", "cos of weekday"), ("flag", "sin of season"), ("flag", "cos of season"), ("flag", "missing"),
-    ]  # fmt: skip
+    first, *others = column.rows()
+    assert (first.kind, first.part) == ("number", "")
+    assert {row.kind for row in others} == {"passthrough"}
+    waves = [f"{wave} of {part}" for part in ("hour", "weekday", "season") for wave in ("sin", "cos")]
+    assert [row.part for row in others] == [*waves, "missing"]
     out = in_float64(column, MOMENTS, pa.timestamp(unit))
     np.testing.assert_allclose(out, expected_of_times(MOMENTS), rtol=1e-11, atol=1e-11)
     np.testing.assert_array_equal(X, out.astype(np.float32))

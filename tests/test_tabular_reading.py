@@ -169,7 +169,7 @@ def test_line_of_an_error_counts_blank_lines_and_ends_of_lines_in_cells(read, en
         ("x,y\n", "a header and no rows"),
         ("1,2.5\n3,4\n", r"first line \['1', '2.5'\] holds numbers, expected the columns' names"),
         ("x,,y\n1,2,3\n", "column 2 has no name in the header"),
-        ("x,y, x\n1,2,3\n", "the header names 'x' more than once"),
+        ("x,y, x\n1,2,3\n", "has several columns named 'x': rename them"),
         ("x,y\n1\n", "line 2: 1 cells, expected 2"),
         ("x\0,y\n1,2\n", "holds control characters: expected CSV, Parquet or Feather"),
         (bytes(range(128, 256)) * 10, "is not in cp1252"),

@@ -29,7 +29,7 @@ def row(kind, size=1):
     return types.SimpleNamespace(kind=kind, size=size)
 
 
-ROWS = [row("number"), row("number"), row("flag"), row("code", 4), row("code", 12)]
+ROWS = [row("number"), row("number"), row("passthrough"), row("code", 4), row("code", 12)]
 
 
 def table(task, m=300, seed=0):
@@ -119,6 +119,7 @@ def test_metrics_of_classes_are_scikit_learns(k, weighted):
         "log_loss": theirs.log_loss(y, P.T, sample_weight=w),
         "accuracy": theirs.accuracy_score(y, labels, sample_weight=w),
         "error": theirs.zero_one_loss(y, labels, sample_weight=w),
+        "recall": theirs.recall_score(y, labels, sample_weight=w, average="binary" if k == 2 else "macro"),
         "balanced_accuracy": theirs.balanced_accuracy_score(y, labels, sample_weight=w),
         "f1": theirs.f1_score(y, labels, sample_weight=w, average="binary" if k == 2 else "macro"),
         "auc": theirs.roc_auc_score(y, P[1], sample_weight=w)
@@ -160,6 +161,24 @@ def test_an_auc_of_one_class_is_nan_and_absent_classes_are_left_out():
     only = y < 2
     expected = np.mean([theirs.roc_auc_score(y[only] == c, P[c, only]) for c in (0, 1)])
     assert auc.value(y[only], P[:, only]) == pytest.approx(expected, rel=1e-12)
+
+
+def test_recall_is_the_share_of_the_second_class_that_is_found():
+    recall = metrics.METRICS["recall"]
+    P = np.array([[0.9, 0.2, 0.6, 0.1], [0.1, 0.8, 0.4, 0.9]])
+    assert recall.value(np.array([0, 1, 1, 0]), P, np.array([1, 3, 1, 1.0])) == 3 / 4
+    assert np.isnan(recall.value(np.zeros(4, int), P))
+
+
+def test_calibration_error_is_the_mean_gap_between_confidence_and_accuracy():
+    error = metrics.METRICS["calibration_error"]
+    P = np.array([[0.95, 0.65, 0.62, 0.4], [0.05, 0.35, 0.38, 0.6]])
+    # bins: 0.95 right; 0.65 and 0.62 and 0.6: right, wrong, right, 0.6 lying in the bin from 0.6 on
+    gap = abs(1 - 0.95) * 1 + abs(2 - (0.65 + 0.62 + 0.6))
+    assert error.value(np.array([0, 0, 1, 1]), P) == pytest.approx(gap / 4)
+    weight = np.array([2.0, 1, 1, 0])
+    gap = 2 * abs(1 - 0.95) + abs(1 - (0.65 + 0.62))
+    assert error.value(np.array([0, 0, 1, 1]), P, weight) == pytest.approx(gap / 4)
 
 
 def test_a_metric_of_the_other_kind_is_refused():
@@ -309,7 +328,7 @@ def test_edges_of_many_rows_are_found_from_some():
 
 
 def test_an_unknown_kind_of_row_is_refused():
-    with pytest.raises(ValueError, match="row 0 of X must be of kind number, flag or code; got 'text'"):
+    with pytest.raises(ValueError, match="row 0 of X must be of kind number, passthrough or code; got 'text'"):
         Recipe().encoders((np.zeros((1, 4)), np.zeros(4), None, [row("text")]), 2)
 
 
@@ -366,6 +385,36 @@ def test_the_one_row_that_is_held_out_is_of_the_most_frequent_class(seed):
     assert splits.share_of(4, 0.01, np.array([0, 0, 0, 1]), seed)[:3].sum() == 1
     assert splits.share_of(4, 0.01, np.array([2, 0, 0, 1]), seed)[1:3].sum() == 1
     assert splits.share_of(4, 0.01, None, seed).sum() == 1
+
+
+@pytest.mark.parametrize("m", [1, 63, 64, 65, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 0.97, 1.0])
+def test_columns_are_put_last_in_place_and_back(m, share, monkeypatch):
+    monkeypatch.setattr(splits, "BLOCK_ROWS", 64)
+    rng = np.random.default_rng(m)
+    X = np.asfortranarray(rng.standard_normal((3, m)).astype(np.float32))
+    held, before = rng.random(m) < share, X.copy()
+    splits.held_last(X, held)
+    np.testing.assert_array_equal(X, np.concatenate([before[:, ~held], before[:, held]], axis=1))
+    splits.as_before(X, held)
+    np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("refit", [False, True])
+@pytest.mark.parametrize("weights", [None, "some 0"])
+def test_to_overwrite_X_saves_a_copy_and_changes_nothing(refit, weights, monkeypatch):
+    monkeypatch.setattr(splits, "BLOCK_ROWS", 32)
+    X, y = table("binary")
+    weight = None if weights is None else np.arange(len(y)) % 5
+    options = {"recipes": WAYS, "sample_weight": weight, "refit": refit, "seed": 3}
+    expected = training.train(X, y, ROWS, "binary", **options)
+    ours, found, parts_of = X.copy(order="F"), [], splits.parts
+    monkeypatch.setattr(splits, "parts", lambda *some: found.extend(parts_of(*some)) or found)
+    trained = training.train(ours, y, ROWS, "binary", **options, overwrite_X=True)
+    assert bits(trained) == bits(expected)
+    if weights is None:
+        assert np.shares_memory(found[0].train.X, ours)
+        assert (ours == X).all() == refit
 
 
 @pytest.mark.parametrize("n_estimators", [1, 3])

@@ -11,43 +11,9 @@ pytest.importorskip("narwhals")
 pytest.importorskip("pyarrow")
 
 import pyarrow as pa
-from tables import FEATURES, LIBRARIES, UTC, bits, classifier, mixed, outputs, people, regressor, replaced
+from tables import FEATURES, LIBRARIES, UTC, bits, classifier, mixed, outputs, regressor, replaced
 
-
-@pytest.fixture(scope="module")
-def table():
-    return people()
-
-
-@pytest.fixture(scope="module")
-def X(table):
-    return table.select(FEATURES)
-
-
-@pytest.fixture(scope="module")
-def y(table):
-    return table["ill"].to_pylist()
-
-
-@pytest.fixture(scope="module")
-def fitted(X, y):
-    return classifier().fit(X, y)
-
-
-@pytest.fixture(scope="module")
-def fitted_regressor(X, table):
-    return regressor().fit(X, table["cost"].to_numpy())
-
-
-@pytest.fixture(scope="module", params=["classifier", "regressor"])
-def either(request, fitted, fitted_regressor):
-    return {"classifier": fitted, "regressor": fitted_regressor}[request.param]
-
-
-@pytest.fixture(params=LIBRARIES.values(), ids=list(LIBRARIES))
-def framed(request):
-    return request.param
-
+pytest_plugins = ["tables"]
 
 # ---- one row ----
 

@@ -8,8 +8,12 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+import nnkern as nk
+from nnkern import names
 
 pytestmark = pytest.mark.own_kernels
 
@@ -33,6 +37,53 @@ def tool(tmp_path_factory):
     return run
 
 
+TABLES = {
+    "Activation": nk.kernels.ACTIVATIONS,
+    "Loss": nk.losses.LOSSES,
+    "Optimizer": nk.optimizers.OPTIMIZERS,
+    "Initializer": nk.initializers.NAMES,
+    "Shape": nk.schedules.SHAPES,
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_names_as_types_are_those_of_the_tables(name):
+    assert get_args(getattr(names, name)) == tuple(TABLES[name])
+
+
+@pytest.mark.parametrize(
+    ("thing", "listed"),
+    [
+        (nk.Dense, ("Activation", "Initializer")),
+        (nk.Network, ("Loss",)),
+        (nk.Network.fit, ("Optimizer",)),
+        (nk.Network.partial_fit, ("Optimizer",)),
+        (nk.Network.step, ("Optimizer",)),
+        (nk.fit_many, ("Optimizer",)),
+        (nk.find_learning_rate, ("Optimizer",)),
+        (nk.from_onnx, ("Loss",)),
+        (nk.from_torch, ("Loss",)),
+        (nk.from_sklearn, ("Loss",)),
+        (nk.schedules.ByStep, ("Shape",)),
+    ],
+    ids=lambda thing: getattr(thing, "__qualname__", None),
+)
+def test_help_lists_the_names(thing, listed):
+    text = inspect.getdoc(thing)
+    for table in listed:
+        assert [name for name in TABLES[table] if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_help_of_the_estimators_lists_the_names():
+    estimators = pytest.importorskip("nnkern.sklearn", exc_type=ImportError)
+    numbers = [name for name, loss in nk.losses.LOSSES.items() if not loss.classifies]
+    for cls, listed in (
+        (estimators.MLPClassifier, nk.kernels.ACTIVATIONS),
+        (estimators.MLPRegressor, (*nk.kernels.ACTIVATIONS, *numbers)),
+    ):
+        assert [name for name in listed if f'"{name}"' not in cls.__doc__] == []
+
+
 def test_a_users_program_passes_strictly(tool):
     assert tool("mypy", "--strict", SAMPLE) == (0, "Success: no issues found in 1 source file\n")
 
@@ -44,6 +95,13 @@ def test_a_wrong_program_does_not(tool, tmp_path):
         'nk.Network([nk.Dense(1)], "squared_error", dpi=3)': "call-arg",
         'nk.SGD("fast")': "arg-type",
         "nk.load(3)": "arg-type",
+        'nk.Dense(3, "rellu")': "arg-type",
+        'nk.Dense(3, "relu", init="he")': "arg-type",
+        'nk.Network([nk.Dense(1)], "mse")': "arg-type",
+        'nk.Network([nk.Dense(1)], "huber").fit([[1.0]], [[1.0]], optimizer="adamm")': "arg-type",
+        'nk.schedules.ByStep(0.1, "cosin")': "arg-type",
+        'MLPClassifier(activation="rellu")': "arg-type",
+        'MLPRegressor(loss="mse")': "arg-type",
         'nk.Network([nk.Dense(1)], "squared_error").fit([[1.0]], [[1.0]])["cost"].upper()': "attr-defined",
         'nk.Network([nk.Dense(1)], "squared_error").compile_predict(weights="float16")': "arg-type",
         "nk.kernels.dense_forward(1, 2, 3, 'relu')": "call-overload",

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 import nnkern as nk
+from nnkern import names
 from nnkern.data import Arrays, Preprocessor, choose_target, split, take
 from nnkern.plotting import confusion
 from nnkern.sklearn import MLPClassifier
@@ -37,6 +38,10 @@ class Notes(nk.Callback):
         return epoch >= 50
 
 
+def small(activation: names.Activation) -> nk.Network:
+    return nk.Network([nk.Dense(2, activation)], "squared_error", n_x=2)
+
+
 def half(epoch: int) -> float:
     return 0.1 * 0.5**epoch
 
@@ -57,6 +62,12 @@ def main(folder: Path) -> float:
     )
     last: float = history["val_cost"][-1]
     net.fit(list(stream(3)), epochs=2, optimizer="adamw")
+    net.freeze(1).unfreeze()
+    hidden = net.activations(X)[0]
+    rate: float = nk.find_learning_rate(net, X, Y, optimizer="adam").best
+    small("relu").evaluate([(x, x) for x, _ in stream(2)])
+    net.fit(X.T, Y, rows=True, epochs=1, validation_split=0.1, metrics="val_auc", callbacks=nk.ReduceLROnPlateau())
+    net.predict([x for x, _ in stream(2)], threads=1)
     net.partial_fit(X, Y, optimizer=nk.SGD(half, momentum=0.9))
 
     A: npt.NDArray[np.floating] = net.predict(X, threads=1)
@@ -80,6 +91,9 @@ def main(folder: Path) -> float:
     path = folder / "net.npz"
     net.save(path, training_state=True)
     same: bool = nk.load(path) == net
+    with open(path, "rb") as file:
+        same = same and nk.load(file) == net
+    right += int(np.trace(nk.plotting.confusion(Y, labels)))
     source: str = net.to_c(labels=["a", "b", "c"])
 
     predictor = net.compile_predict(weights="bfloat16", threads=1)
@@ -111,5 +125,5 @@ def main(folder: Path) -> float:
     print(nk.__version__, nk.show_config().to_dict()["isa"], net.summary().parameters, net.n_x, net.L, net.dtype)
     print(last, A.shape, labels[:3], cost, error, same, len(source))
     print(right, frozen.shape, predictor.nbytes, lost, dX.shape, Z_too.shape, J, A_out.shape, step.shape)
-    print(notes.costs, inside)
+    print(notes.costs, inside, hidden.shape, rate, net.seed)
     return score

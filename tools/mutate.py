@@ -61,10 +61,16 @@ FILES = {
     **dict.fromkeys(
         ("bf16_packing.h", "gemm_bf16.h"), Judges(("reduced",), ("gemm", "gemm_block"), ("test_bfloat16.py",))
     ),
-    "encode.h": Judges(
-        ("encoders",),
-        ("encode_number", "encode_gradient", "sum_columns", "add_to_columns", "put_ones", "mix_rows"),
-        ("test_encode.py",),
+    **dict.fromkeys(
+        ("encode.h", "codes.h"),
+        Judges(
+            ("encoders",),
+            (
+                *("number_kept", "encode_number", "encode_gradient", "mix_rows", "add_row_differences"),
+                *("first_bad_code", "read_codes", "columns", "put_ones"),
+            ),
+            ("test_encode.py",),
+        ),
     ),
     "gemv.h": Judges(("vectors",), ("dots", "add_columns"), (DENSE,)),
     "packed.h": Judges(
@@ -304,7 +310,8 @@ class Driver:
             f"const nnk_tables *nnk_choose_tables(void) {{ return &nnk_tables_{isa}; }}\n"
             "const nnk_table *nnk_bf16_table(void)\n{\n    static nnk_table table;\n"
             f"    table = *nnk_tables_{isa}.f32;\n    table.gemm = nnk_tables_{isa}.reduced->gemm;\n"
-            f"    table.gemm_block = nnk_tables_{isa}.reduced->gemm_block;\n    return &table;\n}}\n"
+            f"    table.gemm_block = nnk_tables_{isa}.reduced->gemm_block;\n"
+            f"    table.columns = nnk_tables_{isa}.reduced->columns;\n    return &table;\n}}\n"
             "nnk_packed_product nnk_product_of(int weights)\n"
             f"{{\n    return nnk_tables_{isa}.reduced->packed[weights];\n}}\n",
             encoding="utf-8",

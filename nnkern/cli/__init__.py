@@ -26,7 +26,7 @@ def main(argv=None):
             parser = _parser()
             arguments, arguments.rest = parser.parse_known_args(argv)
             if arguments.rest and arguments.run is not bench.run:
-                parser.error(f"unrecognized arguments: {' '.join(arguments.rest)}")
+                arguments.parser.refuse(arguments.rest)
             name = f"nnkern {arguments.command}"
             with one_line_warnings():
                 arguments.run(arguments)

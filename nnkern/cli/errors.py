@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 
-from nnkern._optional import MissingPackageError
+from nnkern.exceptions import MissingPackageError
 
 USAGE_ERROR = 2
 INTERRUPTED = 128 + 2  # what a shell reports for a process that SIGINT ended
@@ -36,12 +36,9 @@ def one_line_warnings():
     def show(message, category, filename, lineno, file=None, line=None):
         print(f"nnkern: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
-    before = warnings.showwarning
-    warnings.showwarning = show
-    try:
+    with warnings.catch_warnings():
+        warnings.showwarning = show
         yield
-    finally:
-        warnings.showwarning = before
 
 
 def silence_output():

@@ -39,25 +39,28 @@ def preprocessor_of(net, path):
     """The preprocessor that a model file holds, checked against the network."""
     record = net.metadata.get(RECORD)
     preprocessor = _plain_preprocessor(net, path) if record is None else nkdata.Preprocessor.from_dict(record)
-    if preprocessor.labels is None:
-        n_y = len(preprocessor.target_mean)
-    else:
-        n_y = 1 if net.loss == "binary_cross_entropy" else len(preprocessor.labels)
-    if (net.n_x, net.n_y, task_of(net.loss)) != (preprocessor.n_x, n_y, preprocessor.task):
+    expected = preprocessor.n_x, outputs_of(preprocessor, net.loss), preprocessor.task
+    if (net.n_x, net.n_y, task_of(net.loss)) != expected:
         raise CommandError(f"{path}: the network and the record of its data don't agree")
     return preprocessor
 
 
+def outputs_of(preprocessor, loss):
+    """How many outputs a network with a loss of that name has for the preprocessor's target."""
+    if preprocessor.labels is None:
+        return len(preprocessor.target_mean)
+    return 1 if loss == "binary_cross_entropy" else len(preprocessor.labels)
+
+
 def _plain_preprocessor(net, path):
     """For a network that was not made by `nnkern train`: X enters as it is, labels are numbers."""
-    plain = {"mean": [0.0] * net.n_x, "scale": [1.0] * net.n_x}
-    if task_of(net.loss) == "regression":
-        target = {"target_mean": [0.0] * net.n_y, "target_scale": [1.0] * net.n_y}
-        return nkdata.Preprocessor("array", net.n_x, task="regression", **plain, **target)
     if net.loss == "binary_cross_entropy" and net.n_y > 1:
         raise CommandError(f"{path} has several sigmoid outputs, which only nk.load can use")
-    labels = [str(i) for i in range(max(net.n_y, 2))]
-    return nkdata.Preprocessor("array", net.n_x, task="classification", labels=labels, **plain)
+    if task_of(net.loss) == "regression":
+        target = {"target_mean": [0.0] * net.n_y, "target_scale": [1.0] * net.n_y}
+    else:
+        target = {"labels": [str(i) for i in range(max(net.n_y, 2))]}
+    return nkdata.Preprocessor("array", net.n_x, [0.0], [1.0], task_of(net.loss), **target)
 
 
 def task_of(loss):

@@ -3,7 +3,9 @@
 import argparse
 import contextlib
 import csv
+import difflib
 import math
+import re
 
 import nnkern
 from nnkern.cli.errors import USAGE_ERROR
@@ -18,10 +20,33 @@ SCHEDULES = {
 }
 
 
+# how alike two names must be, for one to be meant by the other
+_ALIKE = 0.7
+# what other programs call an option, where the letters don't tell
+MEANT = {
+    "lr": "learning-rate", "rate": "learning-rate", "hidden": "layers", "units": "layers",
+    "wd": "weight-decay", "bs": "batch-size", "output": "save", "patience": "early-stopping",
+    "test-size": "validation",
+}  # fmt: skip
+
+
 class Parser(argparse.ArgumentParser):
-    """Reports an error as one line, without the usage."""
+    """Reports an error as one line, without the usage, and what was likely meant."""
+
+    def refuse(self, arguments):
+        """Reports arguments that there aren't."""
+        options, hint = re.findall(r"--([\w-]+)", self.format_usage()), ""
+        unknown = [argument.partition("=")[0] for argument in arguments if argument.startswith("-")]
+        if unknown:
+            name = unknown[0].strip("-").lower().replace("_", "-")
+            near = [MEANT[name]] if MEANT.get(name) in options else difflib.get_close_matches(name, options, 1, _ALIKE)
+            hint = f"; did you mean --{near[0]}?" if near else ""
+        self.error(f"unrecognized arguments: {' '.join(arguments)}{hint}")
 
     def error(self, message):
+        if choice := re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message):
+            near = difflib.get_close_matches(choice[1], re.findall(r"[\w.-]+", choice[2]), 1)
+            message += f"; did you mean {near[0]}?" if near else ""
         self.exit(USAGE_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
 
 
@@ -29,13 +54,18 @@ def command(commands, name, run, text, epilog=None, **more):
     """The parser of a new command, which calls `run` with its options."""
     more |= {"epilog": epilog, "formatter_class": argparse.RawDescriptionHelpFormatter}
     made = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", **more)
-    made.set_defaults(run=run)
+    made.set_defaults(run=run, parser=made)
     return made
 
 
 def option(parser, name, text, default=None, **how):
     """Adds an option whose help is that text."""
     parser.add_argument(name, default=default, help=text.replace("%", "%%"), **how)
+
+
+def given(options, name):
+    """The value of the option of that name, None where it isn't given."""
+    return getattr(options, name.strip("-").replace("-", "_"))
 
 
 def json_option(parser):

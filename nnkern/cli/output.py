@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 import os
 import sys
 
@@ -29,18 +28,18 @@ def report(options, said, text):
     print(to_json(said) if options.json else text)
 
 
+def report_training(options, said, lines):
+    """The same of a training, and which files it wrote."""
+    files = {"saved": options.save, "drew": options.plot}
+    if not options.quiet:
+        lines = [*lines, *(f"{verb} {path}" for verb, path in files.items() if path)]
+    report(options, said | {"saved": options.save, "plot": options.plot}, "\n".join(lines))
+
+
 def to_json(said):
     """As strict JSON, in which what isn't defined is null."""
-    return json.dumps(_defined(said), default=str, allow_nan=False)
-
-
-def _defined(value):
-    if isinstance(value, dict):
-        return {name: _defined(one) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_defined(one) for one in value]
-    value = value.item() if hasattr(value, "item") else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    text = json.dumps(said, default=lambda value: value.item() if hasattr(value, "item") else str(value))
+    return json.dumps(json.loads(text, parse_constant=lambda name: None))
 
 
 @contextlib.contextmanager

@@ -45,16 +45,13 @@ def run(options):
         raise CommandError("--proba and --keep are for models of tables")
     preprocessor, data = with_data(net, options)
     A = net.predict(preprocessor.features(data, net.dtype), threads=options.threads)
-    header, columns = _prediction_columns(preprocessor, A)
-    if data.files:
-        header, columns = ["file", *header], [data.files, *columns]
+    columns = ({"file": data.files} if data.files else {}) | _predicted(preprocessor, A)
     with binary_file(options.output) as file:
         text = io.TextIOWrapper(file, "utf-8", newline="")
         if options.json:
-            print(to_json(dict(zip(header, columns, strict=True))), file=text)
+            print(to_json(columns), file=text)
         else:
-            writer = csv.writer(text, lineterminator="\n")
-            writer.writerows([header, *zip(*columns, strict=True)])
+            csv.writer(text, lineterminator="\n").writerows([columns, *zip(*columns.values(), strict=True)])
         text.detach()  # which flushes; the file is closed outside
     return None
 
@@ -94,22 +91,17 @@ def _table(stored, options):
             csv.write_csv(table, file, csv.WriteOptions(batch_size=WRITTEN_ROWS))
 
 
-def _prediction_columns(preprocessor, A):
-    """Header and columns of the CSV, for a network's output A (n_y, m)."""
+def _predicted(preprocessor, A):
+    """{name of a column: its texts}, for a network's output A (n_y, m)."""
     digits = 9 if A.dtype == "float32" else 17  # enough to distinguish any two numbers
-
-    def texts(row):
-        return [f"{value:.{digits}g}" for value in row.tolist()]
-
+    columns = {}
     if preprocessor.labels is None:
         values = preprocessor.predictions(A)
-        one = len(values) == 1
-        header = ["prediction"] if one else [f"prediction_{i}" for i in range(len(values))]
-        return header, [texts(row) for row in values]
-    labels = preprocessor.labels
-    if len(A) == 1:  # one sigmoid: the probability of the second class
-        best, A = (A[0] > 0.5).astype(int), [1 - A[0], A[0]]
+        names = ["prediction"] if len(values) == 1 else [f"prediction_{i}" for i in range(len(values))]
     else:
-        best = A.argmax(axis=0)
-    header = ["label", *(f"p({label})" for label in labels)]
-    return header, [[labels[i] for i in best], *(texts(row) for row in A)]
+        values = np.concatenate((1 - A, A)) if len(A) == 1 else A  # one sigmoid: the probability of the second class
+        columns["label"] = [preprocessor.labels[i] for i in values.argmax(axis=0)]
+        names = [f"p({label})" for label in preprocessor.labels]
+    for name, row in zip(names, values, strict=True):
+        columns[name] = [f"{value:.{digits}g}" for value in row.tolist()]
+    return columns

@@ -12,19 +12,21 @@ from nnkern.tabular.reading import read_table
 
 FEW = 20
 """A target of at most so many whole numbers may have been meant as classes: what is printed says how to choose that."""
-BINS = 10
-"""Of confidence, for the calibration error."""
-SCORES = {True: ("accuracy", "balanced_accuracy", "auc", "log_loss"), False: ("rmse", "mae", "r2")}
+SCORES = {
+    True: ("accuracy", "balanced_accuracy", "auc", "log_loss", "recall", "calibration_error"),
+    False: ("rmse", "mae", "r2"),
+}
+"""Of classes, and of numbers."""
 
 
 def read(options, **which):
-    """{name: Arrow array} of DATA; `which`: read_table's columns, texts and narrow."""
+    """DATA as ConsumableColumns; `which`: read_table's columns, texts and narrow."""
     if options.data is None:
         raise CommandError("DATA is missing: the model is of a table")
     how = {name: getattr(options, name) for name in ("delimiter", "decimal", "encoding", "threads")}
     table = read_table(options.data, **which, **how)
     frames.names_of(table, options.data)
-    return dict(zip(table.column_names, table.columns, strict=True))
+    return frames.ConsumableColumns(zip(table.column_names, table.columns, strict=True))
 
 
 def read_for(stored, options, names=None, exact=()):
@@ -47,27 +49,22 @@ def rows_that_count(data, name, weight):
     if name not in data:
         raise CommandError(f"there is no column {name!r}, but {frames.listed(data)}")
     y = data.pop(name)
-    counting = pc.invert(pc.is_null(y, nan_is_null=True)).to_numpy()
-    m, lost = len(counting), int((~counting).sum())
-    if lost == m:
+    if weight not in (None, *data):
+        raise CommandError(f"--weight {weight}: there is no such column, but {frames.listed(data)}")
+    w = np.broadcast_to(1.0, len(y)) if weight is None else columns.numbers(data.pop(weight), weight, "the data")
+    known = pc.invert(pc.is_null(y, nan_is_null=True)).to_numpy()
+    lost, wrong, counting = int((~known).sum()), known & ~(w >= 0), known & (w > 0)
+    if lost == len(y):
         raise CommandError(f"{name!r} has no value in any of {lost} rows")
+    if wrong.any():
+        raise CommandError(f"--weight {weight}: row {wrong.argmax()} has none of at least 0")
+    if not counting.any():
+        raise CommandError(f"--weight {weight}: all rows have the weight 0")
     if lost:
-        warnings.warn(f"{lost} of {m} rows have no {name!r} and are left out", stacklevel=2)
-    w = None
-    if weight is not None:
-        if weight not in data:
-            raise CommandError(f"--weight {weight}: there is no such column, but {frames.listed(data)}")
-        w = columns.numbers(data.pop(weight), weight, "the data")
-        wrong = counting & ~(w >= 0)
-        if wrong.any():
-            raise CommandError(f"--weight {weight}: row {int(wrong.argmax())} has none of at least 0")
-        counting &= w > 0
-        if not counting.any():
-            raise CommandError(f"--weight {weight}: all rows have the weight 0")
-        w = w[counting]
+        warnings.warn(f"{lost} of {len(y)} rows have no {name!r} and are left out", stacklevel=2)
     if not counting.all():
-        data, y = {name: array.filter(counting) for name, array in data.items()}, y.filter(counting)
-    return data, y, w, lost
+        [data], y, w = data.parts([counting]), y.filter(counting), w[counting]
+    return data, y, None if weight is None else w, lost
 
 
 def task_of(array, name, task):
@@ -86,12 +83,11 @@ def task_of(array, name, task):
         return True, "text" if columns.is_text(columns.plain(array).type) else "booleans"
     if task is not None:
         return task == "classification", "as asked for"
-    count = max(columns.distinct(array[:FEW]), columns.distinct(array[:1000]))
-    count = columns.distinct(array) if count <= FEW else count
-    if count > FEW or is_broken(array):
+    if columns.distinct(array[:1000]) > FEW or columns.distinct(array) > FEW or is_broken(array):
         return False, "numbers"
+    count = columns.distinct(array)
     few = f"numbers; --task classification takes its {count} values for classes"
-    return (True, "two values") if count == 2 else (False, few)
+    return count == 2, "two values" if count == 2 else few
 
 
 def is_broken(array):
@@ -99,48 +95,35 @@ def is_broken(array):
     return columns.family(array) == "number" and bool((np.mod(columns.numbers(array, "", ""), 1) > 0).any())
 
 
-def spelt(array, spelling):
-    """The array as texts: what `spelling` makes of the text of each different value."""
-    import pyarrow as pa
+def codes(array, classes, name):
+    """The place of each label in `classes`, int64; a CommandError for one that isn't there.
 
-    chunks = []
-    for chunk in columns.encoded(array).chunks:
-        texts = [None if text is None else spelling(frames.text_of(text)) for text in chunk.dictionary.to_pylist()]
-        chunks.append(pa.DictionaryArray.from_arrays(chunk.indices, pa.array(texts, pa.string())))
-    return pa.chunked_array(chunks, pa.dictionary(chunks[0].type.index_type if chunks else pa.int32(), pa.string()))
-
-
-def known_spelling(known):
-    """A function: of a text the one in `known` that says the same, such as true for True or 1.5 for 1.50; else itself.
-
-    The type of a column is inferred file by file: what is text beside "maybe" is a boolean where all are true or false.
+    A label is the one of the same text, else one that says the same, such as true for True or 1.5 for 1.50: the type of
+    a column is inferred file by file, and what is text beside "maybe" is a boolean where all are true or false.
     """
-    exact, sense = set(known), {}
-    for text in known:
-        sense.setdefault(_sense(text), text)
-    return lambda text: text if text in exact else sense.get(_sense(text), text)
+    known = {frames.text_of(label): place for place, label in enumerate(classes)}
+    sense = {}
+    for text, place in known.items():
+        sense.setdefault(_sense(text), place)
+    parts = [np.empty(0, np.int64)]
+    for chunk in columns.encoded(array).chunks:
+        texts = [frames.text_of(label) for label in chunk.dictionary.to_pylist()]
+        places = np.array([known.get(text, sense.get(_sense(text), -1)) for text in texts], np.int64)
+        parts.append(places[chunk.indices.to_numpy()])
+    codes = np.concatenate(parts)
+    if (codes < 0).any():
+        row = int((codes < 0).argmax())
+        was = array[row].as_py()
+        raise CommandError(f"{name!r} in row {row} is {was!r}, none of the model's: {frames.listed(known)}")
+    return codes
 
 
 def _sense(text):
+    """What a text says, whichever way a boolean or a number is written in it."""
     if text.lower() in ("true", "false"):
         return text.title()
     plain = re.fullmatch(r"[+-]?(?!0\d)(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE)
     return frames.text_of(int(text) if text.isdecimal() else float(text)) if plain else text
-
-
-def codes(array, classes, name):
-    """The place of each label in `classes`, int64; a CommandError for one that isn't there."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    known = [frames.text_of(label) for label in classes]
-    texts = columns.plain(spelt(array, known_spelling(known)))
-    place = pc.index_in(texts, pa.array(known)).fill_null(-1).to_numpy()
-    if (place < 0).any():
-        row = int((place < 0).argmax())
-        was = array[row].as_py()
-        raise CommandError(f"{name!r} in row {row} is {was!r}, none of the model's: {frames.listed(known)}")
-    return place.astype(np.int64)
 
 
 def targets(model, array, name):
@@ -164,31 +147,9 @@ def priors(model, y, weight=None):
 
 def measure(model, P, y, baseline, weight=None):
     """{name of a score: {"model": its value, "baseline": that of `priors`}} of targets y (m,)."""
-    weight = np.ones(len(y)) if weight is None else weight
     both = {"model": P, "baseline": np.repeat(baseline, len(y), axis=1)}
-    scores = {name: METRICS[name].value for name in SCORES[model.classifies]}
-    if model.classifies:
-        scores |= {"recall": recall, "calibration_error": calibration_error}
-    return {name: {who: float(of(y, P, weight)) for who, P in both.items()} for name, of in scores.items()}
-
-
-def recall(y, P, weight):
-    """The weighted share of the second of two classes that is found; of more classes the mean of all their recalls."""
-    if len(P) > 2:
-        return METRICS["balanced_accuracy"].value(y, P, weight)
-    found = weight * (y == 1)
-    return found[P.argmax(axis=0) == 1].sum() / found.sum() if found.any() else np.nan
-
-
-def calibration_error(y, P, weight=None):
-    """The mean over ten bins of confidence of |share of right ones − mean confidence|, weighted by what is in them.
-
-    Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, 2017, equation 3.
-    """
-    weight = np.ones(len(y)) if weight is None else weight
-    confidence, right = P.max(axis=0), P.argmax(axis=0) == y
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return np.abs(np.bincount(place, weight * (right - confidence), minlength=BINS)).sum() / weight.sum()
+    scores = {name: METRICS[name] for name in SCORES[model.classifies]}
+    return {name: {who: of.value(y, P, weight) for who, P in both.items()} for name, of in scores.items()}
 
 
 def lines(what, scores, m):

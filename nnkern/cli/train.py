@@ -9,9 +9,9 @@ import math
 import nnkern as nk
 from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
-from nnkern.cli.models import FORMATS, RECORD, class_weights, measure, measures_line, task_of
-from nnkern.cli.options import FULL
-from nnkern.cli.output import check_folder, is_special, report
+from nnkern.cli.models import FORMATS, RECORD, class_weights, measure, measures_line, outputs_of, task_of
+from nnkern.cli.options import FULL, given
+from nnkern.cli.output import check_folder, is_special, report_training
 from nnkern.cli.train_options import ARRAYS, DATA_DEFAULTS, DIGITS_DEFAULTS, STOPPING_SHARE, add_train, refuse_others
 from nnkern.files.endings import check_written, is_safetensors
 from nnkern.summary import numbers_of
@@ -26,6 +26,8 @@ def add_to(commands):
 def run(options):
     """Trains as the options say, prints the measures, and writes model and plot."""
     options.quiet = options.quiet or options.json
+    options.task = None if options.task == "auto" else options.task
+    options.seed = options.seed or 0
     _check_outputs(options)
     if options.data is not None and nkdata.is_table(options.data):
         from nnkern.cli import train_table
@@ -54,23 +56,19 @@ def run(options):
 
 
 def _fill_in_defaults(options):
-    refuse_others(options, ARRAYS, CommandError)
+    refuse_others(options, ARRAYS)
     if options.folds and options.validation is not None:
         raise CommandError("--folds holds out every example once: leave --validation out")
     defaults = DATA_DEFAULTS | (DIGITS_DEFAULTS if options.data is None else {})
-    for name, value in defaults.items():
-        if getattr(options, name) is None:
-            setattr(options, name, value)
-    options.seed = options.seed or 0
+    vars(options).update({name: value for name, value in defaults.items() if given(options, name) is None})
     options.batch_size = None if options.batch_size == FULL else options.batch_size
 
 
 def _read(options):
     """The data and its target."""
-    asked = None if options.task == "auto" else options.task
-    task = task_of(options.loss) if options.loss else asked
-    if asked not in (None, task):
-        raise CommandError(f"--loss {options.loss} is for {task}, not for {asked}")
+    task = task_of(options.loss) if options.loss else options.task
+    if options.task not in (None, task):
+        raise CommandError(f"--loss {options.loss} is for {task}, not for {options.task}")
     data = nkdata.read(options.data, size=options.size)
     return data, nkdata.choose_target(data, task)
 
@@ -83,12 +81,10 @@ def _report(options, trainings):
     text.append(f"trained in {seconds:.2f} s, {examples / seconds:,.0f} examples per second")
     if options.plot:
         _plot(trainings, options.plot)
-    if not options.quiet:
-        text += [f"{verb} {path}" for verb, path in (("saved", options.save), ("drew", options.plot)) if path]
     scores = [training.measures for training in trainings]
-    said = {"scores": scores if options.folds else scores[0], "seconds": seconds, "examples_trained_on": trainings[0].m}
-    said |= {"examples_held_out": trainings[0].held, "saved": options.save, "plot": options.plot}
-    report(options, said, "\n".join(text))
+    said = {"scores": scores if options.folds else scores[0], "seconds": seconds}
+    said |= {"examples_trained_on": trainings[0].m, "examples_held_out": trainings[0].held}
+    report_training(options, said, text)
 
 
 class Training:
@@ -131,10 +127,9 @@ def _summary(trainings):
     import statistics
 
     parts = []
-    for name, how in FORMATS.items():
-        values = [training.measures[name] for training in trainings if name in training.measures]
-        if values:
-            parts.append(f"{name} {statistics.fmean(values):{how}} +- {statistics.stdev(values):{how}}")
+    for name in trainings[0].measures:
+        values, how = [training.measures[name] for training in trainings], FORMATS[name]
+        parts.append(f"{name} {statistics.fmean(values):{how}} +- {statistics.stdev(values):{how}}")
     return f"{', '.join(parts)} (mean and standard deviation)"
 
 
@@ -158,25 +153,25 @@ def _loss(options, labels):
         name = "cross_entropy" if len(labels) > 2 else "binary_cross_entropy"
     if name == "binary_cross_entropy" and len(labels) > 2:
         raise CommandError(f"--loss {name} is for two classes, not for {len(labels)}")
-    numbers = {"label_smoothing": "--label-smoothing", "delta": "--delta", "q": "--quantile"}
+    numbers = {"--label-smoothing": "label_smoothing", "--delta": "delta", "--quantile": "q"}
     return _configured(options, nk.losses.LOSSES, name, "--loss", numbers)
 
 
 def _configured(options, registry, name, choice, numbers):
-    """The loss or optimizer of that name, with those of the parameters {field: option} that were given."""
+    """The loss or optimizer of that name, with those of the numbers {option: field} that were given."""
     fields = {key: {f.name for f in dataclasses.fields(one)} for key, one in registry.items()}
-    given = {field: getattr(options, field) for field in numbers if getattr(options, field) is not None}
-    for field in given:
-        if field not in fields[name]:
+    settings = {field: value for option, field in numbers.items() if (value := given(options, option)) is not None}
+    for option, field in numbers.items():
+        if field in settings and field not in fields[name]:
             those = " or ".join(key for key in registry if field in fields[key])
-            raise CommandError(f"{numbers[field]} is for {choice} {those}, not for {name}")
+            raise CommandError(f"{option} is for {choice} {those}, not for {name}")
     one = registry[name]
-    return (one if isinstance(one, type) else type(one))(**given)
+    return (one if isinstance(one, type) else type(one))(**settings)
 
 
 def _optimizer(options):
     fields = ("learning_rate", "momentum", "nesterov", "weight_decay", "clip_norm", "clip_value")
-    numbers = {field: f"--{field.replace('_', '-')}" for field in fields}
+    numbers = {f"--{field.replace('_', '-')}": field for field in fields}
     optimizer = _configured(options, nk.optimizers.OPTIMIZERS, options.optimizer, "--optimizer", numbers)
     warm_up = options.warm_up or 0
     if options.schedule:
@@ -200,12 +195,7 @@ def _network(options, preprocessor, loss):
 
     hidden = zip(options.layers, each("activation"), each("dropout"), strict=True)
     hidden = [nk.Dense(units, activation, dropout=dropout) for units, activation, dropout in hidden]
-    if loss.name == "binary_cross_entropy":
-        output = nk.Dense(1, "sigmoid")
-    elif loss.name == "cross_entropy":
-        output = nk.Dense(len(preprocessor.labels), "softmax")
-    else:
-        output = nk.Dense(len(preprocessor.target_mean), loss.output or "linear")
+    output = nk.Dense(outputs_of(preprocessor, loss.name), loss.output or "linear")
     how = {name: getattr(options, name) for name in ("l2", "l1", "dtype", "compute", "seed")}
     return nk.Network([*hidden, output], loss=loss, n_x=preprocessor.n_x, **how)
 

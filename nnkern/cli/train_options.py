@@ -2,14 +2,15 @@
 
 from nnkern import kernels, losses, optimizers
 from nnkern.cli import options as kinds
-from nnkern.cli.options import command, common, option
+from nnkern.cli.errors import CommandError
+from nnkern.cli.options import command, common, given, option
 
 # Held-out accuracy on the digits was 0.980 ± 0.004 over twelve seeds, each with its own split; with 64 units and no
 # dropout 0.976.
 DIGITS_DEFAULTS = {"layers": [256], "dropout": [0.3], "validation": 1 / 3}
 DATA_DEFAULTS = {
     "activation": ["relu"], "batch_size": 32, "dropout": [0.0], "dtype": "float32", "epochs": 50, "l1": 0.0, "l2": 0.0,
-    "layers": [64], "optimizer": "adam", "size": 64, "task": "auto", "validation": 0.2,
+    "layers": [64], "optimizer": "adam", "size": 64, "validation": 0.2,
 }  # fmt: skip
 # of the training examples, for early stopping; scikit-learn's default
 STOPPING_SHARE = 0.1
@@ -55,8 +56,8 @@ OPTIONS = {
     "what is trained": (
         ("--preset", None, ("fast", "default", "best"), TABLE, "how much is tried (default: default)"),
         ("--estimators", "N", kinds.whole(1), TABLE, "networks of each recipe, each with other rows held out"),
-        ("--metric", "NAME", str, TABLE, "what chooses epochs and networks: log_loss, auc, accuracy, "
-         "balanced_accuracy, f1, rmse, mae or r2"),
+        ("--metric", "NAME", str, TABLE, "what chooses epochs and networks: log_loss, auc, accuracy, recall, "
+         "balanced_accuracy, f1, calibration_error, error, rmse, mae or r2"),
         ("--time-limit", "S", kinds.number, TABLE, "seconds within which the training is to end"),
         ("--layers", "N,N", kinds.layers, ALL, "units of hidden layers, none for none (default: 64, for digits 256)"),
         ("--activation", "NAME,NAME", kinds.names, ALL, f"of the hidden layers, of arrays one for each too: "
@@ -102,12 +103,6 @@ OPTIONS = {
     ),
 }
 # fmt: on
-RENAMED = {"--quantile": "q"}
-
-
-def destination(name):
-    """Where argparse keeps an option."""
-    return RENAMED.get(name, name.strip("-").replace("-", "_"))
 
 
 def add_train(commands, run):
@@ -117,21 +112,17 @@ def add_train(commands, run):
     for title, rows in OPTIONS.items():
         group = train.add_argument_group(title)
         for name, metavar, kind, whose, text in rows:
-            how = {"dest": destination(name)}
-            if isinstance(kind, tuple):
-                how["choices"] = kind
-            elif kind is None:
-                how["action"] = "store_const"
-                how["const"] = True
+            if kind is None:
+                how = {"action": "store_const", "const": True}
             else:
-                how |= {"type": kind, "metavar": metavar}
+                how = {"choices": kind} if isinstance(kind, tuple) else {"type": kind, "metavar": metavar}
             option(group, name, f"{text}{f' ({whose} only)' if whose else ''}", **how)
     common(train)
 
 
-def refuse_others(options, whose, error):
-    """Raises the error for a given option that isn't for such data."""
+def refuse_others(options, whose):
+    """A CommandError for a given option that isn't for such data."""
     for rows in OPTIONS.values():
         for name, _, _, only, _ in rows:
-            if only not in (whose, ALL) and getattr(options, destination(name)) is not None:
-                raise error(f"{name} is for {only} only, not for {whose}")
+            if only not in (whose, ALL) and given(options, name) is not None:
+                raise CommandError(f"{name} is for {only} only, not for {whose}")

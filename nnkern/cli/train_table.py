@@ -7,7 +7,7 @@ import numpy as np
 from nnkern.cli import tables
 from nnkern.cli.errors import CommandError
 from nnkern.cli.models import class_weights
-from nnkern.cli.output import report
+from nnkern.cli.output import report_training
 from nnkern.cli.train_options import DATA_DEFAULTS, TABLE, refuse_others
 from nnkern.files.endings import is_safetensors
 from nnkern.tabular import PRESETS, TabularClassifier, TabularRegressor, columns, frames, splits
@@ -24,7 +24,9 @@ SHOWN = 40
 
 def run(options):
     """Trains as the options say, prints the measures, and writes model and plot."""
-    refuse_others(options, TABLE, CommandError)
+    import pyarrow as pa
+
+    refuse_others(options, TABLE)
     if options.save and is_safetensors(options.save):
         raise CommandError(f"--save {options.save}: a table's model is saved as .npz")
     recipes = _recipes(options)
@@ -37,20 +39,26 @@ def run(options):
     data, y, weight, said["rows_without_target"] = tables.rows_that_count(data, name, options.weight)
     y = columns.plain(y)
     said |= {"rows": len(y), "target": name}
-    classes, reason = tables.task_of(y, name, None if options.task in (None, "auto") else options.task)
+    classes, reason = tables.task_of(y, name, options.task)
     said["task"] = "classification" if classes else "regression"
     if classes and tables.is_broken(y):  # as numbers they would be no labels
-        y = columns.plain(tables.spelt(y, str))
+        y = pa.chunked_array([[frames.text_of(label) for label in y.to_pylist()]])
     share = DATA_DEFAULTS["validation"] if options.validation is None else options.validation
     strata = y.combine_chunks().dictionary_encode().indices.to_numpy() if classes else None
-    held = splits.share_of(len(y), share, strata, options.seed or 0) if share else np.zeros(len(y), bool)
+    held = splits.share_of(len(y), share, strata, options.seed) if share else np.zeros(len(y), bool)
     said |= {"rows_trained_on": int((~held).sum()), "rows_held_out": int(held.sum())}
     if not options.quiet:
         print(f"data     {options.data}: {len(y)} rows, {said['columns']} columns")
         task = f"{columns.distinct(y)} classes" if classes else "regression"
         counts = f"{said['rows_trained_on']} to train on, {said['rows_held_out']} held out"
         print(f"task     {task} of {name!r} ({reason}); {counts}", flush=True)
-    (data, y, weight), *rest = _parts(data, y, weight, (~held, held)) if held.any() else [(data, y, weight)]
+    parts = [(frames.Columns(data), y, weight)]
+    if held.any():
+        masks = (~held, held)
+        weights = [None if weight is None else weight[mask] for mask in masks]
+        parts = list(zip(data.parts(masks), map(y.filter, masks), weights, strict=True))
+        pa.default_memory_pool().release_unused()
+    data, y, weight = parts[0]
     estimator = _estimator(options, classes, recipes, y)
     begun = time.perf_counter()
     estimator.fit(data, y, sample_weight=weight)
@@ -61,22 +69,20 @@ def run(options):
     model.target.trained_on = {"target": name, "weight": options.weight, "baseline": baseline[:, 0].tolist()}
     if options.save:
         estimator.save(options.save)
-    what = "held out" if rest else "trained on"
-    if rest:
-        [(data, y, weight)] = rest
-        known = tables.targets(model, y, name)
+    what = "held out" if held.any() else "trained on"
+    data, y, weight = parts[-1]
+    known = tables.targets(model, y, name)
     P = tables.predictions(model, data, options.threads)
     said["measured_on"], said["scores"] = what, tables.measure(model, P, known, baseline, weight)
     said |= {"networks": len(model.networks), "kinds": {one.name: one.kind for one in model.preprocessing.columns}}
-    said |= {"left_out": model.preprocessing.left_out, "saved": options.save, "plot": options.plot}
+    said["left_out"] = model.preprocessing.left_out
     if options.plot:
         _plot(model, P, known, name, options.plot)
     text = [tables.lines(what, said["scores"], len(known)), f"trained in {said['seconds']:.2f} s"]
     if not options.quiet:
         shown = str(model.preprocessing).splitlines()
         text[:0] = [*shown[: SHOWN + 1], *[f"… {len(shown) - SHOWN - 1} more"] * (len(shown) > SHOWN + 1)]
-        text += [f"{verb} {path}" for verb, path in (("saved", options.save), ("drew", options.plot)) if path]
-    report(options, said, "\n".join(text))
+    report_training(options, said, text)
 
 
 def _recipes(options):
@@ -91,21 +97,8 @@ def _recipes(options):
         raise CommandError("--batch-size full is for arrays and pictures, a table's is a number")
     if not changes:
         return None
-    recipes = [recipe.replace(**changes) for recipe in PRESETS[options.preset or "default"].recipes]
-    return [recipe for i, recipe in enumerate(recipes) if recipe not in recipes[:i]]
-
-
-def _parts(data, y, weight, masks):
-    """(data, y, weight or None) of the rows of each mask; columns are let go one by one."""
-    import pyarrow as pa
-
-    parts = [(frames.Spent(), y.filter(mask), None if weight is None else weight[mask]) for mask in masks]
-    for name in list(data):
-        column = data.pop(name)
-        for mask, (part, _, _) in zip(masks, parts, strict=True):
-            part[name] = column.filter(mask)
-    pa.default_memory_pool().release_unused()
-    return parts
+    preset = PRESETS[options.preset or "default"]
+    return list(dict.fromkeys(recipe.replace(**changes) for recipe in preset.recipes))
 
 
 def _estimator(options, classes, recipes, y):
@@ -113,7 +106,7 @@ def _estimator(options, classes, recipes, y):
     types = (options.types or {}) | dict.fromkeys(options.ignore or (), "ignore")
     preset = options.preset or "default"
     how = {name: getattr(options, name) for name in ("metric", "time_limit", "threads")}
-    how |= {"preset": preset, "recipes": recipes, "column_types": types or None, "random_state": options.seed or 0}
+    how |= {"preset": preset, "recipes": recipes, "column_types": types or None, "random_state": options.seed}
     how["n_estimators"] = options.estimators or (PRESETS[preset].n_estimators if recipes else None)
     how["progress"] = not options.quiet
     known = {frames.text_of(label): label for label in y.unique().to_pylist()} if classes else None

@@ -53,13 +53,13 @@ def _classifier(model, options):
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import LabelBinarizer
 
-    sigmoid = model.loss.output == "sigmoid"
-    count = 2 if sigmoid and model.n_y == 1 else model.n_y
+    sides = model.loss.score == "sides"
+    count = 2 if sides and model.n_y == 1 else model.n_y
     classes = np.asarray(model.metadata.get("classes", np.arange(count)))
     if classes.shape != (count,):
         raise ValueError(f'net.metadata["classes"] has shape {classes.shape}; the network tells {count} apart')
     mlp = MLPClassifier(**options)
-    several = sigmoid and model.n_y > 1  # labels at once, each of which an example has or not
+    several = sides and model.n_y > 1  # labels at once, each of which an example has or not
     mlp._label_binarizer = LabelBinarizer().fit(np.eye(count, dtype=int) if several else classes)
     mlp.classes_ = classes
     return mlp

@@ -6,13 +6,14 @@ the model file, and converts new data in the same way. Pillow and scikit-learn a
 This package knows nothing of networks, and `import nnkern` doesn't load it.
 """
 
-from nnkern._optional import MissingPackageError, require
+from nnkern._optional import require
 from nnkern.data.containers import Arrays, DataError
 from nnkern.data.pictures import picture_features, read_pictures
 from nnkern.data.preprocessor import Preprocessor
 from nnkern.data.reading import digits, is_table, read, read_npz
 from nnkern.data.splits import folds, split, take
 from nnkern.data.target import Target, choose_target
+from nnkern.exceptions import MissingPackageError
 
 __all__ = [
     "Arrays", "DataError", "MissingPackageError", "Preprocessor", "Target", "choose_target", "digits", "folds",

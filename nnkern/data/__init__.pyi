@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nnkern._kernels import _Floats
-from nnkern._optional import MissingPackageError as MissingPackageError
 from nnkern._optional import require as require
+from nnkern.exceptions import MissingPackageError as MissingPackageError
 
 __all__ = [
     "Arrays",

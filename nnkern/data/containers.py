@@ -33,8 +33,3 @@ class Arrays:
 
     def describe(self):
         return f"{self.source}: {self.m} examples, {self.X.shape[0]} features"
-
-
-def first_index(mask):
-    """The index of the first true entry, as a tuple of int."""
-    return tuple(int(i) for i in np.argwhere(mask)[0])

@@ -5,7 +5,7 @@ Knows no file formats, and no networks: they keep what `Preprocessor.to_dict` re
 
 import numpy as np
 
-from nnkern.data.containers import KINDS, DataError, first_index
+from nnkern.data.containers import KINDS, DataError
 from nnkern.data.pictures import CHANNELS
 from nnkern.data.target import TASKS, choose_target, label_name
 
@@ -47,7 +47,7 @@ class Preprocessor:
         rows = np.arange(data.m) if rows is None else np.asarray(rows)
         rest = {"labels": target.labels}
         if target.task == "regression":
-            mean, scale = _mean_and_scale(target.Y[:, rows], axis=1)
+            mean, scale = _mean_and_scale(target.Y[:, rows])
             if not np.isfinite([mean, scale]).all():
                 raise DataError("the target's values are too large to be standardised")
             if not scale_target:
@@ -60,11 +60,10 @@ class Preprocessor:
         mean, scale = np.empty((2, groups))
         for i in range(0, groups, step):
             block = data.X[i * width : (i + step) * width, rows]
-            values = block.reshape(-1, width * len(rows))  # (groups of the block, their numbers)
-            mean[i : i + step], scale[i : i + step] = _mean_and_scale(values, axis=1)
-        if not np.isfinite([mean, scale]).all():
-            row = first_index(~np.isfinite(mean + scale))[0]
-            raise DataError(f"{data.source}: feature {row} holds values too large to be standardised")
+            mean[i : i + step], scale[i : i + step] = _mean_and_scale(block.reshape(-1, width * len(rows)))
+        wrong = ~np.isfinite(mean + scale)
+        if wrong.any():
+            raise DataError(f"{data.source}: feature {wrong.argmax()} holds values too large to be standardised")
         return cls(data.kind, n_x, mean, scale, target.task, size=data.size, **rest)
 
     def features(self, data, dtype=np.float64):
@@ -145,46 +144,45 @@ class Preprocessor:
         return made
 
     def _check(self):
-        """Raise a ValueError unless the fields agree with each other."""
-
-        def must(condition, what):
-            if not condition:
-                raise ValueError(what)
-
-        def standardises(mean, scale):
-            must(mean.ndim == 1 and mean.size and mean.shape == scale.shape, "mean's shape")
-            must(np.isfinite([mean, scale]).all() and (scale > 0).all(), "mean and scale")
-
-        must(self.kind in KINDS, "kind")
-        must(self.task in TASKS, "task")
-        must(type(self.n_x) is int and self.n_x > 0, "n_x")
-        standardises(self.mean, self.scale)
-        must(self.n_x % len(self.mean) == 0, "mean's length")
-        if self.kind == "pictures":
-            must(type(self.size) is int and self.n_x == CHANNELS * self.size**2, "size")
-        if self.task == "classification":
-            must(isinstance(self.labels, list) and len(self.labels) > 1, "labels")
-            must(all(isinstance(label, str) for label in self.labels), "labels")
-            must(self.target_mean is None and self.target_scale is None, "target's mean")
-        else:
-            must(self.labels is None, "labels")
-            must(self.target_mean is not None and self.target_scale is not None, "target's mean")
-            standardises(self.target_mean, self.target_scale)
+        """Raise a ValueError that names the fields that don't agree with the others."""
+        classifies = self.task == "classification"
+        scaled = self.target_mean is not None or self.target_scale is not None
+        labels = self.labels if isinstance(self.labels, list) else []
+        named = len(labels) > 1 and all(isinstance(label, str) for label in labels)
+        agrees = {
+            "kind": self.kind in KINDS,
+            "task": self.task in TASKS,
+            "n_x": type(self.n_x) is int and self.n_x > 0,
+            "mean and scale": _standardise(self.mean, self.scale) and self.n_x % len(self.mean) == 0,
+            "size": self.kind != "pictures" or (type(self.size) is int and self.n_x == CHANNELS * self.size**2),
+            "labels": named if classifies else self.labels is None,
+            "target's mean and scale": not scaled if classifies else _standardise(self.target_mean, self.target_scale),
+        }
+        wrong = [name for name, good in agrees.items() if not good]
+        if wrong:
+            raise ValueError(", ".join(wrong))
 
     def __eq__(self, other):
         return isinstance(other, Preprocessor) and self.to_dict() == other.to_dict()
 
 
-def _mean_and_scale(values, axis):
-    """Mean and standard deviation along `axis` in float64; for a constant, the constant and 1."""
+def _standardise(mean, scale):
+    """Whether these are means and scales, (n,) each."""
+    if mean is None or scale is None or mean.ndim != 1 or not mean.size or mean.shape != scale.shape:
+        return False
+    return bool(np.isfinite([mean, scale]).all() and (scale > 0).all())
+
+
+def _mean_and_scale(values):
+    """Mean and standard deviation of each row in float64; for a constant, the constant and 1."""
     values = np.asarray(values, np.float64)
-    low, high = values.min(axis=axis), values.max(axis=axis)
+    low, high = values.min(axis=1), values.max(axis=1)
     constant = low == high
     # Deviations are divided by the largest one, so that their squares neither overflow nor underflow.
     with np.errstate(over="ignore", invalid="ignore"):
-        mean = np.where(constant, low, values.mean(axis=axis))
-        deviation = values - np.expand_dims(mean, axis)
-        largest = np.where(constant, 1.0, np.abs(deviation).max(axis=axis))
-        deviation /= np.expand_dims(largest, axis)
-        scale = np.where(constant, 1.0, largest * np.sqrt(np.square(deviation).mean(axis=axis)))
+        mean = np.where(constant, low, values.mean(axis=1))
+        deviation = values - mean[:, None]
+        largest = np.where(constant, 1.0, np.abs(deviation).max(axis=1))
+        deviation /= largest[:, None]
+        scale = np.where(constant, 1.0, largest * np.sqrt(np.square(deviation).mean(axis=1)))
     return mean, scale

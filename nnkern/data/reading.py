@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from nnkern._optional import require
-from nnkern.data.containers import Arrays, DataError, first_index
+from nnkern.data.containers import Arrays, DataError
 from nnkern.data.pictures import PICTURE_SUFFIXES, read_pictures
 
 
@@ -78,7 +78,7 @@ def _check_target_array(Y, X, name):
             hint = "; one example is a column of Y, (n_y, m): save Y.T"
         raise DataError(f"{name}: X has shape {X.shape}, so m = {m} examples, but Y has shape {Y.shape}{hint}")
     if Y.dtype.kind == "f" and not np.isfinite(Y).all():
-        raise DataError(f"{name}: Y holds NaN or Inf at {first_index(~np.isfinite(Y))}")
+        raise DataError(f"{name}: Y holds NaN or Inf at {tuple(np.argwhere(~np.isfinite(Y))[0].tolist())}")
     return Y
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nnkern.data.containers import DataError
+from nnkern.tabular.frames import text_of
 
 MAX_CLASSES = 200
 """Of more, whole numbers are quantities and texts names or addresses, unless the task says otherwise."""
@@ -60,10 +61,8 @@ def choose_target(data, task=None):
 
 
 def label_name(value):
-    """The name of a class: whole numbers without a point, text as it is."""
-    if isinstance(value, str):
-        return str(value)
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+    """The name of a class: the text that it has as a category of a table; but of booleans, in arrays, 0 and 1."""
+    return str(text_of(int(value) if isinstance(value, np.bool_) else value))
 
 
 def _are_labels(different):

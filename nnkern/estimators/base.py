@@ -108,8 +108,9 @@ class BaseMLP(BaseEstimator):
     ):
         # the docstrings of both classes take this one in, see in_full
         """activation : str or list of str, default="relu"
-            Of the hidden layers, one name or one for each: "identity", "logistic", "tanh", "relu", or any other of
-            `nnkern.kernels.ACTIVATIONS`.
+            Of the hidden layers, one name or one for each: "identity", "logistic", "tanh", "relu", or what
+            scikit-learn doesn't have: "linear" and "sigmoid" for the first two, "leaky_relu", "elu", "selu", "gelu",
+            "gelu_tanh", "silu", "softplus", "mish", "hard_swish", "exp", "softmax".
         solver : {"lbfgs", "sgd", "adam", "adamw"} or an optimizer of nnkern, default="adam"
             An optimizer brings its own numbers and schedule. Adam's epsilon is scikit-learn's with the names, and
             nnkern's with `nnkern.Adam`: added to √v before or after the correction of its start.
@@ -351,6 +352,9 @@ class BaseMLP(BaseEstimator):
         self._learn_classes(y, first, incremental)
         n_y, output, loss = self._output(y)
         self._random_state = check_random_state(self.random_state)
+        if not incremental or first:
+            drawn = self.random_state if isinstance(self.random_state, Integral) else copy.deepcopy(self._random_state)
+            self.random_state_ = drawn  # of a generator, which goes on, what it was
         self._configure(hidden, n_x, n_y, dtype, output, loss, first)
         data = self._examples(X, y, sample_weight)
         self.n_outputs_ = n_y

@@ -17,7 +17,7 @@ from nnkern.estimators.needed import (
     type_of_target,
 )
 from nnkern.estimators.signatures import in_full
-from nnkern.losses import LOSSES, Loss
+from nnkern.losses import LOSSES, Custom, Loss
 
 
 @in_full
@@ -30,7 +30,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Units of each hidden layer; empty: logistic regression.
     loss : str or loss of nnkern, default="log_loss"
         Not in scikit-learn: a loss of `nnkern.losses` in place of the cross-entropy, or that with label smoothing,
-        ``BinaryCrossEntropy(0.1)`` for two classes or several labels, ``CrossEntropy(0.1)`` for several classes.
+        ``BinaryCrossEntropy(0.1)`` for two classes or several labels, ``CrossEntropy(0.1)`` for several classes; or a
+        function, see `nnkern.losses.Custom`.
     class_weight : dict, list of dict, "balanced" or None, default=None
         Not in scikit-learn: the weight of each class, which the sample weights are multiplied by; those of held-out
         samples too.
@@ -49,6 +50,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         Epochs of the last fit, and samples gone through since the first.
     n_features_in_, n_layers_, n_outputs_, out_activation_, feature_names_in_
         As in scikit-learn.
+    random_state_ : int or RandomState
+        What a fit drew from: `random_state` where it is a number, else a copy of the generator as it was before, of
+        numpy's own where none was given. Handed to another estimator it gives the same fit.
     network_ : nnkern.Network
 
     Examples
@@ -111,11 +115,16 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         else:
             n_y, output, loss = len(self.classes_), "softmax", "cross_entropy"
         if self.loss != "log_loss":
-            needed, loss = losses.get(self.loss).output, self.loss
+            loss = losses.get(self.loss)
+            needed = loss.output
             if needed not in (None, output):
                 suited = next(type(one).__name__ for one in LOSSES.values() if one.output == output)
                 has = f"{len(self.classes_)} {'labels' if self._multilabel else 'classes'}"
-                raise ValueError(f"loss {loss!r} is for {needed} outputs, `y` of {has} is for {output}: use {suited}")
+                raise ValueError(
+                    f"loss {self.loss!r} is for {needed} outputs, `y` of {has} is for {output}: use {suited}"
+                )
+            if isinstance(loss, Custom):  # it needn't say that it classifies here
+                loss = Custom(loss.function, score="sides" if output == "sigmoid" else "argmax")
         return n_y, output, loss
 
     def _targets(self, y, dtype):

@@ -4,6 +4,8 @@ their versions change.
 
 # ruff: noqa: F401, what is imported here is for the others
 
+from nnkern.exceptions import MissingPackageError
+
 try:
     import scipy.optimize
     from scipy.sparse import csr_matrix, issparse
@@ -23,6 +25,6 @@ try:
     from sklearn.utils.validation import _check_sample_weight as check_sample_weight
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
-    raise ImportError(
+    raise MissingPackageError(
         f'nnkern.sklearn needs scikit-learn 1.7 or newer ({error}): python -m pip install "nnkern[sklearn]"'
     ) from error

@@ -27,7 +27,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     Parameters
     ----------
     loss : str, default="squared_error"
-        "squared_error", "poisson", or any other loss for numbers of `nnkern.losses`.
+        "squared_error", "poisson", or what scikit-learn doesn't have: "absolute_error", "huber", "quantile", a loss of
+        `nnkern.losses`, or a function, see `nnkern.losses.Custom`.
     hidden_layer_sizes : array-like of int, default=(100,)
         Units of each hidden layer; empty: linear regression.
     {shared}
@@ -63,7 +64,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """Nothing to learn here."""
 
     def _output(self, y):
-        return 1 if y.ndim == 1 else y.shape[1], losses.get(self.loss).output or "linear", self.loss
+        loss = losses.get(self.loss)
+        if loss.classifies:
+            raise ValueError(f"loss {loss.name!r} is for classes, and a regressor predicts numbers: use MLPClassifier")
+        return 1 if y.ndim == 1 else y.shape[1], loss.output or "linear", loss
 
     def _targets(self, y, dtype):
         Y = y.reshape(1, -1) if y.ndim == 1 else y.T

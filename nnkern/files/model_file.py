@@ -2,8 +2,8 @@
 
 A file holds a header, JSON (format, version, configuration, n_x, metadata), and one array a parameter; with the
 training state, also where the training stands and one array a parameter for each vector of the optimizer's. The ending
-of the name decides between two formats, npz.py and safetensors.py. Reading runs no code and believes nothing: every
-size is checked before memory is taken.
+of the name decides between two formats, npz.py and safetensors.py; a file object holds the first. Reading runs no code
+and believes nothing: every size is checked before memory is taken.
 """
 
 import os
@@ -11,7 +11,7 @@ import os
 from nnkern.exceptions import ModelFormatError
 from nnkern.files import endings, header, npz, safetensors
 from nnkern.files.endings import is_safetensors
-from nnkern.files.opening import open_regular, reading
+from nnkern.files.opening import is_object, name_of, open_object, open_regular, reading, size_of
 from nnkern.layers import parameter_shapes
 
 
@@ -20,25 +20,36 @@ def _format(path):
 
 
 def write(model, path):
-    """Writes a model that has parameters to a file, see Network.save."""
-    path = os.fsdecode(path)
-    endings.check_written(path)
+    """Writes a model that has parameters to a file or a file object, see Network.save."""
+    form = npz
+    if not is_object(path):
+        path = os.fsdecode(path)
+        endings.check_written(path)
+        form = _format(path)
     arrays = dict(model.parameters)
     if model.training is not None:
         for moment, vectors in model.training.moments.items():
             arrays |= {f"{moment}.{name}": vector for name, vector in vectors.items()}
-    _format(path).write(path, model, header.of(model), arrays)
+    form.write(path, model, header.of(model), arrays)
 
 
 def read(path):
-    """The model in a file, see nnkern.load."""
+    """The model in a file or a file object, see nnkern.load."""
+    if is_object(path):
+        return _read(npz, open_object(path), name_of(path))
     path = os.fsdecode(path)
     endings.check_read(path)
-    with open_regular(path) as file, reading(path), _format(path).opened(file, path) as stored:
-        entries = header.from_json(stored.text, os.fstat(file.fileno()).st_size)
-        model = header.to_model(entries, stored.count)
-        fill(model, stored, stored.names(entries, model.layers))
-        return model
+    return _read(_format(path), open_regular(path), path)
+
+
+def _read(form, opening, path):
+    with opening as file, reading(path):
+        size = size_of(file)
+        with form.opened(file, path) as stored:
+            entries = header.from_json(stored.text, size)
+            model = header.to_model(entries, stored.count)
+            fill(model, stored, stored.names(entries, model.layers))
+            return model
 
 
 def fill(model, stored, names, prefix=""):

@@ -6,13 +6,13 @@ in a good file is larger than the file. Zip's checksums tell damage.
 
 import contextlib
 import io
-import os
 
 import numpy as np
 
 from nnkern.exceptions import ModelFormatError
 from nnkern.files.atomic import whole_file
 from nnkern.files.header import to_json
+from nnkern.files.opening import size_of
 
 _LOCAL_HEADER = 30
 """Bytes before a member's name and data, at least."""
@@ -30,8 +30,9 @@ def opened(file, path):
     """The `Reader` of an open file."""
     import zipfile  # with all it brings, as much to import as the rest of nnkern
 
+    size = size_of(file)
     with zipfile.ZipFile(file) as archive:
-        yield Reader(archive, _members(archive, os.fstat(file.fileno()).st_size, zipfile.ZIP_STORED))
+        yield Reader(archive, _members(archive, size, zipfile.ZIP_STORED))
 
 
 class Reader:

@@ -4,7 +4,6 @@ The header is the entry "nnkern" of the metadata. The format has no checksums, s
 """
 
 import contextlib
-import os
 import zlib
 
 import numpy as np
@@ -14,6 +13,7 @@ from nnkern.convert.torch import tensor_names
 from nnkern.exceptions import ModelFormatError
 from nnkern.files.atomic import whole_file
 from nnkern.files.header import fits, to_json
+from nnkern.files.opening import size_of
 from nnkern.model import MOMENTS
 
 _LENGTH = 8
@@ -38,7 +38,7 @@ def write(path, model, header, arrays):
 def opened(file, path):
     """The `Reader` of a file."""
     safe_open = require("safetensors", f"reading {path}").safe_open
-    size = os.fstat(file.fileno()).st_size
+    size = size_of(file)
     length = int.from_bytes(file.read(_LENGTH), "little")
     if length <= size and not fits(file.read(length).decode(), size):
         raise ModelFormatError(f"it describes more parts than a file of {size} bytes may have")
@@ -53,7 +53,8 @@ class Reader:
         metadata = content.metadata() or {}
         if "nnkern" not in metadata:
             raise ModelFormatError(
-                "its metadata has no header of nnkern: another program wrote it, and it doesn't say what the layers are"
+                "its metadata has no header of nnkern: another program wrote it, and it doesn't say what the layers "
+                "are. Load its tensors into the torch module that they are of, and take nnkern.from_torch(module)"
             )
         self.text = metadata["nnkern"]
         self._content, self._keys = content, content.keys()

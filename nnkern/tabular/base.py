@@ -166,10 +166,10 @@ class BaseTabular(BaseEstimator):
         y, target = self._learnt(y, weight)
         names = list(arrays)
         held_out = None if eval_set is None else self._eval_set(eval_set, names, named, target, class_weights)
-        preprocessing = Preprocessing.fit(arrays, self.column_types)
-        table = preprocessing.transform(arrays)
+        preprocessing = Preprocessing.fit(arrays, self.column_types, threads=self.threads)
+        table = preprocessing.transform(arrays, threads=self.threads)
         if held_out is not None:
-            held_out = (preprocessing.transform(held_out[0], "eval_set's X"), *held_out[1:])
+            held_out = (preprocessing.transform(held_out[0], "eval_set's X", self.threads), *held_out[1:])
         warn_of_leaks(preprocessing, table, y, isinstance(target, Labels))
         trained = train(
             table,
@@ -187,6 +187,7 @@ class BaseTabular(BaseEstimator):
             seed=int(check_random_state(self.random_state).randint(2**31)),
             threads=self.threads,
             progress=self.progress,
+            overwrite_X=True,
         )
         model = TableModel(preprocessing, trained.networks, trained.weights, target)
         self._remember(Stored(model, names, named, None, trained.report, trained.score, trained.interrupted))
@@ -411,11 +412,22 @@ class BaseTabular(BaseEstimator):
         return made
 
     def to_onnx(self, path):
-        """Writes the whole model as an ONNX file: its inputs are the raw columns, (batch, 1) each, by their names.
+        """Writes the whole model as an ONNX file of opset 17, for categories with ai.onnx.ml 3: it takes raw columns.
 
-        Numbers are double, NaN where not known; categories string, "" or any text that is no category where not known,
-        whole numbers and booleans as "3" and "True"; dates and times double, seconds since 1970. A classifier gives
-        "label" and "probabilities" (batch, k), a regressor "prediction" (batch, 1).
+        Each column that the model learnt from is an input (batch, 1) of its name:
+
+        - a number: double, NaN where it isn't known;
+        - a category: string, the text by which the model knows it: "3" for the whole number 3, "True" and "False" for
+          booleans. Any text that isn't one of its levels stands for what isn't known; "" does, unless it is a level;
+        - a date or time: double, seconds since 1970-01-01 00:00, of a time with a zone in UTC; NaN where it isn't
+          known.
+
+        A number that is infinite counts as a very large one.
+
+        A classifier gives "label" (batch,), int64 where the labels are whole numbers, else string, and "probabilities"
+        (batch, classes), double; a regressor "prediction" (batch, 1), double, in the target's units. Where a column has
+        one of these names, the output's ends in an underscore. The metadata "columns" is a JSON list of {"name",
+        "kind", "missing"}, where "missing" is the text that stands for a category that isn't known.
 
         Parameters
         ----------
@@ -425,8 +437,10 @@ class BaseTabular(BaseEstimator):
         ------
         MissingPackageError
             The package onnx isn't installed.
-        OSError, ValueError
-            It can't be written; a column's name can't be an input's, or the model has more than ONNX's 2 GB.
+        OSError
+            The file can't be written; one that was there is as it was.
+        ValueError
+            A column's name can't be an input's; or the model is larger than the 2 GB that ONNX takes.
         """
         from nnkern.tabular.onnx_out import to_onnx
 
@@ -436,15 +450,25 @@ class BaseTabular(BaseEstimator):
     def to_c(self, path=None):
         """The whole model as one C99 file without dependencies: a struct of a row, and a function that predicts.
 
-        ``nnkern_row`` has a field for each column: double for numbers, NAN where not known; ``const char *`` for
-        categories, a null pointer or any text that is no category where not known; double for dates and times, seconds
-        since 1970. ``predict_row(&row, y)`` writes NNKERN_N_Y probabilities, of the classes in ``nnkern_labels``, or
-        one number.
+        ``nnkern_row`` has a field for each column that the model learnt from, in the table's order. Its name is the
+        column's in lower case, with an underscore for what no name in C may hold, and a number where two would be the
+        same; the comment behind it has the column's own.
+
+        - a number: ``double``, NAN where it isn't known;
+        - a category: ``const char *``, the text in UTF-8 by which the model knows it: "3" for the whole number 3,
+          "True" and "False" for booleans. A null pointer or any text that isn't one of its levels stands for what isn't
+          known;
+        - a date or time: ``double``, seconds since 1970-01-01 00:00, of a time with a zone in UTC; NAN where it isn't
+          known.
+
+        ``void predict_row(const nnkern_row *row, double *y)`` writes NNKERN_N_Y numbers: of a classifier the
+        probability of each class, whose names are ``nnkern_labels``; of a regressor one number in the target's units. A
+        number that is infinite counts as a very large one.
 
         Parameters
         ----------
         path : str or path-like, optional
-            Where to write it.
+            Where to write it, whole or not at all.
 
         Returns
         -------
@@ -452,8 +476,10 @@ class BaseTabular(BaseEstimator):
 
         Raises
         ------
-        OSError, ValueError
-            It can't be written; or a category holds a NUL character, which no text in C can.
+        OSError
+            The file can't be written; one that was there is as it was.
+        ValueError
+            A category or a label holds a NUL character, at which C's texts end.
         """
         from nnkern.tabular.c_out import to_c
 

@@ -87,38 +87,7 @@ _LONGEST_NAME = 48  # C tells names apart by 63 characters
 
 
 def to_c(model, path=None):
-    """A TableModel as one C99 file with all weights: a struct of a row, and a function; it needs nothing but libm.
-
-    ``nnkern_row`` has a field for each column that the model learnt from, in the table's order. Its name is the
-    column's in lower case, with an underscore for what no name in C may hold, and a number where two would be the same;
-    the comment behind it has the column's own.
-
-    - a number: ``double``, NAN where it isn't known;
-    - a category: ``const char *``, the text in UTF-8 by which the model knows it: "3" for the whole number 3, "True"
-      and "False" for booleans. A null pointer or any text that isn't one of its levels stands for what isn't known;
-    - a date or time: ``double``, seconds since 1970-01-01 00:00, of a time with a zone in UTC; NAN where it isn't
-      known.
-
-    ``void predict_row(const nnkern_row *row, double *y)`` writes NNKERN_N_Y numbers: of a classifier the probability of
-    each class, whose names are ``nnkern_labels``; of a regressor one number in the target's units. A number that is
-    infinite counts as a very large one.
-
-    Parameters
-    ----------
-    model : TableModel
-    path : str or path, optional
-        Where to write it, whole or not at all.
-
-    Returns
-    -------
-    source : str
-
-    Raises
-    ------
-    OSError
-        The file can't be written; one that was there is as it was.
-    ValueError
-        A category or a label holds a NUL character, at which C's texts end.
+    """A TableModel as one C99 file; TabularClassifier.to_c says what it takes, gives and raises.
 
     Examples
     --------

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from nnkern._optional import require
+from nnkern._predictor import scale_column
 from nnkern._values import Value
 from nnkern.tabular.frames import is_missing, listed, text_of
 
@@ -29,29 +30,10 @@ DAY, YEAR = 86400.0, 365.2425 * 86400.0
 
 
 class Row(Value):
-    """One row of X: `kind` "number" (scaled and clipped), "flag" (−1, 0 or 1) or "code" (0 … size − 1)."""
+    """One row of X: `kind` "number" (scaled and clipped), "passthrough" (−1 … 1, as it is) or "code" (0 … size − 1)."""
 
     def __init__(self, kind, column, size=1, part=""):
         self.kind, self.column, self.size, self.part = kind, column, size, part
-
-
-def clipped(values, median, scale):
-    """x' of numbers in float64, NaN for missing ones."""
-    with np.errstate(over="ignore"):  # infinity is clipped as what comes near it
-        z = (values - median) / scale
-    np.minimum(np.maximum(z, -FARTHEST, out=z), FARTHEST, out=z)
-    bend = z / CLIP
-    bend *= bend
-    bend += 1
-    z /= np.sqrt(bend, out=bend)
-    return z
-
-
-def smooth_clip(values, median, scale):
-    """x' of numbers in float64, 0 for missing ones."""
-    z = clipped(values, median, scale)
-    z[np.isnan(z)] = 0
-    return z
 
 
 def _some(values):
@@ -72,26 +54,27 @@ class Number(Value):
 
     @classmethod
     def fit(cls, name, values):
-        """Of float64 values, NaN where missing; None for a constant."""
+        """Of float64 or float32 values, NaN where missing; None for a constant."""
         missing = np.isnan(values)
         present = values[~missing] if missing.any() else values
         if not len(present) or present.min() == present.max():
             return None
-        low, median, high = np.quantile(_some(present), (0.25, 0.5, 0.75))
+        low, median, high = np.quantile(_some(present).astype(np.float64), (0.25, 0.5, 0.75))
+        least, largest = float(present.min()), float(present.max())
         with np.errstate(over="ignore"):  # refused below
-            scale = high - low or present.max() / 2 - present.min() / 2
+            scale = high - low or largest / 2 - least / 2
         if not (np.isfinite(scale) and scale > 0):
-            raise ValueError(f"column {name!r} has numbers too large to be scaled, up to {np.abs(present).max():g}")
+            raise ValueError(f"column {name!r} has numbers too large to be scaled, up to {max(-least, largest):g}")
         return cls(name, median, scale, missing.any())
 
     def rows(self):
         """Its rows of X."""
-        return [Row("number", self.name)] + [Row("flag", self.name, part="missing")] * self.flag
+        return [Row("number", self.name)] + [Row("passthrough", self.name, part="missing")] * self.flag
 
     def fill(self, array, out, what):
         """Writes the rows `out` (their number, m) from an Arrow array."""
-        values = numbers(array, self.name, what)
-        out[0] = smooth_clip(values, self.median, self.scale)
+        values = numbers(array, self.name, what, float32=True)
+        scale_column(values, out[0], self.median, self.scale, FARTHEST, CLIP)
         if self.flag:
             out[1] = np.isnan(values)
 
@@ -135,8 +118,8 @@ class Date(Value):
 
     def rows(self):
         """Its rows of X."""
-        waves = [Row("flag", self.name, part=f"{wave} of {part}") for part in self.parts for wave in ("sin", "cos")]
-        return [Row("number", self.name), *waves] + [Row("flag", self.name, part="missing")] * self.flag
+        parts = [f"{wave} of {part}" for part in self.parts for wave in ("sin", "cos")] + ["missing"] * self.flag
+        return [Row("number", self.name), *(Row("passthrough", self.name, part=part) for part in parts)]
 
     def fill(self, array, out, what):
         """Writes the rows `out` (their number, m) from an Arrow array."""
@@ -145,7 +128,7 @@ class Date(Value):
     def fill_seconds(self, values, out):
         """Writes the rows `out` from seconds since 1970, float64, NaN where missing."""
         missing = np.isnan(values)
-        out[0] = smooth_clip(values, self.median, self.scale)
+        scale_column(values, out[0], self.median, self.scale, FARTHEST, CLIP)
         for i, part in enumerate(self.parts):
             length, start = self.PERIODS[part]
             angle = np.where(missing, 0.0, np.mod(values + start, length) * (2 * math.pi / length))
@@ -173,9 +156,8 @@ class Category(Value):
         self.name, self.levels, self.rare, self.holds = name, list(levels), list(rare), holds
 
     @classmethod
-    def fit(cls, name, array, min_count):
-        """Of an Arrow array, levels from the most frequent on; None where nothing can be told apart."""
-        counts = level_counts(array)
+    def fit(cls, name, array, counts, min_count):
+        """Of an Arrow array and its `level_counts`; None where nothing can be told apart."""
         levels = [level for level, count in counts if count >= min_count]
         others = len(array) - sum(count for _, count in counts[: len(levels)])
         if not levels or (len(levels) == 1 and not others):
@@ -189,7 +171,7 @@ class Category(Value):
 
     def rows(self):
         """Its row of X."""
-        return [Row("flag", self.name) if self.is_sign else Row("code", self.name, len(self.levels) + 1)]
+        return [Row("passthrough", self.name) if self.is_sign else Row("code", self.name, len(self.levels) + 1)]
 
     def codes(self):
         """{text: what stands in X for it}"""
@@ -198,7 +180,7 @@ class Category(Value):
 
     def fill(self, array, out, what):
         """Writes its row `out` (1, m) from an Arrow array; how many categories in it weren't there in training."""
-        kind = plain(array).type
+        kind = value_type(array)
         if _family_of(kind) is None:
             raise ValueError(f"column {self.name!r} of {what} must hold {self.holds} as in training; got {kind}")
         codes, start, unseen = self.codes(), 0, 0
@@ -294,14 +276,23 @@ def has_zone(array):
     return getattr(array.type, "tz", None) is not None
 
 
+def value_type(array):
+    """The Arrow type of an array's values, also of one with a dictionary."""
+    types = require("pyarrow", "a data frame").types
+    return array.type.value_type if types.is_dictionary(array.type) else array.type
+
+
 def plain(array):
     """The array without its dictionary."""
-    types = require("pyarrow", "a data frame").types
-    return array.cast(array.type.value_type) if types.is_dictionary(array.type) else array
+    kind = value_type(array)
+    return array if kind == array.type else array.cast(kind)
 
 
-def numbers(array, name, what):
-    """float64 of a column that is to hold numbers, NaN where missing; a ValueError for texts that are none, and inf."""
+def numbers(array, name, what, float32=False):
+    """float64 of a column that is to hold numbers, NaN where missing; a ValueError for texts that are none, and inf.
+
+    With `float32`, a column of that type as it is.
+    """
     pa = require("pyarrow", "a data frame")
     array = plain(array)
     kind = array.type
@@ -316,7 +307,8 @@ def numbers(array, name, what):
             array = array.cast(pa.int8())
         elif pa.types.is_float16(kind):
             array = array.cast(pa.float32())
-        values = _to_numpy(array.cast(pa.float64(), safe=False))
+        as_it_is = float32 and pa.types.is_float32(kind)
+        values = _to_numpy(array if as_it_is else array.cast(pa.float64(), safe=False))
     else:
         raise ValueError(f"column {name!r} of {what} must hold numbers; got {kind}")
     if not np.isfinite(values).all() and np.isinf(values).any():
@@ -503,17 +495,28 @@ def encoded(array):
 
 def level_counts(array):
     """[(text, count), …] of what is not missing, the most frequent first, of equals by text."""
-    pc = require("pyarrow.compute", "a data frame")
-    counts, array = {}, plain(array)
-    if is_text(array.type):  # of views of texts, a missing one is counted as an empty one
-        array = array.cast("large_string").combine_chunks()
-    for entry in pc.value_counts(array).to_pylist():
-        value = entry["values"]
-        if value is None or value != value:
-            continue
-        text = text_of(value)
-        counts[text] = counts.get(text, 0) + entry["counts"]
+    counts = {}
+    for value, count in _value_counts(array):
+        if value is not None and value == value:
+            text = text_of(value)
+            counts[text] = counts.get(text, 0) + count
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def _value_counts(array):
+    """(value, count) of values that occur; one may come several times."""
+    pa, pc = require("pyarrow", "a data frame"), require("pyarrow.compute", "a data frame")
+    if pa.types.is_dictionary(array.type):
+        for chunk in array.chunks:
+            values = chunk.dictionary.to_pylist()
+            for entry in pc.value_counts(chunk.indices).to_pylist():
+                if entry["values"] is not None:
+                    yield values[entry["values"]], entry["counts"]
+        return
+    if pa.types.is_string_view(array.type):  # of these, a missing one is counted as an empty one
+        array = array.cast(pa.large_string())
+    for entry in pc.value_counts(array).to_pylist():
+        yield entry["values"], entry["counts"]
 
 
 def has_values(array):

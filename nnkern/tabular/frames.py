@@ -16,9 +16,22 @@ from nnkern._optional import require
 class Columns(dict):
     """{name: Arrow array}, checked: the names are texts, and all arrays have the same length."""
 
+    _taken = dict.__getitem__
 
-class Spent(Columns):
-    """Columns that nobody else needs: each may be let go as soon as X has been made of it."""
+    def parts(self, masks):
+        """Of each mask (m,) of bool the columns of its rows."""
+        parts = [type(self)() for _ in masks]
+        for name in list(self):
+            column = self._taken(name)
+            for mask, part in zip(masks, parts, strict=True):
+                part[name] = column.filter(mask)
+        return parts
+
+
+class ConsumableColumns(Columns):
+    """Columns that nobody else needs: each is let go as soon as X, or what is kept of its rows, has been made of it."""
+
+    _taken = dict.pop
 
 
 def is_frame(X):
@@ -58,7 +71,7 @@ def columns_of(X, names=None, what="X"):
 
 def _columns_of_mapping(X, names, what):
     present = [str(name) for name in X]
-    _refuse_twice(present, what)
+    refuse_twice(present, what)
     given = dict(zip(present, X.values(), strict=True))
     if names is None:
         names = present
@@ -108,11 +121,12 @@ def _with_texts_for_names(X):
 def names_of(native, what):
     """The names of a frame's columns; a ValueError where two have the same."""
     names = list(native.column_names if hasattr(native, "column_names") else native.columns)
-    _refuse_twice(names, what)
+    refuse_twice(names, what)
     return names
 
 
-def _refuse_twice(names, what):
+def refuse_twice(names, what):
+    """A ValueError that lists the names that are there more than once."""
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(

@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from nnkern._optional import require
 from nnkern.estimators.needed import column_or_1d
 from nnkern.tabular.columns import plain
 from nnkern.tabular.frames import (
     Columns,
-    Spent,
     columns_of,
     is_mapping,
     is_missing,
@@ -35,7 +33,7 @@ def arrows_of(X, names, what):
     if names is None:
         return arrays
     refuse_lacking(names, arrays, what)
-    return {name: arrays[name] for name in names}
+    return Columns((name, arrays[name]) for name in names)
 
 
 def refuse_dict(X, n, what):
@@ -119,12 +117,7 @@ def counting(arrays, y, weight, what, least=1):
             f"{what} and the weights of classes leave {rows.sum()} of {len(y)} rows a weight above 0: at least {least} "
             "must count"
         )
-    mask = require("pyarrow", "a data frame").array(rows)
-    kept = type(arrays)()
-    for name in list(arrays):
-        # a column that nobody else needs is let go as soon as it has been copied
-        kept[name] = (arrays.pop(name) if isinstance(arrays, Spent) else arrays[name]).filter(mask)
-    return kept, y[rows], weight[rows]
+    return *arrays.parts([rows]), y[rows], weight[rows]
 
 
 def refuse_holes(y, what):

@@ -25,7 +25,7 @@ def warn_of_leaks(preprocessing, X, y, classifies):
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
     m = X.shape[1]
-    rows = np.random.default_rng(0).permutation(m)[:MOST_ROWS]
+    rows = np.random.default_rng(0).choice(m, min(m, MOST_ROWS), replace=False)
     if len(rows) < LEAST_ROWS:
         return
     if classifies:

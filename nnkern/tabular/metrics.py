@@ -6,8 +6,11 @@ numbers. Sample weights w (m,) count in all of them.
     log_loss            the mean of -log p(y), p at least 1e-7
     auc                 the area under the ROC curve; for more than two classes the mean of each against the rest
     accuracy, error     the share of rows whose most probable class is right, or isn't
+    recall              the share of class 1's rows that are right, of two classes; of more the balanced accuracy
     balanced_accuracy   the mean over the classes of the share of their rows that are right
     f1                  2 TP / (2 TP + FP + FN) of class 1 of two; the mean over the classes of more
+    calibration_error   the mean over ten bins of confidence of |share of right ones - mean confidence|, each bin by its
+                        weight: Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks, eq. 3
     rmse, mae           √ of the mean squared, and the mean absolute difference
     r2                  1 - the squared differences' sum / that of y from its mean
 """
@@ -18,6 +21,7 @@ from nnkern import monitors, validation
 from nnkern._values import Value
 
 _LEAST_PROBABILITY = 1e-7  # about float32's, lest one row that is surely wrong makes the mean infinite
+_BINS = 10
 
 
 class Metric(Value):
@@ -108,9 +112,24 @@ def _counts(y, P, w):
     return right, np.bincount(labels, w, minlength=k), np.bincount(y, w, minlength=k)
 
 
-def _balanced_accuracy(y, P, w):
+def _recalls(y, P, w):
+    """Of each class, NaN where it has no row."""
     right, _, true = _counts(y, P, w)
-    return np.mean(right[true > 0] / true[true > 0])
+    return np.divide(right, true, out=np.full(len(P), np.nan), where=true > 0)
+
+
+def _balanced_accuracy(y, P, w):
+    return np.nanmean(_recalls(y, P, w))
+
+
+def _recall(y, P, w):
+    return _recalls(y, P, w)[1] if len(P) == 2 else _balanced_accuracy(y, P, w)
+
+
+def _calibration_error(y, P, w):
+    confidence, right = P.max(axis=0), P.argmax(axis=0) == y
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    return np.abs(np.bincount(bins, w * (right - confidence))).sum() / w.sum()
 
 
 def _f1(y, P, w):
@@ -140,8 +159,10 @@ METRICS = {
         Metric("auc", _auc),
         Metric("accuracy", _accuracy),
         Metric("error", lambda y, P, w: 1 - _accuracy(y, P, w), rises=False),
+        Metric("recall", _recall),
         Metric("balanced_accuracy", _balanced_accuracy),
         Metric("f1", _f1),
+        Metric("calibration_error", _calibration_error, rises=False),
         Metric("rmse", lambda y, P, w: np.sqrt(_mean_square(y, P, w)), classifies=False, rises=False),
         Metric("mae", _mae, classifies=False, rises=False),
         Metric("r2", _r2, classifies=False),

@@ -3,11 +3,10 @@
 It is what files hold, what ONNX and C are made of, and what the estimators predict with. It knows no training.
 """
 
-import math
-
 import numpy as np
 
-from nnkern.tabular.columns import Category, Date, clipped, level_of, number_of, seconds_of
+from nnkern._predictor import RowOfTable
+from nnkern.tabular.columns import CLIP, FARTHEST, Category, Date, level_of, number_of, seconds_of
 from nnkern.tabular.frames import is_missing, listed
 from nnkern.tabular.target import Labels
 
@@ -47,6 +46,9 @@ class TableModel:
         if not (np.isfinite(self.weights).all() and (self.weights >= 0).all() and abs(self.weights.sum() - 1) < 1e-6):
             raise ValueError(f"the weights are {self.weights}, and should be shares that add up to 1")
         wanted = {1, 2} if self.classifies and len(self.target.labels) == 2 else {self.n_y}
+        outputs = sorted({net.n_y for net in self.networks})
+        if len(outputs) > 1:
+            raise ValueError(f"the networks have {outputs} outputs, each should have as many")
         for i, net in enumerate(self.networks):
             if net.n_x != len(rows) or net.n_y not in wanted or (net.loss in CLASSIFIERS) != self.classifies:
                 raise ValueError(f"network {i} is not one for {len(rows)} rows of X and this target")
@@ -70,7 +72,7 @@ class TableModel:
 
     def predict(self, arrays, threads=None, what="X"):
         """The same, of {name: Arrow array}."""
-        return self.outputs(self.preprocessing.transform(arrays, what), threads)
+        return self.outputs(self.preprocessing.transform(arrays, what, threads), threads)
 
 
 class OneRow:
@@ -79,27 +81,19 @@ class OneRow:
     def __init__(self, model):
         self._model = model
         self._predictors = [net.compile_predict() for net in model.networks]
-        self._n_x = model.preprocessing.n_x
-        numbers, categories, self._dates, flags, number_places, category_places = [], [], [], [], [], []
+        self._names, self._categories, self._dates, numbers, category_places = [], [], [], [], []
         i = 0
         for column in model.preprocessing.columns:
             if isinstance(column, Category):
-                categories.append((column.name, {**_by_value(column), None: 0.0}, column.holds))
+                self._categories.append((column.name, {**_by_value(column), None: 0.0}, column.holds))
                 category_places.append(i)
             elif isinstance(column, Date):
                 self._dates.append((column, slice(i, i + len(column.rows()))))
             else:
-                if column.flag:
-                    flags.append((len(numbers), i + 1))
-                numbers.append(column)
-                number_places.append(i)
+                self._names.append(column.name)
+                numbers.append((column.median, column.scale, i, i + 1 if column.flag else -1))
             i += len(column.rows())
-        self._names = [column.name for column in numbers]
-        self._median = np.array([column.median for column in numbers])
-        self._scale = np.array([column.scale for column in numbers])
-        self._places, self._category_places = np.array(number_places, np.intp), np.array(category_places, np.intp)
-        self._categories = categories
-        self._flagged, self._flags = np.array(flags, np.intp).reshape(-1, 2).T
+        self._row = RowOfTable(i, numbers, category_places, FARTHEST, CLIP)
 
     def outputs(self, row):
         """Probabilities (k,), or a number, as for a table with this row but for rounding."""
@@ -110,31 +104,21 @@ class OneRow:
         return self._outputs(plain)
 
     def _outputs(self, row):
-        x = np.zeros(self._n_x, np.float32)
-        if self._names:
-            values = [row[name] for name in self._names]
-            if not _NO_NUMBERS.isdisjoint(map(type, values)):
-                raise TypeError("numpy would make other numbers of it than a column does")
-            values = np.array(values, np.float64)
-            z = clipped(values, self._median, self._scale)
-            if not math.isfinite(values.sum()):
-                missing = np.isnan(values)
-                if np.isinf(values).any():
-                    raise ValueError("a number is infinite")
-                z[missing] = 0
-                x[self._flags] = missing[self._flagged]
-            x[self._places] = z
-        if self._categories:
-            found = [codes.get(row[name]) for name, codes, _ in self._categories]
-            if None in found:
-                found = [codes.get(level_of(row[name], holds), 0.0) for name, codes, holds in self._categories]
-            x[self._category_places] = found
+        found = [codes.get(row[name]) for name, codes, _ in self._categories]
+        if None in found:
+            found = [
+                codes.get(level_of(row[name], holds), 0.0) if code is None else code
+                for code, (name, codes, holds) in zip(found, self._categories, strict=True)
+            ]
+        x = self._row.X([row[name] for name in self._names], found)
         for column, place in self._dates:
             value = np.array([seconds_of(row[column.name], column.name, column.zone)])
-            column.fill_seconds(value, x[place][:, None])
-        x = x[:, None]
-        out = self._model.mean([predict(x) for predict in self._predictors])
-        return out[:, 0] if self._model.classifies else self._model.target.restored(float(out[0, 0]))
+            column.fill_seconds(value, x[place])
+        A = np.concatenate([predict(x) for predict in self._predictors], axis=1, dtype=np.float64)
+        out = A @ self._model.weights
+        if self._model.classifies:
+            return out if len(out) > 1 else np.array((1 - out[0], out[0]))
+        return self._model.target.restored(float(out[0]))
 
     def _plain(self, row):
         """The row, its numbers as floats; an error that names what is wrong with it, where something is."""
@@ -150,10 +134,6 @@ class OneRow:
             if not is_missing(row[name]) and row[name].__hash__ is None:
                 raise TypeError(f"{name!r} must be a text or a number; got {row[name]!r}") from None
         return row
-
-
-_NO_NUMBERS = {np.timedelta64, str, np.str_, bytes}
-"""Types that numpy converts to numbers by rules of its own."""
 
 
 def _by_value(column):

@@ -20,36 +20,7 @@ ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
 
 
 def to_onnx(model, path):
-    """Saves a TableModel as an ONNX file of opset 17, for categories with ai.onnx.ml 3: it takes raw columns.
-
-    Each column that the model learnt from is an input (batch, 1) of its name:
-
-    - a number: double, NaN where it isn't known;
-    - a category: string, the text by which the model knows it: "3" for the whole number 3, "True" and "False" for
-      booleans. Any text that isn't one of its levels stands for what isn't known; "" does, unless it is a level;
-    - a date or time: double, seconds since 1970-01-01 00:00, of a time with a zone in UTC; NaN where it isn't known.
-
-    A number that is infinite counts as a very large one.
-
-    A classifier gives "label" (batch,), int64 where the labels are whole numbers, else string, and "probabilities"
-    (batch, classes), double; a regressor "prediction" (batch, 1), double, in the target's units. Where a column has one
-    of these names, the output's ends in an underscore. The metadata "columns" is a JSON list of {"name", "kind",
-    "missing"}, where "missing" is the text that stands for a category that isn't known.
-
-    Parameters
-    ----------
-    model : TableModel
-    path : str or path
-
-    Raises
-    ------
-    MissingPackageError
-        The package onnx isn't installed.
-    OSError
-        The file can't be written; one that was there is as it was.
-    ValueError
-        A column's name can't be an input's; or the model is larger than the 2 GB that ONNX takes.
-    """
+    """Saves a TableModel as an ONNX file; TabularClassifier.to_onnx says what it takes, gives and raises."""
     content = to_proto(model).SerializeToString()
     with whole_file(path) as file:
         file.write(content)

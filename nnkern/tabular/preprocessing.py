@@ -4,13 +4,15 @@ Knows no networks. What it warns of is said once for all columns.
 """
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 import nnkern.tabular.columns as kinds
+from nnkern import _kernels
 from nnkern._optional import require
 from nnkern.tabular.columns import BLOCK_ROWS, Category, Date, Number, distinct, family, level_counts, numbers
-from nnkern.tabular.frames import Spent, listed, place_name
+from nnkern.tabular.frames import ConsumableColumns, listed, place_name
 
 TYPES = ("number", "category", "date", "ignore")
 MIN_COUNT = 5
@@ -41,7 +43,7 @@ class Preprocessing:
         self.rows = [row for column in self.columns for row in column.rows()]
 
     @classmethod
-    def fit(cls, arrays, column_types=None, min_count=MIN_COUNT):
+    def fit(cls, arrays, column_types=None, min_count=MIN_COUNT, threads=None):
         """Of {name: Arrow array}; `column_types` says what some are: one of TYPES, or a list of categories to know.
 
         Raises
@@ -65,10 +67,17 @@ class Preprocessing:
         kinds.refuse_nested(used)
         left_out = {name: "as asked for" for name in arrays if name not in used}
         columns, ids, errors = [], [], []
-        for name, array in used.items():
+
+        def fitted(item):
+            name, array = item
             try:
-                column, why = _fitted(name, array, wanted.get(name), min_count)
+                return *_fitted(name, array, wanted.get(name), min_count), None
             except ValueError as error:
+                return None, None, error
+
+        found = _each(fitted, used.items(), threads, max(map(len, used.values()), default=0))
+        for (name, array), (column, why, error) in zip(used.items(), found, strict=True):
+            if error is not None:
                 errors.append(error)
                 continue
             if column is None:
@@ -93,7 +102,7 @@ class Preprocessing:
         """Number of rows of X."""
         return len(self.rows)
 
-    def transform(self, arrays, what="X"):
+    def transform(self, arrays, what="X", threads=None):
         """X (n_x, m) in float32, an example contiguous, of {name: Arrow array} with all the columns.
 
         Raises
@@ -108,28 +117,29 @@ class Preprocessing:
         """
         m = len(next(iter(arrays.values())))
         X = np.empty((m, self.n_x), np.float32)
-        i, unseen, errors = 0, {}, []
-        for column, count in zip(self.columns, self._counts(), strict=True):
-            array = arrays.pop(column.name) if isinstance(arrays, Spent) else arrays[column.name]
+
+        def filled(item):
+            column, first = item
+            array = arrays.pop(column.name) if isinstance(arrays, ConsumableColumns) else arrays[column.name]
             try:
-                found = _fill(column, array, X[:, i : i + count].T, what)
+                return _fill(column, array, X[:, first : first + len(column.rows())].T, what), None
             except ValueError as error:
-                errors.append(error)
-            else:
-                if found:
-                    unseen[column.name] = found
-            i += count
-        _refuse(errors)
+                return 0, error
+
+        found = _each(filled, zip(self.columns, self._first_rows(), strict=True), threads, m)
+        _refuse([error for _, error in found if error is not None])
+        unseen = {column.name: count for column, (count, _) in zip(self.columns, found, strict=True) if count}
         if unseen:
             said = ", ".join(f"{name!r} in {count} of {m} rows" for name, count in unseen.items())
             text = f"{what} has categories that weren't there in training, and count as missing: {said}"
             warnings.warn(text, TabularWarning, stacklevel=5)
-        if isinstance(arrays, Spent):
+        if m >= BLOCK_ROWS:
             require("pyarrow", "a data frame").default_memory_pool().release_unused()
         return X.T
 
-    def _counts(self):
-        return [len(column.rows()) for column in self.columns]
+    def _first_rows(self):
+        """Of each column, the first of its rows of X."""
+        return np.cumsum([0, *(len(column.rows()) for column in self.columns[:-1])]).tolist()
 
     def to_dict(self):
         """All that was learnt, as JSON has it; floats come back to the last bit."""
@@ -152,18 +162,25 @@ class Preprocessing:
         return "\n".join(f"{name:{width[0]}}  {kind:{width[1]}}  {rest}".rstrip() for name, kind, rest in lines)
 
 
+def _each(function, items, threads, m):
+    """[function(item) of each]; of large tables on several threads, whose arithmetic holds no lock."""
+    threads = threads or _kernels.get_threads()
+    if threads == 1 or m < BLOCK_ROWS:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))
+
+
 def _fill(column, array, out, what):
     """Writes the rows `out` (their number, m) of a column; how many categories in it weren't there in training."""
     if isinstance(column, Category):  # takes its own blocks, so that a dictionary is looked at once
         return column.fill(array, out, what)
     for start in range(0, len(array), BLOCK_ROWS):
-        block = np.empty((len(out), min(BLOCK_ROWS, len(array) - start)), np.float32)
         try:
-            column.fill(array.slice(start, BLOCK_ROWS), block, what)
+            column.fill(array.slice(start, BLOCK_ROWS), out[:, start : start + BLOCK_ROWS], what)
         except ValueError:
-            column.fill(array, np.empty(out.shape, np.float32), what)  # names the row it has in all
+            column.fill(array, out, what)  # names the row it has in all
             raise
-        out[:, start : start + BLOCK_ROWS] = block
     return 0
 
 
@@ -203,28 +220,28 @@ def _fitted(name, array, wanted, min_count):
     if array.null_count == len(array):
         column = None
     elif kind == "number":
-        column = Number.fit(name, numbers(array, name, "X"))
+        column = Number.fit(name, numbers(array, name, "X", float32=True))
     elif kind == "date":
         column = Date.fit(name, array)
     else:
         known = level_counts(array)
         frequent = sum(count for _, count in known if count >= min_count)
-        is_text = wanted is None and kinds.is_text(kinds.plain(array).type)
+        is_text = wanted is None and kinds.is_text(kinds.value_type(array))
         if is_text and len(known) > MANY_LEVELS and 2 * frequent < len(array) - array.null_count:
             return None, f"text of {len(known)} different values"
         if len(known) > 1 and not frequent:
             min_count = 1  # a small table, or one whose many values are wanted
-        column = Category.fit(name, array, min_count)
-    return column, "constant" if kinds.has_values(array) else "all missing"
+        column = Category.fit(name, array, known, min_count)
+    if column is None:
+        return None, "constant" if kinds.has_values(array) else "all missing"
+    return column, None
 
 
 def _is_identifier(array, column):
     """Whether whole numbers are all different and lie as close as a count of the rows would."""
     if not isinstance(column, Number) or column.flag or len(array) < 100:
         return False
-    import pyarrow.compute as pc
-    import pyarrow.types as types
-
+    pc, types = (require(f"pyarrow.{module}", "a data frame") for module in ("compute", "types"))
     if not types.is_integer(array.type):
         return False
     spread = pc.min_max(array).as_py()

@@ -6,7 +6,6 @@ says in which line. What a column means is columns.py's concern.
 
 import contextlib
 import csv
-import gzip
 import io
 import os
 import re
@@ -14,13 +13,12 @@ import shutil
 import sys
 import tempfile
 import warnings
-import zlib
 from itertools import islice
 
 import numpy as np
 
 from nnkern._optional import require
-from nnkern.tabular.frames import listed
+from nnkern.tabular.frames import refuse_twice
 
 HEAD = 2**20
 """Bytes from which delimiter, decimal sign and encoding are found."""
@@ -105,6 +103,7 @@ def _processors(threads):
         yield threads != 1
     finally:
         pa.set_cpu_count(before)
+        pa.default_memory_pool().release_unused()
 
 
 def _binary(path, name, magic, columns, several):
@@ -133,7 +132,7 @@ class _Text:
         try:
             with self._open() as file:
                 head = file.read(HEAD)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except OSError as error:
             raise ValueError(f"{name} is not a whole gzip file: {error}") from None
         self._encoding, self._given = encoding or _encoding(head), encoding is not None
         try:
@@ -155,7 +154,8 @@ class _Text:
         self._check_header()
 
     def _open(self):
-        return gzip.open(self._path) if self._zipped else open(self._path, "rb")
+        pa = require("pyarrow", "reading a table")
+        return pa.input_stream(self._path, compression="gzip" if self._zipped else None)
 
     def _check_header(self):
         names = self._names
@@ -164,9 +164,7 @@ class _Text:
         if "" in names:
             hint = "give it one, or leave it out (pandas writes its index so, and to_csv(index=False) doesn't)"
             raise ValueError(f"{self._name}: column {names.index('') + 1} has no name in the header: {hint}")
-        twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-        if twice:
-            raise ValueError(f"{self._name}: the header names {listed(twice)} more than once: rename them")
+        refuse_twice(names, f"the header of {self._name}")
 
     def table(self, columns, texts, narrow, several):
         """Those of the columns that are there; all for None."""
@@ -176,7 +174,8 @@ class _Text:
         types = self._types(columns, fixed, set(narrow(self._names)) if narrow else ())
         while True:
             try:
-                table = self._read(self._path, self._encoding, columns, several, types)
+                with self._open() as file:
+                    table = self._read(file, self._encoding, columns, several, types)
             except pa.ArrowInvalid as error:
                 if self._encoding == "utf-8" and "invalid UTF8" in str(error):  # in a column of fixed type
                     self._encoding = WESTERN
@@ -238,18 +237,17 @@ class _Text:
     def _head(self, columns, types):
         return self._read(io.BytesIO(self._text.encode()), "utf-8", columns, False, types)
 
-    def _read(self, source, encoding, columns, several, types):
-        pa, csv_ = (require(module, "reading a table") for module in ("pyarrow", "pyarrow.csv"))
+    def _read(self, file, encoding, columns, several, types):
+        csv_ = require("pyarrow.csv", "reading a table")
         missing = {form(text) for text in MISSING for form in (str, str.upper, str.title, str.capitalize)} | {"NaN"}
         header = dict(zip(self._names, self._header, strict=True))
-        with pa.input_stream(source, compression="gzip" if self._zipped and source is self._path else None) as file:
-            read = csv_.ReadOptions(use_threads=several, encoding="utf8" if encoding == "utf-8" else encoding)
-            parse = csv_.ParseOptions(delimiter=self._delimiter, newlines_in_values=self._quotes)
-            convert = csv_.ConvertOptions(column_types=types, decimal_point=self._decimal, strings_can_be_null=True)
-            convert.include_columns = [header[name] for name in columns or ()]
-            convert.null_values = [before + text for text in missing for before in ("", " ")]
-            convert.auto_dict_encode, convert.auto_dict_max_cardinality = True, MOST_DICTIONARY
-            return csv_.read_csv(file, read, parse, convert)
+        read = csv_.ReadOptions(use_threads=several, encoding="utf8" if encoding == "utf-8" else encoding)
+        parse = csv_.ParseOptions(delimiter=self._delimiter, newlines_in_values=self._quotes)
+        convert = csv_.ConvertOptions(column_types=types, decimal_point=self._decimal, strings_can_be_null=True)
+        convert.include_columns = [header[name] for name in columns or ()]
+        convert.null_values = [before + text for text in missing for before in ("", " ")]
+        convert.auto_dict_encode, convert.auto_dict_max_cardinality = True, MOST_DICTIONARY
+        return csv_.read_csv(file, read, parse, convert)
 
     def _explained(self, error):
         """The error of a row that isn't like the header, by its line; else in Arrow's words."""
@@ -262,7 +260,7 @@ class _Text:
                     if row and len(row) != n:
                         hint = f"expected {n} as in the header; the delimiter is {self._delimiter!r}"
                         return ValueError(f"{self._name}, line {rows.line_num}: {len(row)} cells, {hint}")
-        except (csv.Error, EOFError, OSError, zlib.error) as broken:
+        except (csv.Error, OSError) as broken:
             error = broken
         return ValueError(f"{self._name} can't be read as CSV: {error}")
 

@@ -209,12 +209,12 @@ class Recipe(Value):
         for i, row in enumerate(rows):
             if row.kind == "code":
                 found.append(self._of_category(i, row.size))
-            elif row.kind == "flag":
+            elif row.kind == "passthrough":
                 found.append(encoders.Numeric(i))
             elif row.kind == "number":
                 found += self._of_number(i, (X[i, some], y[some], None if w is None else w[some]), n_classes)
             else:
-                raise ValueError(f"row {i} of X must be of kind number, flag or code; got {row.kind!r}")
+                raise ValueError(f"row {i} of X must be of kind number, passthrough or code; got {row.kind!r}")
         return found
 
     def _of_category(self, i, size):

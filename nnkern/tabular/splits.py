@@ -1,8 +1,13 @@
 """Which rows are trained on and which are held out: the caller's, a share, or each part in turn."""
 
+import functools
+
 import numpy as np
 
 from nnkern import validation
+
+BLOCK_ROWS = 2**16
+"""That are moved at a time."""
 
 
 class Examples:
@@ -78,10 +83,14 @@ class Taken:
 
 
 class Part:
-    """Rows to train on, and the rows held out of them; `held_rows`: where the latter are among all, or None."""
+    """Rows to train on, and the rows held out of them.
 
-    def __init__(self, train, held_out, held_rows=None):
-        self.train, self.held_out, self.held_rows = train, held_out, held_rows
+    `held_rows`: where the latter are among all, or None; `put_back`: brings all rows into their order again, where X
+    was put in another, after which the part is of no more use.
+    """
+
+    def __init__(self, train, held_out, held_rows=None, put_back=lambda: None):
+        self.train, self.held_out, self.held_rows, self.put_back = train, held_out, held_rows, put_back
 
     def free(self):
         """Lets go the copies of its rows, which are made again where they are asked for."""
@@ -89,7 +98,7 @@ class Part:
         self.held_out.free()
 
 
-def parts(data, held_out, count, n_classes, seed):
+def parts(data, held_out, count, n_classes, seed, overwrite=False):
     """The parts that `count` networks of a recipe are trained on.
 
     Parameters
@@ -102,6 +111,9 @@ def parts(data, held_out, count, n_classes, seed):
     n_classes : int
         0 for numbers.
     seed : int
+    overwrite : bool
+        Whether X, with an example contiguous, may be put in another order, which saves copies of its parts; done where
+        a share is held out.
 
     Returns
     -------
@@ -124,7 +136,7 @@ def parts(data, held_out, count, n_classes, seed):
     y = data.y if n_classes else None
     if count == 1:
         held = share_of(data.m, share, y, seed)
-        return [_part(data, held)]
+        return [_part_in_place(data, held) if overwrite else _part(data, held)]
     numbers = folds_of(data.m, count, y, seed)
     return [_part(data, numbers == k) for k in range(count)]
 
@@ -149,14 +161,45 @@ def _part(data, held):
     return Part(Taken(data, np.flatnonzero(~held)), Taken(data, rows), rows)
 
 
-def _ranks(m, y, seed):
-    """(m,) a place for each row: shuffled, and where y is given class by class, so that equal steps meet each class."""
+def _part_in_place(data, held):
+    held_last(data.X, held)
+    rows, X = np.flatnonzero(held), data.X
+    end = data.m - len(rows)
+    both = [
+        Examples(X[:, of], data.y[which], None if data.w is None else data.w[which])
+        for of, which in ((slice(end), ~held), (slice(end, None), held))
+    ]
+    return Part(*both, rows, functools.partial(as_before, X, held))
+
+
+def held_last(X, held):
+    """Puts the columns of X (n, m) that are `held` after the others, in place; either keep their order."""
+    rows, end = X.T, 0
+    kept = rows[held]
+    for start in range(0, len(rows), BLOCK_ROWS):
+        block = rows[start : start + BLOCK_ROWS][~held[start : start + BLOCK_ROWS]]
+        rows[end : end + len(block)] = block
+        end += len(block)
+    rows[end:] = kept
+
+
+def as_before(X, held):
+    """Undoes `held_last`."""
+    rows = X.T
+    end = len(rows) - np.count_nonzero(held)
+    kept = rows[end:].copy()
+    for start in reversed(range(0, len(rows), BLOCK_ROWS)):
+        trained = ~held[start : start + BLOCK_ROWS]
+        first = end - np.count_nonzero(trained)
+        rows[start : start + BLOCK_ROWS][trained] = rows[first:end].copy()
+        end = first
+    rows[held] = kept
+
+
+def _order(m, y, seed):
+    """(m,) all rows, shuffled, and where y is given class by class, so that equal steps meet each class."""
     order = np.random.default_rng((seed, 1)).permutation(m)
-    if y is not None:
-        order = order[np.argsort(y[order], kind="stable")]
-    ranks = np.empty(m, np.int64)
-    ranks[order] = np.arange(m)
-    return ranks
+    return order if y is None else order[np.argsort(y[order], kind="stable")]
 
 
 def share_of(m, share, y, seed):
@@ -165,19 +208,23 @@ def share_of(m, share, y, seed):
     A class whose rows would all be held out is trained on. Where none is left to be held out, it's a row of the most
     frequent class.
     """
-    ranks = _ranks(m, y, seed)
-    held = np.floor((ranks + 1) * share) > np.floor(ranks * share)
+    order, held = _order(m, y, seed), np.empty(m, bool)
+    steps = np.arange(m + 1.0)
+    np.floor(np.multiply(steps, share, out=steps), out=steps)
+    held[order] = steps[1:] > steps[:-1]
     if y is not None:
         trained = np.bincount(y[~held], minlength=y.max() + 1)
         held &= trained[y] > 0
     if held.all():
-        held = ranks > 0
+        held[order[0]] = False
     elif not held.any():
-        ours = np.ones(m, bool) if y is None else y == np.bincount(y).argmax()
-        held = ranks == ranks[ours].max()
+        ours = order if y is None else order[y[order] == np.bincount(y).argmax()]
+        held[ours[-1]] = True
     return held
 
 
 def folds_of(m, count, y, seed):
     """(m,) numbers 0 … count - 1, each about as often, in each class too."""
-    return _ranks(m, y, seed) % count
+    numbers = np.empty(m, np.int64)
+    numbers[_order(m, y, seed)] = np.arange(m) % count
+    return numbers

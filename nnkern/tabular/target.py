@@ -60,8 +60,10 @@ class Numbers(Value):
         return cls(mean, scale, y.min(), y.max())
 
     def standardised(self, y):
-        """As a network learns them."""
-        return (y - self.mean) / self.scale
+        """As a network learns them, in float32."""
+        y = y - self.mean
+        y /= self.scale
+        return y.astype(np.float32)
 
     def restored(self, out):
         """Predictions of standardised ones, float64; of an array, or of one number."""

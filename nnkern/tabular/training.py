@@ -75,6 +75,7 @@ def train(
     seed=0,
     threads=None,
     progress=False,
+    overwrite_X=False,
 ):
     """Trains each recipe and weighs what came of them by rows that weren't trained on.
 
@@ -84,7 +85,7 @@ def train(
     y : (m,) array
         Codes of classes 0 … k - 1, or numbers, about standardised.
     rows : sequence
-        Of each row of X its `kind`, "number", "flag" or "code", and its `size`, of a code how many there are.
+        Of each row of X its `kind`, "number", "passthrough" or "code", and its `size`, of a code how many there are.
     task : "binary", "multiclass" or "regression"
     recipes : Preset, Recipe or sequence of Recipe
     metric : str, optional
@@ -110,6 +111,9 @@ def train(
     progress : bool or callable
         True shows epochs and time left on standard error. A function is called as f(epochs done, epochs in all,
         seconds left).
+    overwrite_X : bool
+        Whether X, with an example contiguous, may come back with its columns in another order: where a share of the
+        rows is held out, that saves a copy.
 
     Returns
     -------
@@ -141,7 +145,7 @@ def train(
         time_limit = validation.number("time_limit", time_limit, 0, low_open=True)
     data = splits.Examples(X, y, sample_weight).counting()
     n_classes = 0 if task == "regression" else _classes(data.y, n_classes)
-    parts = splits.parts(data, held_out, n_estimators, n_classes, seed)
+    parts = splits.parts(data, held_out, n_estimators, n_classes, seed, overwrite_X)
     jobs = [Job(recipe, i, k, part, seed) for i, recipe in enumerate(recipes) for k, part in enumerate(parts)]
     session = Session(list(rows), task, n_classes, metric, threads)
     if time_limit is not None:
@@ -149,6 +153,7 @@ def train(
     interrupted = session.run(jobs, progress)
     trained = _trained(jobs, session, interrupted)
     if refit and len(parts) == 1 and parts[0].held_rows is not None and not interrupted:
+        parts[0].put_back()
         session.refit(jobs, trained, data, progress)
     return trained
 

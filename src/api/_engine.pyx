@@ -70,14 +70,6 @@ cdef enum:
     ALIGNMENT = 64
 
 
-def shuffled_order(Py_ssize_t m, uint64_t key, uint64_t epoch):
-    """The order of m examples in that epoch of a network with that key, as an int64 vector."""
-    cdef int64_t[::1] order = np.empty(m, np.int64)
-    if m:
-        nnk_shuffle(&order[0], m, key, epoch)
-    return np.asarray(order)
-
-
 cdef bint look_for_signals(void *owner) noexcept with gil:
     return (<Engine>owner).signalled()
 
@@ -107,7 +99,8 @@ cdef class Engine(Entrance):
 
     `layers`: a list of dicts with kind, n, n_prev, activation (its code), slope, dropout, l2, l1, use_bias, trainable,
     and rates and held: {"W": number, …} of the parameters for which these aren't 1 (see Parameter);
-    `loss`: its name, or a function (A, Y) -> (cost, dA); `parameter`: its number; `compute`: the compute type's name.
+    `loss`: its name, or a function (A, Y) -> (cost, dA) with the name of the loss that it is `scored_as`; `parameter`:
+    its number; `compute`: the compute type's name.
     """
     cdef Plan plan
     cdef int number                         # numpy's of the dtype
@@ -138,6 +131,7 @@ cdef class Engine(Entrance):
         self.plan.loss, self.plan.score = NNK_LOSSES, NNK_score_squares
         if callable(loss):
             self.function, self.plan.custom_loss = loss, call_loss
+            self.plan.score = nnk_loss_facts[<Py_ssize_t>list(LOSSES).index(loss.scored_as)].score
         else:
             self.plan.loss = list(LOSSES).index(loss)
             self.plan.score = nnk_loss_facts[self.plan.loss].score
@@ -155,7 +149,9 @@ cdef class Engine(Entrance):
         for l, config in enumerate(layers):
             layer = &plan.layers[l]
             layer.kind = &kinds[<Py_ssize_t>LAYER_KINDS[config["kind"]]]
-            layer.ones, layer.ones_prev = config.get("ones", 0), plan.layers[l - 1].ones if l else 0
+            if l > 0:
+                layer.ones_prev, layer.codes_prev = plan.layers[l - 1].ones, plan.layers[l - 1].codes
+            layer.ones = config.get("ones", 0)
             layer.n, layer.n_prev = config["n"], config["n_prev"] - layer.ones_prev
             layer.activation = config["activation"]
             layer.mixes = config.get("mix", False)

@@ -1,6 +1,9 @@
-# A frozen network as Python has it: arrays to pack, arrays to predict. The arithmetic is in src/engine/frozen.pxd; what
-# the numbers mean, and what users hand in, is predictor.py's affair.
+# A frozen network as Python has it: arrays to pack, arrays to predict; and what makes X of a table's numbers. The
+# arithmetic is in src/engine/frozen.pxd; what the numbers mean, and what users hand in, is predictor.py's affair, and
+# tabular/columns.py's.
 
+from cython cimport floating
+from libc.math cimport NAN, isinf, sqrt
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
@@ -25,6 +28,8 @@ from nnkern._engine import aligned_empty
 cnp.import_array()
 
 cdef object ndarray = np.ndarray
+
+include "numbers.pxi"
 
 # Types that weights may be kept in: the type of the arithmetic, and how they are packed for it
 WEIGHTS = {

@@ -1,5 +1,13 @@
 # Epochs of one network with all they need, and many networks side by side.
 
+def shuffled_order(Py_ssize_t m, uint64_t key, uint64_t epoch):
+    """The order of m examples in that epoch of a network with that key, as an int64 vector."""
+    cdef int64_t[::1] order = np.empty(m, np.int64)
+    if m:
+        nnk_shuffle(&order[0], m, key, epoch)
+    return np.asarray(order)
+
+
 cdef class Patience:
     """Counts epochs without improvement: by more than `tol` below the `best` cost so far; `most` in a row are borne."""
     cdef PatienceCounts counts

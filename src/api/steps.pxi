@@ -78,22 +78,99 @@ cdef class Stepper:
             holder = self.take(data.X.m)
             if holder.space.capacity < data.X.m:
                 return None
-            if fits(Y, engine.number, plan.n_y) and cnp.PyArray_DIM(Y, 1) == data.X.m and not self.labelled:
-                data.Y = matrix_of_array(Y)
-                if not has_entries_from(&data.Y, plan.compute.itemsize, self.low, self.high):
-                    return None
-            elif self.labelled and cnp.PyArray_NDIM(Y) == 1 and cnp.PyArray_TYPE(Y) == cnp.NPY_INT64 and (
-                    cnp.PyArray_DIM(Y, 0) == data.X.m and cnp.PyArray_ISCARRAY_RO(Y)):
-                data.labels = holder.space.labels
-                if not take_labels(holder.space.labels, <const int64_t *>cnp.PyArray_DATA(Y), data.X.m, plan.n_y):
-                    return None
-            else:
+            if not self.takes_targets(&data, Y, holder.space.labels):
                 return None
             set_layouts(&data)
             return self.of_batch(&data, holder, training)
         finally:
             self.holder = holder
             engine.leave_reading()
+
+    cdef bint takes_targets(self, Data *data, cnp.ndarray Y, int64_t *labels):
+        """Puts targets to the examples, labels copied to `labels`; whether they need no validation, no conversion."""
+        cdef const Plan *plan = &self.engine.plan
+        if fits(Y, self.engine.number, plan.n_y) and cnp.PyArray_DIM(Y, 1) == data.X.m and not self.labelled:
+            data.Y = matrix_of_array(Y)
+            if not has_entries_from(&data.Y, plan.compute.itemsize, self.low, self.high):
+                return False
+        elif self.labelled and cnp.PyArray_NDIM(Y) == 1 and cnp.PyArray_TYPE(Y) == cnp.NPY_INT64 and (
+                cnp.PyArray_DIM(Y, 0) == data.X.m and cnp.PyArray_ISCARRAY_RO(Y)):
+            data.labels = labels
+            if not take_labels(labels, <const int64_t *>cnp.PyArray_DATA(Y), data.X.m, plan.n_y):
+                return False
+        else:
+            return False
+        return True
+
+    def train(self, X, Y, str update, dict numbers, double rate):
+        """A step of a training on one batch, to the bits of `Engine.train`; its cost before it, NaN of a divergence.
+
+        None where X and Y aren't arrays that need no validation and no conversion.
+        """
+        cdef Engine engine = self.engine
+        cdef Plan *plan = &engine.plan
+        cdef Run run
+        cdef Watch watch
+        cdef Team team
+        cdef double cost, seconds
+        if type(X) is not ndarray or type(Y) is not ndarray or plan.loss == NNK_LOSSES or not self.names:
+            return None
+        if not fits(X, engine.number, plan.n_x) or not (cnp.PyArray_ISCONTIGUOUS(X) or cnp.PyArray_ISFORTRAN(X)):
+            return None
+        memset(&run, 0, sizeof(run))
+        run.data.X = matrix_of_array(X)
+        check_codes(engine, &run.data.X)
+        if plan.compute.table.first_nonfinite(run.data.X.data, plan.n_x * run.data.X.m) != plan.n_x * run.data.X.m:
+            return None
+        engine.enter_training()
+        try:
+            _references = held(X, Y)
+            run.plan, run.last_cost, run.epochs = plan, float("nan"), 1
+            run.used = run.batch_size = run.data.X.m
+            engine.prepare_training(&run.optimizer, update, numbers, run.batch_size)
+            if engine.workspace.space.capacity < run.batch_size:
+                return None
+            if not self.takes_targets(&run.data, Y, engine.workspace.space.labels):
+                return None
+            set_layouts(&run.data)
+            run.workspaces, run.space = engine.spaces_for(run.batch_size), &engine.workspace.space
+            run.dtheta, run.slots = address(engine.dtheta), NULL if engine.slots is None else address(engine.slots)
+            run.epoch, run.step, run.t, run.loss_scale = engine.epoch, engine.step, engine.t, 1
+            run.rates, run.costs, run.seconds = &rate, &cost, &seconds
+            watch.look, watch.owner, watch.leader, watch.stop = look_for_signals, <void *>engine, NULL, False
+            watch.looked = nnk_seconds() if get_ident() == main_thread().ident else INFINITY
+            team = form_team(number_of_threads(None))
+            engine.running = True
+            with nogil:
+                run.status = run_epochs(&run, &team, &watch)
+                dissolve(&team)
+            engine.running = False
+            engine.epoch, engine.step, engine.t = run.epoch, run.step, run.t
+            engine.raise_pending()
+            return run.last_cost if run.status == DONE else float("nan")
+        finally:
+            engine.leave_training()
+
+    def accepts(self, X):
+        """Whether X is an array of examples that needs no validation and no conversion."""
+        return type(X) is ndarray and fits(X, self.engine.number, self.engine.plan.n_x)
+
+    def targets(self, Y, Py_ssize_t m):
+        """(Y, labels) of m examples, one of them None, where they need no validation and no conversion; else None."""
+        cdef Data data
+        cdef cnp.npy_intp shape = m
+        if type(Y) is not ndarray or self.engine.plan.loss == NNK_LOSSES:
+            return None
+        memset(&data, 0, sizeof(data))
+        data.X.m = m
+        labels = cnp.PyArray_EMPTY(1, &shape, cnp.NPY_INT64, 0)
+        if not self.takes_targets(&data, Y, <int64_t *>cnp.PyArray_DATA(labels)):
+            return None
+        return (Y, None) if data.labels is NULL else (None, labels)
+
+    def named(self, cnp.ndarray gradient):
+        """{"dW1": view, …} of a gradient laid out as θ."""
+        return self.views(gradient, <char *>cnp.PyArray_DATA(gradient))
 
     def gradients(self, X, Y, labels, w, bint training):
         """The same of validated data."""

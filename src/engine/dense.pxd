@@ -1,12 +1,12 @@
 # Dense: A = g(W A_prev + b), or a mix of that with W A_prev + b itself. Bias, activation, g', db and the update are the
-# epilogues of its three products. Inputs that are 0 and 1 pick columns of W.
+# epilogues of its three products. Inputs that codes name pick columns of W, which are multiplied by their factors.
 
 from libc.string cimport memset
 
 from engine.optimizer cimport Applied
 from engine.plan cimport Activations, Gradient, Inputs, Kind, Layer, Parameter, Plan, entry
 from engine.step cimport step_of
-from kernels.nnk cimport NNK_linear, nnk_step
+from kernels.nnk cimport NNK_linear, nnk_codes, nnk_step
 from nnkern._matrix cimport Matrix, Team, Update, contiguous
 from nnkern._products cimport (
     Below, Forward, WeightGradient, forward_product, input_gradient_product, weight_gradient_product,
@@ -20,7 +20,7 @@ cdef enum:
 cdef inline void describe(Layer *layer) noexcept:
     layer.parameters[0] = Parameter(name=b"W", n=layer.n, m=layer.n_prev + layer.ones_prev, at=0, decays=True,
                                     is_sum=False, fused=layer.n * layer.n_prev)
-    layer.count, layer.bias = 1, -1
+    layer.count, layer.bias, layer.factors = 1, -1, -1
     if layer.use_bias:
         layer.parameters[1] = Parameter(name=b"b", n=layer.n, m=1, at=0, decays=False, is_sum=True, fused=0)
         layer.count, layer.bias = 2, 1
@@ -36,6 +36,16 @@ cdef inline Matrix W_of(const Plan *plan, const Layer *layer) noexcept nogil:
     return contiguous(entry(plan, plan.theta, layer.parameters[0].at), layer.n, layer.n_prev)
 
 
+cdef inline void *picked(const Plan *plan, const Layer *layer, const void *block) noexcept nogil:
+    """The columns of W, or in dθ of dW, for inputs that codes name."""
+    return entry(plan, block, layer.parameters[0].at + layer.n * layer.n_prev)
+
+
+cdef inline nnk_codes named_by(const Plan *plan, const Inputs *A_prev) noexcept nogil:
+    cdef const void *s = NULL if A_prev.factors < 0 else entry(plan, plan.theta, A_prev.factors)
+    return nnk_codes(A_prev.codes, A_prev.count, A_prev.count, s)
+
+
 cdef inline const void *a_of(const Plan *plan, const Layer *layer) noexcept nogil:
     return entry(plan, plan.theta, layer.parameters[layer.count - 1].at)
 
@@ -47,16 +57,16 @@ cdef inline void forward(
     """Z = W A_prev + b, A = g(Z) or a g(Z) + (1 - a) Z."""
     cdef Forward to
     cdef Matrix W = W_of(plan, layer)
+    cdef nnk_codes named = named_by(plan, A_prev)
     cdef Py_ssize_t n = layer.n, m = A_prev.A.m
-    check(A_prev.A.n == layer.n_prev and out.A is not NULL)
+    check(A_prev.A.n == layer.n_prev and A_prev.count == layer.codes_prev and out.A is not NULL)
     to.A, to.Z, to.ld, to.beta = out.A, out.A if out.Z is NULL else out.Z, n, 0
     if layer.mixes:
         to.A = out.kept
     to.b = entry(plan, plan.theta, layer.parameters[1].at) if layer.use_bias else NULL
     to.activation, to.slope = activation, layer.slope
     if A_prev.count:
-        plan.compute.table.sum_columns(
-            to.Z, n, entry(plan, W.data, n * layer.n_prev), n, A_prev.codes, A_prev.count, A_prev.count, n, m)
+        plan.compute.table.columns.sum(to.Z, n, picked(plan, layer, plan.theta), n, &named, n, m)
         to.beta = 1
     if layer.n_prev:
         forward_product(plan.compute, &to, &W, &A_prev.A, team)
@@ -76,12 +86,20 @@ cdef inline void backward(
     const Plan *plan, const Layer *layer, const Gradient *to, const Activations *own, const void *dZ,
     const Inputs *A_prev, const Below *below, const Team *team,
 ) noexcept nogil:
-    """dZ_prev = (Wᵀ dZ) ⊙ g_prev', and dW = 1/m dZ A_prevᵀ, applied where that is asked for."""
+    """dZ_prev = (Wᵀ dZ) ⊙ g_prev', and dW = 1/m dZ A_prevᵀ, applied where that is asked for.
+
+    By the factor s_j of an input that codes name: m ds_j = Σ W[:, j]·dZ over the examples whose codes name it.
+    """
     cdef Matrix W = W_of(plan, layer)
+    cdef nnk_codes named = named_by(plan, A_prev)
     check(A_prev.A.n == layer.n_prev and dZ is not NULL)
     # before W is updated
     if below is not NULL and layer.n_prev:
         input_gradient_product(plan.compute, below, &W, dZ, A_prev.A.m, team)
+    if A_prev.factors >= 0 and A_prev.factors_learn:
+        plan.compute.table.columns.add_products(
+            entry(plan, to.dtheta, A_prev.factors), picked(plan, layer, plan.theta), layer.n, dZ, layer.n, &named,
+            layer.n, A_prev.A.m)
     if not layer.trainable:
         return
     if layer.n_prev:
@@ -114,13 +132,12 @@ cdef inline void weight_gradient(
 cdef inline void picked_gradient(
     const Plan *plan, const Layer *layer, const Gradient *to, const void *dZ, const Inputs *A_prev,
 ) noexcept nogil:
-    """The columns of dW for inputs that are 0 and 1; their update comes with the rest of the step."""
-    cdef Py_ssize_t n = layer.n
-    cdef void *dW = entry(plan, to.dtheta, layer.parameters[0].at + n * layer.n_prev)
+    """The columns of dW for inputs that codes name; their update comes with the rest of the step."""
+    cdef nnk_codes named = named_by(plan, A_prev)
+    cdef void *dW = picked(plan, layer, to.dtheta)
     if not to.accumulate:
-        memset(dW, 0, n * layer.ones_prev * plan.compute.itemsize)
-    plan.compute.table.add_to_columns(
-        dW, n, dZ, n, to.one_mth, A_prev.codes, A_prev.count, A_prev.count, n, A_prev.A.m)
+        memset(dW, 0, layer.n * layer.ones_prev * plan.compute.itemsize)
+    plan.compute.table.columns.add_to(dW, layer.n, dZ, layer.n, to.one_mth, &named, layer.n, A_prev.A.m)
 
 
 cdef inline void through(

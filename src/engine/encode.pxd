@@ -1,10 +1,10 @@
 # Encode, only as first layer: each encoder makes features of one row of X. Numbers and embeddings of categories come
-# first, as a matrix; categories that become 0 and 1 are left as codes for the layer above.
+# first, as a matrix; categories that become 0 and 1 are left as codes where the layers above take these.
 
 from libc.stdint cimport int32_t
 
 from engine.plan cimport Activations, Gradient, Inputs, Kind, Layer, Parameter, Plan, entry
-from kernels.nnk cimport nnk_number, nnk_number_gradient
+from kernels.nnk cimport nnk_codes, nnk_number, nnk_number_gradient
 from nnkern._matrix cimport Matrix, Team
 from nnkern._products cimport Below, share_out
 from runtime.check cimport check
@@ -51,7 +51,7 @@ cdef inline void add_parameter(Layer *layer, const char *name, Py_ssize_t count)
 cdef inline void describe(Layer *layer) noexcept:
     cdef const Encoders *all = encoders_of(layer)
     cdef Py_ssize_t i
-    layer.count, layer.bias = 0, -1
+    layer.count, layer.bias, layer.factors = 0, -1, -1
     add_parameter(layer, b"w", all.frequencies)
     add_parameter(layer, b"b", all.frequencies)
     add_parameter(layer, b"M", all.maps)
@@ -123,6 +123,7 @@ cdef inline void forward_category(const EncodeJob *job, Py_ssize_t which) noexce
     cdef const Category *category = &all.category[which]
     cdef Py_ssize_t n = job.layer.n, first = 0, m
     cdef int32_t codes[BLOCK]
+    cdef nnk_codes named = nnk_codes(&codes[0], 1, 1, NULL)
     cdef void *A
     cdef const void *E
     if which >= all.embeddings + all.spread:
@@ -136,7 +137,7 @@ cdef inline void forward_category(const EncodeJob *job, Py_ssize_t which) noexce
         A = entry(plan, job.own.A, category.out + first * n)
         if which < all.embeddings:
             E = entry(plan, plan.theta, place_of(job.layer, c"E") + category.at)
-            plan.compute.table.sum_columns(A, n, E, category.units, codes, 1, 1, category.units, m)
+            plan.compute.table.columns.sum(A, n, E, category.units, &named, category.units, m)
         else:
             plan.compute.table.put_ones(A, n, codes, category.size, m)
         first += m
@@ -176,12 +177,13 @@ cdef inline void embedding_gradient(const EncodeJob *job, Py_ssize_t which) noex
     cdef const Category *category = &encoders_of(job.layer).category[which]
     cdef Py_ssize_t n = job.layer.n, first = 0, m
     cdef int32_t codes[BLOCK]
+    cdef nnk_codes named = nnk_codes(&codes[0], 1, 1, NULL)
     while first < job.X.m:
         m = min(<Py_ssize_t>BLOCK, job.X.m - first)
         read_block(codes, job, category, first, m)
-        plan.compute.table.add_to_columns(
+        plan.compute.table.columns.add_to(
             entry(plan, job.dtheta, place_of(job.layer, c"E") + category.at), category.units,
-            entry(plan, job.dA, category.out + first * n), n, 1, codes, 1, 1, category.units, m)
+            entry(plan, job.dA, category.out + first * n), n, 1, &named, category.units, m)
         first += m
 
 

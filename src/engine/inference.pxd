@@ -7,7 +7,7 @@ from engine.blocks cimport width_of_prediction
 from engine.data cimport Batch, Data, Examples, take_block, weight_of
 from engine.gradient cimport Score, add_to_score
 from engine.passes cimport Pass, forward_pass, loss_pass
-from engine.plan cimport Activations, Inputs, Layer, Plan, widest_of
+from engine.plan cimport Activations, Inputs, Layer, Plan, handed_on, widest_of
 from kernels.nnk cimport NNK_softmax
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous, fits_blas
 from runtime.arena cimport nnk_arena, nnk_arena_take
@@ -94,7 +94,7 @@ cdef inline void predict_invariantly(
 cdef inline void predict_block(
     void *out, const Prediction *to, const Plan *plan, const Matrix *X, const Team *team,
 ) noexcept nogil:
-    cdef Inputs A_prev = Inputs(X[0], NULL, 0)
+    cdef Inputs A_prev = Inputs(X[0], NULL, 0, -1, False)
     cdef Activations own
     cdef const Layer *layer
     cdef Py_ssize_t l
@@ -104,7 +104,7 @@ cdef inline void predict_block(
         layer = &plan.layers[l]
         own.A = out if l == plan.L - 1 else to.A[l % 2]
         layer.kind.forward(plan, layer, &own, layer.activation, &A_prev, team)
-        A_prev = Inputs(contiguous(own.A, layer.n, X.m), own.codes, layer.codes)
+        A_prev = handed_on(layer, own.A, own.codes, X.m)
 
 
 cdef inline double evaluate_blocks(const Pass *p, const Data *data, Score *score, double *total) noexcept nogil:

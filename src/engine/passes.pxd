@@ -5,11 +5,11 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 from engine.data cimport Examples
-from engine.plan cimport Activations, Gradient, Inputs, Layer, Parameter, Plan, db_of, entries_of, entry
+from engine.plan cimport Activations, Gradient, Inputs, Layer, Parameter, Plan, db_of, entries_of, entry, handed_on
 from engine.watch cimport Watch, must_stop
 from engine.workspace cimport Workspace
 from kernels.nnk cimport NNK_LOSSES, NNK_linear
-from nnkern._matrix cimport Matrix, Team, contiguous
+from nnkern._matrix cimport Matrix, Team
 from nnkern._products cimport Below, share_out
 from runtime.check cimport check
 
@@ -44,10 +44,9 @@ cdef inline Inputs inputs_of(const Pass *p, Py_ssize_t l, const Examples *block)
     cdef const Layer *below
     cdef const Activations *own
     if l == 0:
-        return Inputs(block.X, NULL, 0)
+        return Inputs(block.X, NULL, 0, -1, False)
     below, own = &p.plan.layers[l - 1], &p.space.layers[l - 1]
-    return Inputs(contiguous(own.D if p.training and below.dropout > 0 else own.A, below.n, block.X.m), own.codes,
-                  below.codes)
+    return handed_on(below, own.D if p.training and below.dropout > 0 else own.A, own.codes, block.X.m)
 
 
 cdef inline void forward_pass(const Pass *p, const Examples *block, bint for_loss) noexcept nogil:

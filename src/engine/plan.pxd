@@ -6,7 +6,7 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from engine.optimizer cimport Applied
-from nnkern._matrix cimport Matrix, Team
+from nnkern._matrix cimport Matrix, Team, contiguous
 from nnkern._products cimport Below, Compute
 
 cdef enum:
@@ -23,16 +23,19 @@ cdef struct Parameter:
     double rate                     # factor on the learning rate
     double held                     # it learns as if it were held times this
 
-# What a layer reads: a matrix, and below its rows inputs that are 0 and 1, where codes name those that are 1.
+# What a layer reads: a matrix, and below its rows inputs that are 0 but for those that codes name. These are 1, or each
+# its own factor.
 cdef struct Inputs:
     Matrix A
     const int32_t *codes            # (count, m): the place of an input among those below the matrix, or -1 for none
     Py_ssize_t count
+    Py_ssize_t factors              # where their factors begin in θ, or -1
+    bint factors_learn              # then who reads them adds m times the gradient by the factors to dθ
 
 # What a layer leaves of a block of examples, each (n, m) and contiguous.
 cdef struct Activations:
     void *A
-    int32_t *codes                  # as Inputs has them
+    int32_t *codes                  # as Inputs has them; where they are handed on, those of the layer below
     void *Z                         # where the derivative of the activation reads it, else NULL
     void *D                         # A after dropout where the layer has it, else NULL
     void *kept                      # what the kind needs beyond these in backward, or NULL
@@ -50,7 +53,7 @@ cdef struct Plan
 cdef struct Kind:
     const char *name
     # Fills in what follows from the numbers of a layer: its parameters but for their place and what they learn by,
-    # multiply_adds, kept.
+    # multiply_adds, kept, and what of its outputs codes name.
     void (*describe)(Layer *layer) noexcept
     # out.A (n, m) = g(Z) for `activation`'s g, which is the layer's own or, where the loss does that, linear.
     void (*forward)(
@@ -71,8 +74,8 @@ cdef struct Kind:
 cdef struct Layer:
     const Kind *kind
     Py_ssize_t n, n_prev            # outputs and inputs that are a matrix
-    Py_ssize_t ones, ones_prev      # those after them that are 0 and 1 …
-    Py_ssize_t codes                # … of which so many codes name the outputs that are 1
+    Py_ssize_t ones, ones_prev      # those after them that are 0 but for what codes name …
+    Py_ssize_t codes, codes_prev    # … so many codes
     const void *details             # numbers that a kind alone knows, or NULL
     int activation
     double slope, dropout, l2, l1
@@ -81,6 +84,7 @@ cdef struct Layer:
     int count                       # of parameters
     Parameter parameters[MOST_PARAMETERS]
     int bias                        # which of them is added to Z, so that Σ_columns dZ is m times its gradient; or -1
+    int factors                     # which of them ends with factors of the outputs that codes name; or -1
     size_t kept                     # entries an example that the kind keeps for backward
     double multiply_adds            # of one example, forward
 
@@ -117,6 +121,16 @@ cdef inline void *db_of(const Plan *plan, const Layer *layer, const void *dtheta
 
 cdef inline Py_ssize_t entries_of(const Parameter *parameter) noexcept nogil:
     return parameter.n * parameter.m
+
+
+cdef inline Inputs handed_on(const Layer *layer, const void *A, const int32_t *codes, Py_ssize_t m) noexcept nogil:
+    """What the layer above reads of what a layer has left: A (n, m), and codes."""
+    cdef const Parameter *factors
+    cdef Inputs inputs = Inputs(contiguous(A, layer.n, m), codes, layer.codes, -1, False)
+    if layer.factors >= 0:
+        factors = &layer.parameters[layer.factors]
+        inputs.factors, inputs.factors_learn = factors.at + entries_of(factors) - layer.ones, layer.trainable
+    return inputs
 
 
 cdef inline Py_ssize_t widest_of(const Plan *plan) noexcept nogil:

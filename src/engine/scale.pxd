@@ -1,4 +1,5 @@
-# Scale: A = s ⊙ A_prev, a learnable factor for each feature.
+# Scale: A = s ⊙ A_prev, a learnable factor for each feature. What comes as codes is handed on as codes: who reads them
+# multiplies by the factors, and finds the gradient by these.
 
 from engine.plan cimport Activations, Gradient, Inputs, Kind, Layer, Parameter, Plan, entry
 from nnkern._matrix cimport Matrix, Team
@@ -7,9 +8,11 @@ from runtime.check cimport check
 
 
 cdef inline void describe(Layer *layer) noexcept:
-    layer.parameters[0] = Parameter(name=b"s", n=layer.n, m=1, at=0, decays=False, is_sum=True, fused=0)
-    layer.count, layer.bias = 1, -1
-    layer.multiply_adds = layer.n
+    layer.n, layer.ones, layer.codes = layer.n_prev, layer.ones_prev, layer.codes_prev
+    layer.parameters[0] = Parameter(
+        name=b"s", n=layer.n + layer.ones, m=1, at=0, decays=False, is_sum=True, fused=0)
+    layer.count, layer.bias, layer.factors = 1, -1, 0 if layer.ones else -1
+    layer.multiply_adds = layer.n + layer.codes
 
 
 cdef inline const void *s_of(const Plan *plan, const Layer *layer) noexcept nogil:
@@ -23,7 +26,8 @@ cdef inline void forward(
     """A = s ⊙ A_prev; the activation is always linear."""
     cdef const Matrix *A_prev = &A_prev_.A
     cdef Py_ssize_t n = layer.n, m = A_prev.m
-    check(A_prev.n == n and A_prev_.count == 0 and activation == layer.activation)
+    check(A_prev.n == n and A_prev_.factors < 0 and activation == layer.activation)
+    check(A_prev_.count == layer.codes and (layer.codes == 0 or out.codes == A_prev_.codes))
     if A_prev.row == 1:
         plan.compute.table.scale_rows(out.A, A_prev.data, A_prev.column, s_of(plan, layer), n, m)
         return

@@ -28,7 +28,9 @@ cdef inline void lay_out(Workspace *space, const Plan *plan, Py_ssize_t capacity
     for l in range(plan.L):
         layer = &plan.layers[l]
         pieces.A = nnk_arena_take(arena, layer.n * unit)
-        pieces.codes = <int32_t *>nnk_arena_take(arena, layer.codes * sizeof(int32_t) * max(capacity, <Py_ssize_t>1))
+        if layer.factors < 0:       # else they are handed on, and stay where they are
+            pieces.codes = <int32_t *>nnk_arena_take(
+                arena, layer.codes * sizeof(int32_t) * max(capacity, <Py_ssize_t>1))
         pieces.Z = nnk_arena_take(arena, layer.n * unit) if layer.reads_Z else NULL
         pieces.D = nnk_arena_take(arena, layer.n * unit) if layer.dropout > 0 else NULL
         pieces.kept = nnk_arena_take(arena, layer.kept * unit) if layer.kept else NULL

@@ -23,6 +23,7 @@
 #include "kernels/bf16_packing.h"
 #include "kernels/gemm_bf16.h"
 #endif
+#include "kernels/codes.h"
 #include "kernels/packed_layout.h"
 #include "kernels/packed.h"
 #include "kernels/limit.h"

@@ -81,6 +81,7 @@ static nnk_reduced chosen_reduced;
 static void set_reduced(const nnk_reduced *own, const nnk_reduced *bf16, const nnk_reduced *int8)
 {
     chosen_reduced = bf16 ? *bf16 : *own;
+    chosen_reduced.columns = own->columns;
     chosen_reduced.packed[NNK_int8] = int8 ? int8->packed[NNK_int8] : NULL;
     chosen.reduced = &chosen_reduced;
 }
@@ -120,6 +121,7 @@ const nnk_table *nnk_bf16_table(void)
     table = *chosen.f32;
     table.gemm_block = chosen_reduced.gemm_block;
     table.gemm = chosen_reduced.gemm;
+    table.columns = chosen_reduced.columns;
     return &table;
 }
 

@@ -1,5 +1,4 @@
-/* What a layer of encoders computes: features of one number and a linear map of them, forward and backward; and columns of
- * a matrix that are picked by codes.
+/* What a layer of encoders computes of numbers: features of one and a linear map of them, forward and backward.
  *
  * Features of a number that are mapped are computed for a vector of examples at a time, so that no lanes are added up
  * before the end; features that are outputs themselves, for a vector of features of one example.
@@ -7,7 +6,6 @@
 #define feature NAME(feature)
 #define tile_columns NAME(tile_columns)
 #define kept_tile NAME(kept_tile)
-#define is_code NAME(is_code)
 
 /* f and, of a periodic one, s = sin of its phase; w, b by lanes */
 NNK_INLINE vec feature(const int periodic, vec x, vec w, vec b, vec *s)
@@ -179,78 +177,4 @@ static void NAME(encode_gradient)(const nnk_number *e, const nnk_number_gradient
         NAME(mapped_gradient)(1, e, to, kept, x, column, m);
     else
         NAME(mapped_gradient)(0, e, to, kept, x, column, m);
-}
-
-/* ---- codes ---- */
-
-/* Whether it is a whole number in 0 … size - 1 */
-NNK_INLINE int is_code(real x, ptrdiff_t size) { return x >= 0 && x < (real)size && (real)(int32_t)x == x; }
-
-/* Index of the first of m codes, `column` apart, that is none; or m */
-static ptrdiff_t NAME(first_bad_code)(const void *x_, ptrdiff_t column, ptrdiff_t size, ptrdiff_t m)
-{
-    const real *x = x_;
-    for (ptrdiff_t j = 0; j < m; j++)
-        if (!is_code(x[j * column], size))
-            return j;
-    return m;
-}
-
-/* codes[j * apart] := first + the code of example j, of `size`, less `skipped`; or -1 where that is below `first`, or where
- * it is no code: whose examples they are may have written to them since they were checked. */
-static void NAME(read_codes)(int32_t *codes, ptrdiff_t apart, const void *x_, ptrdiff_t column, ptrdiff_t first,
-                             ptrdiff_t skipped, ptrdiff_t size, ptrdiff_t m)
-{
-    const real *x = x_;
-    for (ptrdiff_t j = 0; j < m; j++) {
-        const real given = x[j * column];
-        const ptrdiff_t code = is_code(given, size) ? (ptrdiff_t)given - skipped : -1;
-        codes[j * apart] = (int32_t)(code < 0 ? -1 : first + code);
-    }
-}
-
-/* Rows of out (n, m), ldo apart := the sum of the columns of W (n, …), ldw apart, that `count` codes of each example name;
- * codes of examples are `apart` entries apart, and -1 names none. */
-static void NAME(sum_columns)(void *out_, ptrdiff_t ldo, const void *W_, ptrdiff_t ldw, const int32_t *codes,
-                              ptrdiff_t apart, ptrdiff_t count, ptrdiff_t n, ptrdiff_t m)
-{
-    real *out = out_;
-    const real *W = W_;
-    for (ptrdiff_t j = 0; j < m; j++)
-        for (ptrdiff_t i = 0; i < n; i += LANES) {
-            vec sum = v_all(0);
-            for (ptrdiff_t c = 0; c < count; c++) {
-                const ptrdiff_t code = codes[j * apart + c];
-                if (code >= 0)
-                    sum += v_first(W + i + code * ldw, n - i);
-            }
-            v_put(out + i + j * ldo, sum, n - i);
-        }
-}
-
-/* The columns of dW that codes name += alpha times those of dZ (n, m), ldz apart, example by example */
-static void NAME(add_to_columns)(void *dW_, ptrdiff_t ldw, const void *dZ_, ptrdiff_t ldz, double alpha,
-                                 const int32_t *codes, ptrdiff_t apart, ptrdiff_t count, ptrdiff_t n, ptrdiff_t m)
-{
-    real *dW = dW_;
-    const real *dZ = dZ_;
-    const vec factor = v_all(R(alpha));
-    for (ptrdiff_t j = 0; j < m; j++)
-        for (ptrdiff_t c = 0; c < count; c++) {
-            const ptrdiff_t code = codes[j * apart + c];
-            real *to = dW + code * ldw;
-            for (ptrdiff_t i = 0; code >= 0 && i < n; i += LANES)
-                v_put(to + i, v_fma(factor, v_first(dZ + i + j * ldz, n - i), v_first(to + i, n - i)), n - i);
-        }
-}
-
-/* Rows of out (n, m), ldo apart := 0, but for a 1 where a code names a row */
-static void NAME(put_ones)(void *out_, ptrdiff_t ldo, const int32_t *codes, ptrdiff_t n, ptrdiff_t m)
-{
-    real *out = out_;
-    for (ptrdiff_t j = 0; j < m; j++) {
-        memset(out + j * ldo, 0, (size_t)n * sizeof(real));
-        if (codes[j] >= 0)
-            out[codes[j] + j * ldo] = 1;
-    }
 }

@@ -40,12 +40,22 @@ static void NAME(dropout)(void *out_, const void *in_, uint64_t key, uint64_t st
 /* Side of the squares in which a matrix is transposed: a square's lines of both sides stay in L1. */
 #define SQUARE 16
 
+/* Examples ahead in a shuffled order whose memory is asked for, as they lie anywhere: a few lines of the cache of each,
+ * after which the processor sees where it goes on. */
+#define AHEAD 16
+#define FETCHED_LINES 4
+#define LINE (64 / (ptrdiff_t)sizeof(real))
+
 static void NAME(move)(real *out, ptrdiff_t out_row, ptrdiff_t out_column, const real *in, ptrdiff_t in_row,
                        ptrdiff_t in_column, const int64_t *order, ptrdiff_t n, ptrdiff_t m)
 {
     if (in_row == 1 && out_row == 1) {
-        for (ptrdiff_t j = 0; j < m; j++)
+        for (ptrdiff_t j = 0; j < m; j++) {
+            if (order && j + AHEAD < m)
+                for (ptrdiff_t i = 0; i < n && i < FETCHED_LINES * LINE; i += LINE)
+                    __builtin_prefetch(in + order[j + AHEAD] * in_column + i);
             memcpy(out + j * out_column, in + (order ? order[j] : j) * in_column, (size_t)n * sizeof(real));
+        }
         return;
     }
     for (ptrdiff_t j0 = 0; j0 < m; j0 += SQUARE)

@@ -78,7 +78,7 @@ extern const nnk_tables nnk_tables_avx512;
 #include "kernels/gemm_bf16.h"
 PACKED_PRODUCT(bfloat16)
 const nnk_reduced NNK_REDUCED_(NNK_ISA) = {
-    NNK_STRING(NNK_ISA), NAME(gemm_bf16), NAME(gemm_block_bf16), {NULL, packed_product_bfloat16, PACKED_INT8}};
+    NNK_STRING(NNK_ISA), NAME(gemm_bf16), NAME(gemm_block_bf16), {NULL, packed_product_bfloat16, PACKED_INT8}, {NULL}};
 #else
-const nnk_reduced NNK_REDUCED_(NNK_ISA) = {NNK_STRING(NNK_ISA), NULL, NULL, {NULL, NULL, PACKED_INT8}};
+const nnk_reduced NNK_REDUCED_(NNK_ISA) = {NNK_STRING(NNK_ISA), NULL, NULL, {NULL, NULL, PACKED_INT8}, {NULL}};
 #endif

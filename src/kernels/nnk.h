@@ -116,6 +116,25 @@ typedef struct {
     void *dw, *db, *dM;
 } nnk_number_gradient;
 
+/* Columns that codes name: `count` of them for each example, those of examples `apart` entries apart, -1 for none. */
+typedef struct {
+    const int32_t *codes;
+    ptrdiff_t apart, count;
+    const void *s; /* a factor for each column, or NULL for ones */
+} nnk_codes;
+
+/* What products become where one operand is zeros but for what codes name, see codes.h; s_c is the factor of column c. */
+typedef struct {
+    /* out (n, m) := Σ_c s_c W[:, c] over the columns that are named for an example */
+    void (*sum)(void *out, ptrdiff_t ldo, const void *W, ptrdiff_t ldw, const nnk_codes *named, ptrdiff_t n, ptrdiff_t m);
+    /* dW[:, c] += alpha s_c dZ[:, j] for each example j and the columns named for it, example by example */
+    void (*add_to)(void *dW, ptrdiff_t ldw, const void *dZ, ptrdiff_t ldz, double alpha, const nnk_codes *named, ptrdiff_t n,
+                   ptrdiff_t m);
+    /* ds_c += W[:, c] · dZ[:, j] likewise: the gradient by the factors, whatever these are */
+    void (*add_products)(void *ds, const void *W, ptrdiff_t ldw, const void *dZ, ptrdiff_t ldz, const nnk_codes *named,
+                         ptrdiff_t n, ptrdiff_t m);
+} nnk_columns;
+
 /* The functions of one precision: every void * is to float or to double, as the table's. */
 typedef struct {
     int itemsize;      /* 4 or 8 */
@@ -182,7 +201,7 @@ typedef struct {
     void (*scale_rows)(void *out, const void *A, ptrdiff_t ld, const void *s, ptrdiff_t n, ptrdiff_t m);
     void (*add_row_products)(void *ds, const void *dA, const void *A, ptrdiff_t row, ptrdiff_t column, ptrdiff_t n,
                              ptrdiff_t m);
-    /* encoders: see encode.h; and a mix of two matrices by rows: see scale.h */
+    /* encoders: see encode.h and codes.h; and a mix of two matrices by rows: see scale.h */
     ptrdiff_t (*number_kept)(const nnk_number *e);
     void (*encode_number)(const nnk_number *e, void *A, ptrdiff_t ld, void *kept, const void *x, ptrdiff_t column,
                           ptrdiff_t m);
@@ -191,10 +210,7 @@ typedef struct {
     ptrdiff_t (*first_bad_code)(const void *x, ptrdiff_t column, ptrdiff_t size, ptrdiff_t m);
     void (*read_codes)(int32_t *codes, ptrdiff_t apart, const void *x, ptrdiff_t column, ptrdiff_t first,
                        ptrdiff_t skipped, ptrdiff_t size, ptrdiff_t m);
-    void (*sum_columns)(void *out, ptrdiff_t ldo, const void *W, ptrdiff_t ldw, const int32_t *codes, ptrdiff_t apart,
-                        ptrdiff_t count, ptrdiff_t n, ptrdiff_t m);
-    void (*add_to_columns)(void *dW, ptrdiff_t ldw, const void *dZ, ptrdiff_t ldz, double alpha, const int32_t *codes,
-                           ptrdiff_t apart, ptrdiff_t count, ptrdiff_t n, ptrdiff_t m);
+    nnk_columns columns;
     void (*put_ones)(void *out, ptrdiff_t ldo, const int32_t *codes, ptrdiff_t n, ptrdiff_t m);
     void (*mix_rows)(void *out, const void *A, const void *B, const void *a, ptrdiff_t n, ptrdiff_t m);
     void (*add_row_differences)(void *da, const void *d, const void *A, const void *B, ptrdiff_t n, ptrdiff_t m);
@@ -223,13 +239,14 @@ typedef struct {
 } nnk_packed_block;
 typedef void (*nnk_packed_product)(const nnk_packed *p, const nnk_packed_block *block, void *scratch);
 
-/* Products of reduced numbers. The compute type bfloat16 has gemm and gemm_block in place of float32's, whose operands are
- * rounded; all else is float32's. */
+/* Products of reduced numbers. The compute type bfloat16 has gemm, gemm_block and columns in place of float32's, whose operands
+ * are rounded; all else is float32's. */
 typedef struct {
     const char *by; /* the instruction set that multiplies, or "float32" where numbers are rounded only */
     void (*gemm)(const nnk_product *p, ptrdiff_t row, ptrdiff_t row_end, ptrdiff_t first, ptrdiff_t end, void *scratch);
     ptrdiff_t (*gemm_block)(const nnk_product *p, ptrdiff_t rows);
     nnk_packed_product packed[NNK_WEIGHTS]; /* NULL where weights are widened and multiplied as float32 */
+    nnk_columns columns;                    /* of the tables' own only */
 } nnk_reduced;
 
 typedef struct {

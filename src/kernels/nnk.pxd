@@ -93,6 +93,22 @@ cdef extern from "kernels/nnk.h" nogil:
         void *db
         void *dM
 
+    ctypedef struct nnk_codes:
+        const int32_t *codes
+        Py_ssize_t apart, count
+        const void *s
+
+    ctypedef struct nnk_columns:
+        void sum(
+            void *out, Py_ssize_t ldo, const void *W, Py_ssize_t ldw, const nnk_codes *named, Py_ssize_t n,
+            Py_ssize_t m) noexcept nogil
+        void add_to(
+            void *dW, Py_ssize_t ldw, const void *dZ, Py_ssize_t ldz, double alpha, const nnk_codes *named,
+            Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        void add_products(
+            void *ds, const void *W, Py_ssize_t ldw, const void *dZ, Py_ssize_t ldz, const nnk_codes *named,
+            Py_ssize_t n, Py_ssize_t m) noexcept nogil
+
     ctypedef struct nnk_table:
         int itemsize
         size_t pack_bytes
@@ -155,12 +171,7 @@ cdef extern from "kernels/nnk.h" nogil:
         void read_codes(
             int32_t *codes, Py_ssize_t apart, const void *x, Py_ssize_t column, Py_ssize_t first, Py_ssize_t skipped,
             Py_ssize_t size, Py_ssize_t m) noexcept nogil
-        void sum_columns(
-            void *out, Py_ssize_t ldo, const void *W, Py_ssize_t ldw, const int32_t *codes, Py_ssize_t apart,
-            Py_ssize_t count, Py_ssize_t n, Py_ssize_t m) noexcept nogil
-        void add_to_columns(
-            void *dW, Py_ssize_t ldw, const void *dZ, Py_ssize_t ldz, double alpha, const int32_t *codes,
-            Py_ssize_t apart, Py_ssize_t count, Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        nnk_columns columns
         void put_ones(void *out, Py_ssize_t ldo, const int32_t *codes, Py_ssize_t n, Py_ssize_t m) noexcept nogil
         void mix_rows(
             void *out, const void *A, const void *B, const void *a, Py_ssize_t n, Py_ssize_t m) noexcept nogil

@@ -25,10 +25,10 @@ NNK_INLINE words64 product_of_lower(words64 a, words64 b)
 NNK_INLINE void philox_vectors(uint32_t words[PHILOX_WORDS], uint64_t first, uint64_t stream, uint64_t key)
 {
     const words64 zero = {0}, lower = zero + 0xFFFFFFFFu;
-    words64 x0, from_first, from_second;
+    words64 lanes, from_first, from_second;
     for (int lane = 0; lane < PHILOX_LANES; lane++)
-        x0[lane] = first + (uint64_t)lane;
-    words64 x1 = x0 >> 32, x2 = zero + stream, x3 = x2 >> 32;
+        lanes[lane] = (uint64_t)lane;
+    words64 x0 = lanes + first, x1 = x0 >> 32, x2 = zero + stream, x3 = x2 >> 32;
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
 #pragma GCC unroll 10
     for (int round = 0; round < 10; round++) {

@@ -1,4 +1,4 @@
-/* The checks of encode.h's kernels, for one precision; kernels_checks.h includes it and says what it has. */
+/* The checks of encode.h's and codes.h's kernels, for one precision; kernels_checks.h includes it and says what it has. */
 
 /* A number's features and map, their sums beside them; `both` keeps x and, of two numbers of a layer, is the second one */
 static void NAME(check_number)(const nnk_table *t, int periodic, int both, long k, long units, long m)
@@ -73,50 +73,22 @@ static void NAME(check_number)(const nnk_table *t, int periodic, int both, long 
     NAME(check_beside)("before their gradients", FIFTH, 1, 1);
 }
 
-/* Columns that codes name; code 0 of each example is skipped. Whole numbers, whose sums are exact. */
+/* What is read of codes; code 0 of each example is skipped */
 static void NAME(check_codes)(const nnk_table *t, long n, long m, long size, long count)
 {
     const long ld = n + 3;
-    real *x = NAME(take)(FIRST, 2 * m - 1), *W = NAME(take)(SECOND, (size - 1) * ld + n), *A = NAME(take)(THIRD, (m - 1) * ld + n);
+    real *x = NAME(take)(FIRST, 2 * m - 1), *A = NAME(take)(THIRD, (m - 1) * ld + n);
     int32_t *codes = take(FOURTH, (size_t)(m * count) * sizeof *codes);
     for (long j = 0; j < m; j++)
         x[2 * j] = (real)(j * 5 % (size + 1));
     compare("no bad code", (double)t->first_bad_code(x, 2, size + 1, m), (double)m, 0);
     for (long c = 0; c < count; c++)
         t->read_codes(codes + c, count, x, 2, c % 2, 1, size + 1, m);
-    for (long c = 0; c < size; c++)
-        for (long i = 0; i < n; i++)
-            W[i + c * ld] = (real)whole(i, c);
-    /* codes of odd places begin at 1, so the last of them is one too far */
     for (long j = 0; j < m; j++)
         for (long c = 0; c < count; c++) {
-            int32_t *code = codes + c + j * count;
             const long given = (long)x[2 * j];
-            compare("code", *code, given ? (double)(given - 1 + c % 2) : -1, 0);
-            *code = *code >= size ? 0 : *code;
+            compare("code", codes[c + j * count], given ? (double)(given - 1 + c % 2) : -1, 0);
         }
-    t->sum_columns(A, ld, W, ld, codes, count, count, n, m);
-    for (long j = 0; j < m; j++)
-        for (long i = 0; i < n; i++) {
-            double sum = 0;
-            for (long c = 0; c < count; c++)
-                sum += codes[c + j * count] < 0 ? 0 : (double)W[i + codes[c + j * count] * ld];
-            compare("sum of columns", A[i + j * ld], sum, 0);
-        }
-    NAME(check_beside)("beside sums of columns", THIRD, n, ld);
-    for (long j = 0; j < m; j++)
-        for (long i = 0; i < n; i++)
-            A[i + j * ld] = (real)whole(i, j);
-    t->add_to_columns(W, ld, A, ld, 3, codes, count, count, n, m);
-    for (long k = 0; k < size; k++)
-        for (long i = 0; i < n; i++) {
-            double sum = whole(i, k);
-            for (long j = 0; j < m; j++)
-                for (long c = 0; c < count; c++)
-                    sum += codes[c + j * count] == k ? 3 * whole(i, j) : 0;
-            compare("added to columns", W[i + k * ld], sum, 0);
-        }
-    NAME(check_beside)("beside columns", SECOND, n, ld);
     for (long j = 0; j < m; j++)
         codes[j] = (int32_t)(j % (n + 1)) - 1;
     t->put_ones(A, ld, codes, n, m);
@@ -131,6 +103,65 @@ static void NAME(check_codes)(const nnk_table *t, long n, long m, long size, lon
         t->read_codes(codes, 1, x, 2, 0, 0, size + 1, m);
         compare("what is read of it", codes[m - 1], -1, 0);
     }
+}
+
+/* Products with what is zeros but for factors, or ones, that codes name: by the kernels of bfloat16 where `rounds` */
+static void NAME(check_columns)(const nnk_table *t, int rounds, int scaled, long n, long m, long size, long count)
+{
+    const long ld = n + 3, apart = count + 1;
+    const double alpha = 0.75, bound = 4 * EPSILON * (double)(m * count + n);
+    real *W = NAME(take)(FIRST, (size - 1) * ld + n), *dZ = NAME(take)(SECOND, (m - 1) * ld + n);
+    real *out = NAME(take)(THIRD, (m - 1) * ld + n), *s = NAME(take)(FOURTH, size), *ds = NAME(take)(FIFTH, size);
+    int32_t *codes = take(SCRATCH, (size_t)((m - 1) * apart + count) * sizeof *codes);
+    const nnk_codes named = {codes, apart, count, scaled ? s : NULL};
+    for (long j = 0; j < m; j++) {
+        for (long c = 0; c < count; c++)
+            codes[c + j * apart] = (int32_t)((3 * j + 5 * c) % (size + 1)) - 1;
+        for (long i = 0; i < n; i++)
+            dZ[i + j * ld] = (real)some(i, j, 1);
+    }
+    for (long c = 0; c < size; c++) {
+        s[c] = (real)(c % 3 ? some(c, 7, 2) : 0);
+        ds[c] = 1;
+        for (long i = 0; i < n; i++)
+            W[i + c * ld] = (real)some(c, i + 3, 1);
+    }
+    t->columns.sum(out, ld, W, ld, &named, n, m);
+    for (long j = 0; j < m; j++)
+        for (long i = 0; i < n; i++) {
+            double sum = 0;
+            for (long c = 0; c < count; c++) {
+                const long code = codes[c + j * apart];
+                if (code >= 0)
+                    sum += scaled ? rounded_if(rounds, (double)s[code]) * rounded_if(rounds, (double)W[i + code * ld])
+                                  : (double)W[i + code * ld];
+            }
+            compare("sum of columns", out[i + j * ld], sum, bound);
+        }
+    NAME(check_beside)("beside sums of columns", THIRD, n, ld);
+    t->columns.add_products(ds, W, ld, dZ, ld, &named, n, m);
+    for (long k = 0; k < size; k++) {
+        double sum = 1;
+        for (long j = 0; j < m; j++)
+            for (long c = 0; c < count; c++)
+                for (long i = 0; codes[c + j * apart] == k && i < n; i++)
+                    sum += rounded_if(rounds, (double)W[i + k * ld]) * rounded_if(rounds, (double)dZ[i + j * ld]);
+        compare("products of columns", ds[k], sum, 4 * bound * (double)n);
+    }
+    NAME(check_beside)("before products of columns", FIFTH, 1, 1);
+    t->columns.add_to(W, ld, dZ, ld, alpha, &named, n, m);
+    for (long k = 0; k < size; k++)
+        for (long i = 0; i < n; i++) {
+            double sum = (double)(real)some(k, i + 3, 1);
+            for (long j = 0; j < m; j++)
+                for (long c = 0; c < count; c++)
+                    if (codes[c + j * apart] == k)
+                        sum += alpha * (scaled ? rounded_if(rounds, (double)s[k]) * rounded_if(rounds, (double)dZ[i + j * ld])
+                                               : (double)dZ[i + j * ld]);
+            compare("added to columns", W[i + k * ld], sum, 4 * bound);
+        }
+    NAME(check_beside)("beside columns", FIRST, n, ld);
+    NAME(check_beside)("before factors", FOURTH, 1, 1);
 }
 
 static void NAME(check_mix)(const nnk_table *t, long n, long m)
@@ -173,6 +204,11 @@ static void NAME(check_encoders)(const nnk_tables *tables)
     for (int a = 0; a < COUNT(sizes); a++)
         for (int b = 0; b < COUNT(sizes); b++) {
             NAME(check_codes)(t, sizes[a], sizes[b], 1 + (a + b) % 7, 1 + b % 3);
+            for (int scaled = 0; scaled < 2; scaled++) {
+                NAME(check_columns)(t, 0, scaled, sizes[a], sizes[b], 1 + (a + b) % 7, 1 + b % 3);
+                if (sizeof(real) == sizeof(float))
+                    NAME(check_columns)(nnk_bf16_table(), 1, scaled, sizes[a], sizes[b], 1 + (a + b) % 7, 1 + b % 3);
+            }
             NAME(check_mix)(t, sizes[a], sizes[b]);
         }
 }

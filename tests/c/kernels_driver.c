@@ -107,6 +107,14 @@ static __attribute__((noinline)) double some(long i, long j, double size)
     return size * sin(1.7 * (double)i + 0.9 * (double)j + 0.3);
 }
 
+/* x, or the nearest number of 8 significant bits, ties to even */
+static double rounded_if(int rounds, double x)
+{
+    int exponent;
+    const double mantissa = frexp(x, &exponent);
+    return rounds ? ldexp(rint(mantissa * 256), exponent - 8) : x;
+}
+
 static double g_of(int activation, double z, double slope)
 {
     switch (activation) {

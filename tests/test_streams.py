@@ -1,0 +1,218 @@
+"""fit, evaluate and predict of batches, of memory-mapped arrays, and of examples in rows."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import nnkern as nk
+from nnkern import sources, streams
+
+N_X, M = 5, 57
+rng = np.random.default_rng(0)
+X = rng.normal(size=(N_X, M))
+LABELS = rng.integers(0, 3, M)
+NUMBERS = rng.normal(size=(2, M)) + np.array([[100.0], [0.0]])
+W = rng.uniform(0.5, 2, M)
+W[7:14] = 0  # of a whole batch
+
+
+def network(kind="classes", **options):
+    output, loss = (nk.Dense(3, "softmax"), "cross_entropy") if kind == "classes" else (nk.Dense(2), "squared_error")
+    return nk.Network([nk.Dense(4, "tanh"), output], loss, **{"n_x": N_X, "seed": 0, "dtype": "float64", **options})
+
+
+class Tensor:
+    """As torch's: it becomes an array where numpy asks for one."""
+
+    def __init__(self, array):
+        self.array, self.shape = array, array.shape
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array if dtype is None else self.array.astype(dtype)
+
+
+class Loader:
+    """As torch's DataLoader: anew each time, of lists of tensors, examples in rows."""
+
+    def __init__(self, *arrays, size=8, make=Tensor):
+        self.arrays, self.size, self.make = arrays, size, make
+
+    def __len__(self):
+        return -(-len(self.arrays[0]) // self.size)
+
+    def __iter__(self):
+        for first in range(0, len(self.arrays[0]), self.size):
+            yield [self.make(array[first : first + self.size]) for array in self.arrays]
+
+
+def batches(*arrays, size=7):
+    return [tuple(a[..., first : first + size] for a in arrays) for first in range(0, M, size)]
+
+
+TARGETS = {"classes": LABELS, "numbers": NUMBERS}
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("form", [list, iter, tuple], ids=["list", "iterator", "tuple"])
+def test_evaluation_of_batches_is_that_of_the_whole(kind, weighted, form):
+    net, Y = network(kind), TARGETS[kind]
+    net.fit(X, Y, epochs=3, optimizer=nk.SGD(0.01))
+    arrays = (X, Y, W) if weighted else (X, Y)
+    known = net.evaluate(X, Y, sample_weight=W if weighted else None)
+    assert net.evaluate(form(batches(*arrays))) == pytest.approx(known, rel=1e-10)
+    for threads in (1, 2):
+        assert net.evaluate(form(batches(*arrays)), threads=threads) == net.evaluate(batches(*arrays))
+
+
+@pytest.mark.parametrize("form", [list, iter, tuple], ids=["list", "iterator", "tuple"])
+def test_predictions_of_batches_are_those_of_the_whole(form):
+    net = network()
+    known = net.predict(X, invariant=True)
+    for given in (batches(X, LABELS), batches(X, LABELS, W), [one[0] for one in batches(X)]):
+        np.testing.assert_array_equal(net.predict(form(given), invariant=True), known)
+        np.testing.assert_array_equal(net.predict_labels(form(given)), net.predict_labels(X))
+    # what an array is made of is an array still
+    np.testing.assert_array_equal(net.predict(X.tolist()), net.predict(X))
+    np.testing.assert_array_equal(net.predict(tuple(map(tuple, X))), net.predict(X))
+    np.testing.assert_array_equal(net.predict(list(X)), net.predict(X))
+    np.testing.assert_array_equal(net.predict(Tensor(X)), net.predict(X))
+    np.testing.assert_array_equal(net.predict(memoryview(np.ascontiguousarray(X))), net.predict(X))
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_examples_in_rows_are_those_in_columns(kind):
+    Y = TARGETS[kind]
+    net, known = network(kind), network(kind)
+    how = {"epochs": 2, "optimizer": nk.SGD(0.01), "sample_weight": W}
+    history = net.fit(X.T, Y.T, rows=True, validation_data=(X.T[:9], Y.T[:9]), **how)
+    expected = known.fit(X, Y, validation_data=(X[:, :9], Y.T[:9].T), **how)
+    assert [history[key] for key in ("cost", "val_cost", "val_score")] == [
+        expected[key] for key in ("cost", "val_cost", "val_score")
+    ]
+    assert net == known
+    assert net.evaluate(X.T, Y.T, rows=True, sample_weight=W) == net.evaluate(X, Y, sample_weight=W)
+    np.testing.assert_array_equal(net.predict(X.T, rows=True), net.predict(X).T)
+    np.testing.assert_array_equal(net.predict(X.T.tolist(), rows=True), net.predict(X.copy()).T)
+    out = np.empty((M, net.n_y))
+    assert np.shares_memory(net.predict(X.T, rows=True, out=out), out)
+    np.testing.assert_array_equal(out, net.predict(X).T)
+    # more dimensions are flattened, as pictures are
+    pictures = np.repeat(X.T, 4, axis=1).reshape(M, N_X, 2, 2)
+    other = network(kind, n_x=20)
+    np.testing.assert_array_equal(other.predict(pictures, rows=True), other.predict(pictures.reshape(M, -1).T).T)
+
+
+def test_labels_and_numbers_of_rows():
+    net = network()
+    assert net.predict_labels(X.T, rows=True).shape == (M,)
+    several = nk.Network([nk.Dense(2, "sigmoid")], "binary_cross_entropy", n_x=N_X, seed=0)
+    np.testing.assert_array_equal(several.predict_labels(X.T, rows=True), several.predict_labels(X).T)
+    # one number an example may be a vector there
+    one, known = (nk.Network([nk.Dense(1)], "squared_error", n_x=N_X, seed=0) for _ in range(2))
+    one.fit(X.T, NUMBERS[1], rows=True, epochs=1)
+    known.fit(X, NUMBERS[1:], epochs=1)
+    assert one == known
+    assert one.evaluate(X.T, NUMBERS[1], rows=True) == one.evaluate(X.T, NUMBERS[1:].T, rows=True)
+    with pytest.raises(ValueError, match="X has 57 features, the network expects 5"):
+        net.fit(X, LABELS, rows=True)
+    for call in (net.predict, net.predict_labels, net.evaluate, net.fit):
+        with pytest.raises(ValueError, match="rows must be True or False; got 1"):
+            call(X, rows=1)
+
+
+@pytest.mark.parametrize("make", [Tensor, np.asarray], ids=["tensors", "arrays"])
+@pytest.mark.parametrize("n_x", [N_X, None])
+def test_a_loader_as_torch_has_them(make, n_x):
+    loader = Loader(X.T, LABELS, make=make)
+    net, known = network(n_x=n_x), network()
+    history = net.fit(loader, epochs=3, rows=True, validation_data=(X.T, LABELS), optimizer="adam")
+    columns = [(x.T, y) for x, y in Loader(X.T, LABELS, make=np.asarray)]
+    expected = known.fit(columns, epochs=3, validation_data=(X, LABELS), optimizer="adam")
+    assert history["cost"] == expected["cost"]
+    assert net == known
+    assert net.evaluate(loader, rows=True) == pytest.approx(net.evaluate(X, LABELS), rel=1e-12)
+    np.testing.assert_allclose(net.predict(loader, rows=True), net.predict(X).T, rtol=1e-12)
+    np.testing.assert_array_equal(net.predict_labels(loader, rows=True), net.predict_labels(X))
+    # schedules by step are told how many there are
+    net.fit(loader, epochs=1, rows=True, optimizer=nk.SGD(nk.schedules.ByStep(0.1, "linear")))
+
+
+def test_torchs_own_loader():
+    torch = pytest.importorskip("torch")
+    data = torch.utils.data.TensorDataset(torch.tensor(X.T), torch.tensor(LABELS))
+    loader = torch.utils.data.DataLoader(data, batch_size=8)
+    net = network()
+    net.fit(loader, epochs=2, rows=True)
+    assert net.evaluate(loader, rows=True) == pytest.approx(net.evaluate(X, LABELS), rel=1e-12)
+    assert net.predict(loader, rows=True).shape == (M, 3)
+
+
+def mapped(array, path, dtype, order="C"):
+    np.save(path, np.asarray(array, dtype, order=order))
+    return np.load(path, mmap_mode="r")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", ">f8", "int16"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_mapped_arrays_are_predicted_and_evaluated_in_parts(tmp_path, monkeypatch, dtype, order):
+    monkeypatch.setattr(sources, "IN_MEMORY", -1)
+    monkeypatch.setattr(streams, "_ENTRIES", 10 * N_X)
+    x = mapped(10 * X, tmp_path / "x.npy", dtype, order)
+    whole = np.array(x, "float64")
+    net = network()
+    np.testing.assert_array_equal(net.predict(x, invariant=True), net.predict(whole, invariant=True))
+    np.testing.assert_array_equal(net.predict(x.T, invariant=True, rows=True), net.predict(whole, invariant=True).T)
+    out = np.empty((3, M))
+    assert net.predict(x, out=out) is out
+    np.testing.assert_allclose(out, net.predict(whole), rtol=1e-12)
+    assert net.evaluate(x, LABELS, sample_weight=W) == pytest.approx(
+        net.evaluate(whole, LABELS, sample_weight=W), rel=1e-12
+    )
+    numbers = network("numbers")
+    y = mapped(NUMBERS, tmp_path / "y.npy", "float32")
+    assert numbers.evaluate(x, y) == pytest.approx(numbers.evaluate(whole, np.array(y)), rel=1e-9)
+    with pytest.raises(ValueError, match="X has 57 features, the network expects 5"):
+        net.predict(x.T)
+    with pytest.raises(ValueError, match=r"X must have shape \(n_x, m\)"):
+        net.predict(x[0])
+    with pytest.raises(ValueError, match="out must have shape"):
+        net.predict(x, out=np.empty((3, M + 1)))
+
+
+def test_predictions_of_a_mapped_array_take_little_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "IN_MEMORY", 1 << 20)
+    monkeypatch.setattr(streams, "_ENTRIES", 1 << 16)
+    x = mapped(np.ones((50, 80_000)), tmp_path / "x.npy", "float32")
+    net = nk.Network([nk.Dense(1)], "squared_error", n_x=50, dtype="float64", seed=0)
+    y = np.zeros((1, 80_000))
+    net.predict(x[:, :9])
+    for call in (lambda: net.predict(x), lambda: net.evaluate(x, y)):
+        tracemalloc.start()
+        call()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 12_000_000 < x.size * 8
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda net: net.evaluate(X), ValueError, r"Y is missing: evaluate\(X, Y\), or evaluate\(batches\)"),
+        (lambda net: net.evaluate(3), TypeError, r"an iterable of \(X, Y\) batches; got int without Y"),
+        (lambda net: net.evaluate(batches(X, LABELS), sample_weight=W), ValueError, "comes inside them, as"),
+        (lambda net: net.evaluate([]), ValueError, "the iterable gave no batch"),
+        (lambda net: net.evaluate([(X,)]), ValueError, r"batch 0 of the iterable must be \(X, Y\)"),
+        (lambda net: net.evaluate([(X, LABELS, 0 * W)]), ValueError, "no example with a weight above 0"),
+        (lambda net: net.evaluate([(X, LABELS), (X[:3], LABELS)]), ValueError, "X has 3 features"),
+        (lambda net: net.predict(iter([])), ValueError, "the iterable gave no batch"),
+        (lambda net: net.predict(iter([X, X[:3]])), ValueError, "X has 3 features"),
+        (lambda net: net.predict(batches(X), out=np.empty((3, M))), ValueError, "out is for an X that is an array"),
+        (lambda net: net.predict({"a": 1}), TypeError, "X must hold real numbers"),
+        (lambda net: net.predict("abc"), TypeError, "got the text 'abc'"),
+    ],
+)
+def test_what_is_refused(call, error, words):
+    with pytest.raises(error, match=words):
+        call(network())
