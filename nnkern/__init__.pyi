@@ -16,12 +16,13 @@ from nnkern.callbacks import (
     ReduceLROnPlateau,
 )
 from nnkern.encoders import Embedding, Numeric, OneHot, Periodic, PiecewiseLinear
-from nnkern.exceptions import DivergenceError, MissingPackageError, ModelFormatError, NotFittedError
+from nnkern.exceptions import DivergenceError, MissingPackageError, ModelFormatError, NotFittedError, RankError
 from nnkern.interop import from_onnx, from_sklearn, from_torch, load
 from nnkern.layers import Dense, Encode, Scale
 from nnkern.many import fit_many
 from nnkern.network import Evaluation, Gradients, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
+from nnkern.rounds import fit_shards
 from nnkern.search import RateSearch, find_learning_rate
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "Periodic",
     "PiecewiseLinear",
     "RMSprop",
+    "RankError",
     "RateSearch",
     "ReduceLROnPlateau",
     "Scale",
@@ -58,6 +60,7 @@ __all__ = [
     "check_gradients",
     "find_learning_rate",
     "fit_many",
+    "fit_shards",
     "from_onnx",
     "from_sklearn",
     "from_torch",
