@@ -114,7 +114,9 @@ class Steps:
         if last is None:
             raise RuntimeError("backward needs a forward(X) before it")
         m = last.examples
-        found = state.stepper.targets(Y, m) or validation.targets(Y, state.loss, state.n_y, m, state.dtype)
+        # what converts weights may be anybody's code, which may change Y before it is read: then Y is kept as it is now
+        found = state.stepper.targets(Y, m) if sample_weight is None else None
+        found = found or validation.targets(Y, state.loss, state.n_y, m, state.dtype)
         w = None if sample_weight is None else validation.weights(sample_weight, m, state.dtype)
         gradient = engine.backward(last, *found, w)
         return state.stepper.named(gradient)

@@ -635,15 +635,15 @@ def test_a_network_for_tables_beside_peers_and_without_its_pieces(tmp_path):
     pieces += ["one-hot", "one-hot, no scale"]
     assert [row["case"] for row in without] == [f"tiny-tables: {piece}" for piece in pieces]
     assert all(set(row["best"]) == {"nnkern"} for row in without)
-    # 18 features of 3 numbers and 2 codes; one-hot ones are 12 and 10, of which the latter pick columns without scale
-    products = {18: 18 * 8 + 2 * 64 + 16, 22: 22 * 8 + 2 * 64 + 16, 12: 12 * 8 + 2 * 64 + 16}
+    # 18 features of 3 numbers and 2 codes; one-hot ones are 12 and 10, of which the latter pick columns
+    products = {18: 18 * 8 + 2 * 64 + 16, 12: 12 * 8 + 2 * 64 + 16}
     flops = {row["case"]: row["flops"] / 16 for row in result["groups"]["tables"]}
     assert flops == {
         "tiny-tables": 6 * products[18],
         # no derivative by X
         "tiny-tables: dense layers alone": 6 * products[18] - 2 * 18 * 8,
         **dict.fromkeys((f"tiny-tables: {piece}" for piece in pieces[1:6]), 6 * products[18]),
-        "tiny-tables: one-hot": 6 * products[22],
+        "tiny-tables: one-hot": 6 * products[12],
         "tiny-tables: one-hot, no scale": 6 * products[12],
     }
     table = [line.split("|")[1].strip() for line in printed.split("What each piece")[1].splitlines() if "|" in line]

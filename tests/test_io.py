@@ -63,9 +63,11 @@ def assert_round_trip(net, path):
     assert loaded == net
     assert loaded.config() == net.config()
     assert loaded.metadata == net.metadata
-    assert (loaded.n_x, loaded.n_y, loaded.L, loaded.loss, loaded.dtype, loaded.seed) == (
-        (net.n_x, net.n_y, net.L, net.loss, net.dtype, net.seed)
+    assert (loaded.n_x, loaded.n_y, loaded.L, loaded.loss, loaded.dtype) == (
+        (net.n_x, net.n_y, net.L, net.loss, net.dtype)
     )
+    # a file without its training state doesn't tell what was drawn
+    assert loaded.seed == net.config()["seed"]
     for name, a in net.parameters.items():
         assert loaded.parameters[name].tobytes() == a.tobytes()
         assert loaded.parameters[name].flags.writeable

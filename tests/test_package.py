@@ -116,8 +116,9 @@ def test_public_modules_are_attributes_that_load_when_they_are_asked_for():
     code = """
         import sys
         import nnkern as nk
-        for name in ("data", "plotting", "predictor", "sklearn", "tabular"):
-            assert f"nnkern.{name}" not in sys.modules or name == "predictor", name
+        lazy = "data", "plotting", "sklearn", "tabular"
+        assert not [name for name in lazy if f"nnkern.{name}" in sys.modules]
+        for name in (*lazy, "predictor"):
             assert getattr(nk, name) is sys.modules[f"nnkern.{name}"]
             assert getattr(nk, name) is vars(nk)[name]
         try:
