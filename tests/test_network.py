@@ -2128,7 +2128,8 @@ LENGTHS = {
 def test_ctrl_c_is_noticed_and_leaves_the_last_whole_epoch(settings, first_epoch):
     code = INTERRUPTED.replace("{settings}", f"{settings}; first_epoch = {first_epoch}")
     further, out = interrupt(code, after=0.2)
-    assert further < 0.2, "Ctrl-C is noticed soon"
+    # of the whole work; unnoticed, all that is left of it is done, 0.8. On a busy machine each share takes longer.
+    assert further < 0.4, "Ctrl-C is noticed soon"
     epoch = out.split()[-1]
     assert epoch == "0" if first_epoch else int(epoch) > 0
 
