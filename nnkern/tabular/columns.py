@@ -22,7 +22,7 @@ FARTHEST = 1e6
 QUANTILE_ROWS = 2**17
 """Quantiles are those of at most so many rows: of one from each of as many equal stretches."""
 BLOCK_ROWS = 2**16
-"""Examples that are converted at a time, so that what stands between a table and X is small."""
+"""Examples that are converted or moved at a time, so that what stands beside a table and X is small."""
 HOLDS = ("texts", "numbers", "booleans", "dates")
 """What the categories of a column may have been in training."""
 DAY, YEAR = 86400.0, 365.2425 * 86400.0

@@ -34,7 +34,6 @@ class TableModel:
     def __init__(self, preprocessing, networks, weights, target):
         self.preprocessing, self.networks, self.target = preprocessing, list(networks), target
         self.weights = np.asarray(weights, np.float64)
-        self._weights = self.weights.tolist()
         self.classifies = isinstance(target, Labels)
         self.n_y = len(target.labels) if self.classifies else 1
 
@@ -65,7 +64,7 @@ class TableModel:
     def mean(self, outputs):
         """The weighted mean of the networks' outputs, (n_y, m) in float64."""
         out = 0.0
-        for weight, A in zip(self._weights, outputs, strict=True):
+        for weight, A in zip(self.weights, outputs, strict=True):
             A = A.astype(np.float64)
             out = out + weight * (np.concatenate((1 - A, A)) if len(A) == 1 < self.n_y else A)
         return out

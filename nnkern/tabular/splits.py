@@ -5,9 +5,7 @@ import functools
 import numpy as np
 
 from nnkern import validation
-
-BLOCK_ROWS = 2**16
-"""That are moved at a time."""
+from nnkern.tabular.columns import BLOCK_ROWS
 
 
 class Examples:
