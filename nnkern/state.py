@@ -141,8 +141,7 @@ class State:
         ]
         compute = self.compute or self.dtype.name
         self.engine = _engine.Engine(configs, self.dtype, self.loss.native, self.loss.parameter, key, compute)
-        labelled = self.loss.score == "argmax" and self.loss.kernel_takes_labels
-        self.stepper = _engine.Stepper(self.engine, self.loss.low, self.loss.high, labelled)
+        self.stepper = _engine.Stepper(self.engine, self.loss.low, self.loss.high, self.loss.score)
         self.fresh()
         self.drawn = False
 

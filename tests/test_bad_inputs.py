@@ -1199,6 +1199,8 @@ def test_parameters_that_do_not_fit():
         with refused(net, "b2", "real numbers", error=TypeError):
             net.set_parameters({**good, "b2": bad})
     with refused(net, "parameters lacks W1"):
+        net.set_parameters({})
+    with refused(net, "parameters must be a mapping from names to arrays; got list of W1, b1", error=TypeError):
         net.set_parameters([1, 2])
 
 

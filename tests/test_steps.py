@@ -392,6 +392,10 @@ def test_grads_that_do_not_fit(repeated):
     ):
         with pytest.raises(ValueError, match=said):
             net.step(wrong, optimizer)
+    with pytest.raises(TypeError, match=r"grads must be a mapping from names to arrays; got Gradients: its \.grads is"):
+        net.step(net.gradients(X, CASES["squared_error"][1]), optimizer)
+    with pytest.raises(TypeError, match="grads must be a mapping from names to arrays; got list of dW1, db1"):
+        net.step(list(grads.values()), optimizer)
     for name, array in before.items():
         np.testing.assert_array_equal(net.parameters[name], array)
 
@@ -450,6 +454,85 @@ def test_a_step_takes_the_optimizer_as_it_is_now():
     net.fit(X, Y, epochs=1, optimizer="adam")
     net.partial_fit(X, Y)
     assert net.optimizer.update == "adam"
+
+
+def targets_that_need_no_conversion(dtype, m):
+    """(loss, output layer, Y) for each form of targets."""
+    classes, sides = rng.integers(0, 3, m), rng.integers(0, 2, m)
+    softmax, sigmoid = nk.Dense(3, "softmax"), nk.Dense(1, "sigmoid")
+    soft = rng.dirichlet(np.ones(3), m).T.astype(dtype)
+    for Y in (np.eye(3, dtype=dtype)[:, classes], np.asfortranarray(soft), np.repeat(soft, 2, axis=1)[:, ::2]):
+        yield "cross_entropy", softmax, Y
+    for kind in ("int64", "int32", "uint8"):
+        yield "cross_entropy", softmax, classes.astype(kind)
+        yield "binary_cross_entropy", sigmoid, sides.astype(kind)
+    yield "binary_cross_entropy", sigmoid, sides.astype(dtype).reshape(1, m)
+    yield "squared_error", nk.Dense(3), soft
+
+
+@pytest.mark.parametrize("m", [1, 2, 33])
+def test_batches_in_the_usual_forms_need_no_conversion(dtype, m):
+    """One-hot and soft targets, labels of usual types, parts of larger arrays: to the bits of converted ones."""
+    wide = rng.standard_normal((8, 3 * m + 2)).astype(dtype)
+    parts = wide[1:6, m : 2 * m], np.asfortranarray(wide)[1:6, m : 2 * m], np.asfortranarray(wide[:5, :m])
+    for loss, output, Y in targets_that_need_no_conversion(dtype, m):
+        optimizer = nk.Adam(0.01)
+        net = nk.Network([nk.Dense(4, "tanh"), output], loss, n_x=5, seed=0, dtype=dtype.name)
+        converted = copy.deepcopy(net)
+        for X in parts:
+            other = X.astype("longdouble"), Y.tolist()
+            given = of(net).stepper.fast(X, Y, False)
+            assert given is not None
+            expected = converted.gradients(*other)
+            assert given[0] == expected.cost
+            assert_same(given[1], expected.grads)
+            assert_same(by_hand(net, X, Y), by_hand(converted, *other))
+            assert net.partial_fit(X, Y, optimizer=optimizer) == converted.partial_fit(*other, optimizer=optimizer)
+            assert of(net).steady_step(X, Y, optimizer) == converted.partial_fit(*other, optimizer=optimizer)
+            assert net == converted
+
+
+@pytest.mark.parametrize(
+    ("loss", "output", "good", "spoil", "said"),
+    [
+        ("cross_entropy", nk.Dense(3, "softmax"), np.eye(3), 0.5, "column 1 of Y sums to 0.5"),
+        ("cross_entropy", nk.Dense(3, "softmax"), np.eye(3), np.nan, r"Y holds nan at position \(1, 1\)"),
+        ("cross_entropy", nk.Dense(3, "softmax"), np.eye(3), -1, r"Y holds -1.0 at position \(1, 1\)"),
+        ("binary_cross_entropy", nk.Dense(1, "sigmoid"), np.array([0, 1, 1]), 2, "Y holds the label 2 at position 1"),
+        ("binary_cross_entropy", nk.Dense(1, "sigmoid"), np.array([0, 1, 1]), -1, "Y holds the label -1 at position 1"),
+    ],
+)
+def test_targets_in_the_usual_forms_are_looked_at_each_time(loss, output, good, spoil, said):
+    net, optimizer = nk.Network([output], loss, n_x=5, seed=0, dtype="float64"), nk.SGD(0.1)
+    net.partial_fit(X[:, :3], good, optimizer=optimizer)
+    before = copy.deepcopy(net)
+    good = good.copy()
+    good[(1,) * good.ndim] = spoil
+    net.forward(X[:, :3])
+    for way in (
+        lambda: net.partial_fit(X[:, :3], good, optimizer=optimizer),
+        lambda: net.gradients(X[:, :3], good),
+        lambda: net.backward(good),
+    ):
+        with pytest.raises(ValueError, match=said):
+            way()
+    assert net == before
+
+
+def test_not_a_number_in_a_part_of_an_array_is_found():
+    """Whichever of its rows or columns hang together; beside the part it doesn't count."""
+    for order in "CF":
+        wide = np.array(rng.standard_normal((9, 30)), order=order)
+        wide[:2], wide[7:], wide[:, :10], wide[:, 20:] = (np.nan,) * 4
+        net, optimizer = nk.Network([nk.Dense(1)], "squared_error", n_x=5, seed=0, dtype="float64"), nk.SGD(0.1)
+        part, Y = wide[2:7, 10:20], np.ones((1, 10))
+        net.partial_fit(part, Y, optimizer=optimizer)
+        assert of(net).steady_step(part, Y, optimizer) is not None
+        for i, j in ((0, 0), (4, 9), (2, 5)):
+            kept, part[i, j] = part[i, j], np.inf
+            with pytest.raises(ValueError, match=rf"X holds inf at position \({i}, {j}\)"):
+                net.partial_fit(part, Y, optimizer=optimizer)
+            part[i, j] = kept
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.math cimport INFINITY, isfinite
-from libc.stdint cimport int64_t, uint64_t
+from libc.math cimport INFINITY, fabs, isfinite
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
@@ -42,8 +42,8 @@ from kernels.nnk cimport (
     nnk_shuffle, nnk_update_facts,
 )
 from nnkern._kernels cimport number_of_threads
-from nnkern._matrix cimport Matrix, Team, contiguous, fits_blas
-from nnkern._products cimport compute_named, dissolve, form_team, share_out
+from nnkern._matrix cimport Matrix, Team, contiguous, fits_blas, has_contiguous_columns, is_contiguous, transposed
+from nnkern._products cimport Compute, compute_named, dissolve, form_team, share_out
 from runtime.arena cimport nnk_arena, nnk_arena_provide
 from runtime.system cimport nnk_seconds, nnk_yield
 from api.arrays cimport address, disjoint, in_own_layout, in_whole_entries, matrix_from, matrix_of_array, vector_from

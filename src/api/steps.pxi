@@ -17,7 +17,44 @@ cdef bint has_entries_from(const Matrix *Y, int itemsize, double low, double hig
     return True
 
 
-cdef bint take_labels(int64_t *out, const int64_t *labels, Py_ssize_t m, Py_ssize_t n_classes) noexcept:
+cdef bint has_columns_of_one(const Matrix *Y, int itemsize) noexcept:
+    """Whether every column sums to 1 as nearly as validation asks it of classes."""
+    cdef Py_ssize_t i, j, at
+    cdef double total
+    for j in range(Y.m):
+        total = 0
+        for i in range(Y.n):
+            at = i * Y.row + j * Y.column
+            total += (<const float *>Y.data)[at] if itemsize == 4 else (<const double *>Y.data)[at]
+        if not fabs(total - 1) <= 1e-3:
+            return False
+    return True
+
+
+cdef bint is_finite(const Compute *compute, const Matrix *X) noexcept:
+    """Whether all entries are finite; False as well where neither rows nor columns lie without gaps."""
+    cdef Matrix A = X[0]
+    cdef Py_ssize_t j, runs, length
+    if not has_contiguous_columns(&A):
+        A = transposed(&A)
+    if not has_contiguous_columns(&A):
+        return False
+    runs, length = A.m, A.n
+    if is_contiguous(&A):
+        runs, length = 1, A.n * A.m
+    for j in range(runs):
+        if compute.table.first_nonfinite(<char *>A.data + j * A.column * compute.itemsize, length) != length:
+            return False
+    return True
+
+
+ctypedef fused label_type:
+    int64_t
+    int32_t
+    uint8_t
+
+
+cdef bint take_labels(int64_t *out, const label_type *labels, Py_ssize_t m, Py_ssize_t n_classes) noexcept:
     """Copies labels, which their owner may change meanwhile; whether all name a class."""
     cdef Py_ssize_t j
     for j in range(m):
@@ -27,22 +64,37 @@ cdef bint take_labels(int64_t *out, const int64_t *labels, Py_ssize_t m, Py_ssiz
     return True
 
 
+cdef bint take_labels_of(int64_t *out, cnp.ndarray labels, Py_ssize_t m, Py_ssize_t n_classes) noexcept:
+    """The same of an array (m,) of a usual type for labels; False for others."""
+    cdef int number = cnp.PyArray_TYPE(labels)
+    if not (cnp.PyArray_NDIM(labels) == 1 and cnp.PyArray_DIM(labels, 0) == m and cnp.PyArray_ISCARRAY_RO(labels)):
+        return False
+    if number == cnp.NPY_INT64:
+        return take_labels(out, <const int64_t *>cnp.PyArray_DATA(labels), m, n_classes)
+    if number == cnp.NPY_INT32:
+        return take_labels(out, <const int32_t *>cnp.PyArray_DATA(labels), m, n_classes)
+    if number == cnp.NPY_UINT8:
+        return take_labels(out, <const uint8_t *>cnp.PyArray_DATA(labels), m, n_classes)
+    return False
+
+
 cdef class Stepper:
     """Gradients of batches of one network, and steps with them, in memory that is kept from call to call.
 
-    `low`, `high`: what targets must lie between; `labelled`: whether they may be labels.
+    `low`, `high`: what targets must lie between; `score`: the loss's, which says how labels stand for them.
     """
     cdef Engine engine
     cdef WorkspaceHolder holder     # of the last batch, or None while it is in use
     cdef double low, high
-    cdef bint labelled
+    cdef bint classes, sides        # labels are classes of n_y units; they are the two sides of one unit
     cdef list names                 # "dW1", … of what learns
     cdef Place *places
 
-    def __cinit__(self, Engine engine, double low, double high, bint labelled):
+    def __cinit__(self, Engine engine, double low, double high, str score):
         cdef Py_ssize_t l, k
         cdef Layer *layer
-        self.engine, self.low, self.high, self.labelled, self.names = engine, low, high, labelled, []
+        self.engine, self.low, self.high, self.names = engine, low, high, []
+        self.classes, self.sides = score == "argmax", score == "sides" and engine.plan.n_y == 1
         self.places = <Place *>malloc(engine.plan.L * MOST_PARAMETERS * sizeof(Place))
         if self.places is NULL:
             raise MemoryError("no memory for the names of parameters")
@@ -89,17 +141,25 @@ cdef class Stepper:
     cdef bint takes_targets(self, Data *data, cnp.ndarray Y, int64_t *labels):
         """Puts targets to the examples, labels copied to `labels`; whether they need no validation, no conversion."""
         cdef const Plan *plan = &self.engine.plan
-        if fits(Y, self.engine.number, plan.n_y) and cnp.PyArray_DIM(Y, 1) == data.X.m and not self.labelled:
+        cdef int itemsize = plan.compute.itemsize
+        cdef Py_ssize_t j, m = data.X.m
+        cdef double side
+        cdef float narrow
+        if fits(Y, self.engine.number, plan.n_y) and cnp.PyArray_DIM(Y, 1) == m:
+            if self.classes and plan.n_y == 1:
+                return False        # labels or targets: validation tells them apart
             data.Y = matrix_of_array(Y)
-            if not has_entries_from(&data.Y, plan.compute.itemsize, self.low, self.high):
-                return False
-        elif self.labelled and cnp.PyArray_NDIM(Y) == 1 and cnp.PyArray_TYPE(Y) == cnp.NPY_INT64 and (
-                cnp.PyArray_DIM(Y, 0) == data.X.m and cnp.PyArray_ISCARRAY_RO(Y)):
-            data.labels = labels
-            if not take_labels(labels, <const int64_t *>cnp.PyArray_DATA(Y), data.X.m, plan.n_y):
-                return False
-        else:
+            return has_entries_from(&data.Y, itemsize, self.low, self.high) and (
+                not self.classes or has_columns_of_one(&data.Y, itemsize))
+        if not (self.classes or self.sides) or not take_labels_of(labels, Y, m, 2 if self.sides else plan.n_y):
             return False
+        if self.classes:
+            data.labels = labels
+            return True
+        for j in range(m):          # targets of one unit take the labels' place; they are no larger
+            side, narrow = labels[j], <float>labels[j]
+            memcpy(<char *>labels + j * itemsize, <void *>&narrow if itemsize == 4 else <void *>&side, itemsize)
+        data.Y = contiguous(labels, 1, m)
         return True
 
     def train(self, X, Y, str update, dict numbers, double rate):
@@ -115,12 +175,12 @@ cdef class Stepper:
         cdef double cost, seconds
         if type(X) is not ndarray or type(Y) is not ndarray or plan.loss == NNK_LOSSES or not self.names:
             return None
-        if not fits(X, engine.number, plan.n_x) or not (cnp.PyArray_ISCONTIGUOUS(X) or cnp.PyArray_ISFORTRAN(X)):
+        if not fits(X, engine.number, plan.n_x):
             return None
         memset(&run, 0, sizeof(run))
         run.data.X = matrix_of_array(X)
         check_codes(engine, &run.data.X)
-        if plan.compute.table.first_nonfinite(run.data.X.data, plan.n_x * run.data.X.m) != plan.n_x * run.data.X.m:
+        if not is_finite(plan.compute, &run.data.X):
             return None
         engine.enter_training()
         try:
@@ -166,7 +226,9 @@ cdef class Stepper:
         labels = cnp.PyArray_EMPTY(1, &shape, cnp.NPY_INT64, 0)
         if not self.takes_targets(&data, Y, <int64_t *>cnp.PyArray_DATA(labels)):
             return None
-        return (Y, None) if data.labels is NULL else (None, labels)
+        if data.labels is not NULL:
+            return None, labels
+        return (Y if cnp.PyArray_NDIM(Y) == 2 else labels.view(self.engine.dtype)[:m].reshape(1, m)), None
 
     def named(self, cnp.ndarray gradient):
         """{"dW1": view, …} of a gradient laid out as θ."""
