@@ -196,7 +196,8 @@ def as_before(X, held):
 
 def _order(m, y, seed):
     """(m,) all rows, shuffled, and where y is given class by class, so that equal steps meet each class."""
-    order = np.random.default_rng((seed, 1)).permutation(m)
+    order = np.arange(m, dtype=np.int32 if m < 2**31 else np.int64)  # half the memory, in the same order
+    np.random.default_rng((seed, 1)).shuffle(order)
     return order if y is None else order[np.argsort(y[order], kind="stable")]
 
 
@@ -207,9 +208,10 @@ def share_of(m, share, y, seed):
     frequent class.
     """
     order, held = _order(m, y, seed), np.empty(m, bool)
-    steps = np.arange(m + 1.0)
-    np.floor(np.multiply(steps, share, out=steps), out=steps)
-    held[order] = steps[1:] > steps[:-1]
+    for start in range(0, m, BLOCK_ROWS):
+        rows = order[start : start + BLOCK_ROWS]
+        steps = np.floor(np.arange(start, start + len(rows) + 1.0) * share)
+        held[rows] = steps[1:] > steps[:-1]
     if y is not None:
         trained = np.bincount(y[~held], minlength=y.max() + 1)
         held &= trained[y] > 0
