@@ -53,7 +53,11 @@ class Arrays:
 
     def some(self, count):
         """X of at most so many examples, spread evenly."""
-        return self.take(np.unique(np.linspace(0, self.m - 1, min(count, self.m)).astype(np.intp))).X
+        return self.dense(np.unique(np.linspace(0, self.m - 1, min(count, self.m)).astype(np.intp)))
+
+    def dense(self, picked):
+        """X of those examples as an array."""
+        return self.take(picked).X
 
     def _targets(self, picked):
         return (
@@ -64,8 +68,11 @@ class Arrays:
 
     def astype(self, dtype):
         """The same with other floating-point numbers."""
-        X, Y, w = (None if a is None else a.astype(dtype, copy=False) for a in (self.X, self.Y, self.w))
-        return type(self)(X, Y, self.labels, w)
+        return type(self)(self.X.astype(dtype, copy=False), *self._targets_as(dtype))
+
+    def _targets_as(self, dtype):
+        Y, w = (None if a is None else a.astype(dtype, copy=False) for a in (self.Y, self.w))
+        return Y, self.labels, w
 
     def weighted(self, class_weight, loss, n_y):
         """The same with each weight times that of the example's class."""

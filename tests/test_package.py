@@ -143,8 +143,8 @@ def test_what_is_not_installed_is_no_name_and_says_what_to_install():
 
         class Hidden:
             def find_spec(self, name, path=None, target=None):
-                if name.split(".")[0] == "sklearn":
-                    raise ModuleNotFoundError("No module named 'sklearn'")
+                if name.split(".")[0] in ("scipy", "sklearn"):      # whichever is asked for first
+                    raise ModuleNotFoundError("No module named 'it'")
 
         sys.meta_path.insert(0, Hidden())
         try:
@@ -153,7 +153,7 @@ def test_what_is_not_installed_is_no_name_and_says_what_to_install():
             print(error)
     """
     said = run(code)
-    assert "nnkern.sklearn needs scikit-learn 1.7 or newer (No module named 'sklearn')" in said
+    assert "nnkern.sklearn needs scikit-learn 1.7 or newer (No module named 'it')" in said
     assert 'python -m pip install "nnkern[sklearn]"' in said
 
 

@@ -309,7 +309,8 @@ class BaseMLP(BaseEstimator):
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            A C-contiguous array of float32 or float64 isn't copied; a sparse one is made dense some batches at a time.
+            A C-contiguous array of float32 or float64 isn't copied. A sparse one isn't made dense: the first layer's
+            products, forward and of its gradient, take its entries alone.
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
         sample_weight : array-like of shape (n_samples,), optional
         eval_set : (X, y) or (X, y, sample_weight), optional

@@ -1,15 +1,13 @@
 """The samples of an estimator as sources of examples, dense or sparse."""
 
+from nnkern import _engine
 from nnkern.estimators.needed import issparse
 from nnkern.sources import Arrays
-
-# entries of sparse X that are made dense at a time
-DENSE_ENTRIES = 1 << 20
 
 
 def source_of(X, Y, labels, w):
     """The source of samples X (m, n_x)."""
-    return SparseRows(X.tocsr().T, Y, labels, w) if issparse(X) else Arrays(X.T, Y, labels, w)
+    return SparseRows(X.tocsr(), Y, labels, w) if issparse(X) else Arrays(X.T, Y, labels, w)
 
 
 def check_weights(name, w):
@@ -19,25 +17,22 @@ def check_weights(name, w):
 
 
 class SparseRows(Arrays):
-    """Samples in the rows of a sparse matrix: X (n_x, m) in CSC, made dense some batches at a time."""
+    """Samples in the rows of a sparse matrix in CSR, whose entries the engine takes as they are."""
 
-    direct = False
+    def __init__(self, rows, Y, labels, w):
+        self._rows = rows
+        super().__init__(_engine.SparseColumns(rows.shape[1], rows.indptr, rows.indices, rows.data), Y, labels, w)
+
+    def take(self, picked):
+        """Those examples, copied."""
+        return SparseRows(self._rows[picked], *self._targets(picked))
+
+    subset = take
 
     def dense(self, picked):
-        """(X (n_x, c), Y, labels, w) of those examples."""
-        return self.X[:, picked].toarray(order="F"), *self._targets(picked)
+        """X of those examples as an array."""
+        return self._rows[picked].toarray().T
 
-    def _slices(self, multiple):
-        """Slices of examples that are made dense at a time, multiples of so many but for the last."""
-        size = max(1, DENSE_ENTRIES // self.n_x // multiple) * multiple
-        return [slice(first, first + size) for first in range(0, self.m, size)]
-
-    def blocks(self):
-        """(X, Y, labels, w) of all examples, block by block."""
-        for picked in self._slices(1):
-            yield self.dense(picked)
-
-    def parts(self, batch_size, order):
-        """((X, Y, labels, w), batch_size) of some batches of an epoch in turn."""
-        for part in self._slices(batch_size):
-            yield self.dense(part if order is None else order[part]), batch_size
+    def astype(self, dtype):
+        """The same with other floating-point numbers."""
+        return SparseRows(self._rows.astype(dtype, copy=False), *self._targets_as(dtype))

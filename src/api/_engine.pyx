@@ -19,7 +19,7 @@ from engine.between cimport (
     MONITOR_COST, MONITOR_VAL_COST, MONITOR_VAL_ERROR, MONITOR_VAL_SCORE, Best, Between as BetweenEpochs, r2_of,
 )
 from engine.blocks cimport CHUNK_COLUMNS, slots_for
-from engine.data cimport Batch, Data, Examples, gathered, set_layouts, weight_of
+from engine.data cimport Batch, Data, Examples, gathered, is_sparse, set_layouts, shape_only, weight_of
 from engine.encode cimport Category, Encoders, Number, codes_of
 from engine.epochs cimport Kept, Patience as PatienceCounts, Run, enough, run_epochs, shuffle_from, steps_of
 from engine.gradient cimport (
@@ -39,7 +39,7 @@ from engine.watch cimport DONE, LOST, Watch, follower_of
 from engine.workspace cimport Workspace, lay_out
 from kernels.nnk cimport (
     NNK_LOSSES, NNK_UPDATES, NNK_linear, NNK_score_squares, bitgen_t, nnk_activation_facts, nnk_loss_facts, nnk_number,
-    nnk_shuffle, nnk_update_facts,
+    nnk_shuffle, nnk_sparse, nnk_update_facts,
 )
 from nnkern._kernels cimport number_of_threads
 from nnkern._matrix cimport Matrix, Team, contiguous, fits_blas, has_contiguous_columns, is_contiguous, transposed
@@ -88,6 +88,7 @@ cdef double call_loss(
 include "entrance.pxi"
 include "memory.pxi"
 include "encoders.pxi"
+include "sparse.pxi"
 include "ranks.pxi"
 
 
@@ -263,7 +264,9 @@ cdef class Engine(Entrance):
     def predict(self, X, out=None, threads=None, bint invariant=False):
         """A[L] of validated examples X (n_x, m); `invariant`: a column's bits depend on that column alone."""
         cdef int most_threads = number_of_threads(threads)
-        cdef Matrix X_ = examples_from(self, X), A
+        cdef nnk_sparse sparse
+        cdef Matrix X_ = inputs_from(self, X, &sparse), A
+        refuse_invariance(&sparse, invariant)
         if out is None:
             out = np.empty((self.plan.n_y, X_.m), self.dtype, "F")
         A = matrix_from("out", out, self.number, self.plan.n_y)
@@ -272,7 +275,7 @@ cdef class Engine(Entrance):
             raise ValueError(f"out has {A.m} columns, X {X_.m}")
         self.enter_reading()
         try:
-            self.predict_matrix(&A, &X_, most_threads, invariant)
+            self.predict_matrix(&A, &X_, &sparse, most_threads, invariant)
         finally:
             self.leave_reading()
         return out
@@ -284,6 +287,7 @@ cdef class Engine(Entrance):
         """
         cdef cnp.npy_intp shape[2]
         cdef Matrix X_, A_
+        cdef nnk_sparse dense = NO_ENTRIES
         cdef cnp.ndarray A
         if type(X) is not ndarray or not in_own_layout(X, self.number, self.plan.n_x):
             return None
@@ -302,12 +306,13 @@ cdef class Engine(Entrance):
         A_ = contiguous(cnp.PyArray_DATA(A), self.plan.n_y, X_.m)
         self.enter_reading()
         try:
-            self.predict_matrix(&A_, &X_, number_of_threads(threads), False)
+            self.predict_matrix(&A_, &X_, &dense, number_of_threads(threads), False)
         finally:
             self.leave_reading()
         return A
 
-    cdef int predict_matrix(self, const Matrix *A, const Matrix *X, int threads, bint invariant) except -1:
+    cdef int predict_matrix(self, const Matrix *A, const Matrix *X, const nnk_sparse *sparse, int threads,
+                            bint invariant) except -1:
         cdef Prediction to
         cdef nnk_arena arena
         cdef Team team
@@ -316,7 +321,7 @@ cdef class Engine(Entrance):
             return 0
         to.out, to.row, to.column = <void *>A.data, A.row, A.column if A.m > 1 else self.plan.n_y
         to.width = <Py_ssize_t>INVARIANT_WIDTH if invariant else predict_width(&self.plan, X.m)
-        to.gathers = invariant or not fits_blas(X)
+        to.sparse, to.gathers = sparse, invariant or not (is_sparse(sparse) or fits_blas(X))
         memset(&arena, 0, sizeof(arena))
         lay_out_prediction(&to, &self.plan, &arena)
         team = form_team(threads)
@@ -338,7 +343,7 @@ cdef class Engine(Entrance):
         """What they are at this moment; refused where they don't agree."""
         cdef Data data
         memset(&data, 0, sizeof(data))
-        data.X = examples_from(self, X)
+        data.X = inputs_from(self, X, &data.sparse)
         self.set_targets(&data, Y, labels, w, data.X.m)
         return data
 
@@ -404,7 +409,7 @@ cdef class Engine(Entrance):
             made = ForwardPass(self, X, training)
             out = np.empty((n, made.X.m), self.dtype, "F")
             A = address(out)
-            block.X, block.first = made.X, 0
+            block.X, block.first, block.sparse.starts = made.X, 0, NULL
             team = form_team(number_of_threads(None))
             p.plan, p.space, p.team, p.watch = &self.plan, &made.holder.space, &team, NULL
             p.training, p.step, p.dropouts = training, made.step, NULL

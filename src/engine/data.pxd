@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t
 
 from engine.plan cimport Plan
 from engine.workspace cimport Workspace
-from kernels.nnk cimport nnk_table
+from kernels.nnk cimport nnk_sparse, nnk_table
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous, fits_blas, is_contiguous
 from nnkern._products cimport share_out
 from runtime.check cimport check
@@ -13,7 +13,8 @@ cdef enum:
     GATHER_GRAIN = 1 << 13          # entries of a part
 
 cdef struct Data:
-    Matrix X                        # (n_x, m)
+    Matrix X                        # (n_x, m); a shape only where the examples are sparse
+    nnk_sparse sparse               # then they are its columns; else it is empty
     Matrix Y                        # (n_y, m) where there are no labels
     bint gather_X, gather_Y         # whether a block has to be copied first
     const int64_t *labels           # (m,) or NULL
@@ -29,17 +30,32 @@ cdef struct Batch:
 
 # A block of them, ready for the passes
 cdef struct Examples:
-    Matrix X                        # fits BLAS
+    Matrix X                        # fits BLAS; a shape only where they are sparse
+    nnk_sparse sparse               # as Data has it
     const void *Y                   # contiguous, or NULL
     const int64_t *labels           # or NULL
     const void *w                   # or NULL
     Py_ssize_t first                # its place in the batch, which dropout depends on
 
 
+cdef inline bint is_sparse(const nnk_sparse *X) noexcept nogil:
+    """Whether it is the examples."""
+    return X.starts is not NULL
+
+
+cdef inline const nnk_sparse *entries_or_null(const nnk_sparse *X) noexcept nogil:
+    return X if is_sparse(X) else NULL
+
+
+cdef inline Matrix shape_only(Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+    """Of sparse examples."""
+    return contiguous(NULL, n, m)
+
+
 cdef inline void set_layouts(Data *data) noexcept nogil:
     """Fills in what follows from X, Y and labels."""
     data.m = data.X.m
-    data.gather_X = not fits_blas(&data.X)
+    data.gather_X = not is_sparse(&data.sparse) and not fits_blas(&data.X)
     data.gather_Y = data.labels is NULL and not is_contiguous(&data.Y)
 
 
@@ -100,6 +116,12 @@ cdef inline void take_block(
     cdef const int64_t *order = NULL if batch.order is NULL else batch.order + at
     check(start >= 0 and m >= 0 and start + m <= batch.count and batch.first + batch.count <= data.m)
     check(m <= space.capacity and data.X.n == plan.n_x)
+    block.sparse = data.sparse
+    if is_sparse(&data.sparse):
+        block.X = shape_only(data.X.n, m)
+        block.sparse.order, block.sparse.first = order, at
+        take_targets(block, plan, space, batch, start, m)
+        return
     # with an order, examples are picked from the whole matrix; without, the block is a slice of it
     block.X = columns_of(&data.X, at, m, plan.compute.itemsize) if order is NULL else data.X
     if data.gather_X or order is not NULL:
@@ -140,7 +162,8 @@ cdef inline Examples part_of_block(
     cdef Examples part
     cdef int itemsize = plan.compute.itemsize
     check(first >= 0 and m >= 0 and first + m <= whole.X.m)
-    part.X = columns_of(&whole.X, first, m, itemsize)
+    check(not is_sparse(&whole.sparse))
+    part.X, part.sparse = columns_of(&whole.X, first, m, itemsize), whole.sparse
     part.first = whole.first + first
     part.Y = NULL if whole.Y is NULL else <const char *>whole.Y + first * plan.n_y * itemsize
     part.labels = NULL if whole.labels is NULL else whole.labels + first

@@ -1,20 +1,23 @@
 # Dense: A = g(W A_prev + b), or a mix of that with W A_prev + b itself. Bias, activation, g', db and the update are the
-# epilogues of its three products. Inputs that codes name pick columns of W, which are multiplied by their factors.
+# epilogues of its three products. Inputs that codes name pick columns of W, which are multiplied by their factors; so
+# do the entries of sparse examples.
 
 from libc.string cimport memset
 
 from engine.optimizer cimport Applied
 from engine.plan cimport Activations, Gradient, Inputs, Kind, Layer, Parameter, Plan, entry
 from engine.step cimport step_of
-from kernels.nnk cimport NNK_linear, nnk_codes, nnk_step
+from kernels.nnk cimport NNK_linear, nnk_codes, nnk_sparse, nnk_step
 from nnkern._matrix cimport Matrix, Team, Update, contiguous
 from nnkern._products cimport (
-    Below, Forward, WeightGradient, forward_product, input_gradient_product, weight_gradient_product,
+    Below, Forward, WeightGradient, forward_product, input_gradient_product, share_out, weight_gradient_product,
 )
 from runtime.check cimport check
 
 cdef enum:
     MIXED_ENTRIES = 1 << 11         # of each matrix that the gradient of a mix goes through at a time
+    SPARSE_EXAMPLES = 16            # of a part of W X, where X is sparse …
+    SPARSE_UNITS = 64               # … and units of a part of dZ Xᵀ: a column of W is read in whole cache lines
 
 
 cdef inline void describe(Layer *layer) noexcept:
@@ -68,12 +71,65 @@ cdef inline void forward(
     if A_prev.count:
         plan.compute.table.columns.sum(to.Z, n, picked(plan, layer, plan.theta), n, &named, n, m)
         to.beta = 1
-    if layer.n_prev:
+    if A_prev.sparse is not NULL:
+        sparse_product(plan, to.Z, &W, A_prev, team)
+        add_bias(plan, &to, n, m)
+    elif layer.n_prev:
         forward_product(plan.compute, &to, &W, &A_prev.A, team)
     else:
         add_bias(plan, &to, n, m)
     if layer.mixes:
         plan.compute.table.mix_rows(out.A, to.A, to.Z, a_of(plan, layer), n, m)
+
+
+cdef struct SparseJob:
+    const Plan *plan
+    const Inputs *X
+    void *out                       # Z, or dW
+    const void *operand             # W, or dZ
+    Py_ssize_t n
+    double alpha
+
+
+cdef inline void sparse_forward_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
+    cdef const SparseJob *job = <const SparseJob *>job_
+    cdef nnk_sparse X = job.X.sparse[0]
+    cdef Py_ssize_t first = part * SPARSE_EXAMPLES
+    if X.order is NULL:
+        X.first += first
+    else:
+        X.order += first
+    job.plan.compute.table.columns.sum_sparse(
+        entry(job.plan, job.out, first * job.n), job.n, job.operand, job.n, &X, job.n,
+        min(<Py_ssize_t>SPARSE_EXAMPLES, job.X.A.m - first))
+
+
+cdef inline void sparse_product(
+    const Plan *plan, void *Z, const Matrix *W, const Inputs *X, const Team *team,
+) noexcept nogil:
+    """Z = W X"""
+    cdef SparseJob job = SparseJob(plan, X, Z, W.data, W.n, 1)
+    share_out(sparse_forward_part, &job, (X.A.m + SPARSE_EXAMPLES - 1) // SPARSE_EXAMPLES, False, team)
+
+
+cdef inline void sparse_backward_part(void *job_, Py_ssize_t part, void *scratch) noexcept nogil:
+    cdef const SparseJob *job = <const SparseJob *>job_
+    cdef Py_ssize_t first = part * SPARSE_UNITS
+    job.plan.compute.table.columns.add_to_sparse(
+        entry(job.plan, job.out, first), job.n, entry(job.plan, job.operand, first), job.n, job.alpha, job.X.sparse,
+        min(<Py_ssize_t>SPARSE_UNITS, job.n - first), job.X.A.m)
+
+
+cdef inline void sparse_gradient(
+    const Plan *plan, const Layer *layer, const Gradient *to, const void *dZ, const Inputs *X, const Team *team,
+) noexcept nogil:
+    """dW = 1/m dZ Xᵀ; its update comes with the rest of the step."""
+    cdef void *dW = entry(plan, to.dtheta, layer.parameters[0].at)
+    cdef SparseJob job = SparseJob(plan, X, dW, dZ, layer.n, to.one_mth)
+    check(to.applied is NULL)
+    if not to.accumulate:
+        memset(dW, 0, layer.n * layer.n_prev * plan.compute.itemsize)
+    share_out(sparse_backward_part, &job, (layer.n + SPARSE_UNITS - 1) // SPARSE_UNITS, False, team)
 
 
 cdef inline void add_bias(const Plan *plan, const Forward *to, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
@@ -102,7 +158,9 @@ cdef inline void backward(
             layer.n, A_prev.A.m)
     if not layer.trainable:
         return
-    if layer.n_prev:
+    if A_prev.sparse is not NULL:
+        sparse_gradient(plan, layer, to, dZ, A_prev, team)
+    elif layer.n_prev:
         weight_gradient(plan, layer, to, dZ, &A_prev.A, team)
     if layer.ones_prev:
         picked_gradient(plan, layer, to, dZ, A_prev)
@@ -174,4 +232,6 @@ cdef inline void through_columns(
 
 
 cdef inline Kind dense() noexcept:
-    return Kind(name=b"dense", describe=describe, forward=forward, backward=backward, through=through, first_bad=NULL)
+    return Kind(
+        name=b"dense", describe=describe, forward=forward, backward=backward, through=through, takes_sparse=True,
+        first_bad=NULL)

@@ -228,4 +228,5 @@ cdef inline Py_ssize_t first_bad(const Plan *plan, const Layer *layer, const Mat
 
 cdef inline Kind encode() noexcept:
     return Kind(
-        name=b"encode", describe=describe, forward=forward, backward=backward, through=NULL, first_bad=first_bad)
+        name=b"encode", describe=describe, forward=forward, backward=backward, through=NULL, takes_sparse=False,
+        first_bad=first_bad)

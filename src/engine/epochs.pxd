@@ -6,7 +6,7 @@ from libc.string cimport memset
 
 from engine.between cimport Between, copy_vector, look
 from engine.blocks cimport CHUNK_COLUMNS
-from engine.data cimport Batch, Data, weight_of
+from engine.data cimport Batch, Data, is_sparse, weight_of
 from engine.gradient cimport Gradients, Score, batch_gradient, is_heavy, mean
 from engine.optimizer cimport Applied, Optimizer, begin_step, clips
 from engine.passes cimport Pass
@@ -184,9 +184,10 @@ cdef inline Status run_epoch(
     run.batch = 0
     while run.batch < steps:
         weight = take_batch(run, &batch)
-        # a batch of one block is applied layer by layer; clipping looks at the whole gradient first
+        # a batch of one block is applied layer by layer; clipping looks at the whole gradient first, and the product
+        # with sparse examples has no update at its end
         fused = (batch.count <= run.space.capacity and batch.count <= CHUNK_COLUMNS and not clips(optimizer)
-                 and not several)
+                 and not several and not is_sparse(&run.data.sparse))
         optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
         follow_schedules(run, optimizer, g.p)
         begin_step(optimizer, run.t + 1)

@@ -232,7 +232,7 @@ cdef inline void retained_gradient(
     cdef Examples whole, block
     cdef Gradient to
     take_targets(&whole, plan, space, batch, 0, m)
-    whole.X = X[0]
+    whole.X, whole.sparse = X[0], batch.data.sparse
     to.one_mth, to.accumulate, to.applied = 1.0 / m, False, NULL
     of_chunk.space = part
     while first < m:

@@ -4,11 +4,11 @@ from libc.stdint cimport int32_t
 from libc.string cimport memset
 
 from engine.blocks cimport width_of_prediction
-from engine.data cimport Batch, Data, Examples, take_block, weight_of
+from engine.data cimport Batch, Data, Examples, is_sparse, shape_only, take_block, weight_of
 from engine.gradient cimport Score, add_to_score
 from engine.passes cimport Pass, forward_pass, loss_pass
 from engine.plan cimport Activations, Inputs, Layer, Plan, handed_on, widest_of
-from kernels.nnk cimport NNK_softmax
+from kernels.nnk cimport NNK_softmax, nnk_sparse
 from nnkern._matrix cimport Matrix, Team, columns_of, contiguous, fits_blas
 from runtime.arena cimport nnk_arena, nnk_arena_take
 from runtime.check cimport check
@@ -26,6 +26,7 @@ cdef struct Prediction:
     void *X
     void *kept                      # what kinds want to keep; nobody reads it
     int32_t *codes
+    const nnk_sparse *sparse        # as Data has it
 
 
 cdef inline Py_ssize_t predict_width(const Plan *plan, Py_ssize_t m) noexcept nogil:
@@ -51,14 +52,19 @@ cdef inline void predict_blocks(
     """A[L] of all columns of X."""
     cdef Py_ssize_t first = 0, m
     cdef bint whole = (to.row == 1 or plan.n_y == 1) and to.column == plan.n_y
-    cdef Matrix block
+    cdef nnk_sparse sparse
+    cdef Inputs block = Inputs(X[0], NULL, NULL, 0, -1, False)
     cdef void *A
     while first < X.m:
         m = min(to.width, X.m - first)
-        block = columns_of(X, first, m, plan.compute.itemsize)
+        if is_sparse(to.sparse):
+            sparse, block.A, block.sparse = to.sparse[0], shape_only(X.n, m), &sparse
+            sparse.first = first
+        else:
+            block.A = columns_of(X, first, m, plan.compute.itemsize)
         if to.gathers:
-            plan.compute.table.gather(to.X, block.data, block.row, block.column, NULL, plan.n_x, m)
-            block = contiguous(to.X, plan.n_x, m)
+            plan.compute.table.gather(to.X, block.A.data, block.A.row, block.A.column, NULL, plan.n_x, m)
+            block.A = contiguous(to.X, plan.n_x, m)
         A = <char *>to.out + first * to.column * plan.compute.itemsize
         if whole:
             predict_block(A, to, plan, &block, team)
@@ -78,7 +84,8 @@ cdef inline void predict_invariantly(
     """
     cdef Plan own_products = plan[0]
     cdef Py_ssize_t first = 0, m, used, size = plan.compute.itemsize
-    cdef Matrix columns, block = contiguous(to.X, plan.n_x, INVARIANT_WIDTH)
+    cdef Matrix columns
+    cdef Inputs block = Inputs(contiguous(to.X, plan.n_x, INVARIANT_WIDTH), NULL, NULL, 0, -1, False)
     cdef void *A = to.A[(plan.L - 1) % 2]
     own_products.compute = plan.compute.without_blas
     while first < X.m:
@@ -92,19 +99,19 @@ cdef inline void predict_invariantly(
 
 
 cdef inline void predict_block(
-    void *out, const Prediction *to, const Plan *plan, const Matrix *X, const Team *team,
+    void *out, const Prediction *to, const Plan *plan, const Inputs *X, const Team *team,
 ) noexcept nogil:
-    cdef Inputs A_prev = Inputs(X[0], NULL, 0, -1, False)
+    cdef Inputs A_prev = X[0]
     cdef Activations own
     cdef const Layer *layer
     cdef Py_ssize_t l
-    check(X.n == plan.n_x and X.m <= to.width and out is not NULL)
+    check(X.A.n == plan.n_x and X.A.m <= to.width and out is not NULL)
     own.Z, own.D, own.kept, own.codes = NULL, NULL, to.kept, to.codes
     for l in range(plan.L):
         layer = &plan.layers[l]
         own.A = out if l == plan.L - 1 else to.A[l % 2]
         layer.kind.forward(plan, layer, &own, layer.activation, &A_prev, team)
-        A_prev = handed_on(layer, own.A, own.codes, X.m)
+        A_prev = handed_on(layer, own.A, own.codes, X.A.m)
 
 
 cdef inline double evaluate_blocks(const Pass *p, const Data *data, Score *score, double *total) noexcept nogil:

@@ -4,7 +4,7 @@
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
-from engine.data cimport Examples
+from engine.data cimport Examples, entries_or_null
 from engine.plan cimport Activations, Gradient, Inputs, Layer, Parameter, Plan, db_of, entries_of, entry, handed_on
 from engine.watch cimport Watch, must_stop
 from engine.workspace cimport Workspace
@@ -44,7 +44,7 @@ cdef inline Inputs inputs_of(const Pass *p, Py_ssize_t l, const Examples *block)
     cdef const Layer *below
     cdef const Activations *own
     if l == 0:
-        return Inputs(block.X, NULL, 0, -1, False)
+        return Inputs(block.X, entries_or_null(&block.sparse), NULL, 0, -1, False)
     below, own = &p.plan.layers[l - 1], &p.space.layers[l - 1]
     return handed_on(below, own.D if p.training and below.dropout > 0 else own.A, own.codes, block.X.m)
 

@@ -6,6 +6,7 @@
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
 from engine.optimizer cimport Applied
+from kernels.nnk cimport nnk_sparse
 from nnkern._matrix cimport Matrix, Team, contiguous
 from nnkern._products cimport Below, Compute
 
@@ -24,9 +25,10 @@ cdef struct Parameter:
     double held                     # it learns as if it were held times this
 
 # What a layer reads: a matrix, and below its rows inputs that are 0 but for those that codes name. These are 1, or each
-# its own factor.
+# its own factor. Examples may be sparse: then the matrix has a shape only.
 cdef struct Inputs:
     Matrix A
+    const nnk_sparse *sparse        # or NULL
     const int32_t *codes            # (count, m): the place of an input among those below the matrix, or -1 for none
     Py_ssize_t count
     Py_ssize_t factors              # where their factors begin in θ, or -1
@@ -68,6 +70,7 @@ cdef struct Kind:
     void (*through)(
         const Plan *plan, const Layer *layer, void *dtheta, const Activations *own, void *dZ, void *spare,
         Py_ssize_t m) noexcept nogil
+    bint takes_sparse               # whether its inputs may be sparse
     # Index of the first example that it can't be given, or m; NULL where it takes all.
     Py_ssize_t (*first_bad)(const Plan *plan, const Layer *layer, const Matrix *X, Py_ssize_t *row) noexcept nogil
 
@@ -126,7 +129,7 @@ cdef inline Py_ssize_t entries_of(const Parameter *parameter) noexcept nogil:
 cdef inline Inputs handed_on(const Layer *layer, const void *A, const int32_t *codes, Py_ssize_t m) noexcept nogil:
     """What the layer above reads of what a layer has left: A (n, m), and codes."""
     cdef const Parameter *factors
-    cdef Inputs inputs = Inputs(contiguous(A, layer.n, m), codes, layer.codes, -1, False)
+    cdef Inputs inputs = Inputs(contiguous(A, layer.n, m), NULL, codes, layer.codes, -1, False)
     if layer.factors >= 0:
         factors = &layer.parameters[layer.factors]
         inputs.factors, inputs.factors_learn = factors.at + entries_of(factors) - layer.ones, layer.trainable

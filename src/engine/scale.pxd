@@ -54,4 +54,5 @@ cdef inline void backward(
 
 cdef inline Kind scale() noexcept:
     return Kind(
-        name=b"scale", describe=describe, forward=forward, backward=backward, through=NULL, first_bad=NULL)
+        name=b"scale", describe=describe, forward=forward, backward=backward, through=NULL, takes_sparse=False,
+        first_bad=NULL)

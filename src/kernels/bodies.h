@@ -24,6 +24,7 @@
 #include "kernels/gemm_bf16.h"
 #endif
 #include "kernels/codes.h"
+#include "kernels/sparse.h"
 #include "kernels/packed_layout.h"
 #include "kernels/packed.h"
 #include "kernels/limit.h"

@@ -32,6 +32,7 @@ static const nnk_reduced reduced = {
     gemm_bf16_f32,
     gemm_block_bf16_f32,
     {NULL},
-    {sum_rounded_columns_f32, add_to_rounded_columns_f32, add_products_of_rounded_columns_f32},
+    {sum_rounded_columns_f32, add_to_rounded_columns_f32, add_products_of_rounded_columns_f32, sum_rounded_sparse_f32,
+     add_to_rounded_sparse_f32},
 };
 const nnk_tables NNK_TABLES_(NNK_ISA) = {NNK_STRING(NNK_ISA), NNK_VECTOR_BYTES, &table_f32, &table_f64, &reduced};

@@ -123,7 +123,18 @@ typedef struct {
     const void *s; /* a factor for each column, or NULL for ones */
 } nnk_codes;
 
-/* What products become where one operand is zeros but for what codes name, see codes.h; s_c is the factor of column c. */
+/* A sparse matrix X (k, ·): column c has the entries starts[c] … starts[c + 1] - 1 of `values`, in the rows that `rows`
+ * names. Example j is the column order[j], or first + j where `order` is NULL. */
+typedef struct {
+    const int64_t *starts;
+    const int32_t *rows;
+    const void *values;
+    const int64_t *order;
+    ptrdiff_t first;
+} nnk_sparse;
+
+/* What products become where one operand is zeros but for what codes name, see codes.h, or for the entries of a sparse
+ * matrix, see sparse.h; s_c is the factor of column c. */
 typedef struct {
     /* out (n, m) := Σ_c s_c W[:, c] over the columns that are named for an example */
     void (*sum)(void *out, ptrdiff_t ldo, const void *W, ptrdiff_t ldw, const nnk_codes *named, ptrdiff_t n, ptrdiff_t m);
@@ -133,6 +144,11 @@ typedef struct {
     /* ds_c += W[:, c] · dZ[:, j] likewise: the gradient by the factors, whatever these are */
     void (*add_products)(void *ds, const void *W, ptrdiff_t ldw, const void *dZ, ptrdiff_t ldz, const nnk_codes *named,
                          ptrdiff_t n, ptrdiff_t m);
+    /* out (n, m) := W X of m examples */
+    void (*sum_sparse)(void *out, ptrdiff_t ldo, const void *W, ptrdiff_t ldw, const nnk_sparse *X, ptrdiff_t n, ptrdiff_t m);
+    /* dW += alpha dZ Xᵀ, example by example */
+    void (*add_to_sparse)(void *dW, ptrdiff_t ldw, const void *dZ, ptrdiff_t ldz, double alpha, const nnk_sparse *X,
+                          ptrdiff_t n, ptrdiff_t m);
 } nnk_columns;
 
 /* The functions of one precision: every void * is to float or to double, as the table's. */

@@ -98,6 +98,13 @@ cdef extern from "kernels/nnk.h" nogil:
         Py_ssize_t apart, count
         const void *s
 
+    ctypedef struct nnk_sparse:
+        const int64_t *starts
+        const int32_t *rows
+        const void *values
+        const int64_t *order
+        Py_ssize_t first
+
     ctypedef struct nnk_columns:
         void sum(
             void *out, Py_ssize_t ldo, const void *W, Py_ssize_t ldw, const nnk_codes *named, Py_ssize_t n,
@@ -107,6 +114,12 @@ cdef extern from "kernels/nnk.h" nogil:
             Py_ssize_t n, Py_ssize_t m) noexcept nogil
         void add_products(
             void *ds, const void *W, Py_ssize_t ldw, const void *dZ, Py_ssize_t ldz, const nnk_codes *named,
+            Py_ssize_t n, Py_ssize_t m) noexcept nogil
+        void sum_sparse(
+            void *out, Py_ssize_t ldo, const void *W, Py_ssize_t ldw, const nnk_sparse *X, Py_ssize_t n,
+            Py_ssize_t m) noexcept nogil
+        void add_to_sparse(
+            void *dW, Py_ssize_t ldw, const void *dZ, Py_ssize_t ldz, double alpha, const nnk_sparse *X,
             Py_ssize_t n, Py_ssize_t m) noexcept nogil
 
     ctypedef struct nnk_table:
