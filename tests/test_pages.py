@@ -244,3 +244,9 @@ def test_the_copyright_has_the_name_of_the_license():
     assert f'author = "{holder}"' in conf
     assert re.search(r"^copyright = ", conf, re.MULTILINE)
     assert tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"] in holder
+
+
+def test_readme_shows_a_table_within_two_screens():
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("| ---"))
+    assert first <= 60
