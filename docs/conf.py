@@ -19,7 +19,12 @@ project = "nnkern"
 author = "the nnkern authors"
 copyright = f"2026, {author}"
 version = release = importlib.metadata.version(project)
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary"]
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+]
 exclude_patterns = ["_build", "measured.md"]
 html_theme = "furo"
 html_static_path = ["_static"]
@@ -41,8 +46,14 @@ def make_figures(app):
     shared = (EXAMPLES / "_shared.py").stat().st_mtime
     for example in sorted(EXAMPLES.glob("[!_]*.py")):
         figure = FIGURES / f"{example.stem}.png"
-        if not figure.exists() or figure.stat().st_mtime < max(example.stat().st_mtime, shared):
-            subprocess.run([sys.executable, example, "--plot", figure], check=True, stdout=subprocess.DEVNULL)
+        if not figure.exists() or figure.stat().st_mtime < max(
+            example.stat().st_mtime, shared
+        ):
+            subprocess.run(
+                [sys.executable, example, "--plot", figure],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )
 
 
 def adapt(app, what, name, obj, options, lines):
@@ -75,7 +86,9 @@ def check_summaries(app, env):
     entries = env.domains["py"].objects
     for name, page in listing.summarised().items():
         if name not in entries:
-            logging.getLogger(__name__).warning("%s: no entry of %s", f"reference/{page}.rst", name)
+            logging.getLogger(__name__).warning(
+                "%s: no entry of %s", f"reference/{page}.rst", name
+            )
 
 
 def setup(app):

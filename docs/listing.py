@@ -15,7 +15,12 @@ from nnkern.tabular import metrics, recipes
 
 FOLDER = Path(__file__).parent / "reference"
 # modules whose docstring has such a table, which the list of names takes the place of on their pages
-WITH_TABLES = ("nnkern.kernels", "nnkern.losses", "nnkern.initializers", "nnkern.tabular.metrics")
+WITH_TABLES = (
+    "nnkern.kernels",
+    "nnkern.losses",
+    "nnkern.initializers",
+    "nnkern.tabular.metrics",
+)
 
 
 def table_of(text, names):
@@ -30,7 +35,9 @@ def table_of(text, names):
             # a row that goes on in the next line
             equation, note = found[current]
             more = line.strip()
-            found[current] = (equation, f"{note} {more}") if note else (f"{equation} {more}", "")
+            found[current] = (
+                (equation, f"{note} {more}") if note else (f"{equation} {more}", "")
+            )
         else:
             current = None
             continue
@@ -61,28 +68,50 @@ def _activations():
     equations = _with_equations(nk.kernels.ACTIVATIONS, nk.kernels.__doc__)
     for name, (equation, note) in equations.items():
         read = "Z" if name in nk.kernels.NEEDS_Z else "A"
-        yield literal(name), literal(equation), read, literal(INITIALIZERS[name]), plain(note)
+        yield (
+            literal(name),
+            literal(equation),
+            read,
+            literal(INITIALIZERS[name]),
+            plain(note),
+        )
 
 
 def _losses():
-    for name, (equation, note) in _with_equations(nk.losses.LOSSES, nk.losses.__doc__).items():
+    for name, (equation, note) in _with_equations(
+        nk.losses.LOSSES, nk.losses.__doc__
+    ).items():
         loss = nk.losses.LOSSES[name]
         of = "classes" if loss.classifies else "numbers"
-        yield literal(name), f":py:obj:`~nnkern.losses.{type(loss).__name__}`", literal(equation), note, of
+        yield (
+            literal(name),
+            f":py:obj:`~nnkern.losses.{type(loss).__name__}`",
+            literal(equation),
+            note,
+            of,
+        )
 
 
 def _classes(table, module):
     for name, cls in table.items():
-        yield literal(name), f":py:obj:`~{module}.{cls.__name__}`", plain(first_line(cls))
+        yield (
+            literal(name),
+            f":py:obj:`~{module}.{cls.__name__}`",
+            plain(first_line(cls)),
+        )
 
 
 def _initializers():
-    for name, (equation, note) in _with_equations(nk.initializers.NAMES, nk.initializers.__doc__).items():
+    for name, (equation, note) in _with_equations(
+        nk.initializers.NAMES, nk.initializers.__doc__
+    ).items():
         yield literal(name), plain(equation), plain(note)
 
 
 def _shapes():
-    for name, (equation, note) in _with_equations(nk.schedules.SHAPES, nk.schedules.ByStep.__doc__).items():
+    for name, (equation, note) in _with_equations(
+        nk.schedules.SHAPES, nk.schedules.ByStep.__doc__
+    ).items():
         yield literal(name), plain(f"{equation} {note}".strip())
 
 
@@ -92,14 +121,25 @@ def _encoders():
         cls = todo.pop(0)
         todo = cls.__subclasses__() + todo
         if cls.name:
-            yield literal(cls.name), f":py:obj:`~nnkern.{cls.__name__}`", plain(first_line(cls))
+            yield (
+                literal(cls.name),
+                f":py:obj:`~nnkern.{cls.__name__}`",
+                plain(first_line(cls)),
+            )
 
 
 def _metrics():
-    for name, (meaning, note) in _with_equations(metrics.METRICS, metrics.__doc__).items():
+    for name, (meaning, note) in _with_equations(
+        metrics.METRICS, metrics.__doc__
+    ).items():
         metric = metrics.METRICS[name]
         of = "classes" if metric.classifies else "numbers"
-        yield literal(name), of, "more" if metric.rises else "less", plain(f"{meaning} {note}".strip())
+        yield (
+            literal(name),
+            of,
+            "more" if metric.rises else "less",
+            plain(f"{meaning} {note}".strip()),
+        )
 
 
 def _monitors():
@@ -113,15 +153,30 @@ def _presets():
 
 
 LISTS = {
-    "activations": (("name", "g(z)", "g' reads", "initial weights", "note"), _activations),
-    "losses": (("name", "class", "L of one example", "output, note", "Y holds"), _losses),
-    "optimizers": (("name", "class", "step"), lambda: _classes(nk.optimizers.OPTIMIZERS, "nnkern.optimizers")),
+    "activations": (
+        ("name", "g(z)", "g' reads", "initial weights", "note"),
+        _activations,
+    ),
+    "losses": (
+        ("name", "class", "L of one example", "output, note", "Y holds"),
+        _losses,
+    ),
+    "optimizers": (
+        ("name", "class", "step"),
+        lambda: _classes(nk.optimizers.OPTIMIZERS, "nnkern.optimizers"),
+    ),
     "initializers": (("name", "weights", "source"), _initializers),
     "shapes": (("name", "factor at the share t of the steps"), _shapes),
-    "encoders": (("name in a configuration", "class", "what it makes of one row"), _encoders),
+    "encoders": (
+        ("name in a configuration", "class", "what it makes of one row"),
+        _encoders,
+    ),
     "monitors": (("name", "for"), _monitors),
     "metrics": (("name", "for", "better is", "what it is"), _metrics),
-    "presets": (("name", "recipes", "networks of each, unless told otherwise"), _presets),
+    "presets": (
+        ("name", "recipes", "networks of each, unless told otherwise"),
+        _presets,
+    ),
 }
 """{list: (heads, function that gives its rows as reStructuredText)}"""
 
@@ -133,7 +188,9 @@ def rows(name):
 def as_table(name):
     """The list as reStructuredText, without columns that are empty in all rows."""
     heads, cells = LISTS[name][0], rows(name)
-    kept = [column for column in range(len(heads)) if any(row[column] for row in cells)]
+    kept = [
+        column for column in range(len(heads)) if any(row[column] for row in cells)
+    ]
     lines = [".. list-table::", "   :header-rows: 1", "   :class: names", ""]
     for row in [heads, *cells]:
         first, *others = (row[column] for column in kept)
@@ -145,11 +202,20 @@ def without_table(module, lines):
     """A module's docstring without the rows that the list of names has."""
     names = {word for row in _all_names() for word in row}
     _, taken = table_of("\n".join(lines), names)
-    return [line for number, line in enumerate(lines) if number not in taken] if module in WITH_TABLES else lines
+    return (
+        [line for number, line in enumerate(lines) if number not in taken]
+        if module in WITH_TABLES
+        else lines
+    )
 
 
 def _all_names():
-    return (nk.kernels.ACTIVATIONS, nk.losses.LOSSES, nk.initializers.NAMES, metrics.METRICS)
+    return (
+        nk.kernels.ACTIVATIONS,
+        nk.losses.LOSSES,
+        nk.initializers.NAMES,
+        metrics.METRICS,
+    )
 
 
 def summarised():
@@ -161,7 +227,13 @@ def summarised():
             name = line.strip()
             if not line.startswith(" " * 3) and name:
                 within = name == ".. autosummary::"
-                module = name.split()[-1] if name.startswith(".. currentmodule:: ") else module
+                module = (
+                    name.split()[-1]
+                    if name.startswith(".. currentmodule:: ")
+                    else module
+                )
             elif within and name and not name.startswith(":"):
-                found[name if name.startswith("nnkern") else f"{module}.{name}"] = page.stem
+                found[name if name.startswith("nnkern") else f"{module}.{name}"] = (
+                    page.stem
+                )
     return found

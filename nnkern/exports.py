@@ -135,7 +135,9 @@ class Exports:
         Examples
         --------
         >>> import nnkern as nk
-        >>> net = nk.Network([nk.Dense(4, "relu"), nk.Dense(1)], "squared_error", n_x=3, seed=0)
+        >>> net = nk.Network(
+        ...     [nk.Dense(4, "relu"), nk.Dense(1)], "squared_error", n_x=3, seed=0
+        ... )
         >>> "void predict(const float *x, float *y)" in net.to_c()
         True
         """

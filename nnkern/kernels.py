@@ -92,7 +92,9 @@ def binary_cross_entropy(
     --------
     >>> import numpy as np
     >>> import nnkern as nk
-    >>> cost, A, dZ = nk.kernels.binary_cross_entropy(np.zeros((1, 2)), np.array([[0.0, 1.0]]))
+    >>> cost, A, dZ = nk.kernels.binary_cross_entropy(
+    ...     np.zeros((1, 2)), np.array([[0.0, 1.0]])
+    ... )
     >>> round(cost, 6), A.tolist(), dZ.tolist()
     (0.693147, [[0.5, 0.5]], [[0.5, -0.5]])
     """
