@@ -199,14 +199,15 @@ def as_table(name):
 
 
 def without_table(module, lines):
-    """A module's docstring without the rows that the list of names has."""
+    """A module's docstring without the rows that the list of names has, and the line that leads to them."""
+    if module not in WITH_TABLES:
+        return lines
     names = {word for row in _all_names() for word in row}
     _, taken = table_of("\n".join(lines), names)
-    return (
-        [line for number, line in enumerate(lines) if number not in taken]
-        if module in WITH_TABLES
-        else lines
-    )
+    before = [number for number in range(min(taken)) if lines[number].strip()]
+    if before and lines[before[-1]].endswith(":"):
+        taken.add(before[-1])
+    return [line for number, line in enumerate(lines) if number not in taken]
 
 
 def _all_names():
@@ -219,7 +220,7 @@ def _all_names():
 
 
 def summarised():
-    """{full name: page} of what the tables at the head of the reference's pages name."""
+    """{full name: page} of what the tables at the head of the reference's pages name, and of the data."""
     found = {}
     for page in sorted(FOLDER.glob("*.rst")):
         module, within = "", False
@@ -227,9 +228,11 @@ def summarised():
             name = line.strip()
             if not line.startswith(" " * 3) and name:
                 within = name == ".. autosummary::"
+                if name.startswith(".. data:: "):
+                    found[f"{module}.{name.split()[-1]}"] = page.stem
                 module = (
                     name.split()[-1]
-                    if name.startswith(".. currentmodule:: ")
+                    if name.startswith((".. currentmodule:: ", ".. automodule:: "))
                     else module
                 )
             elif within and name and not name.startswith(":"):

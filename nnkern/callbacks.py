@@ -97,9 +97,8 @@ class EarlyStopping(Callback):
     >>> import nnkern as nk
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(4, 300))
-    >>> net = nk.Network(
-    ...     [nk.Dense(8, "tanh"), nk.Dense(1, "sigmoid")], "binary_cross_entropy", seed=0
-    ... )
+    >>> layers = [nk.Dense(8, "tanh"), nk.Dense(1, "sigmoid")]
+    >>> net = nk.Network(layers, "binary_cross_entropy", seed=0)
     >>> best = nk.EarlyStopping(None, monitor="val_error", ties="last")
     >>> labels = (X.sum(axis=0) > 0).astype(int)
     >>> history = net.fit(X, labels, epochs=30, validation_split=0.2, callbacks=best)
@@ -274,7 +273,9 @@ class AverageWeights(Callback):
     >>> import nnkern as nk
     >>> net = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0)
     >>> average = nk.AverageWeights(start=10)
-    >>> history = net.fit(np.ones((1, 4)), np.ones((1, 4)), epochs=30, callbacks=average)
+    >>> history = net.fit(
+    ...     np.ones((1, 4)), np.ones((1, 4)), epochs=30, callbacks=average
+    ... )
     >>> average.count
     20
     """

@@ -215,9 +215,8 @@ def check_gradients(net, X, Y, *, step=1e-5, max_entries=2000):
     --------
     >>> import numpy as np
     >>> import nnkern as nk
-    >>> net = nk.Network(
-    ...     [nk.Dense(3, "tanh"), nk.Dense(1)], "squared_error", n_x=2, seed=0
-    ... )
+    >>> layers = [nk.Dense(3, "tanh"), nk.Dense(1)]
+    >>> net = nk.Network(layers, "squared_error", n_x=2, seed=0)
     >>> nk.check_gradients(net, np.ones((2, 4)), np.zeros((1, 4))) < 1e-7
     True
     """

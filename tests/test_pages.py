@@ -22,7 +22,7 @@ pytest.importorskip("matplotlib", reason="the reference has nnkern.plotting")
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 # Characters that a line of code may have: as many as a column of 736 pixels shows, and an entry of the reference.
-WIDTH, ENTRY_WIDTH = 90, 86
+WIDTH, ENTRY_WIDTH = 90, 84
 
 
 @pytest.fixture(scope="module")

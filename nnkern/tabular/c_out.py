@@ -100,7 +100,8 @@ def to_c(model, path=None):
     >>> preprocessing = Preprocessing(
     ...     [Number("Age", 40.0, 12.0), Category("Job", ["clerk", "cook"])]
     ... )
-    >>> net = nk.Network([nk.Dense(1, "sigmoid")], "binary_cross_entropy", n_x=2, seed=0)
+    >>> layers = [nk.Dense(1, "sigmoid")]
+    >>> net = nk.Network(layers, "binary_cross_entropy", n_x=2, seed=0)
     >>> source = to_c(
     ...     TableModel(preprocessing, [net], [1.0], Labels(["no", "yes"], "text"))
     ... )
