@@ -16,6 +16,7 @@ from nnkern import names
 
 pytestmark = pytest.mark.own_kernels
 pytest.importorskip("narwhals", reason="the reference has nnkern.tabular")
+pytest.importorskip("pyarrow", reason="the reference has nnkern.tabular")
 pytest.importorskip("sklearn", reason="the reference has the estimators")
 pytest.importorskip("matplotlib", reason="the reference has nnkern.plotting")
 
