@@ -21,7 +21,8 @@ STYLE = """
   .faint { fill: #9198a1 } .grid { stroke: #3d444d } .one { stroke: #f0f6fc }
 }
 """
-LEFT, RIGHT, WIDTH = 230, 170, 920
+# as wide as the column that the documentation shows it in
+LEFT, RIGHT, WIDTH = 206, 166, 736
 LINE, TOP = 24, 92
 TITLES = {"training": "One training step", "inference": "One prediction, × examples"}
 TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)

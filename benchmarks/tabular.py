@@ -285,13 +285,16 @@ def picture(results: dict, models: list[str], path: Path) -> None:
 
     found = summary(results, models)
     figure, ax = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
+    # Those of ours above their dots, the others' in turn below and above, so that neighbours don't meet.
+    others = sorted((m for m in models if not m.startswith("nnkern")), key=lambda m: found[m]["cpu_s"])
     for model in models:
         ours = model.startswith("nnkern")
+        above = ours or others.index(model) % 2
         ax.plot(found[model]["cpu_s"], found[model]["ratio"], "o", color="C0" if ours else "0.5")
         ax.annotate(
             model,
             (found[model]["cpu_s"], found[model]["ratio"]),
-            xytext=(5, 5 if ours else -13),
+            xytext=(5, 5 if above else -13),
             textcoords="offset points",
         )
     ax.set(xscale="log", xlabel=f"processor seconds, {len(results)} sets", ylabel=f"error / {BASE}'s, geometric mean")

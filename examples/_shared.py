@@ -6,6 +6,8 @@ import sys
 from nnkern import plotting
 from nnkern.data import DataError, MissingPackageError
 
+WIDTH = 7.36  # inches: the column of the documentation, which has 736 pixels, with text as large as that beside it
+
 
 def parser(description):
     """The command line of an example: its first docstring line, and --plot."""
@@ -22,13 +24,13 @@ def run(main):
         sys.exit(str(error))
 
 
-def figure(columns=1, width=5.0, height=4.0):
-    """A figure and its list of axes side by side, `width` by `height` inches each; no display."""
-    drawing, axes = plotting.panels(columns=columns, width=width, height=height)
-    return drawing, list(axes[0])
+def figure(columns=1, rows=1, height=4.0):
+    """A figure as wide as a page's column and its list of axes, row by row, each `height` inches high; no display."""
+    drawing, axes = plotting.panels(rows, columns, width=WIDTH / columns, height=height)
+    return drawing, list(axes.flat)
 
 
 def save(drawing, path):
     """Write the figure and say where it is."""
-    drawing.savefig(path, dpi=120)
+    drawing.savefig(path, dpi=200)  # two for each pixel, for screens that show more
     print(f"drawn to {path}")

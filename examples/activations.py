@@ -34,7 +34,7 @@ def grid():
 
 def draw(path):
     Z = grid()
-    drawing, panels = figure(columns=2)
+    drawing, panels = figure(columns=2, height=3.6)
     for axes, title, f in zip(panels, ("a = g(z)", "g'(z)"), (g, dg), strict=True):
         for i, name in enumerate(ELEMENTWISE):
             axes.plot(Z[0], f(name, Z)[0], label=name, linestyle=("-", "--")[i // 10])

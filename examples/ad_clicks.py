@@ -68,7 +68,7 @@ def clicks_in_first(share, y_hat, Y):
 
 def draw(predictions, Y, path):
     """Clicks gained over showings used, the best first."""
-    drawing, (axes,) = figure(width=6.0)
+    drawing, (axes,) = figure()
     axes.plot([0, 1], [0, 1], "k:", linewidth=1, label="any order")
     used = np.arange(1, Y.size + 1) / Y.size
     for title, y_hat in predictions.items():

@@ -44,7 +44,7 @@ def code(net, X):
 
 def draw(net, X, mean, path, shown=10):
     """Digits above, what comes back below."""
-    drawing, panels = figure(columns=shown, width=1.0, height=2.2)
+    drawing, panels = figure(columns=shown, height=1.6)
     both = np.stack([X, net.predict(X)])[:, :, :shown] + mean
     gap = np.zeros((2, 8))
     for i, axes in enumerate(panels):

@@ -44,7 +44,7 @@ def refusal(X, Y):
 
 
 def draw(percent, path):
-    drawing, (axes,) = figure(width=6.0)
+    drawing, (axes,) = figure()
     base = np.zeros(len(FOODS))
     for name, row in zip(NUTRIENTS, percent, strict=True):
         axes.bar(FOODS, row, bottom=base, label=name)

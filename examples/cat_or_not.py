@@ -109,7 +109,7 @@ def draw_folder(folder, m=300, seed=0):
 
 def draw(cost, net, X, wanted, path):
     """The learning curve, and held-out pictures with what the network takes them for."""
-    drawing, (curve, *panels) = figure(columns=7, width=2.2, height=2.4)
+    drawing, (curve, *panels) = figure(columns=4, rows=2, height=2.0)
     learning_curve({"cost": cost}, ax=curve)
     chosen = np.linspace(0, X.shape[1] - 1, len(panels)).astype(int)
     for axes, i in zip(panels, chosen, strict=True):

@@ -52,7 +52,7 @@ def through_layers(a, b, c):
 
 
 def draw(values, derivatives, path):
-    drawing, (axes,) = figure(width=8.0, height=3.5)
+    drawing, (axes,) = figure(height=3.4)
     places = {"a": (0, 2), "b": (0, 1), "c": (0, 0), "u": (1, 0.5), "v": (2, 1.25), "J": (3, 1.25)}
     titles = {"u": "u = bc", "v": "v = a + u", "J": "J = 3v"}
     for start, end in ("bu", "cu", "uv", "av", "vJ"):

@@ -57,7 +57,7 @@ def train(net, X, Y, epochs=150):
 
 def draw(nets, X, true, path):
     """Predicted over true probabilities."""
-    drawing, panels = figure(columns=len(nets), width=4.0)
+    drawing, panels = figure(columns=len(nets))
     for axes, (title, net) in zip(panels, nets.items(), strict=True):
         axes.plot([0, 1], [0, 1], "k:", linewidth=1)
         axes.plot(true[0], net.predict(X)[0], ".", markersize=3)

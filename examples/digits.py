@@ -39,7 +39,7 @@ def train(X, Y, validation_data=None, epochs=60, seed=0):
 
 def draw(net, history, X, Y, Y_hat, path):
     """The learning curve, what went wrong, what the first units look for, and three digits that were misread."""
-    drawing, panels = figure(columns=6, width=3.2, height=3.0)
+    drawing, panels = figure(columns=3, rows=2, height=2.5)
     curve, matrix, weights, *pictures = panels
     learning_curve(history, ax=curve).set(yscale="log")
     confusion_matrix(Y, Y_hat, ax=matrix)

@@ -90,7 +90,7 @@ def fit_and_evaluate(net, X_train, Y_train, X_test, Y_test, epochs=200):
 
 def draw(results, path):
     """Predicted over true values."""
-    drawing, panels = figure(columns=len(results))
+    drawing, panels = figure(columns=2, rows=len(results) // 2, height=3.2)
     for axes, (title, Y, Y_hat) in zip(panels, results, strict=True):
         ends = [min(Y.min(), Y_hat.min()), max(Y.max(), Y_hat.max())]
         axes.plot(ends, ends, "k:", linewidth=1)

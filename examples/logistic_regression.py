@@ -34,11 +34,15 @@ def train(X, Y, learning_rate=0.1, epochs=1000):
 
 
 def draw(X, Y, path):
-    drawing, (axes,) = figure(width=6.0)
-    rates = (0.1, 0.01, 0.001)
-    histories = [{"cost": train(X, Y, learning_rate)[1]} for learning_rate in rates]
+    """The first steps with rates that are too small, right, and too large."""
+    drawing, (axes,) = figure()
+    rates = (0.001, 0.01, 0.1, 100.0)
+    histories = [{"cost": train(X, Y, learning_rate, epochs=50)[1]} for learning_rate in rates]
     learning_curve(histories, labels=[f"α = {rate:g}" for rate in rates], ax=axes)
-    axes.set(xlabel="steps", ylabel="cost J", ylim=(0, None))
+    axes.set(xlabel="steps", ylabel="cost J", yscale="log")
+    ticks = (0.1, 0.2, 0.5, 1, 2, 5)
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_yticks([], minor=True)
     save(drawing, path)
 
 

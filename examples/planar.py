@@ -43,7 +43,7 @@ def spread(net):
 
 
 def draw(nets, X, Y, path):
-    drawing, panels = figure(columns=len(nets), width=4.5)
+    drawing, panels = figure(columns=2, rows=len(nets) // 2, height=3.5)
     for axes, (title, net) in zip(panels, nets.items(), strict=True):
         decision_boundary(net, X, Y, points=300, ax=axes)
         accuracy = net.evaluate(X, Y).score

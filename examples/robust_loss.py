@@ -36,7 +36,7 @@ def line(X, Y, loss, epochs=400):
 
 
 def draw(X, Y, wrong, lines, path):
-    drawing, (axes,) = figure(width=6.5)
+    drawing, (axes,) = figure()
     axes.plot(X[0, ~wrong], Y[0, ~wrong], ".", color="0.6", label="measurements")
     axes.plot(X[0, wrong], Y[0, wrong], "x", color="0.4", label="gone astray")
     ends = np.array([X.min(), X.max()])

@@ -110,14 +110,14 @@ def table(times):
 
 
 def draw(dot_times, step_times, path):
-    drawing, panels = figure(columns=2)
+    drawing, panels = figure(columns=2, height=3.2)
     titles = ("dot product of a million terms", "one step of logistic regression")
     for axes, times, title in zip(panels, (dot_times, step_times), titles, strict=True):
         bars = axes.barh(list(times), [1e3 * t for t in times.values()])
-        axes.bar_label(bars, fmt="%.3g", padding=3)
+        axes.bar_label(bars, fmt=lambda ms: f"{ms:.3g}" if ms < 100 else f"{ms:.0f}", padding=3)
         axes.set(xscale="log", xlabel="milliseconds", title=title)
         axes.invert_yaxis()
-        axes.margins(x=0.25)
+        axes.margins(x=0.3)
     save(drawing, path)
 
 

@@ -97,10 +97,13 @@ class EarlyStopping(Callback):
     >>> import nnkern as nk
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(4, 300))
-    >>> net = nk.Network([nk.Dense(8, "tanh"), nk.Dense(1, "sigmoid")], "binary_cross_entropy", seed=0)
+    >>> layers = [nk.Dense(8, "tanh"), nk.Dense(1, "sigmoid")]
+    >>> net = nk.Network(layers, "binary_cross_entropy", seed=0)
     >>> best = nk.EarlyStopping(None, monitor="val_error", ties="last")
-    >>> history = net.fit(X, (X.sum(axis=0) > 0).astype(int), epochs=30, validation_split=0.2, callbacks=best)
-    >>> len(history["cost"]), history["val_error"][best.best_epoch] == min(history["val_error"])
+    >>> labels = (X.sum(axis=0) > 0).astype(int)
+    >>> history = net.fit(X, labels, epochs=30, validation_split=0.2, callbacks=best)
+    >>> errors = history["val_error"]
+    >>> len(history["cost"]), errors[best.best_epoch] == min(errors)
     (30, True)
     """
 
@@ -204,7 +207,9 @@ class ReduceLROnPlateau(Callback):
     >>> import nnkern as nk
     >>> net = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0)
     >>> slower = nk.ReduceLROnPlateau(0.5, patience=1, min_delta=100, monitor="cost")
-    >>> net.fit(np.ones((1, 4)), np.ones((1, 4)), epochs=4, optimizer=nk.SGD(0.1), callbacks=slower)["learning_rate"]
+    >>> X = Y = np.ones((1, 4))
+    >>> history = net.fit(X, Y, epochs=4, optimizer=nk.SGD(0.1), callbacks=slower)
+    >>> history["learning_rate"]
     [0.1, 0.1, 0.05, 0.025]
     """
 
@@ -268,7 +273,9 @@ class AverageWeights(Callback):
     >>> import nnkern as nk
     >>> net = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0)
     >>> average = nk.AverageWeights(start=10)
-    >>> history = net.fit(np.ones((1, 4)), np.ones((1, 4)), epochs=30, callbacks=average)
+    >>> history = net.fit(
+    ...     np.ones((1, 4)), np.ones((1, 4)), epochs=30, callbacks=average
+    ... )
     >>> average.count
     20
     """

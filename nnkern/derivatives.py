@@ -44,7 +44,9 @@ class Derivatives:
         >>> import numpy as np
         >>> import nnkern as nk
         >>> net = nk.Network([nk.Dense(2)], "squared_error", n_x=2, dtype="float64")
-        >>> net.set_parameters({"W1": np.array([[1.0, 2.0], [3.0, 4.0]]), "b1": np.zeros((2, 1))})
+        >>> net.set_parameters(
+        ...     {"W1": np.array([[1.0, 2.0], [3.0, 4.0]]), "b1": np.zeros((2, 1))}
+        ... )
         >>> net.input_gradient(np.ones((2, 1)), output=1)
         array([[3.],
                [4.]])
@@ -213,7 +215,8 @@ def check_gradients(net, X, Y, *, step=1e-5, max_entries=2000):
     --------
     >>> import numpy as np
     >>> import nnkern as nk
-    >>> net = nk.Network([nk.Dense(3, "tanh"), nk.Dense(1)], "squared_error", n_x=2, seed=0)
+    >>> layers = [nk.Dense(3, "tanh"), nk.Dense(1)]
+    >>> net = nk.Network(layers, "squared_error", n_x=2, seed=0)
     >>> nk.check_gradients(net, np.ones((2, 4)), np.zeros((1, 4))) < 1e-7
     True
     """

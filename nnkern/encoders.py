@@ -240,7 +240,9 @@ class PiecewiseLinear(_Number):
     --------
     >>> import numpy as np
     >>> import nnkern as nk
-    >>> nk.PiecewiseLinear(0, [0.0, 1.0, 3.0]).forward({}, np.array([-1.0, 0.5, 2.0])).tolist()
+    >>> nk.PiecewiseLinear(0, [0.0, 1.0, 3.0]).forward(
+    ...     {}, np.array([-1.0, 0.5, 2.0])
+    ... ).tolist()
     [[0.0, 0.5, 1.0], [0.0, 0.0, 0.5]]
     """
 

@@ -135,7 +135,8 @@ class Exports:
         Examples
         --------
         >>> import nnkern as nk
-        >>> net = nk.Network([nk.Dense(4, "relu"), nk.Dense(1)], "squared_error", n_x=3, seed=0)
+        >>> layers = [nk.Dense(4, "relu"), nk.Dense(1)]
+        >>> net = nk.Network(layers, "squared_error", n_x=3, seed=0)
         >>> "void predict(const float *x, float *y)" in net.to_c()
         True
         """

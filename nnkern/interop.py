@@ -40,7 +40,8 @@ def load(path: str | PathLike[str] | bytes | IO[bytes]) -> Network:
     --------
     >>> import os, tempfile
     >>> import nnkern as nk
-    >>> net = nk.Network([nk.Dense(1, "sigmoid")], "binary_cross_entropy", n_x=3, seed=0)
+    >>> layers = [nk.Dense(1, "sigmoid")]
+    >>> net = nk.Network(layers, "binary_cross_entropy", n_x=3, seed=0)
     >>> path = os.path.join(tempfile.mkdtemp(), "net.npz")
     >>> net.save(path)
     >>> nk.load(path) == net
@@ -95,7 +96,8 @@ def from_onnx(path: str | PathLike[str], *, loss: names.Loss | None = None) -> N
     --------
     >>> import os, tempfile
     >>> import nnkern as nk
-    >>> net = nk.Network([nk.Dense(4, "tanh"), nk.Dense(3, "softmax")], "cross_entropy", n_x=2, seed=0)
+    >>> layers = [nk.Dense(4, "tanh"), nk.Dense(3, "softmax")]
+    >>> net = nk.Network(layers, "cross_entropy", n_x=2, seed=0)
     >>> path = os.path.join(tempfile.mkdtemp(), "net.onnx")
     >>> net.to_onnx(path)
     >>> nk.from_onnx(path)
@@ -133,7 +135,9 @@ def from_torch(model: Any, *, loss: names.Loss | None = None) -> Network:
     --------
     >>> import torch
     >>> import nnkern as nk
-    >>> model = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3))
+    >>> model = torch.nn.Sequential(
+    ...     torch.nn.Linear(2, 4), torch.nn.ReLU(), torch.nn.Linear(4, 3)
+    ... )
     >>> nk.from_torch(model, loss="cross_entropy")
     <Network 2 → 4 relu → 3 softmax, cross_entropy, float32>
     """

@@ -2,6 +2,24 @@
 
 Arrays are (units, examples), float32 or float64, all operands of one call alike. Results come in Fortran order
 (an example's entries contiguous). `Network` runs the same C code, for all layers in one call.
+
+The activations g(z), σ being sigmoid and Φ the normal distribution function:
+
+    linear       z
+    sigmoid      1 / (1 + e^-z)
+    tanh         (e^z - e^-z) / (e^z + e^-z)
+    relu         z for z >= 0, else 0
+    leaky_relu   z for z >= 0, else 0.01 z                     0.01 is what `negative_slope` changes
+    elu          z for z >= 0, else e^z - 1                    Clevert et al. 2016
+    selu         1.0507 z for z >= 0, else 1.7581 (e^z - 1)    Klambauer et al. 2017
+    gelu         z Φ(z)                                        Hendrycks and Gimpel 2016
+    gelu_tanh    ½ z (1 + tanh(√(2/π) (z + 0.044715 z³)))      the same authors' approximation of gelu
+    silu         z σ(z)
+    softplus     log(1 + e^z)
+    mish         z tanh(log(1 + e^z))                          Misra 2019
+    hard_swish   z min(max(z + 3, 0), 6) / 6                   Howard et al. 2019
+    exp          e^z
+    softmax      e^z / Σ_units e^z                             over the units of each example
 """
 
 from collections.abc import Sequence
@@ -74,7 +92,9 @@ def binary_cross_entropy(
     --------
     >>> import numpy as np
     >>> import nnkern as nk
-    >>> cost, A, dZ = nk.kernels.binary_cross_entropy(np.zeros((1, 2)), np.array([[0.0, 1.0]]))
+    >>> cost, A, dZ = nk.kernels.binary_cross_entropy(
+    ...     np.zeros((1, 2)), np.array([[0.0, 1.0]])
+    ... )
     >>> round(cost, 6), A.tolist(), dZ.tolist()
     (0.693147, [[0.5, 0.5]], [[0.5, -0.5]])
     """

@@ -401,7 +401,8 @@ class Encode(Layer):
     Examples
     --------
     >>> import nnkern as nk
-    >>> encode = nk.Encode([nk.Numeric(0), nk.Periodic(1, units=4), nk.OneHot(2, size=3), nk.Embedding(3, 100, 8)])
+    >>> numbers = [nk.Numeric(0), nk.Periodic(1, units=4)]
+    >>> encode = nk.Encode([*numbers, nk.OneHot(2, size=3), nk.Embedding(3, 100, 8)])
     >>> encode.outputs(4), encode.parameter_shapes(4)
     (16, {'w': (16, 1), 'b': (16, 1), 'M': (51, 1), 'E': (800, 1)})
 

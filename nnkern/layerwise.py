@@ -42,7 +42,8 @@ class Layerwise:
         >>> import numpy as np
         >>> import nnkern as nk
         >>> X, Y = np.array([[0.0, 1.0, 2.0]]), np.array([[1.0, 3.0, 5.0]])
-        >>> net = nk.Network([nk.Dense(4, "tanh"), nk.Dense(1)], "squared_error", n_x=1, seed=0)
+        >>> layers = [nk.Dense(4, "tanh"), nk.Dense(1)]
+        >>> net = nk.Network(layers, "squared_error", n_x=1, seed=0)
         >>> W1 = net.parameters["W1"].copy()
         >>> net.freeze(1).layers[0].trainable
         False
@@ -96,7 +97,8 @@ class Layerwise:
         --------
         >>> import numpy as np
         >>> import nnkern as nk
-        >>> net = nk.Network([nk.Dense(4, "tanh"), nk.Dense(2)], "squared_error", n_x=3, seed=0)
+        >>> layers = [nk.Dense(4, "tanh"), nk.Dense(2)]
+        >>> net = nk.Network(layers, "squared_error", n_x=3, seed=0)
         >>> hidden, output = net.activations(np.ones((3, 5)))
         >>> hidden.shape, output.shape
         ((4, 5), (2, 5))

@@ -71,9 +71,14 @@ def fit_many(
     --------
     >>> import numpy as np
     >>> import nnkern as nk
-    >>> nets = [nk.Network([nk.Dense(4, "tanh"), nk.Dense(1)], "squared_error", seed=seed) for seed in range(3)]
+    >>> nets = [
+    ...     nk.Network([nk.Dense(4, "tanh"), nk.Dense(1)], "squared_error", seed=seed)
+    ...     for seed in range(3)
+    ... ]
     >>> X, Y = np.array([[0.0, 1.0, 2.0]]), np.array([[1.0, 3.0, 5.0]])
-    >>> histories = nk.fit_many(nets, X, Y, epochs=20, optimizer=[nk.SGD(0.1), nk.SGD(0.01), nk.Adam()])
+    >>> histories = nk.fit_many(
+    ...     nets, X, Y, epochs=20, optimizer=[nk.SGD(0.1), nk.SGD(0.01), nk.Adam()]
+    ... )
     >>> [len(history["cost"]) for history in histories]
     [20, 20, 20]
 
@@ -90,7 +95,10 @@ def fit_many(
     ...     callbacks=best,
     ...     epochs=50,
     ... )
-    >>> [history["val_cost"][one.best_epoch] == one.best_value for history, one in zip(histories, best)]
+    >>> [
+    ...     history["val_cost"][one.best_epoch] == one.best_value
+    ...     for history, one in zip(histories, best)
+    ... ]
     [True, True, True]
     """
     nets = _distinct(nets)

@@ -59,7 +59,8 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
     >>> import nnkern as nk
     >>> X = np.array([[0.0, 0.0, 1.0, 1.0], [0.0, 1.0, 0.0, 1.0]])
     >>> Y = np.array([0, 1, 1, 0])
-    >>> net = nk.Network([nk.Dense(8, "tanh"), nk.Dense(1, "sigmoid")], "binary_cross_entropy", seed=1)
+    >>> layers = [nk.Dense(8, "tanh"), nk.Dense(1, "sigmoid")]
+    >>> net = nk.Network(layers, "binary_cross_entropy", seed=1)
     >>> history = net.fit(X, Y, epochs=2000, batch_size=None, optimizer=nk.SGD(0.5))
     >>> net.predict_labels(X)
     array([0, 1, 1, 0])
@@ -218,7 +219,8 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         --------
         >>> import numpy as np
         >>> import nnkern as nk
-        >>> net = nk.Network([nk.Dense(3, "tanh"), nk.Dense(1)], "squared_error", n_x=50, seed=0)
+        >>> layers = [nk.Dense(3, "tanh"), nk.Dense(1)]
+        >>> net = nk.Network(layers, "squared_error", n_x=50, seed=0)
         >>> X = np.random.default_rng(0).standard_normal((50, 8))
         >>> A = net.predict(X, invariant=True)
         >>> bool((net.predict(X[:, 5:6], invariant=True) == A[:, 5:6]).all())
@@ -291,7 +293,8 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         --------
         >>> import numpy as np
         >>> import nnkern as nk
-        >>> net = nk.Network([nk.Dense(8, "relu"), nk.Dense(3, "softmax")], "cross_entropy", n_x=5, seed=0)
+        >>> layers = [nk.Dense(8, "relu"), nk.Dense(3, "softmax")]
+        >>> net = nk.Network(layers, "cross_entropy", n_x=5, seed=0)
         >>> predictor = net.compile_predict(weights="bfloat16")
         >>> predictor(np.ones((5, 1), np.float32)).shape
         (3, 1)

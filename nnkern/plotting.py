@@ -88,7 +88,9 @@ def learning_curve(history, quantity="cost", *, labels=None, ax=None):
     Examples
     --------
     >>> from nnkern import plotting
-    >>> axes = plotting.learning_curve({"cost": [0.7, 0.5, 0.4], "val_cost": [0.7, 0.6, 0.6]})
+    >>> axes = plotting.learning_curve(
+    ...     {"cost": [0.7, 0.5, 0.4], "val_cost": [0.7, 0.6, 0.6]}
+    ... )
     >>> [line.get_label() for line in axes.lines]
     ['training', 'held out']
     """
@@ -288,7 +290,8 @@ def weight_images(model, *, shape=None, units=None, ax=None):
     --------
     >>> import nnkern as nk
     >>> from nnkern import plotting
-    >>> net = nk.Network([nk.Dense(6, "relu"), nk.Dense(1)], "squared_error", n_x=3 * 4 * 4, seed=0)
+    >>> layers = [nk.Dense(6, "relu"), nk.Dense(1)]
+    >>> net = nk.Network(layers, "squared_error", n_x=3 * 4 * 4, seed=0)
     >>> plotting.weight_images(net).images[0].get_array().shape
     (9, 14, 3)
     """

@@ -92,9 +92,16 @@ def fit_shards(
     >>> X = np.random.default_rng(0).standard_normal((4, 300))
     >>> Y = (X.sum(axis=0) > 0).astype(int)
     >>> shards = [(X[:, k::3], Y[k::3]) for k in range(3)]
-    >>> net = nk.Network([nk.Dense(8, "tanh"), nk.Dense(1, "sigmoid")], "binary_cross_entropy", seed=0)
+    >>> layers = [nk.Dense(8, "tanh"), nk.Dense(1, "sigmoid")]
+    >>> net = nk.Network(layers, "binary_cross_entropy", seed=0)
     >>> with ThreadPoolExecutor() as executor:
-    ...     history = nk.fit_shards(net, shards, executor=executor, epochs_a_round=2, optimizer=nk.Adam(0.01))
+    ...     history = nk.fit_shards(
+    ...         net,
+    ...         shards,
+    ...         executor=executor,
+    ...         epochs_a_round=2,
+    ...         optimizer=nk.Adam(0.01),
+    ...     )
     >>> net.evaluate(X, Y).score > 0.9
     True
     """

@@ -47,7 +47,8 @@ class Steps:
         >>> import numpy as np
         >>> import nnkern as nk
         >>> X, Y = np.array([[0.0, 1.0, 2.0]]), np.array([[1.0, 3.0, 5.0]])
-        >>> net, optimizer = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0), nk.SGD(0.1)
+        >>> net = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0)
+        >>> optimizer = nk.SGD(0.1)
         >>> for _ in range(200):
         ...     cost, grads = net.gradients(X, Y)
         ...     net.step(grads, optimizer)

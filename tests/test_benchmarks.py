@@ -3,6 +3,7 @@
 Each test runs `nnkern bench` of the installed package as a user does, in a process of its own.
 """
 
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -445,6 +446,59 @@ def test_footprint(tmp_path):
         # No copy of X, and room for more than the parameters.
         assert found["memory"]["parameters"] == 4 * (784 * 128 + 128 + 128 * 10 + 10)
         assert found["memory"]["parameters"] < found["memory"]["growth"] < found["memory"]["X"] / 2
+
+
+@pytest.fixture
+def footprint(monkeypatch):
+    monkeypatch.syspath_prepend(str(INSTALLED))
+    import footprint
+
+    return footprint
+
+
+def test_what_a_library_requires_is_followed_with_extras_and_markers(footprint, monkeypatch):
+    pytest.importorskip("packaging")
+    requires = {
+        "one": ["Two[more]>=1", 'never; platform_system == "Nowhere"', 'extra-of-one; extra == "x"'],
+        "two": ["three", 'four; extra == "more"', 'five; extra == "other"'],
+        "three": ["one"],
+        "four": None,
+    }
+    monkeypatch.setattr(importlib.metadata, "requires", requires.__getitem__)
+    assert footprint.required("one") == {"one", "two", "three", "four"}
+
+
+@pytest.mark.no_sanitizer
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_footprints_beside_each_other(footprint):
+    pytest.importorskip("packaging")
+    rows = footprint.compare(["nnkern"], "float32", quick=True)
+    ours = rows["nnkern"]
+    assert ours["with_required"]["packages"] == 2  # numpy too
+    assert ours["alone"]["bytes"] == footprint.size("nnkern")["installed"]
+    assert 0 < ours["alone"]["files"] < ours["with_required"]["files"]
+    assert ours["for_gpus"] == {"packages": 0, "bytes": 0, "files": 0}
+    assert ours["import"]["seconds"] > 0
+    assert ours["import"]["resident"] > 5e6  # numpy's at least
+    assert ours["memory"]["parameters"] < ours["memory"]["growth"]
+
+
+def test_the_table_of_footprints(footprint):
+    def row(size, seconds):
+        disk = {"packages": 1, "bytes": size, "files": 7}
+        more = {"packages": 0, "bytes": 0, "files": 0}
+        return {
+            "alone": disk,
+            "with_required": {"packages": 3, "bytes": 2 * size, "files": 9},
+            "for_gpus": more if size < 1e8 else disk,
+            "import": {"seconds": seconds, "resident": 12.34e6},
+        }
+
+    rows = {"nnkern": row(9_876_543, 0.2) | {"memory": {"growth": 4.25e6}}, "torch": row(1_234_567_890, 3.0)}
+    heads, _, first, second = footprint.comparison(rows).splitlines()
+    assert heads.count("|") == first.count("|") == second.count("|")
+    assert first == "| nnkern | 9.9 | 7 | 19.8 | 9 | 3 |  | 12.3 | 1.0 | 4.2 |"
+    assert second == "| torch | 1235 | 7 | 2469 | 9 | 3 | 1235 | 12.3 | 15.0 |  |"
 
 
 FAULTS = {

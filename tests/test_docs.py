@@ -65,9 +65,13 @@ def rows(page):
     return [found[2:] for section in sections if (found := re.findall(r"^\|.*\|$", section, re.MULTILINE))]
 
 
+def cells(row):
+    return [cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]]
+
+
 def test_every_row_of_reliability_and_of_limits_names_tests_that_exist():
     named = re.compile(r"`(test_\w+\.py)::(test_\w+)`")
-    promises, faults = rows("reliability.md")
+    promises, faults = rows("reliability_tests.md")
     (limits,) = rows("files.md")
     assert len(promises) >= 7
     assert len(faults) > 20
@@ -78,3 +82,11 @@ def test_every_row_of_reliability_and_of_limits_names_tests_that_exist():
         for file, name in found:
             text = (ROOT / "tests" / file).read_text(encoding="utf-8")
             assert re.search(rf"^def {name}\(", text, re.MULTILINE), f"{file} has no {name}"
+
+
+def test_every_row_of_reliability_has_its_row_of_tests():
+    numbers = []
+    for told, tests in zip(rows("reliability.md"), rows("reliability_tests.md"), strict=True):
+        assert [cells(row)[0] for row in told] == [cells(row)[0] for row in tests]
+        numbers += [int(cells(row)[0]) for row in told]
+    assert len(set(numbers)) == len(numbers)

@@ -60,7 +60,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     >>> import numpy as np
     >>> from nnkern.sklearn import MLPClassifier
     >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-    >>> MLPClassifier((8,), "tanh", solver="lbfgs", random_state=1).fit(X, [0, 1, 1, 0]).predict(X)
+    >>> MLPClassifier((8,), "tanh", solver="lbfgs", random_state=1).fit(
+    ...     X, [0, 1, 1, 0]
+    ... ).predict(X)
     array([0, 1, 1, 0])
     """
 

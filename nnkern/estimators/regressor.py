@@ -45,7 +45,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     >>> import numpy as np
     >>> from nnkern.sklearn import MLPRegressor
     >>> X = np.linspace(-1, 1, 50).reshape(-1, 1)
-    >>> mlp = MLPRegressor(hidden_layer_sizes=(), solver="lbfgs", alpha=0, random_state=0).fit(X, 3 * X[:, 0] + 1)
+    >>> mlp = MLPRegressor(
+    ...     hidden_layer_sizes=(), solver="lbfgs", alpha=0, random_state=0
+    ... ).fit(X, 3 * X[:, 0] + 1)
     >>> round(float(mlp.coefs_[0][0, 0]), 3), round(float(mlp.intercepts_[0][0]), 3)
     (3.0, 1.0)
     """

@@ -97,9 +97,14 @@ def to_c(model, path=None):
     >>> from nnkern.tabular.model import TableModel
     >>> from nnkern.tabular.preprocessing import Preprocessing
     >>> from nnkern.tabular.target import Labels
-    >>> preprocessing = Preprocessing([Number("Age", 40.0, 12.0), Category("Job", ["clerk", "cook"])])
-    >>> net = nk.Network([nk.Dense(1, "sigmoid")], "binary_cross_entropy", n_x=2, seed=0)
-    >>> source = to_c(TableModel(preprocessing, [net], [1.0], Labels(["no", "yes"], "text")))
+    >>> preprocessing = Preprocessing(
+    ...     [Number("Age", 40.0, 12.0), Category("Job", ["clerk", "cook"])]
+    ... )
+    >>> layers = [nk.Dense(1, "sigmoid")]
+    >>> net = nk.Network(layers, "binary_cross_entropy", n_x=2, seed=0)
+    >>> source = to_c(
+    ...     TableModel(preprocessing, [net], [1.0], Labels(["no", "yes"], "text"))
+    ... )
     >>> print(source[source.index("typedef") : source.index("void")].strip())
     typedef struct {
         double age; /* 'Age': a number */

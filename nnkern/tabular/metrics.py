@@ -5,13 +5,15 @@ numbers. Sample weights w (m,) count in all of them.
 
     log_loss            the mean of -log p(y), p at least 1e-7
     auc                 the area under the ROC curve; for more than two classes the mean of each against the rest
-    accuracy, error     the share of rows whose most probable class is right, or isn't
+    accuracy            the share of rows whose most probable class is right
+    error               the share of rows whose most probable class is wrong
     recall              the share of class 1's rows that are right, of two classes; of more the balanced accuracy
     balanced_accuracy   the mean over the classes of the share of their rows that are right
     f1                  2 TP / (2 TP + FP + FN) of class 1 of two; the mean over the classes of more
     calibration_error   the mean over ten bins of confidence of |share of right ones - mean confidence|, each bin by its
                         weight: Guo, Pleiss, Sun, Weinberger (2017), On calibration of modern neural networks, eq. 3
-    rmse, mae           √ of the mean squared, and the mean absolute difference
+    rmse                the root of the mean squared difference
+    mae                 the mean absolute difference
     r2                  1 - the squared differences' sum / that of y from its mean
 """
 

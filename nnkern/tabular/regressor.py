@@ -26,7 +26,10 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     Examples
     --------
     >>> from nnkern.tabular import TabularRegressor
-    >>> frame = {"size": [50, 80, 120, 65, 90, 110] * 20, "town": ["a", "b", "b", "a", "c", None] * 20}
+    >>> frame = {
+    ...     "size": [50, 80, 120, 65, 90, 110] * 20,
+    ...     "town": ["a", "b", "b", "a", "c", None] * 20,
+    ... }
     >>> price = [size * 3.0 for size in frame["size"]]
     >>> model = TabularRegressor(preset="fast", random_state=0).fit(frame, price)
     >>> 150 < model.predict_one({"size": 70, "town": "a"}) < 270
