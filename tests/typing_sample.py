@@ -94,7 +94,7 @@ def main(folder: Path) -> float:
     with open(path, "rb") as file:
         same = same and nk.load(file) == net
     right += int(np.trace(nk.plotting.confusion(Y, labels)))
-    source: str = net.to_c(labels=["a", "b", "c"])
+    source: str = net.to_c(labels=["a", "b", "c"]) + net.to_c(weights="int8", calibration=X)
 
     predictor = net.compile_predict(weights="bfloat16", threads=1)
     frozen: npt.NDArray[np.floating] = predictor(X, out=predictor.predict(X))
