@@ -330,6 +330,34 @@ def test_no_instruction_of_floating_point(tmp_path):
     assert attempt(source + "double f(double x);\ndouble f(double x) { return x / 3; }\n").returncode != 0
 
 
+# where int has 16 bits; the smallest of ARM's; RISC-V without any extension
+CHIPS = {
+    "AVR": ["avr-freestanding", "-mmcu=atmega328p", "-Wno-avr-rtlib-linking-quirks"],
+    "Cortex-M0": ["thumb-freestanding-eabi", "-mcpu=cortex_m0"],
+    "RISC-V": ["riscv32-freestanding", "-mcpu=generic_rv32"],
+}
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+def test_chips_without_floating_point(tmp_path, chip):
+    """Where floating point would be calls of the compiler's own functions, such as __addsf3 and __aeabi_fadd."""
+    pytest.importorskip("ziglang")
+    net = random_net([nk.Dense(9, "gelu"), nk.Dense(6, "relu"), nk.Dense(3, "softmax")])
+    source = net.to_c(weights="int8", calibration=RNG.standard_normal((5, 100)))
+
+    def floating_point_of(text):
+        (tmp_path / "net.c").write_text(text)
+        command = [sys.executable, "-P", "-m", "ziglang", "cc", "-target", *CHIPS[chip], *STRICT]
+        command += ["-Os", "-c", "-o", "net.o", "net.c"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        called = set(re.findall(rb"__[a-z0-9_]+", (tmp_path / "net.o").read_bytes()))
+        return {name for name in called if re.search(rb"[sdt]f|aeabi_[fd]|aeabi_.*2[fd]", name)}
+
+    assert floating_point_of(source) == set()
+    assert floating_point_of(source + "float f(float x);\nfloat f(float x) { return x / 3; }\n") != set()
+
+
 @needs_cc
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
 def test_digits_within_one_percent(tmp_path, activation):

@@ -46,6 +46,14 @@ def half(epoch: int) -> float:
     return 0.1 * 0.5**epoch
 
 
+def follow(net: nk.Network, batch: Batch, folder: Path, trial: object) -> bool:
+    """Which other packages are needed for; it isn't called."""
+    pruning = nk.OptunaPruning(trial, monitor="val_error", raises=False)
+    told = [nk.TensorBoard(folder / "log", every=5), nk.MLflow(prefix="small/"), pruning]
+    net.fit(*batch, validation_split=0.2, callbacks=told)
+    return pruning.pruned
+
+
 def main(folder: Path) -> float:
     X, Y = blobs(300)
     layers = [nk.Dense(16, "relu", init="he_normal", dropout=0.1), nk.Dense(3, "softmax", init=nk.initializers.zeros)]
