@@ -34,9 +34,9 @@ demo: $(VENV)/demo.stamp
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
-# what is compared with large libraries: torch, skl2onnx
+# what is compared with large libraries, or works with them: torch, skl2onnx, MLflow, Optuna, TensorBoard
 test-peers: $(VENV)/test.stamp $(VENV)/test-peers.stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS) $(shell grep -lE 'importorskip..(torch|skl2onnx|onnxscript)' tests/*.py)
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(shell grep -lE 'importorskip..(torch|skl2onnx|onnxscript|mlflow|optuna|tensorboard)' tests/*.py)
 
 # under mpiexec and on Dask, in an environment of its own; TEST_MPI=openmpi takes Open MPI in place of MPICH
 TEST_MPI ?= mpich

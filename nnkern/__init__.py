@@ -12,7 +12,8 @@ Layers of the package, each knowing only those below it:
     network       Network: what can be done with one; its exports and its summary
     together      training by several processes, each with a shard of the examples; ranks: how these meet
     training      the one loop over epochs, what may happen between two of them (callbacks), how one is computed
-                  (runners), and where the examples come from (sources; streams predicts and evaluates such)
+                  (runners), and where the examples come from (sources; streams predicts and evaluates such);
+                  tracking tells other tools how it goes
     predictor     frozen networks, packed for prediction, and what reduced weights cost
     convert       plain networks to and from ONNX, torch, scikit-learn and C
     files         the model file, whole or not at all
@@ -51,6 +52,7 @@ from nnkern.network import Evaluation, Gradients, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from nnkern.rounds import fit_shards
 from nnkern.search import RateSearch, find_learning_rate
+from nnkern.tracking import MLflow, OptunaPruning, TensorBoard
 
 __all__ = [
     "SGD",
@@ -69,12 +71,14 @@ __all__ = [
     "Evaluation",
     "Gradients",
     "LearningRateSchedule",
+    "MLflow",
     "MissingPackageError",
     "ModelFormatError",
     "Network",
     "NotFittedError",
     "Numeric",
     "OneHot",
+    "OptunaPruning",
     "Periodic",
     "PiecewiseLinear",
     "RMSprop",
@@ -82,6 +86,7 @@ __all__ = [
     "RateSearch",
     "ReduceLROnPlateau",
     "Scale",
+    "TensorBoard",
     "__version__",
     "callbacks",
     "check_gradients",

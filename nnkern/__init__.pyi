@@ -24,6 +24,7 @@ from nnkern.network import Evaluation, Gradients, Network, check_gradients
 from nnkern.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop
 from nnkern.rounds import fit_shards
 from nnkern.search import RateSearch, find_learning_rate
+from nnkern.tracking import MLflow, OptunaPruning, TensorBoard
 
 __all__ = [
     "SGD",
@@ -42,12 +43,14 @@ __all__ = [
     "Evaluation",
     "Gradients",
     "LearningRateSchedule",
+    "MLflow",
     "MissingPackageError",
     "ModelFormatError",
     "Network",
     "NotFittedError",
     "Numeric",
     "OneHot",
+    "OptunaPruning",
     "Periodic",
     "PiecewiseLinear",
     "RMSprop",
@@ -55,6 +58,7 @@ __all__ = [
     "RateSearch",
     "ReduceLROnPlateau",
     "Scale",
+    "TensorBoard",
     "__version__",
     "callbacks",
     "check_gradients",

@@ -14,6 +14,9 @@ PACKAGES = {
     "matplotlib": ("matplotlib", "nnkern[plot]"),
     "onnx": ("onnx", "nnkern[onnx]"),
     "safetensors": ("safetensors", "nnkern[safetensors]"),
+    "tensorboard": ("tensorboard", "nnkern[tensorboard]"),
+    "mlflow": ("MLflow", "nnkern[mlflow]"),
+    "optuna": ("Optuna", "nnkern[optuna]"),
     "torch": ("PyTorch", "torch"),
 }
 

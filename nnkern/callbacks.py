@@ -27,6 +27,18 @@ class Callback:
         """After the last epoch, however the training ended but for an error."""
 
 
+class ForOne(Callback):
+    """Base class of callbacks that write to one place: several networks have one each.
+
+    Attributes
+    ----------
+    shared : str
+        What several networks would do with one.
+    """
+
+    shared: str
+
+
 class _Function(Callback):
     def __init__(self, function):
         self.on_epoch_end = function
@@ -304,7 +316,7 @@ class AverageWeights(Callback):
             self._average = None
 
 
-class Checkpoint(Callback):
+class Checkpoint(ForOne):
     """Saves the network between epochs, by default so that a training can go on from the file.
 
     After ``net = nnkern.load(path)``, ``net.fit(…, epochs=<those that are left>, resume=True)`` gives the same bits as
@@ -324,6 +336,8 @@ class Checkpoint(Callback):
     mode : "min", "max" or None
         As `EarlyStopping` has it.
     """
+
+    shared = "would write the same file"
 
     def __init__(self, path, every=1, monitor=None, training_state=True, *, mode=None):
         self.path = os.fsdecode(path)
@@ -355,16 +369,18 @@ _COPIED = EarlyStopping | ReduceLROnPlateau | AverageWeights
 
 def remembers(callback):
     """Whether it is of one training at a time, for it keeps something of that."""
-    return isinstance(callback, _COPIED | Checkpoint)
+    return isinstance(callback, _COPIED | ForOne)
 
 
 def for_one_of(callbacks, count):
     """The callbacks for one of so many networks, where they are meant for all: what remembers something is copied."""
     own = get(callbacks)
-    if count > 1 and any(isinstance(callback, Checkpoint) for callback in own):
+    alone = next((callback for callback in own if isinstance(callback, ForOne)), None)
+    if count > 1 and alone is not None:
+        name = type(alone).__name__
         raise ValueError(
-            f"callbacks holds a Checkpoint for all of {count} networks, which would write the same file: give a list "
-            "with the callbacks of each network"
+            f"callbacks holds {'an' if name[0] in 'AEIO' else 'a'} {name} for all of {count} networks, which "
+            f"{alone.shared}: give a list with the callbacks of each network"
         )
     return [copy.copy(callback) if isinstance(callback, _COPIED) else callback for callback in own]
 

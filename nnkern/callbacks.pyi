@@ -21,6 +21,9 @@ class Callback:
     def on_epoch_end(self, net: Network, epoch: int, history: _History) -> object: ...
     def on_fit_end(self, net: Network, history: _History) -> None: ...
 
+class ForOne(Callback):
+    shared: str
+
 class EarlyStopping(Callback):
     patience: int | None
     min_delta: float
@@ -75,7 +78,7 @@ class LearningRateSchedule(Callback):
 
     def __init__(self, f: Callable[[int], float]) -> None: ...
 
-class Checkpoint(Callback):
+class Checkpoint(ForOne):
     path: str
     every: int
     monitor: _Monitor | None

@@ -110,13 +110,19 @@ class Exports:
 
         return sklearn.write(_plain(self, training_state=True))
 
-    def to_c(self, path=None, **options):
+    def to_c(self, path=None, *, weights=None, calibration=None, **options):
         """The network as one C99 file with the weights and a function ``predict``; it needs nothing but libm.
 
         Parameters
         ----------
         path : str or path, optional
             Where to write it, whole or not at all.
+        weights : "int8", optional
+            Writes a file that computes in whole numbers alone, for chips without floating point: int8 weights and
+            activations, sums in 32 bits. It needs no library, and takes a quarter of the memory.
+        calibration : (n_x, m) array, optional
+            With ``weights="int8"``: examples as the network will meet them, raw ones where there are mean and scale.
+            The ranges of features, activations and outputs come from them; what is beyond is cut off. Some hundred do.
         **options
             mean, scale, target_mean, target_scale and labels as for `to_onnx`; labels become an array of texts.
 
@@ -127,10 +133,19 @@ class Exports:
             float64 network. It keeps nothing between calls and takes memory from the stack only, for the two widest
             neighbouring layers at most.
 
+            With ``weights="int8"`` it is ``void predict(const int16_t *x, int16_t *y)``: x is the example times
+            2^NETWORK_X_BITS, rounded, and y the outputs times 2^NETWORK_Y_BITS. NETWORK_X_BITS is 0 where all of the
+            calibration is whole numbers of 16 bits, such as counts. All features share it: standardise those of very
+            unlike sizes. A softmax or a single sigmoid output brings ``int predict_class(const int16_t *x)``, too. The
+            comment at the top tells the bytes of constants and stack, and how far outputs and classes are from the
+            network's on the calibration.
+
         Raises
         ------
         OSError, ValueError
-            As `to_onnx`.
+            As `to_onnx`. With ``weights="int8"``: there is no calibration, or the network isn't made of `Dense` without
+            mix and of `Scale` before these; it has softmax between layers; target_mean or target_scale is given for
+            outputs that aren't linear; or a layer has more than some 66,000 inputs.
 
         Examples
         --------
@@ -139,7 +154,23 @@ class Exports:
         >>> net = nk.Network(layers, "squared_error", n_x=3, seed=0)
         >>> "void predict(const float *x, float *y)" in net.to_c()
         True
-        """
-        from nnkern.convert import c
 
-        return c.write(_plain(self), path, **options)
+        For a chip that has no floating point:
+
+        >>> import numpy as np
+        >>> examples = np.random.default_rng(0).normal(size=(3, 200))
+        >>> "void predict(const int16_t *x, int16_t *y)" in net.to_c(weights="int8", calibration=examples)
+        True
+        """
+        if weights is None and calibration is None:
+            from nnkern.convert import c
+
+            return c.write(_plain(self), path, **options)
+        from nnkern.convert import c_integers
+
+        if calibration is None or weights != "int8":
+            raise ValueError(
+                'weights="int8" and calibration=, examples for its ranges, go together; '
+                f"got weights={weights!r}, calibration={'None' if calibration is None else 'an array'}"
+            )
+        return c_integers.write(_plain(self), path, calibration, **options)

@@ -70,6 +70,9 @@ def from_onnx(path: str | PathLike[str], *, loss: names.Loss | None = None) -> N
     weights beside them become a Scale. Of a classifier that gives labels too, the probabilities are taken; where these
     are (1 - p, p), the network gives p.
 
+    A model older than opset 9 is brought to that by onnx's own version converter first. Before opset 7 that needs the
+    shape of the input, and takes what has a shape in it: of opset 5 and older no sums, and no Gemm.
+
     Parameters
     ----------
     path : str or path
@@ -86,7 +89,7 @@ def from_onnx(path: str | PathLike[str], *, loss: names.Loss | None = None) -> N
     ------
     ModelFormatError
         The file is damaged, or holds what can't be taken: the first such node is named, or the outputs where
-        several are networks.
+        several are networks; or the version converter can't take an old one.
     MissingPackageError
         The package onnx isn't installed.
     OSError

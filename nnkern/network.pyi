@@ -156,6 +156,8 @@ class Network(Steps):
         self,
         path: _Path | None = ...,
         *,
+        weights: Literal["int8"] | None = ...,
+        calibration: npt.ArrayLike | None = ...,
         mean: npt.ArrayLike | None = ...,
         scale: npt.ArrayLike | None = ...,
         target_mean: npt.ArrayLike | None = ...,

@@ -34,7 +34,7 @@ ROOMS = (
         "A network as plain data, and what is made of it.",
     ),
     (
-        "monitors callbacks sources streams runners training ranks together",
+        "monitors callbacks tracking sources streams runners training ranks together",
         "The epochs of a training, and what happens between them; training by several processes.",
     ),
     (

@@ -107,6 +107,7 @@ def test_optional_parts_are_not_imported():
     """
     loaded = set(run(code).split())
     optional = {"sklearn", "scipy", "matplotlib", "PIL", "tqdm", "onnx", "safetensors", "pandas", "torch", "argparse"}
+    optional |= {"tensorboard", "mlflow", "optuna"}
     assert optional & loaded == set()
     unasked = ("cli", "data", "plotting", "sklearn", "convert.onnx_in", "convert.c", "predictor")
     assert {f"nnkern.{name}" for name in unasked} & loaded == set()
@@ -416,7 +417,9 @@ DOCTESTS = docstrings()
 @pytest.mark.parametrize("test", DOCTESTS, ids=lambda test: test.name)
 def test_examples_run_as_printed(test):
     """With nothing but what the example imports itself."""
-    for word, package in {"to_onnx": "onnx", "import torch": "torch", "from sklearn": "sklearn"}.items():
+    needs = {"to_onnx": "onnx", "from sklearn": "sklearn", "nk.TensorBoard": "tensorboard"}
+    needs |= {f"import {package}": package for package in ("torch", "mlflow", "optuna")}
+    for word, package in needs.items():
         if any(word in example.source for example in test.examples):
             pytest.importorskip(package)
     runner = doctest.DocTestRunner(verbose=False)

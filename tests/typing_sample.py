@@ -46,6 +46,14 @@ def half(epoch: int) -> float:
     return 0.1 * 0.5**epoch
 
 
+def follow(net: nk.Network, batch: Batch, folder: Path, trial: object) -> bool:
+    """Which other packages are needed for; it isn't called."""
+    pruning = nk.OptunaPruning(trial, monitor="val_error", raises=False)
+    told = [nk.TensorBoard(folder / "log", every=5), nk.MLflow(prefix="small/"), pruning]
+    net.fit(*batch, validation_split=0.2, callbacks=told)
+    return pruning.pruned
+
+
 def main(folder: Path) -> float:
     X, Y = blobs(300)
     layers = [nk.Dense(16, "relu", init="he_normal", dropout=0.1), nk.Dense(3, "softmax", init=nk.initializers.zeros)]
@@ -94,7 +102,7 @@ def main(folder: Path) -> float:
     with open(path, "rb") as file:
         same = same and nk.load(file) == net
     right += int(np.trace(nk.plotting.confusion(Y, labels)))
-    source: str = net.to_c(labels=["a", "b", "c"])
+    source: str = net.to_c(labels=["a", "b", "c"]) + net.to_c(weights="int8", calibration=X)
 
     predictor = net.compile_predict(weights="bfloat16", threads=1)
     frozen: npt.NDArray[np.floating] = predictor(X, out=predictor.predict(X))

@@ -234,6 +234,10 @@ class Source:
         numbers = _numbers(array.astype(self.dtype), self.suffix)
         self.arrays.append(f"static const {self.real} {name}[{array.size}] = {{\n{numbers}}};\n")
 
+    def whole_numbers(self, name, kind, array):
+        """The same of an integer type of stdint.h."""
+        self.arrays.append(f"static const {kind} {name}[{array.size}] = {{\n{_numbers(array, '')}}};\n")
+
     def loop(self, count, statement):
         """A statement for each i < count."""
         self.lines.append(f"    for (i = 0; i < {count}; i++)\n        {statement}")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nnkern import losses
 from nnkern._optional import require
+from nnkern.convert import onnx_old
 from nnkern.convert.chain import Chain
 from nnkern.convert.onnx_constants import STANDARD, Constants
 from nnkern.convert.onnx_operators import OPERATORS, State, activation
@@ -53,7 +54,7 @@ class _Graph:
         if not self._graph.node or not versions:
             raise ModelFormatError("it holds no ONNX graph")
         if versions[0] < _OLDEST_OPSET:
-            raise ModelFormatError(f"it is of opset {versions[0]}; read are {_OLDEST_OPSET} and newer")
+            self._graph = onnx_old.converted(onnx, message, _OLDEST_OPSET).graph
         self.constants = Constants(onnx, self._graph, folder)
         self.made_by, self.states, self.parts, self.batch = {}, {}, set(), None
 
