@@ -10,7 +10,7 @@ Layers of the package, each knowing only those below it:
     many          many networks trained at once; rounds: one network trained on shards by an executor's tasks
     search        the learning-rate finder
     network       Network: what can be done with one; its exports and its summary
-    together      training by several processes, each with a shard of the examples; ranks: how these meet
+    together      training by several processes, each with a shard of the examples (shards); ranks: how these meet
     training      the one loop over epochs, what may happen between two of them (callbacks), how one is computed
                   (runners), and where the examples come from (sources; streams predicts and evaluates such)
     predictor     frozen networks, packed for prediction, and what reduced weights cost

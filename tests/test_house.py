@@ -34,7 +34,7 @@ ROOMS = (
         "A network as plain data, and what is made of it.",
     ),
     (
-        "monitors callbacks sources streams runners training ranks together",
+        "monitors callbacks sources streams runners training ranks shards together",
         "The epochs of a training, and what happens between them; training by several processes.",
     ),
     (

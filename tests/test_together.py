@@ -594,8 +594,6 @@ def test_what_comm_does_not_go_with_is_refused():
         network().fit(*data, comm=object())
     with pytest.raises(ValueError, match="deadline must be finite and > 0; got 0"):
         network().fit(*data, comm=Member(Group(1), 0), deadline=0)
-    with pytest.raises(ValueError, match="comm= takes arrays"):
-        network().fit([data], comm=Member(Group(1), 0))
 
 
 def test_a_step_is_one_sum():

@@ -27,6 +27,10 @@ class SparseRows(Arrays):
         """(X (n_x, c), Y, labels, w) of those examples."""
         return self.X[:, picked].toarray(order="F"), *self._targets(picked)
 
+    def part(self, first, end, order):
+        """The same of the examples first … end - 1, in that order of them or in their own."""
+        return self.dense(slice(first, end) if order is None else order[first:end])
+
     def _slices(self, multiple):
         """Slices of examples that are made dense at a time, multiples of so many but for the last."""
         size = max(1, DENSE_ENTRIES // self.n_x // multiple) * multiple
