@@ -31,12 +31,17 @@ def fit(net, options, data, held_out, comm, deadline):
     ranks = Ranks(comm, deadline)
     with ranks.together():
         fit = _fit_of_shards(net, options, data, held_out, ranks)
-        with fit.entered():
-            fit.begin()
-            while not fit.over:
-                fit.go_on()
-            fit.end()
+        run(fit)
         return fit.history
+
+
+def run(fit):
+    """All epochs of a FitOfShards."""
+    with fit.entered():
+        fit.begin()
+        while not fit.over:
+            fit.go_on()
+        fit.end()
 
 
 class FitOfShards(training.Fit):
@@ -45,6 +50,7 @@ class FitOfShards(training.Fit):
     def __init__(self, net, source, plan, options, ranks, *, its_shards, **more):
         self._ranks, self.shards = ranks, its_shards
         self._watched = None  # whether a process wants to see each epoch, when that is known
+        self.stopped = False  # whether a process has asked for the end
         self._seen = None  # (cost, score) of the held-out examples of all, after the last epoch
         for asked in [getattr(callback, "monitor", None) for callback in options.callbacks] + options.metrics:
             _check_monitor(asked)
@@ -135,33 +141,42 @@ class FitOfShards(training.Fit):
 
     def after(self, rates, outcome):
         failure, looks = outcome.failure, self.is_watched() and self.held_out is not None
-        numbers = np.zeros(3 + self.state.n_y if looks else 0)
+        numbers = np.zeros(self.sums_count if looks else 0)
         try:
             if outcome.costs:
                 self.note(rates[: len(outcome.costs)], outcome)
-                if looks and self.held_out.m:
-                    numbers[:] = self._sums_of_held_out()
+                if looks:
+                    numbers[:] = self.sums_of_held_out()
         except BaseException as raised:
             failure = raised if failure is None else failure
         numbers = self._ranks.meet(failure, numbers, self.done)
         failure, asked = None, False
         try:
             if looks:
-                self._seen = self._evaluation(numbers)
+                self._seen = self.evaluation_of(numbers)
             if outcome.costs and self.is_watched():
                 self.look()
             asked = self.is_enough()
         except BaseException as raised:
             failure = raised
         (stop,) = self._ranks.meet(failure, [bool(asked)], self.done)
-        self.over = stop > 0 or self.done >= self.epochs
+        self.stopped = stop > 0
+        self.over = self.stopped or self.done >= self.epochs
 
-    def _sums_of_held_out(self):
+    @property
+    def sums_count(self):
+        """How many numbers `sums_of_held_out` gives."""
+        return 3 + self.state.n_y
+
+    def sums_of_held_out(self):
         """Of this process's: Σ w L, Σ w, and what the score is made of."""
+        if self.held_out.m == 0:
+            return np.zeros(self.sums_count)
         cost, right, squares, total = self.state.engine.evaluate(*self.held_out.whole(), threads=self.plan.threads)
         return [cost * total, total, right, *(np.zeros(self.state.n_y) if squares is None else squares)]
 
-    def _evaluation(self, sums):
+    def evaluation_of(self, sums):
+        """The Evaluation of the held-out examples of all, from the sums over the processes."""
         cost, total, right, *squares = sums
         score = right / total if self.classifies() else r2(squares, self.held_out.spread())
         return Evaluation(cost / total, score)
@@ -191,22 +206,22 @@ def _fit_of_shards(net, options, data, held_out, ranks):
         options, state = options(), of(net)
         optimizer = training.optimizer_for(state, options)
         source, aside = _read(state, options, data, *held_out)
-        settings = _settings(state, options, optimizer, source)
-    plan, own, source, aside = agree(state, options, (source, aside), settings, ranks)
+        same = settings(state, options, optimizer, source)
+    plan, own, source, aside = agree(state, options, (source, aside), same, ranks)
     with ranks.alone():
         return FitOfShards(net, source, plan, options, ranks, its_shards=own, held_out=aside, optimizer=optimizer)
 
 
-def agree(state, options, examples, settings, ranks):
+def agree(state, options, examples, same, ranks):
     """(plan, Shards, training source, held-out source or None): what all processes have together.
 
-    `examples`: the two sources of this one; `settings`: {name: value} of what must be the same on all ranks.
+    `examples`: the two sources of this one; `same`: {name: value} of what must be the same on all ranks.
     """
     source, aside = examples
     with ranks.alone():
         begins = state.engine is not None or not any(layer.needs_examples for layer in state.layers)
         begins = begins or (source.direct and source.m > 0)
-        row = shards.row(source, aside, options, begins) | {"place": _place(), "same": settings}
+        row = shards.row(source, aside, options, begins) | {"place": _place(), "same": same}
     rows = ranks.gather(row)
     _compare([one["same"] for one in rows])
     own = shards.Shards(rows, options.batch_size)
@@ -282,7 +297,7 @@ def _place():
     return [platform.node(), affinity]
 
 
-def _settings(state, options, optimizer, source):
+def settings(state, options, optimizer, source):
     """What must be the same for all processes, by the name that a user knows."""
     return {
         "X's number of features": source.n_x,
@@ -302,9 +317,9 @@ def _settings(state, options, optimizer, source):
     }
 
 
-def _compare(settings):
-    for rank, own in enumerate(settings):
-        for name, value in settings[0].items():
+def _compare(rows):
+    for rank, own in enumerate(rows):
+        for name, value in rows[0].items():
             if own[name] != value:
                 raise ValueError(f"{name} must be the same on all ranks; rank 0 has {value}, rank {rank} {own[name]}")
 
