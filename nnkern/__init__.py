@@ -6,6 +6,7 @@ Layers of the package, each knowing only those below it:
     plotting      learning curves, decision boundaries, first-layer weights, confusion matrices
     tabular       TabularClassifier and TabularRegressor, from a data frame to an ensemble and back
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention; they are made in estimators
+    dask          the same two for Dask's arrays and frames, trained in rounds
     interop       networks from files, ONNX, torch and scikit-learn
     many          many networks trained at once; rounds: one network trained on shards by an executor's tasks
     search        the learning-rate finder
@@ -103,7 +104,14 @@ __all__ = [
 ]
 
 # Public modules that are imported when they are asked for, each with the package that it can't do without, or None
-_LATER = {"data": None, "plotting": "matplotlib", "predictor": None, "sklearn": "sklearn", "tabular": "pyarrow"}
+_LATER = {
+    "dask": "distributed",
+    "data": None,
+    "plotting": "matplotlib",
+    "predictor": None,
+    "sklearn": "sklearn",
+    "tabular": "pyarrow",
+}
 
 
 def __getattr__(name):

@@ -15,6 +15,9 @@ PACKAGES = {
     "onnx": ("onnx", "nnkern[onnx]"),
     "safetensors": ("safetensors", "nnkern[safetensors]"),
     "torch": ("PyTorch", "torch"),
+    "dask": ("Dask", "nnkern[dask]"),
+    "distributed": ("Dask's distributed", "nnkern[dask]"),
+    "pandas": ("pandas", "dask[dataframe]"),
 }
 
 
