@@ -607,3 +607,76 @@ def test_a_step_is_one_sum():
         results(group, work)
         counted.append(group.calls)
     assert counted[1] - counted[0] == 2 * 4
+
+
+# ---- examples in rows, metrics ----
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_examples_in_rows(classes):
+    sizes, (X, Y) = (23, 0, 17), examples(40, classes)
+    aside = examples(20, classes, seed=0)
+
+    def fit(comm, rows):
+        net, rank = network("cross_entropy", 3) if classes else network(), comm.Get_rank()
+        own = (*shards(sizes, X, Y)[rank], *shards((12, 0, 8), *aside)[rank])
+        own = [a.T.copy() if rows else a for a in own]
+        held_out = tuple(own[2:]) if (12, 0, 8)[rank] else None
+        how = {"epochs": 4, "batch_size": 10, "validation_data": held_out, "comm": comm, "rows": rows}
+        return net, net.fit(*own[:2], **how)
+
+    found, expected = (results(Group(3), lambda comm, rows=rows: fit(comm, rows)) for rows in (True, False))
+    assert same_bits([found[0][0], found[1][0], found[2][0]])
+    assert_close(found[0][0], expected[0][0])
+    for (_, own), (_, other) in zip(found, expected, strict=True):
+        np.testing.assert_allclose(own["val_cost"], other["val_cost"], rtol=TOLERANCE)
+
+
+def test_batches_in_rows_whose_examples_have_more_dimensions():
+    X, Y = examples(24, 3, n_x=6)
+
+    def fit(comm, rows):
+        net, rank = network("cross_entropy", 3), comm.Get_rank()
+        own = [(X[:, k : k + 4], Y[k : k + 4]) for k in range(4 * rank, 24, 8)]
+        if rows:
+            own = [(a.T.reshape(4, 2, 3).copy(), b) for a, b in own]
+        net.initialize(6)
+        net.fit(own, epochs=3, comm=comm, rows=rows)
+        return net
+
+    found, expected = (results(Group(2), lambda comm, rows=rows: fit(comm, rows)) for rows in (True, False))
+    assert same_bits(found)
+    assert_close(found[1], expected[1])
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_the_error_rate_is_that_of_all_held_out_examples(watched):
+    sizes, data, aside = (23, 17), examples(40, 3), examples(30, 3, seed=0)
+
+    def work(comm):
+        net, rank = network("cross_entropy", 3), comm.Get_rank()
+        callbacks = [lambda net, epoch, history: None] if watched and rank else []
+        how = {"validation_data": shards((21, 9), *aside)[rank], "metrics": "val_error", "callbacks": callbacks}
+        history = net.fit(*shards(sizes, *data)[rank], epochs=5, batch_size=10, comm=comm, **how)
+        assert history["val_score"][-1] == net.evaluate(*aside).score
+        return history
+
+    for history in results(Group(2), work):
+        assert history["val_error"] == [1 - score for score in history["val_score"]]
+        assert len(history["val_error"]) == 5
+
+
+def test_metrics_that_need_all_outputs_are_refused():
+    data = examples(20, 3)
+
+    def mean(targets, outputs):
+        return 0.0
+
+    mean.__name__ = "mean_cost"
+    for metrics, said in (("val_auc", "'val_auc'"), ([mean], "the function mean_cost")):
+
+        def work(comm, metrics=metrics):
+            network("cross_entropy", 3).fit(*data, comm=comm, validation_data=data, metrics=metrics)
+
+        for error in errors_of(Group(2), work):
+            assert f"monitor can't be {said} with comm=" in str(error)
