@@ -5,6 +5,7 @@ by step, from memory maps, sparse matrices or batches, all processes go step by 
 """
 
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -101,7 +102,7 @@ class PartRunner(EpochRunner):
 
     def __init__(self, state, source, plan, ranks, shards):
         super().__init__(state, source, plan)
-        self._ranks, self._shards, self._steps = ranks, shards, shards.steps
+        self.ranks, self.shards, self._steps = ranks, shards, shards.steps
         self._nothing = nothing(state, source.n_x).whole()
 
     def prepare(self, rates, by_step):
@@ -109,136 +110,88 @@ class PartRunner(EpochRunner):
 
     def outcome(self, error):
         """Runs an epoch; where it failed, the network is as it was before."""
-        engine, begun = self.state.engine, time.perf_counter()
-        epoch, kept, failure = engine.epoch, False, None
+        engine, begun, epoch = self.state.engine, time.perf_counter(), _Epoch(self)
         try:
-            engine.keep()
-            kept = True
-            self._begin(epoch)
-        except BaseException as raised:
-            failure = raised
-        right, squares = self._score_vectors(1)
-        try:
-            cost, failure = self._epoch(epoch, failure, right, squares)
+            epoch.run()
         except BaseException:
-            if kept:
-                engine.rollback()
+            epoch.rollback()
             raise
-        if cost is None:
-            if kept:
-                engine.rollback()
+        self.status, failure = epoch.status, epoch.failure
+        self._last = epoch  # whose memory MPI may still write to where a process was lost
+        if epoch.whole:
+            cost, failure = self._cost(epoch.at, failure)
+        if not epoch.whole or cost is None:
+            epoch.rollback()
             return Outcome(failure=failure)
-        engine.epoch = epoch + 1
+        engine.epoch = epoch.number + 1
         self.state.epochs_done += 1
         if self.plan.patience is not None:
             self.plan.patience.note(cost)
-        return Outcome([cost], [time.perf_counter() - begun], self._scores(right, squares, 1), failure)
+        scores = self._scores(epoch.at.right, epoch.at.squares, 1)
+        return Outcome([cost], [time.perf_counter() - begun], scores, failure)
 
-    def _begin(self, epoch):
+    def _cost(self, at, failure):
+        """(cost, failure) of an epoch that is whole; the cost None where it is to be brought back."""
+        if at.step == 0:
+            return None, failure or ValueError("the iterables of all ranks gave no batch")
+        if at.share == 0:
+            return None, failure or ValueError("sample_weight and class_weight give every example the weight 0")
+        if _kernels.first_nonfinite(self.state.engine.theta) is not None:
+            return None, failure or (at.step - 1, self._last_cost)
+        return float(at.total / at.share), failure
+
+    def begin(self, epoch):
         """Before the first step of an epoch."""
         if self.plan.shuffle:
             # each process has its examples in another order
-            self.order = _engine.shuffled_order(self.source.m, self._shards.key + self._ranks.rank, epoch)
+            self.order = _engine.shuffled_order(self.source.m, self.shards.key + self.ranks.rank, epoch)
 
-    def _epoch(self, epoch, failure, right, squares):
-        """(cost, failure): the epoch's cost, None where it isn't whole, and what has failed.
-
-        An error that came too late for the last step leaves the epoch whole.
-        """
-        engine, total, total_share, step = self.state.engine, 0.0, 0.0, 0
-        while self._is_step(step):
-            job = None
-            if failure is None:
-                try:
-                    data = self._read(step)
-                    job = self._job(data, step)
-                except BaseException as raised:
-                    failure = raised
-            if job is None:
-                self._ranks.reducer.fail()
-                job = self._job(self._nothing, step)
-            failure = self._train(job, failure)
-            engine.epoch = epoch  # which the engine counts at the end of each step
-            result = job.outcome()
-            self.status = result["status"]
-            if self.status == "empty":
-                break
-            if self.status != "done":
-                return None, self._failure(failure, step, result)
-            self._last_cost = result["last_cost"]
-            self._note(result)
-            if right is not None:
-                right += self._right
-            if squares is not None:
-                squares += self._squares
-            share = result["examples" if self.plan.more.get("by_count") else "weight"]
-            total += share * self._costs[0]
-            total_share += share
-            step += 1
-        if step == 0:
-            return None, failure or ValueError("the iterables of all ranks gave no batch")
-        if total_share == 0:
-            return None, failure or ValueError("sample_weight and class_weight give every example the weight 0")
-        if _kernels.first_nonfinite(engine.theta) is not None:
-            return None, failure or (step - 1, self._last_cost)
-        return float(total / total_share), failure
-
-    def _job(self, data, step):
-        """A step as a job of the engine."""
-        self._costs = np.empty(1)
-        self._right, self._squares = self._score_vectors(1)
-        self._deal(step)
-        return _engine.TrainJob(
+    def job(self, step, failed):
+        """(a step as a job of the engine, vectors that it adds the score up in); without examples where it has `failed`."""
+        data = self._nothing if failed else self.read(step)
+        right, squares = self._score_vectors(1)
+        self.deal(step)
+        job = _engine.TrainJob(
             self.state.engine,
             *data,
-            **self._options(self._rates, self._of_step(step, data), self._costs, np.empty(1)),
+            **self._options(self._rates, self.of_step(step, data), np.empty(1), np.empty(1)),
             batch_size=max(data[0].shape[1], 1),
             shuffle=False,
             order=None,
             keep_last=False,
-            right=self._right,
-            squares=self._squares,
+            right=right,
+            squares=squares,
         )
+        return job, (right, squares)
 
-    def _train(self, job, failure):
-        """Runs it; what has failed in this process until now."""
-        try:
-            _engine.train_together([job], self.plan.threads)
-        except BaseException as raised:
-            if not job.begun:
-                raise  # the others have begun, and are told by a message
-            failure = failure or raised
-        # of a signal that came while the others were waited for
-        return failure or self._ranks.reducer.take_error()
+    def note(self, result):
+        """After a step."""
+        self._last_cost = result["last_cost"]
 
-    def _failure(self, failure, step, result):
-        if failure is None and self.status == "diverged":
-            return self._diverged(step, result["last_cost"])
-        return failure or self.status
+    def diverged(self, step, result):
+        """What a divergence is told of by."""
+        return self._diverged(step, result["last_cost"])
 
-    def _of_step(self, step, _data):
+    def of_step(self, step, _data):
         """What that step of the epoch has of the numbers that change from step to step."""
         return {name: table.reshape(self._steps, -1)[step] for name, table in self._by_step.items()}
 
     # Where a step's examples come from
 
-    def _is_step(self, step):
+    def is_step(self, step):
         """Whether there is such a step, as far as is known before."""
         return step < self._steps
 
-    def _read(self, step):
+    def read(self, step):
         """(X, Y, labels, w) of this process's examples of a step, the next one."""
-        first, end = (self._shards.first(self._ranks.rank, number) for number in (step, step + 1))
+        first, end = (self.shards.first(self.ranks.rank, number) for number in (step, step + 1))
         return self.source.part(first, end, self.order)
 
-    def _deal(self, step):
+    def deal(self, step):
         """Tells the engine what all processes have in that step."""
-        shards = self._shards
-        counts = [shards.first(rank, step + 1) - shards.first(rank, step) for rank in range(self._ranks.size)]
-        self._ranks.reducer.deal(counts, 1, shards.mean_weight, shards.weighted, shards.key)
-
-    def _note(self, result):
-        """After a step."""
+        shards = self.shards
+        counts = [shards.first(rank, step + 1) - shards.first(rank, step) for rank in range(self.ranks.size)]
+        self.ranks.reducer.deal(counts, 1, shards.mean_weight, shards.weighted, shards.key)
 
 
 class BatchRunner(PartRunner):
@@ -246,28 +199,116 @@ class BatchRunner(PartRunner):
 
     _weight = 1.0  # of the last step
 
-    def _begin(self, epoch):
+    def begin(self, epoch):
         self._parts = self.source.parts(None, None)
 
-    def _is_step(self, step):
+    def is_step(self, step):
         return True
 
-    def _read(self, step):
+    def read(self, step):
         data, _ = next(self._parts, (self._nothing, 0))
         return data
 
-    def _deal(self, step):
-        self._ranks.reducer.take_batches(self._weight, self._shards.key)
+    def deal(self, step):
+        self.ranks.reducer.take_batches(self._weight, self.shards.key)
 
-    def _note(self, result):
+    def note(self, result):
+        super().note(result)
         self._weight = result["weight"] or self._weight
 
-    def _of_step(self, step, data):
+    def of_step(self, step, data):
         if self._by_step and step == self._steps and data[0].shape[1]:
             raise ValueError(
                 f"the iterables of batches have a length of at most {self._steps}, and that of rank "
-                f"{self._ranks.rank} gives more: schedules by step need the right number"
+                f"{self.ranks.rank} gives more: schedules by step need the right number"
             )
         return {
             name: table.reshape(self._steps, -1)[min(step, self._steps - 1)] for name, table in self._by_step.items()
         }
+
+
+class _At(NamedTuple):
+    """How far an epoch has come: the next step, what the steps before it gave, and that step's job where it is made."""
+
+    step: int = 0
+    total: float = 0.0
+    share: float = 0.0
+    right: object = None
+    squares: object = None
+    job: object = None
+    scores: tuple = (None, None)
+
+
+class _Epoch:
+    """An epoch of a PartRunner, which an interrupt may come to at any point: it is noted, and told at the next step.
+
+    So all that is known is in `at`, which is replaced as a whole: what was interrupted is done once more.
+    """
+
+    _MOST_ERRORS = 8  # of what makes a step, after which this process leaves
+
+    def __init__(self, runner):
+        self._runner, self._engine = runner, runner.state.engine
+        self.number = self._engine.epoch
+        self.at, self.status, self.failure = _At(), "done", None
+        self.over = self.whole = self._kept = self._begun = False
+        self._errors = 0
+
+    def run(self):
+        """All steps."""
+        while not self.over:
+            try:
+                while not self.over:
+                    self._advance()
+            except BaseException as raised:
+                self._errors += 1
+                if self._errors > self._MOST_ERRORS:
+                    raise
+                self.failure = self.failure or raised
+
+    def rollback(self):
+        """Brings back what was before the epoch."""
+        if self._kept:
+            self._engine.rollback()
+
+    def _advance(self):
+        """A step."""
+        runner, at = self._runner, self.at
+        if not self._begun and self.failure is None:
+            self._engine.keep()
+            self._kept = True
+            runner.begin(self.number)
+            self._begun = True
+        if at.job is None:
+            if not runner.is_step(at.step):
+                self.over = self.whole = True
+                return
+            job, scores = runner.job(at.step, self.failure is not None)
+            self.at = at = at._replace(job=job, scores=scores)
+        if not at.job.begun:
+            if self.failure is not None:
+                runner.ranks.reducer.fail()
+            _engine.train_together([at.job], runner.plan.threads)
+        self._take(at, at.job.outcome())
+
+    def _take(self, at, result):
+        """What the step has given; it may be called again with the same."""
+        runner = self._runner
+        self._engine.epoch = self.number  # which the engine counts at the end of each step
+        self.status = result["status"]
+        # of a signal that came while the others were waited for
+        self.failure = self.failure or runner.ranks.reducer.take_error()
+        if self.status == "done":
+            runner.note(result)
+            share = result["examples" if runner.plan.more.get("by_count") else "weight"]
+            right, squares = (
+                one if before is None else before + one
+                for before, one in zip((at.right, at.squares), at.scores, strict=True)
+            )
+            self.at = _At(at.step + 1, at.total + share * result["last_cost"], at.share + share, right, squares)
+            return
+        self.whole = self.status == "empty"
+        if not self.whole and self.failure is None:
+            diverged = self.status == "diverged"
+            self.failure = runner.diverged(at.step, result) if diverged else self.status
+        self.over = True

@@ -101,7 +101,7 @@ def fail(folder, how, bad, in_batches):
     callbacks = callback if mine and how in events else []
     data, error = (X, Y), None
     if in_batches:
-        data = ([(X[:, k : k + 40], Y[:, k : k + 40]) for k in range(0, 2000, 40)],)
+        data = ([(X[:, k : k + 20], Y[:, k : k + 20]) for k in range(0, 2000, 20)],)
     try:
         net.fit(*data, epochs=10**6, optimizer="adam", callbacks=callbacks, comm=comm, deadline=DEADLINE)
     except BaseException as raised:
