@@ -147,8 +147,9 @@ class PartRunner(EpochRunner):
             self.order = _engine.shuffled_order(self.source.m, self.shards.key + self.ranks.rank, epoch)
 
     def job(self, step, failed):
-        """(a step as a job of the engine, vectors that it adds the score up in); without examples where it has `failed`."""
-        data = self._nothing if failed else self.read(step)
+        """(a step as a job of the engine, vectors for its score); of no example where this process has `failed`."""
+        with self.ranks.raising():
+            data = self._nothing if failed else self.read(step)
         right, squares = self._score_vectors(1)
         self.deal(step)
         job = _engine.TrainJob(

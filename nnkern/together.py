@@ -154,9 +154,10 @@ class FitOfShards(training.Fit):
         try:
             if looks:
                 self._seen = self.evaluation_of(numbers)
-            if outcome.costs and self.is_watched():
-                self.look()
-            asked = self.is_enough()
+            with self._ranks.raising():
+                if outcome.costs and self.is_watched():
+                    self.look()
+                asked = self.is_enough()
         except BaseException as raised:
             failure = raised
         (stop,) = self._ranks.meet(failure, [bool(asked)], self.done)

@@ -1,5 +1,6 @@
 """Rounds and estimators on Dask: `make test-cluster` runs these where distributed is. Elsewhere they are skipped."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,17 @@ def test_estimators_of_frames(tmp_path):
     for module in ("sklearn", "pyarrow", "pandas"):
         pytest.importorskip(module)
     run("frames", tmp_path, "dask_estimators.py")
+
+
+def test_the_example_of_the_page(tmp_path):
+    pytest.importorskip("sklearn")
+    page = (SCRIPTS.parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    (example,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "LocalCluster(" in code]
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "example.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert float(re.search(r"accuracy (\S+)", done.stdout)[1]) > 0.9
 
 
 def test_a_task_that_hangs_costs_its_task_alone(tmp_path):

@@ -1,11 +1,13 @@
 """Training by several ranks, each a thread of this process here, with a barrier for a communicator."""
 
+import signal
 import threading
 
 import numpy as np
 import pytest
 
 import nnkern as nk
+from nnkern import shards as shards_
 from nnkern.state import of
 
 TOLERANCE = 1e-12  # of float64, relative
@@ -680,3 +682,70 @@ def test_metrics_that_need_all_outputs_are_refused():
 
         for error in errors_of(Group(2), work):
             assert f"monitor can't be {said} with comm=" in str(error)
+
+
+# ---- signals, whose handlers run in the main thread ----
+
+
+@pytest.mark.parametrize("where", ["callback", "sum", "reading", "between"])
+def test_ctrl_c_is_told_to_all_wherever_it_comes(where, monkeypatch):
+    group, data, nets, errors = Group(2), examples(40), [network(), network()], []
+    calls = []
+
+    def interrupt(number):
+        calls.append(number)
+        if len(calls) == number:
+            signal.raise_signal(signal.SIGINT)
+
+    class Interrupted(Member):
+        def Allreduce(self, sendbuf, recvbuf):
+            if where == "sum":
+                interrupt(60)
+            super().Allreduce(sendbuf, recvbuf)
+
+    class Batches(list):
+        def __iter__(self):
+            for batch in super().__iter__():
+                if where == "reading":
+                    interrupt(11)
+                yield batch
+
+    class Callback(nk.Callback):
+        def on_epoch_end(self, net, epoch, history):
+            if where == "callback":
+                interrupt(3)
+
+    if where == "between":
+        step = shards_.BatchRunner.note
+
+        def note(self, result):
+            step(self, result)
+            if self.ranks.rank == 0:
+                interrupt(11)
+
+        monkeypatch.setattr(shards_.BatchRunner, "note", note)
+
+    def fit(rank, comm):
+        X, Y = shards((20, 20), *data)[rank]
+        form = ([(X[:, k : k + 5], Y[:, k : k + 5]) for k in range(0, 20, 5)],)
+        nets[rank].initialize(5)
+        form = (Batches(*form) if rank == 0 else form[0],) if where in ("reading", "between") else (X, Y)
+        nets[rank].fit(*form, epochs=10**4, batch_size=10, comm=comm, callbacks=Callback() if rank == 0 else [])
+
+    def other():
+        try:
+            fit(1, Member(group, 1))
+        except nk.RankError as error:
+            errors.append(error)
+
+    before, thread = signal.getsignal(signal.SIGINT), threading.Thread(target=other)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        fit(0, Interrupted(group, 0))
+    thread.join(60)
+    assert signal.getsignal(signal.SIGINT) is before
+    (error,) = errors
+    assert str(error) == "rank 0 has failed: KeyboardInterrupt"
+    assert same_bits(nets)
+    assert of(nets[0]).epochs_done == of(nets[1]).epochs_done
+    assert where == "sum" or of(nets[0]).epochs_done in (2, 3)

@@ -80,6 +80,13 @@ cdef class Reducer:
         """The most of its m examples that this process has in a step."""
         return (m + self.ranks.steps - 1) // self.ranks.steps
 
+    def interrupt(self, error):
+        """The same, by an error that `take_error` gives; False where there is one already."""
+        if self.error is not None:
+            return False
+        self.error, self.ranks.stop = error, True
+        return True
+
     def fail(self):
         """The next step tells the others that this process has failed."""
         self.ranks.stop = True
