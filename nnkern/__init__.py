@@ -6,11 +6,12 @@ Layers of the package, each knowing only those below it:
     plotting      learning curves, decision boundaries, first-layer weights, confusion matrices
     tabular       TabularClassifier and TabularRegressor, from a data frame to an ensemble and back
     sklearn       MLPClassifier and MLPRegressor in scikit-learn's convention; they are made in estimators
+    dask          the same two for Dask's arrays and frames, trained in rounds
     interop       networks from files, ONNX, torch and scikit-learn
     many          many networks trained at once; rounds: one network trained on shards by an executor's tasks
     search        the learning-rate finder
     network       Network: what can be done with one; its exports and its summary
-    together      training by several processes, each with a shard of the examples; ranks: how these meet
+    together      training by several processes, each with a shard of the examples (shards); ranks: how these meet
     training      the one loop over epochs, what may happen between two of them (callbacks), how one is computed
                   (runners), and where the examples come from (sources; streams predicts and evaluates such);
                   tracking tells other tools how it goes
@@ -108,7 +109,14 @@ __all__ = [
 ]
 
 # Public modules that are imported when they are asked for, each with the package that it can't do without, or None
-_LATER = {"data": None, "plotting": "matplotlib", "predictor": None, "sklearn": "sklearn", "tabular": "pyarrow"}
+_LATER = {
+    "dask": "distributed",
+    "data": None,
+    "plotting": "matplotlib",
+    "predictor": None,
+    "sklearn": "sklearn",
+    "tabular": "pyarrow",
+}
 
 
 def __getattr__(name):

@@ -18,6 +18,9 @@ PACKAGES = {
     "mlflow": ("MLflow", "nnkern[mlflow]"),
     "optuna": ("Optuna", "nnkern[optuna]"),
     "torch": ("PyTorch", "torch"),
+    "dask": ("Dask", "nnkern[dask]"),
+    "distributed": ("Dask's distributed", "nnkern[dask]"),
+    "pandas": ("pandas", "dask[dataframe]"),
 }
 
 

@@ -19,7 +19,7 @@ from nnkern.ranks import DEADLINE
 from nnkern.state import Evaluation, State, Stateful, of, take_optimizer
 from nnkern.steps import Gradients, Steps
 from nnkern.summary import Summary, numbers_of
-from nnkern.training import Options, fit_of_arrays, fit_of_batches, run
+from nnkern.training import Options, fit_of_arrays, fit_of_batches, refuse_with_batches, run
 
 __all__ = ["Evaluation", "Gradients", "Network", "Summary", "check_gradients"]
 
@@ -404,10 +404,10 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
             flattened.
         comm : communicator, optional
             Train together with the other processes of an MPI communicator: mpi4py's, or anything with its methods
-            Get_rank, Get_size and Allreduce. Each process calls `fit` with its own shard of the examples and the same
-            settings. `batch_size` counts examples over all of them; each step, a process computes the gradient of its
-            share, and their sum is what all step by. All begin with the parameters of rank 0 and end with the same.
-            See the page "Several machines" of the documentation.
+            Get_rank, Get_size and Allreduce. Each process calls `fit` with its own shard of the examples, or its own
+            iterable of batches, and the same settings. `batch_size` counts examples over all of them; each step, a
+            process computes the gradient of its share, and their sum is what all step by. All begin with the parameters
+            of rank 0 and end with the same. See the page "Several machines" of the documentation.
         deadline : float
             Seconds, > 0, that a process waits for the others with `comm`; then the training ends with a RankError.
 
@@ -442,10 +442,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         if Y is not None:
             fit = fit_of_arrays(self, options, (X, Y, sample_weight), validation_data, validation_split)
         elif sample_weight is not None or validation_split:
-            raise ValueError(
-                "with an iterable of batches the sample_weight comes inside them, as (X, Y, w), and there is nothing "
-                "for validation_split to split: use validation_data"
-            )
+            refuse_with_batches()
         else:
             fit = fit_of_batches(self, options, X, validation_data)
         run([fit], options.threads)

@@ -5,14 +5,18 @@ mpi4py's, a duplicate is used, whose messages don't meet the user's own, and MPI
 where they are found in the library that is loaded: a step has no Python then.
 
 All processes go through the same meetings. What fails in between is told at the next one; what fails outside of them,
-or during one, by a message to each of the others, who look for it while they wait.
+or during one, by a message to each of the others, who look for it while they wait. A signal's handler that raises, as
+Ctrl-C's does, does so at the next meeting, or at once where the code of others runs.
 """
 
 import atexit
 import contextlib
 import ctypes
+import functools
 import json
+import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -58,6 +62,7 @@ class Ranks:
         mpi = sys.modules.get("mpi4py.MPI")
         self._mail, functions = None, None
         self._told = None  # the error that all know of
+        self._raising = False  # whether a signal's handler may raise at once
         if mpi is not None and isinstance(comm, mpi.Comm):
             comm = _duplicate(mpi, comm, deadline)
             self._mail, functions = _Mail(mpi, comm), _functions(mpi, comm)
@@ -114,14 +119,25 @@ class Ranks:
         """What each process does by itself: where it fails on one, all raise."""
         error = None
         try:
-            yield
+            with self.raising():
+                yield
         except BaseException as raised:
             error = raised
         self.meet(error)
 
     @contextlib.contextmanager
+    def raising(self):
+        """What may take long, and whose errors are caught: a signal's handler raises at once."""
+        before, self._raising = self._raising, True
+        try:
+            yield
+        finally:
+            self._raising = before
+
+    @contextlib.contextmanager
     def together(self):
         """All that they do together: who leaves it with an error that the others don't know of tells them."""
+        handlers = self._hold_signals()
         try:
             yield
             if (late := self.reducer.take_error()) is not None:
@@ -130,6 +146,27 @@ class Ranks:
             if self._mail is not None and error is not self._told:
                 self._mail.send({"left": _words(error)})
             raise
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _hold_signals(self):
+        """Puts `_handle` before each signal's handler; the handlers."""
+        if self.size == 1 or threading.current_thread() is not threading.main_thread():
+            return {}
+        handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+        for number, handler in handlers.items():
+            signal.signal(number, functools.partial(self._handle, handler))
+        return handlers
+
+    def _handle(self, handler, number, frame):
+        """What a handler raises is told at the next meeting; who asks twice has it raised."""
+        try:
+            handler(number, frame)
+        except BaseException as error:
+            if self._raising or not self.reducer.interrupt(error):
+                raise
 
     def lost(self, *memory):
         """The error for a meeting that not all have come to; MPI may still write to that memory."""

@@ -18,6 +18,7 @@ from nnkern.network import Network
 from nnkern.state import of, take_optimizer
 
 _KEYS = 1 << 63  # of shuffling and dropout
+_LOOK = 0.01  # seconds between two looks at whether a task has ended
 
 
 def fit_shards(
@@ -34,6 +35,7 @@ def fit_shards(
     callbacks=(),
     resume=False,
     retries=3,
+    timeout=None,
     threads=1,
 ):
     """Trains a network in rounds on the shards of the examples, by the tasks of an executor.
@@ -64,6 +66,10 @@ def fit_shards(
         Go on from the optimizer's state and counts of the last training.
     retries : int
         How often a task that has failed is submitted again; one that fails by its data or diverges isn't.
+    timeout : float, optional
+        Seconds, > 0, without that any task of a round ends, after which those that haven't are submitted again, to the
+        number of `retries`: a worker that hangs costs its task. The first to end counts. A task that waits for a free
+        worker doesn't count as hanging as long as others end. None waits for ever.
     threads : int or None
         Of each task.
 
@@ -79,6 +85,8 @@ def fit_shards(
         Something handed in doesn't fit; a note names the shard.
     DivergenceError
         A shard diverged; a note names it.
+    TimeoutError
+        A task hasn't ended, however often it was submitted.
     Exception
         What a task raised for the last time.
 
@@ -107,6 +115,7 @@ def fit_shards(
     """
     rounds = validation.integer("rounds", rounds, 0)
     retries = validation.integer("retries", retries, 0)
+    timeout = None if timeout is None else validation.number("timeout", timeout, 0, low_open=True)
     resume = validation.flag("resume", resume)
     how = {
         "epochs": validation.integer("epochs_a_round", epochs_a_round, 1),
@@ -129,16 +138,17 @@ def fit_shards(
     state.check_trainable()
     if net.n_x is None:
         _initialize(net, shards[0])
-    training = _Rounds(net, shards, optimizer, executor, retries, how)
+    training = _Rounds(net, shards, optimizer, executor, (retries, timeout), how)
     return training.run(rounds, validation_data, callbacks_.get(callbacks), resume)
 
 
 class _Rounds:
     """One training in rounds."""
 
-    def __init__(self, net, shards, optimizer, executor, retries, how):
+    def __init__(self, net, shards, optimizer, executor, patience, how):
         self._net, self._state, self._shards, self._optimizer = net, of(net), shards, optimizer
-        self._executor, self._retries, self._how = executor, retries, how
+        self._executor, self._how = executor, how
+        self._retries, self._timeout = patience
 
     def run(self, rounds, validation_data, callbacks, resume):
         net, state = self._net, self._state
@@ -177,13 +187,13 @@ class _Rounds:
     def _round(self):
         """One round; the mean cost."""
         model = self._net.to_model(training_state=True)
-        pending = [self._submit(model, number) for number in range(len(self._shards))]
+        # of each shard: its tasks that may still end
+        pending = [[self._submit(model, number)] for number in range(len(self._shards))]
         try:
             trained = [self._result(model, number, pending) for number in range(len(self._shards))]
-        except BaseException:
-            for future in pending:
+        finally:
+            for future in (future for futures in pending for future in futures if not _is_done(future)):
                 getattr(future, "cancel", lambda: None)()
-            raise
         trained = [one for one in trained if one.weight > 0]
         if not trained:
             raise ValueError("the shards hold no example with a weight above 0")
@@ -208,18 +218,45 @@ class _Rounds:
         return self._executor.submit(_train, model, self._shards[number], number, self._how, attempt)
 
     def _result(self, model, number, pending):
-        """What the task of a shard gave, which is submitted again where it was lost."""
+        """What the task of a shard gave, which is submitted again where it was lost or hangs."""
         for attempt in range(1, self._retries + 2):
+            future = self._first(pending, number)
             try:
-                return pending[number].result()
+                if future is not None:
+                    return future.result()
+                error = TimeoutError(f"the task of shards[{number}] hasn't ended, nor another for {self._timeout:g} s")
             except BrokenExecutor:
                 raise  # takes no more tasks
-            except Exception as error:
-                if attempt > self._retries or isinstance(error, ValueError | TypeError):
+            except Exception as raised:
+                pending[number].remove(future)
+                error = raised
+            if attempt > self._retries or isinstance(error, ValueError | TypeError):
+                if future is not None:
                     error.add_note(f"That is what the task of shards[{number}] raised.")
-                    raise
-                pending[number] = self._submit(model, number, attempt)
+                raise error
+            pending[number].append(self._submit(model, number, attempt))
         return None
+
+    def _first(self, pending, number):
+        """The first task of a shard to end, to ask for its result; None where no task ends any more."""
+        if self._timeout is None:
+            return pending[number][-1]
+        done, since = -1, 0.0
+        while True:
+            for future in pending[number]:
+                if future.done():
+                    return future
+            ended = sum(any(map(_is_done, futures)) for futures in pending)
+            if ended > done:
+                done, since = ended, time.monotonic()
+            if time.monotonic() - since > self._timeout:
+                return None
+            time.sleep(min(_LOOK, self._timeout / 10))
+
+
+def _is_done(future):
+    """Whether it is known to have ended: not all that executors give can tell."""
+    return callable(getattr(future, "done", None)) and future.done()
 
 
 @dataclasses.dataclass

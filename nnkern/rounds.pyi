@@ -26,5 +26,6 @@ def fit_shards(
     callbacks: _OneCallback | Sequence[_OneCallback] | None = ...,
     resume: bool = ...,
     retries: int = ...,
+    timeout: float | None = ...,
     threads: int | None = ...,
 ) -> _History: ...

@@ -87,6 +87,9 @@ class _MLP(BaseEstimator):
         y: npt.ArrayLike,
         sample_weight: npt.ArrayLike | None = ...,
         eval_set: _EvalSet | None = ...,
+        *,
+        comm: Any = ...,
+        deadline: float = ...,
     ) -> Self: ...
 
 class MLPClassifier(ClassifierMixin, _MLP):

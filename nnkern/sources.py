@@ -51,6 +51,12 @@ class Arrays:
 
     subset = take
 
+    def part(self, first, end, order):
+        """(X, Y, labels, w) of the examples first … end - 1, in that order of them or in their own."""
+        picked = slice(first, end) if order is None else order[first:end]
+        X = self.X[:, picked]
+        return X if order is None else np.asfortranarray(X), *self._targets(picked)
+
     def some(self, count):
         """X of at most so many examples, spread evenly."""
         return self.dense(np.unique(np.linspace(0, self.m - 1, min(count, self.m)).astype(np.intp)))
@@ -74,23 +80,23 @@ class Arrays:
         Y, w = (None if a is None else a.astype(dtype, copy=False) for a in (self.Y, self.w))
         return Y, self.labels, w
 
-    def weighted(self, class_weight, loss, n_y):
-        """The same with each weight times that of the example's class."""
-        return Arrays(*validation.class_weights(class_weight, loss, n_y, self.whole()))
+    def weighted(self, class_weight, loss, n_y, whole=True):
+        """The same with each weight times that of the example's class; not all are 0 where it is the `whole`."""
+        return Arrays(*validation.class_weights(class_weight, loss, n_y, self.whole(), whole))
 
     def weight(self, used=None):
         """Σ w_i, of those examples or of all."""
-        *_, w = self._of(used)
+        *_, w = self.targets(used)
         if w is None:
             return self.m if used is None else len(used)
         return float(w.sum(dtype=np.float64))
 
     def spread(self, used=None):
         """Σ_i w_i (y_i - ȳ)² per output, of those examples or of all."""
-        Y, _, w = self._of(used)
+        Y, _, w = self.targets(used)
         return losses.spread(Y, w)
 
-    def _of(self, used=None):
+    def targets(self, used=None):
         """(Y, labels, w) of those examples or of all."""
         return self._targets(slice(None) if used is None else used)
 
@@ -125,41 +131,44 @@ class MappedArrays(Arrays):
         """Those examples, left where they are."""
         return MappedArrays(self.X, self.Y, self.labels, self.w, self.dtype, picked)
 
-    def weighted(self, class_weight, loss, n_y):
+    def weighted(self, class_weight, loss, n_y, whole=True):
         """The same with each weight times that of the example's class."""
         if class_weight is None:
             return self
-        Y, labels, w = self._of()
+        Y, labels, w = self.targets()
         *_, w_here = validation.class_weights(
-            class_weight, loss, n_y, (shaped_like((self.n_x, self.m), self.dtype), Y, labels, w)
+            class_weight, loss, n_y, (shaped_like((self.n_x, self.m), self.dtype), Y, labels, w), whole
         )
         w = np.zeros(self.X.shape[1], self.dtype)
         w[slice(None) if self.picked is None else self.picked] = w_here
         return MappedArrays(self.X, self.Y, self.labels, w, self.dtype, self.picked)
 
-    def _of(self, used=None):
+    def targets(self, used=None):
         """(Y, labels, w) of those examples or of all that it has."""
         if self.picked is None or used is None:
-            return super()._of(self.picked if used is None else used)
-        return super()._of(self.picked[used])
+            return super().targets(self.picked if used is None else used)
+        return super().targets(self.picked[used])
 
     def spread(self, used=None):
         """Σ_i w_i (y_i - ȳ)² per output, one after the other where they stay in the file."""
-        Y, _, w = self._of(used)
+        Y, _, w = self.targets(used)
         rows = [Y] if Y.dtype == self.dtype else [row[None, :].astype(self.dtype) for row in Y]
         return np.concatenate([losses.spread(row, w) for row in rows])
 
     def parts(self, batch_size, order):
         """((X, Y, labels, w), batch_size) of the batches of an epoch, in that order of the examples or in their own."""
         for first in range(0, self.m, batch_size):
-            end = min(first + batch_size, self.m)
-            if order is None and self.picked is None:
-                X, (Y, labels, w) = _columns(self.X, first, end, self.dtype), self._targets(slice(first, end))
-            else:
-                picked = np.arange(first, end) if order is None else order[first:end]
-                picked = picked if self.picked is None else self.picked[picked]
-                X, (Y, labels, w) = np.asfortranarray(self.X[:, picked], self.dtype), self._targets(picked)
-            yield (X, None if Y is None else Y.astype(self.dtype, copy=False), labels, w), batch_size
+            yield self.part(first, min(first + batch_size, self.m), order), batch_size
+
+    def part(self, first, end, order):
+        """(X, Y, labels, w) of the examples first … end - 1, in that order of them or in their own."""
+        if order is None and self.picked is None:
+            X, (Y, labels, w) = _columns(self.X, first, end, self.dtype), self._targets(slice(first, end))
+        else:
+            picked = np.arange(first, end) if order is None else order[first:end]
+            picked = picked if self.picked is None else self.picked[picked]
+            X, (Y, labels, w) = np.asfortranarray(self.X[:, picked], self.dtype), self._targets(picked)
+        return X, None if Y is None else Y.astype(self.dtype, copy=False), labels, w
 
 
 class Batches:

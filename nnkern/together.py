@@ -11,7 +11,7 @@ import platform
 
 import numpy as np
 
-from nnkern import _engine, _kernels, sources, training, validation
+from nnkern import _engine, _kernels, shards, sources, training, validation
 from nnkern.losses import r2
 from nnkern.monitors import METRICS
 from nnkern.ranks import Ranks
@@ -31,57 +31,26 @@ def fit(net, options, data, held_out, comm, deadline):
     ranks = Ranks(comm, deadline)
     with ranks.together():
         fit = _fit_of_shards(net, options, data, held_out, ranks)
-        with fit.entered():
-            fit.begin()
-            while not fit.over:
-                fit.go_on()
-            fit.end()
+        run(fit)
         return fit.history
 
 
-class _Shards:
-    """What all processes have together.
-
-    `rows`: of each, m, weight, weighted, begins (whether it has parameters or can draw them) and held_out.
-    """
-
-    def __init__(self, rows, batch_size):
-        self.sizes = [row["m"] for row in rows]
-        self.m, self.weight = sum(self.sizes), float(sum(row["weight"] for row in rows))
-        self.weighted = any(row["weighted"] for row in rows)
-        self.held_out = any(row["held_out"] for row in rows)
-        if self.m == 0:
-            raise ValueError(f"the shards of all {len(rows)} ranks have 0 examples")
-        if self.weight == 0:
-            raise ValueError("sample_weight and class_weight give every example of all ranks the weight 0")
-        self.steps = -(-self.m // min(batch_size or self.m, self.m))
-        # whose parameters all begin with: rank 0's, unless these depend on examples and it has none
-        self.root = next(rank for rank, row in enumerate(rows) if row["begins"])
-
-
-class _Shard(sources.Arrays):
-    """The examples of this process; what a score is divided by is that of all processes."""
-
-    def __init__(self, data, weight, spread):
-        super().__init__(*data)
-        self._weight, self._spread = weight, spread
-
-    def take(self, picked):
-        return sources.Arrays(self.X[:, picked], *self._targets(picked))
-
-    def weight(self, used=None):
-        return self._weight
-
-    def spread(self, used=None):
-        return self._spread
+def run(fit):
+    """All epochs of a FitOfShards."""
+    with fit.entered():
+        fit.begin()
+        while not fit.over:
+            fit.go_on()
+        fit.end()
 
 
 class FitOfShards(training.Fit):
     """A network in a training of several processes."""
 
-    def __init__(self, net, source, plan, options, ranks, *, shards, **more):
-        self._ranks, self._shards = ranks, shards
+    def __init__(self, net, source, plan, options, ranks, *, its_shards, **more):
+        self._ranks, self.shards = ranks, its_shards
         self._watched = None  # whether a process wants to see each epoch, when that is known
+        self.stopped = False  # whether a process has asked for the end
         self._seen = None  # (cost, score) of the held-out examples of all, after the last epoch
         for asked in [getattr(callback, "monitor", None) for callback in options.callbacks] + options.metrics:
             _check_monitor(asked)
@@ -92,10 +61,14 @@ class FitOfShards(training.Fit):
     def entered(self):
         with contextlib.ExitStack() as stack:
             with self._ranks.alone():
-                if self.state.engine is None and self._ranks.rank != self._shards.root:
+                if self.state.engine is None and self._ranks.rank != self.shards.root:
                     self.state.make_engine(self.source.n_x)  # the parameters come from another rank
                 stack.enter_context(super().entered())
             yield
+
+    def make_runner(self):
+        """How the epochs are computed."""
+        return shards.runner(self.state, self.source, self.plan, self._ranks, self.shards)
 
     def begin(self):
         with self._ranks.alone():
@@ -114,7 +87,7 @@ class FitOfShards(training.Fit):
 
     def _follow_root(self):
         """All begin with the parameters, the optimizer's state, the counts and the keys of one."""
-        ranks, state, root = self._ranks, self.state, self._shards.root
+        ranks, state, root = self._ranks, self.state, self.shards.root
         _, *moments = state.engine.state()
         rows = ranks.gather({"progress": state.progress(), "has": [s is not None for s in moments]})
         ranks.of_root(state.engine.theta, root)
@@ -124,71 +97,87 @@ class FitOfShards(training.Fit):
         ]
         progress = rows[root]["progress"]
         state.restore(progress, state.optimizer, *moments)
-        shards = self._shards
-        mean = shards.weight / shards.m if shards.weighted else 1.0
-        ranks.reducer.deal(shards.sizes, shards.steps, mean, shards.weighted, progress["key"])
+        own, own.key = self.shards, progress["key"]
+        if not own.batches:
+            ranks.reducer.deal(own.sizes, own.steps, own.mean_weight, own.weighted, own.key)
 
     def is_watched(self):
         return super().is_watched() if self._watched is None else self._watched
 
     def steps(self):
-        return self._shards.steps
+        if self.shards.steps is None:
+            raise ValueError(
+                "a schedule by step needs to know how many steps there are: give the iterable of batches of each rank "
+                "a __len__, or take numbers, or a schedule of the epoch for the learning rate"
+            )
+        return max(self.shards.steps, 1)
 
     def go_on(self):
         """Some epochs."""
         with self._ranks.alone():
             rates = self.rates(self.most())
-        self._ranks.of_root(rates, self._shards.root)
+        self._ranks.of_root(rates, self.shards.root)
         for name in sorted(self.by_step):
-            self._ranks.of_root(self.by_step[name], self._shards.root)
+            self._ranks.of_root(self.by_step[name], self.shards.root)
         with self._ranks.alone():
             job = self.runner.prepare(rates, self.by_step)
-        error = None
-        try:
-            _engine.train_together([job], self.plan.threads)
-        except BaseException as raised:
-            if not job.begun:
-                raise  # the others have begun, and are told by a message
-            error = raised
-        finally:
-            self.runner.count()
-        if error is None and self.runner.status == "interrupted":
-            error = self._ranks.reducer.take_error()
-        outcome = self.runner.outcome(error)
+        outcome = self.runner.outcome(None if job is None else self._train(job))
         self.done += len(outcome.costs)
         if self.runner.status == "lost":
             raise self._ranks.lost(self.runner)
         self.after(rates, outcome)
 
+    def _train(self, job):
+        """Runs epochs; the error that has ended them in this process, or None."""
+        try:
+            _engine.train_together([job], self.plan.threads)
+        except BaseException as raised:
+            if not job.begun:
+                raise  # the others have begun, and are told by a message
+            return raised
+        finally:
+            self.runner.count()
+        return self._ranks.reducer.take_error() if self.runner.status == "interrupted" else None
+
     def after(self, rates, outcome):
         failure, looks = outcome.failure, self.is_watched() and self.held_out is not None
-        numbers = np.zeros(3 + self.state.n_y if looks else 0)
+        numbers = np.zeros(self.sums_count if looks else 0)
         try:
             if outcome.costs:
                 self.note(rates[: len(outcome.costs)], outcome)
-                if looks and self.held_out.m:
-                    numbers[:] = self._sums_of_held_out()
+                if looks:
+                    numbers[:] = self.sums_of_held_out()
         except BaseException as raised:
             failure = raised if failure is None else failure
         numbers = self._ranks.meet(failure, numbers, self.done)
         failure, asked = None, False
         try:
             if looks:
-                self._seen = self._evaluation(numbers)
-            if outcome.costs and self.is_watched():
-                self.look()
-            asked = self.is_enough()
+                self._seen = self.evaluation_of(numbers)
+            with self._ranks.raising():
+                if outcome.costs and self.is_watched():
+                    self.look()
+                asked = self.is_enough()
         except BaseException as raised:
             failure = raised
         (stop,) = self._ranks.meet(failure, [bool(asked)], self.done)
-        self.over = stop > 0 or self.done >= self.epochs
+        self.stopped = stop > 0
+        self.over = self.stopped or self.done >= self.epochs
 
-    def _sums_of_held_out(self):
+    @property
+    def sums_count(self):
+        """How many numbers `sums_of_held_out` gives."""
+        return 3 + self.state.n_y
+
+    def sums_of_held_out(self):
         """Of this process's: Σ w L, Σ w, and what the score is made of."""
+        if self.held_out.m == 0:
+            return np.zeros(self.sums_count)
         cost, right, squares, total = self.state.engine.evaluate(*self.held_out.whole(), threads=self.plan.threads)
         return [cost * total, total, right, *(np.zeros(self.state.n_y) if squares is None else squares)]
 
-    def _evaluation(self, sums):
+    def evaluation_of(self, sums):
+        """The Evaluation of the held-out examples of all, from the sums over the processes."""
         cost, total, right, *squares = sums
         score = right / total if self.classifies() else r2(squares, self.held_out.spread())
         return Evaluation(cost / total, score)
@@ -200,7 +189,7 @@ class FitOfShards(training.Fit):
         with self._ranks.alone():
             super().end()
         # of callbacks that only one process has, such as one that brings back the best epoch
-        self._ranks.of_root(self.state.engine.theta, self._shards.root)
+        self._ranks.of_root(self.state.engine.theta, self.shards.root)
 
 
 def _check_monitor(monitor):
@@ -218,42 +207,42 @@ def _fit_of_shards(net, options, data, held_out, ranks):
         options, state = options(), of(net)
         optimizer = training.optimizer_for(state, options)
         source, aside = _read(state, options, data, *held_out)
-        row = {
-            "m": source.m,
-            "weight": source.weight(),
-            "weighted": source.w is not None,
-            "begins": state.engine is not None or source.m > 0 or not any(one.needs_examples for one in state.layers),
-            "held_out": aside is not None,
-            "progress": options.progress,
-            "place": _place(),
-            "same": _settings(state, options, optimizer, source),
-        }
+        same = settings(state, options, optimizer, source)
+    plan, own, source, aside = agree(state, options, (source, aside), same, ranks)
+    with ranks.alone():
+        return FitOfShards(net, source, plan, options, ranks, its_shards=own, held_out=aside, optimizer=optimizer)
+
+
+def agree(state, options, examples, same, ranks):
+    """(plan, Shards, training source, held-out source or None): what all processes have together.
+
+    `examples`: the two sources of this one; `same`: {name: value} of what must be the same on all ranks.
+    """
+    source, aside = examples
+    with ranks.alone():
+        begins = state.engine is not None or not any(layer.needs_examples for layer in state.layers)
+        begins = begins or (source.direct and source.m > 0)
+        row = shards.row(source, aside, options, begins) | {"place": _place(), "same": same}
     rows = ranks.gather(row)
-    _compare([own["same"] for own in rows])
-    shards = _Shards(rows, options.batch_size)
-    if shards.held_out and aside is None:
-        aside = _nothing(state, source.n_x)
-    scored = any(own["progress"] for own in rows)
+    _compare([one["same"] for one in rows])
+    own = shards.Shards(rows, options.batch_size)
+    if own.held_out and aside is None:
+        aside = shards.nothing(state, source.n_x)
     spreads = [
         _spread(one, state, ranks) if needed and not state.loss.classifies else None
-        for one, needed in ((source, scored), (aside, aside is not None))
+        for one, needed in ((source, own.scored), (aside, aside is not None))
     ]
     threads = options.threads
     if threads is None:
-        neighbours = sum(own["place"] == row["place"] for own in rows)
+        neighbours = sum(one["place"] == row["place"] for one in rows)
         threads = max(1, _kernels.get_threads() // neighbours)
     with ranks.alone():
-        plan = Plan(
-            max(source.m, 1),  # the engine deals the examples to the steps
-            options.shuffle and shards.steps > 1 and source.m > 0,
-            scored,
-            threads,
-            more={"ranks": ranks.reducer},
-        )
-        if aside is not None:
-            aside = _Shard(aside.whole(), None, spreads[1])
-        source = _Shard(source.whole(), shards.weight, spreads[0])
-        return FitOfShards(net, source, plan, options, ranks, shards=shards, held_out=aside, optimizer=optimizer)
+        m = 0 if own.batches else source.m
+        shuffle = not own.batches and options.shuffle and own.steps > 1 and m > 0
+        more = {} if own.batches and ranks.size == 1 else {"ranks": ranks.reducer}
+        plan = Plan(max(m, 1), shuffle, own.scored, threads, more=more)  # the engine deals the examples to the steps
+        aside = None if aside is None else shards.Shard(aside, None, spreads[1])
+        return plan, own, shards.Shard(source, own.weight, spreads[0]), aside
 
 
 def _read(state, options, data, validation_data, validation_split):
@@ -268,26 +257,22 @@ def _read(state, options, data, validation_data, validation_split):
         )
     X, Y, w = data
     if Y is None:
-        raise ValueError("comm= takes arrays, X and Y of this rank's shard: a stream of batches has no length to deal")
-    empty = np.ndim(X) == 2 and np.shape(X)[0 if options.rows else 1] == 0
-    if empty:
-        source = _nothing(state, np.shape(X)[1 if options.rows else 0])
+        if w is not None or share:
+            training.refuse_with_batches()
+        source = training.source_of_batches(state, options, X)
+        return source, training.validation_source(state, validation_data, source.n_x, rows=options.rows)
+    if np.ndim(X) == 2 and np.shape(X)[0 if options.rows else 1] == 0:
+        source = shards.nothing(state, np.shape(X)[1 if options.rows else 0])
     else:
         X, Y = sources.columns(state, X, Y) if options.rows else (X, Y)
         source = sources.arrays(state, X, Y, w, options.class_weight, _Checks())
-        if not source.direct:
-            raise ValueError(
-                f"with comm= a memory-mapped X or Y must hold {state.dtype.name}, the network's dtype, in the "
-                "machine's own byte order: convert this rank's shard before"
-            )
     held_out = None
     if share and source.m:
         source, held_out = training.split(state, source, share)
     elif validation_data is not None:
         held_out = training.validation_source(state, validation_data, source.n_x, rows=options.rows)
     if source.m:
-        whole = validation.class_weights(options.class_weight, state.loss, state.n_y, source.whole(), whole=False)
-        source = sources.Arrays(*whole)
+        source = source.weighted(options.class_weight, state.loss, state.n_y, whole=False)
     return source, held_out
 
 
@@ -307,21 +292,17 @@ class _Checks:
         return validation.weights(sample_weight, m, to, whole=False)
 
 
-def _nothing(state, n_x):
-    """No examples."""
-    return sources.Arrays(np.zeros((n_x, 0), state.dtype, "F"), np.zeros((state.n_y, 0), state.dtype, "F"), None, None)
-
-
 def _place():
     """What processes that share their processors have in common."""
     affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
     return [platform.node(), affinity]
 
 
-def _settings(state, options, optimizer, source):
+def settings(state, options, optimizer, source):
     """What must be the same for all processes, by the name that a user knows."""
     return {
         "X's number of features": source.n_x,
+        "whether X is an iterable of batches": isinstance(source, sources.Batches),
         "dtype": state.dtype.name,
         "compute": state.compute or state.dtype.name,
         "layers": [repr(layer.to_dict()) for layer in state.layers],
@@ -337,17 +318,18 @@ def _settings(state, options, optimizer, source):
     }
 
 
-def _compare(settings):
-    for rank, own in enumerate(settings):
-        for name, value in settings[0].items():
+def _compare(rows):
+    for rank, own in enumerate(rows):
+        for name, value in rows[0].items():
             if own[name] != value:
                 raise ValueError(f"{name} must be the same on all ranks; rank 0 has {value}, rank {rank} {own[name]}")
 
 
 def _spread(source, state, ranks):
     """Σ w (y - ȳ)² per output, over the examples of all processes."""
-    Y, n = source.Y.astype(np.float64), state.n_y
-    w = np.ones(source.m) if source.w is None else source.w.astype(np.float64)
+    Y, _, w = source.targets()
+    Y, n = Y.astype(np.float64), state.n_y
+    w = np.ones(source.m) if w is None else w.astype(np.float64)
     sums = ranks.sum([w.sum(), *(Y @ w)])
     mean = sums[1:] / sums[0] if sums[0] else np.zeros(n)
     return ranks.sum(((Y - mean.reshape(-1, 1)) ** 2) @ w)

@@ -85,7 +85,7 @@ class Fit:
         if self.state.engine is None:
             needed = any(layer.needs_examples for layer in self.state.layers)
             self.state.initialize(self.source.n_x, self.source.some(_INITIALISING) if needed else None)
-        self.runner = runner(self.state, self.source, self.plan)
+        self.runner = self.make_runner()
         if self.held_out is not None and self.state.layers[0].reads_codes:
             for X, *_ in self.held_out.blocks():
                 self.state.engine.check_examples(X)
@@ -102,6 +102,10 @@ class Fit:
                     self.shown.close()
             if self.divergence is not None and not self.done:
                 rollback()
+
+    def make_runner(self):
+        """How the epochs are computed."""
+        return runner(self.state, self.source, self.plan)
 
     def begin(self):
         """Before the first epoch."""
@@ -350,6 +354,14 @@ def fit_of_batches(net, options, batches, validation_data):
     """The Fit of Network.fit on an iterable of (X, Y) or (X, Y, sample_weight) batches."""
     state = of(net)
     optimizer = optimizer_for(state, options)
+    source = source_of_batches(state, options, batches)
+    held_out = validation_source(state, validation_data, source.n_x, rows=options.rows)
+    plan = Plan(batch_size=None, shuffle=False, threads=options.threads)
+    return Fit(net, source, plan, options, held_out=held_out, optimizer=optimizer)
+
+
+def source_of_batches(state, options, batches):
+    """The source of an iterable of batches, checked as far as can be before they come."""
     sources.check_batches(batches, "fit")
     if iter(batches) is batches and options.epochs > 1:
         raise ValueError(
@@ -360,10 +372,15 @@ def fit_of_batches(net, options, batches, validation_data):
         raise ValueError(
             "drop_last=True is for arrays: of an iterable of batches each one is used, so leave out there what is to be"
         )
-    source = sources.Batches(state, batches, options.class_weight, options.rows)
-    held_out = validation_source(state, validation_data, source.n_x, rows=options.rows)
-    plan = Plan(batch_size=None, shuffle=False, threads=options.threads)
-    return Fit(net, source, plan, options, held_out=held_out, optimizer=optimizer)
+    return sources.Batches(state, batches, options.class_weight, options.rows)
+
+
+def refuse_with_batches():
+    """Refuses what comes inside an iterable of batches, or can't be had of one."""
+    raise ValueError(
+        "with an iterable of batches the sample_weight comes inside them, as (X, Y, w), and there is nothing "
+        "for validation_split to split: use validation_data"
+    )
 
 
 def fits_of_many(nets, options, data, validation_data):

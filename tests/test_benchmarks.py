@@ -3,6 +3,7 @@
 Each test runs `nnkern bench` of the installed package as a user does, in a process of its own.
 """
 
+import argparse
 import importlib.metadata
 import importlib.util
 import json
@@ -755,3 +756,36 @@ def test_an_unknown_case_or_group_is_refused(tmp_path):
         done = subprocess.run([*BENCH, *arguments], cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 2, arguments
         assert "error" in done.stderr
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """The script, which finds its neighbours in its own folder."""
+    monkeypatch.syspath_prepend(str(INSTALLED))
+    return importlib.import_module("cluster")
+
+
+def test_the_model_of_several_machines(cluster):
+    for link, (latency, bandwidth) in cluster.LINKS.items():
+        assert cluster.sum_seconds(1, 10**6, latency, bandwidth) == 0
+        # 8 machines: 3 stages there and 3 back, and 7/8 of the bytes twice
+        expected = 6 * latency + 1.75 * 10**6 / bandwidth
+        assert cluster.sum_seconds(8, 10**6, latency, bandwidth) == pytest.approx(expected)
+        for case in cluster.CASES:
+            assert cluster.speed_up(case, link, 1, False) == cluster.speed_up(case, link, 1, True) == 1
+            for machines in (2, 17, 64):
+                assert 0 < cluster.speed_up(case, link, machines, False) < machines
+    picture = ET.fromstring(cluster.picture())
+    lines = [element for element in picture.iter() if element.tag.endswith("polyline")]
+    assert len(lines) == 4 + 2 * 4
+
+
+def test_rounds_beside_every_step(cluster, monkeypatch, capsys):
+    for module in ("pandas", "sklearn"):
+        pytest.importorskip(module)
+    monkeypatch.setattr(cluster, "TABLES", ())
+    found = cluster.rounds(argparse.Namespace(case=None, tables=None, seeds=1))
+    assert set(found) == {"digits"}
+    every, rounds = (found["digits"][way] for way in ("every step", "rounds"))
+    assert rounds[0] < 2 * every[0]
+    assert "held-out loss: every step" in capsys.readouterr().out

@@ -83,6 +83,17 @@ def test_parts_of_a_communicator_train_by_themselves(tmp_path):
         assert (first[key].tobytes() == second[key].tobytes()) == key.startswith("all")
 
 
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_batches_of_ranks(tmp_path, ranks):
+    code, said = run(ranks, "batches", tmp_path)
+    assert code == 0, said
+    found = [dict(np.load(tmp_path / f"{rank}.npz")) for rank in range(ranks)]
+    counts = [int(own.pop("count")) for own in found]
+    assert len(set(counts)) > 1
+    for own in found[1:]:
+        assert all(own[key].tobytes() == array.tobytes() for key, array in found[0].items())
+
+
 def test_the_example_of_the_page(tmp_path, monkeypatch):
     page = (WORKER.parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
     script = tmp_path / "train.py"
@@ -96,9 +107,10 @@ def test_the_example_of_the_page(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("times", range(TIMES))
 @pytest.mark.parametrize(("ranks", "bad"), [(2, 0), (2, 1), (3, 1)])
-@pytest.mark.parametrize("how", ["raise", "nan", "interrupt", "hang"])
+@pytest.mark.parametrize("how", ["raise", "nan", "interrupt", "hang", "interrupt batches", "nan batches"])
 def test_what_befalls_one_rank_is_raised_on_all(tmp_path, how, ranks, bad, times):
-    code, said = run(ranks, how, tmp_path, bad)
+    how, *form = how.split()
+    code, said = run(ranks, how, tmp_path, bad, *form)
     found = [
         json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(ranks) if rank != bad or how != "hang"
     ]

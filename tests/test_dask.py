@@ -1,5 +1,6 @@
-"""Rounds on Dask: `make test-cluster` runs these where distributed is. Elsewhere they are skipped."""
+"""Rounds and estimators on Dask: `make test-cluster` runs these where distributed is. Elsewhere they are skipped."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,12 @@ import pytest
 pytest.importorskip("distributed")
 pytestmark = pytest.mark.own_kernels
 
-SCRIPT = Path(__file__).resolve().parent / "cluster" / "dask_rounds.py"
+SCRIPTS = Path(__file__).resolve().parent / "cluster"
 
 
-def run(what, folder):
+def run(what, folder, script="dask_rounds.py"):
     """A process of its own: its workers import what is in the script that began it."""
-    command = [sys.executable, str(SCRIPT), what, str(folder)]
+    command = [sys.executable, str(SCRIPTS / script), what, str(folder)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert "all was as it should be" in done.stdout
@@ -30,3 +31,29 @@ def test_a_worker_that_is_killed_costs_its_task_alone(tmp_path):
 
 def test_a_task_that_fails_is_submitted_again(tmp_path):
     run("failing", tmp_path)
+
+
+def test_estimators(tmp_path):
+    pytest.importorskip("sklearn")
+    run("no_client,classifier,two_classes_and_early_stopping,refusals,search", tmp_path, "dask_estimators.py")
+
+
+def test_estimators_of_frames(tmp_path):
+    for module in ("sklearn", "pyarrow", "pandas"):
+        pytest.importorskip(module)
+    run("frames", tmp_path, "dask_estimators.py")
+
+
+def test_the_example_of_the_page(tmp_path):
+    pytest.importorskip("sklearn")
+    page = (SCRIPTS.parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    (example,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "LocalCluster(" in code]
+    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "example.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert float(re.search(r"accuracy (\S+)", done.stdout)[1]) > 0.9
+
+
+def test_a_task_that_hangs_costs_its_task_alone(tmp_path):
+    run("hanging", tmp_path, "dask_estimators.py")

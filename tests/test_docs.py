@@ -83,7 +83,7 @@ def test_code_gives_what_the_page_says(name, tmp_path, monkeypatch):
 def test_all_code_is_tested():
     for page in PAGES:
         fences = re.findall(r"^```(\w+)", page.read_text(encoding="utf-8"), re.MULTILINE)
-        # what takes several processes is run by test_cluster.py and test_torch.py
+        # what takes several processes is run by test_cluster.py, test_dask.py and test_torchrun.py
         assert set(fences) <= {"pycon", "sh"} | ({"python"} if name_of(page) == "cluster" else set()), page
 
 

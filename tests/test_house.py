@@ -34,7 +34,7 @@ ROOMS = (
         "A network as plain data, and what is made of it.",
     ),
     (
-        "monitors callbacks tracking sources streams runners training ranks together",
+        "monitors callbacks tracking sources streams runners training ranks shards together",
         "The epochs of a training, and what happens between them; training by several processes.",
     ),
     (
@@ -42,7 +42,7 @@ ROOMS = (
         "Network, which calls all of the above; many networks at once.",
     ),
     ("nnkern", "The package's face: what `import nnkern` gives."),
-    ("estimators sklearn data tabular plotting", "What is made with networks: scikit-learn's API, tables, plots."),
+    ("estimators sklearn dask data tabular plotting", "What is made with networks: scikit-learn's API, tables, plots."),
     ("cli __main__", "The command line."),
 )
 # The same of src/: who may include or cimport whom. A file directly in src/ has no room yet.
@@ -60,6 +60,7 @@ EXCUSED = {
     "src/api/_kernels.pyx: input_gradient": "declared in _kernels.pxd, for other people's Cython",
     "src/api/jobs.pxi: __init__": "all but the data are keywords, which the call names",
     "nnkern/estimators/base.py: __init__": "the estimators' parameters, which scikit-learn wants in one signature",
+    "nnkern/dask.py: __init__": "the same",
 }
 # Names with an underscore that other libraries give: scikit-learn's, namedtuple's, mpi4py's.
 FOREIGN = {

@@ -459,3 +459,12 @@ def test_nothing_exits_the_process(name):
         or (isinstance(node, ast.Name) and node.id in ("exit", "quit", "SystemExit"))
     ]
     assert exits == [] or name in ("cli", "__main__")
+
+
+def test_dask_is_asked_for_where_it_is_used(monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(
+        nk.MissingPackageError, match=r"nnkern.dask needs Dask's distributed: pip install 'nnkern\[dask\]'"
+    ):
+        nk.dask.MLPRegressor().fit(None, None)

@@ -291,3 +291,71 @@ def test_refused():
         nk.fit_shards(net, [SHARDS[2]], executor=Now())
     with pytest.raises(ValueError, match=r"call initialize\(n_x\) first"):
         nk.fit_shards(network(), [lambda: SHARDS[0]], executor=Now())
+
+
+# ---- workers that hang ----
+
+
+class Hanging:
+    """A shard whose function waits, the first so many times that it is called, until it is let go."""
+
+    def __init__(self, shard, times):
+        self.shard, self.times, self.calls, self.go = shard, times, 0, threading.Event()
+
+    def __call__(self):
+        self.calls += 1
+        if self.calls <= self.times:
+            assert self.go.wait(60)
+        return self.shard
+
+
+def outcome(executor, shards, **how):
+    net = network(n_x=4)
+    nk.fit_shards(net, shards, executor=executor, rounds=2, optimizer="adam", **how)
+    return {name: array.tobytes() for name, array in net.parameters.items()}
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_task_that_hangs_is_submitted_again(times):
+    hanging = Hanging(SHARDS[1], times)
+    with ThreadPoolExecutor(5) as executor:
+        try:
+            found = outcome(executor, [SHARDS[0], hanging, *SHARDS[2:]], timeout=0.3)
+        finally:
+            hanging.go.set()
+    assert hanging.calls == times + 2
+    assert found == outcome(Now(), SHARDS)
+
+
+def test_a_task_that_always_hangs_ends_the_training():
+    hanging, net = Hanging(SHARDS[1], 99), network(n_x=4)
+    before = net.parameters["W1"].copy()
+    with ThreadPoolExecutor(5) as executor:
+        try:
+            with pytest.raises(TimeoutError, match=r"the task of shards\[1\] hasn't ended, nor another for 0.2 s"):
+                nk.fit_shards(net, [SHARDS[0], hanging], executor=executor, timeout=0.2, retries=2)
+        finally:
+            hanging.go.set()
+    assert hanging.calls == 3
+    assert (net.parameters["W1"] == before).all()
+
+
+def test_a_task_that_waits_for_its_turn_does_not_hang():
+    """One worker has a task after the other: each ends in time, all together don't."""
+    calls, turn = [], threading.Event()
+
+    def slow(number):
+        calls.append(number)
+        turn.wait(0.25)
+        return SHARDS[number]
+
+    with ThreadPoolExecutor(1) as executor:
+        found = outcome(executor, [partial(slow, number) for number in range(4)], timeout=20)
+    assert sorted(calls) == sorted([0, 1, 2, 3] * 2)
+    assert found == outcome(Now(), SHARDS)
+
+
+def test_the_seconds_are_validated():
+    for seconds in (0, -1, np.nan):
+        with pytest.raises(ValueError, match="timeout must be finite and > 0"):
+            nk.fit_shards(network(n_x=4), SHARDS, executor=Now(), timeout=seconds)

@@ -34,7 +34,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nnkern as nk
 from nnkern import sklearn as ours
-from nnkern.estimators import base
+from nnkern.estimators import processes
 from nnkern.sklearn import MLPClassifier, MLPRegressor
 from nnkern.state import of
 
@@ -937,7 +937,7 @@ def test_bad_data():
 def test_all_weights_are_zero_on_one_side_of_the_split(kind, form, monkeypatch):
     X, y, _ = load("wine")
     held, rest = np.arange(0, len(y), 10), np.delete(np.arange(len(y)), np.s_[::10])
-    monkeypatch.setattr(base, "train_test_split", lambda rows, **how: (rest, held))
+    monkeypatch.setattr(processes, "train_test_split", lambda rows, **how: (rest, held))
     mlp = getattr(ours, kind)(early_stopping=True, max_iter=1, random_state=0)
     for zero, said in ((held, "the held-out samples"), (rest, "the training samples, those not held out,")):
         w = np.ones(len(y))
@@ -1133,7 +1133,7 @@ def test_early_stopping_by_loss(name):
         assert (without > 5) == (epoch == len(losses) - 1)
     assert mlp.best_loss_ is None
     # the same samples are held out as with True, and the losses are theirs
-    _, held = base.train_test_split(
+    _, held = processes.train_test_split(
         np.arange(len(y)), random_state=_state_after_weights(kind, X, y), test_size=0.3,
         stratify=y if name == "breast_cancer" else None,  # as scikit-learn does, which stratifies two classes alone
     )  # fmt: skip

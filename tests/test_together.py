@@ -1,11 +1,13 @@
 """Training by several ranks, each a thread of this process here, with a barrier for a communicator."""
 
+import signal
 import threading
 
 import numpy as np
 import pytest
 
 import nnkern as nk
+from nnkern import shards as shards_
 from nnkern.state import of
 
 TOLERANCE = 1e-12  # of float64, relative
@@ -594,8 +596,6 @@ def test_what_comm_does_not_go_with_is_refused():
         network().fit(*data, comm=object())
     with pytest.raises(ValueError, match="deadline must be finite and > 0; got 0"):
         network().fit(*data, comm=Member(Group(1), 0), deadline=0)
-    with pytest.raises(ValueError, match="comm= takes arrays"):
-        network().fit([data], comm=Member(Group(1), 0))
 
 
 def test_a_step_is_one_sum():
@@ -609,3 +609,143 @@ def test_a_step_is_one_sum():
         results(group, work)
         counted.append(group.calls)
     assert counted[1] - counted[0] == 2 * 4
+
+
+# ---- examples in rows, metrics ----
+
+
+@pytest.mark.parametrize("classes", [0, 3])
+def test_examples_in_rows(classes):
+    sizes, (X, Y) = (23, 0, 17), examples(40, classes)
+    aside = examples(20, classes, seed=0)
+
+    def fit(comm, rows):
+        net, rank = network("cross_entropy", 3) if classes else network(), comm.Get_rank()
+        own = (*shards(sizes, X, Y)[rank], *shards((12, 0, 8), *aside)[rank])
+        own = [a.T.copy() if rows else a for a in own]
+        held_out = tuple(own[2:]) if (12, 0, 8)[rank] else None
+        how = {"epochs": 4, "batch_size": 10, "validation_data": held_out, "comm": comm, "rows": rows}
+        return net, net.fit(*own[:2], **how)
+
+    found, expected = (results(Group(3), lambda comm, rows=rows: fit(comm, rows)) for rows in (True, False))
+    assert same_bits([found[0][0], found[1][0], found[2][0]])
+    assert_close(found[0][0], expected[0][0])
+    for (_, own), (_, other) in zip(found, expected, strict=True):
+        np.testing.assert_allclose(own["val_cost"], other["val_cost"], rtol=TOLERANCE)
+
+
+def test_batches_in_rows_whose_examples_have_more_dimensions():
+    X, Y = examples(24, 3, n_x=6)
+
+    def fit(comm, rows):
+        net, rank = network("cross_entropy", 3), comm.Get_rank()
+        own = [(X[:, k : k + 4], Y[k : k + 4]) for k in range(4 * rank, 24, 8)]
+        if rows:
+            own = [(a.T.reshape(4, 2, 3).copy(), b) for a, b in own]
+        net.initialize(6)
+        net.fit(own, epochs=3, comm=comm, rows=rows)
+        return net
+
+    found, expected = (results(Group(2), lambda comm, rows=rows: fit(comm, rows)) for rows in (True, False))
+    assert same_bits(found)
+    assert_close(found[1], expected[1])
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_the_error_rate_is_that_of_all_held_out_examples(watched):
+    sizes, data, aside = (23, 17), examples(40, 3), examples(30, 3, seed=0)
+
+    def work(comm):
+        net, rank = network("cross_entropy", 3), comm.Get_rank()
+        callbacks = [lambda net, epoch, history: None] if watched and rank else []
+        how = {"validation_data": shards((21, 9), *aside)[rank], "metrics": "val_error", "callbacks": callbacks}
+        history = net.fit(*shards(sizes, *data)[rank], epochs=5, batch_size=10, comm=comm, **how)
+        assert history["val_score"][-1] == net.evaluate(*aside).score
+        return history
+
+    for history in results(Group(2), work):
+        assert history["val_error"] == [1 - score for score in history["val_score"]]
+        assert len(history["val_error"]) == 5
+
+
+def test_metrics_that_need_all_outputs_are_refused():
+    data = examples(20, 3)
+
+    def mean(targets, outputs):
+        return 0.0
+
+    mean.__name__ = "mean_cost"
+    for metrics, said in (("val_auc", "'val_auc'"), ([mean], "the function mean_cost")):
+
+        def work(comm, metrics=metrics):
+            network("cross_entropy", 3).fit(*data, comm=comm, validation_data=data, metrics=metrics)
+
+        for error in errors_of(Group(2), work):
+            assert f"monitor can't be {said} with comm=" in str(error)
+
+
+# ---- signals, whose handlers run in the main thread ----
+
+
+@pytest.mark.parametrize("where", ["callback", "sum", "reading", "between"])
+def test_ctrl_c_is_told_to_all_wherever_it_comes(where, monkeypatch):
+    group, data, nets, errors = Group(2), examples(40), [network(), network()], []
+    calls = []
+
+    def interrupt(number):
+        calls.append(number)
+        if len(calls) == number:
+            signal.raise_signal(signal.SIGINT)
+
+    class Interrupted(Member):
+        def Allreduce(self, sendbuf, recvbuf):
+            if where == "sum":
+                interrupt(60)
+            super().Allreduce(sendbuf, recvbuf)
+
+    class Batches(list):
+        def __iter__(self):
+            for batch in super().__iter__():
+                if where == "reading":
+                    interrupt(11)
+                yield batch
+
+    class Callback(nk.Callback):
+        def on_epoch_end(self, net, epoch, history):
+            if where == "callback":
+                interrupt(3)
+
+    if where == "between":
+        step = shards_.BatchRunner.note
+
+        def note(self, result):
+            step(self, result)
+            if self.ranks.rank == 0:
+                interrupt(11)
+
+        monkeypatch.setattr(shards_.BatchRunner, "note", note)
+
+    def fit(rank, comm):
+        X, Y = shards((20, 20), *data)[rank]
+        form = ([(X[:, k : k + 5], Y[:, k : k + 5]) for k in range(0, 20, 5)],)
+        nets[rank].initialize(5)
+        form = (Batches(*form) if rank == 0 else form[0],) if where in ("reading", "between") else (X, Y)
+        nets[rank].fit(*form, epochs=10**4, batch_size=10, comm=comm, callbacks=Callback() if rank == 0 else [])
+
+    def other():
+        try:
+            fit(1, Member(group, 1))
+        except nk.RankError as error:
+            errors.append(error)
+
+    before, thread = signal.getsignal(signal.SIGINT), threading.Thread(target=other)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        fit(0, Interrupted(group, 0))
+    thread.join(60)
+    assert signal.getsignal(signal.SIGINT) is before
+    (error,) = errors
+    assert str(error) == "rank 0 has failed: KeyboardInterrupt"
+    assert same_bits(nets)
+    assert of(nets[0]).epochs_done == of(nets[1]).epochs_done
+    assert where == "sum" or of(nets[0]).epochs_done in (2, 3)

@@ -14,8 +14,7 @@ import numpy as np
 
 from nnkern import _kernels
 from nnkern.estimators import lbfgs
-from nnkern.estimators.epochs import EstimatorFit, loss_scale
-from nnkern.estimators.examples import check_weights, source_of
+from nnkern.estimators.examples import source_of
 from nnkern.estimators.needed import (
     BaseEstimator,
     ConvergenceWarning,
@@ -28,15 +27,14 @@ from nnkern.estimators.needed import (
     fit_context,
     is_classifier,
     theirs,
-    train_test_split,
     validate_data,
 )
+from nnkern.estimators.processes import ALONE, Processes, empty
 from nnkern.layers import Dense
 from nnkern.network import Network
 from nnkern.optimizers import SGD, Adam, AdamW, Optimizer
-from nnkern.runners import Plan
+from nnkern.ranks import DEADLINE
 from nnkern.state import of
-from nnkern.training import run
 
 # scikit-learn's name of an activation, where it isn't ours
 _OUR_ACTIVATION = {"identity": "linear", "logistic": "sigmoid"}
@@ -218,8 +216,12 @@ class BaseMLP(BaseEstimator):
             raise ValueError(f"{name} must be one value or one for each of the {count} hidden layers, got {values}.")
         return values
 
-    def _configure(self, hidden, n_x, n_y, dtype, output, loss, first):
-        """Makes the network, with fresh parameters where `first`, else with those there are."""
+    def _configure(self, hidden, n_x, network, first, keyed):
+        """Makes the network, with fresh parameters where `first`, else with those there are.
+
+        `network`: (outputs, their activation, loss, dtype); `keyed`: whether it has a key of its own for shuffling.
+        """
+        n_y, output, loss, dtype = network
         activations = [_OUR_ACTIVATION.get(name, name) for name in self._per_layer("activation", len(hidden))]
         dropouts = self._per_layer("dropout", len(hidden))
         layers = [Dense(n, g, dropout=p) for n, g, p in zip(hidden, activations, dropouts, strict=True)]
@@ -227,8 +229,9 @@ class BaseMLP(BaseEstimator):
         new = Network(layers, loss, dtype=dtype, compute=self.compute)
         if first:
             draws = self._draw([n_x, *hidden, n_y], activations)
-            # only dropout draws more than scikit-learn does
-            of(new).make_engine(n_x, int(self._random_state.randint(2**31)) if any(dropouts) else 0)
+            # only dropout, and several processes, draw more than scikit-learn does
+            keyed = keyed or any(dropouts)
+            of(new).make_engine(n_x, int(self._random_state.randint(2**31)) if keyed else 0)
             self._network = new
             self._expose()
             for views, arrays in zip(self._views, draws, strict=True):
@@ -303,7 +306,7 @@ class BaseMLP(BaseEstimator):
     # ---- training
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, eval_set=None):
+    def fit(self, X, y, sample_weight=None, eval_set=None, *, comm=None, deadline=DEADLINE):
         """Trains on X and y.
 
         Parameters
@@ -316,6 +319,14 @@ class BaseMLP(BaseEstimator):
         eval_set : (X, y) or (X, y, sample_weight), optional
             Evaluated after each epoch, see `validation_scores_` and `validation_loss_curve_`; with early_stopping it
             stands for the share of the training data that would be set aside.
+        comm : communicator, optional
+            Train together with the other processes of an MPI communicator, as `nnkern.Network.fit` does: each calls
+            `fit` with its own shard of the samples, which may be empty, of shape (0, n_features), and the same
+            parameters. The classes are those of all shards, batch_size counts samples of all, each shard holds out its
+            `validation_fraction`, drawn without regard to classes, and all end with the same estimator. Solver "lbfgs"
+            and class_weight="balanced" don't go with it; Ctrl-C raises.
+        deadline : float
+            Seconds that a process waits for the others then.
 
         Returns
         -------
@@ -327,13 +338,19 @@ class BaseMLP(BaseEstimator):
             Something handed in doesn't fit, in scikit-learn's words.
         SolverDivergenceError
             The loss became NaN or infinite; the parameters are those of the last whole epoch.
+        RankError
+            With `comm`: another process has failed or is missing; likewise.
         """
-        return self._fit(X, y, sample_weight, eval_set, incremental=False)
+        if comm is None:
+            return self._fit(X, y, sample_weight, eval_set, incremental=False)
+        processes = Processes(comm, deadline)
+        with processes.together():
+            return self._fit(X, y, sample_weight, eval_set, incremental=False, processes=processes)
 
-    def _fit(self, X, y, sample_weight, eval_set, incremental):
+    def _fit(self, X, y, sample_weight, eval_set, incremental, processes=ALONE):
         before = dict(vars(self))
         try:
-            solve = self._prepare(X, y, sample_weight, eval_set, incremental)
+            solve = self._prepare(X, y, sample_weight, eval_set, incremental, processes)
         except BaseException:
             # whatever was wrong with the data, a model that was there is as it was
             vars(self).clear()
@@ -342,61 +359,69 @@ class BaseMLP(BaseEstimator):
         solve()
         return self
 
-    def _prepare(self, X, y, sample_weight, eval_set, incremental):
+    def _prepare(self, X, y, sample_weight, eval_set, incremental, processes):
         """Checks all that came and makes the network; returns the function that trains it."""
-        hidden = self._hidden()
-        first = not hasattr(self, "_network") or not (self.warm_start or incremental)
-        floats = np.float32 if self.compute else (np.float64, np.float32)
-        dtype = floats if first else self._network.dtype
-        X, y = self._validate(X, y, dtype, reset=first)
-        n_x, dtype = X.shape[1], X.dtype
-        self._learn_classes(y, first, incremental)
-        n_y, output, loss = self._output(y)
-        self._random_state = check_random_state(self.random_state)
-        if not incremental or first:
-            drawn = self.random_state if isinstance(self.random_state, Integral) else copy.deepcopy(self._random_state)
-            self.random_state_ = drawn  # of a generator, which goes on, what it was
-        self._configure(hidden, n_x, n_y, dtype, output, loss, first)
-        data = self._examples(X, y, sample_weight)
-        self.n_outputs_ = n_y
-        if first:
-            self.n_iter_ = self.t_ = 0
-            self.n_layers_ = len(hidden) + 2
-            self.out_activation_ = _THEIR_ACTIVATION.get(output, output)
-        held_out = None
-        if eval_set is not None:
-            if not isinstance(eval_set, tuple | list) or len(eval_set) not in (2, 3):
+        with processes.alone():
+            hidden = self._hidden()
+            first = not hasattr(self, "_network") or not (self.warm_start or incremental)
+            floats = np.float32 if self.compute else (np.float64, np.float32)
+            X, y = self._validate(X, y, floats if first else self._network.dtype, first, processes.least)
+            has_eval_set = eval_set is not None
+            if has_eval_set and (not isinstance(eval_set, tuple | list) or len(eval_set) not in (2, 3)):
                 raise ValueError("eval_set must be (X, y) or (X, y, sample_weight)")
-            X_val, y_val = self._validate(*eval_set[:2], dtype, reset=False)
-            held_out = self._examples(X_val, y_val, *eval_set[2:])
-        if self.solver == "lbfgs":
-            if any(layer.dropout for layer in self._network.layers):
-                raise ValueError("dropout needs a stochastic solver: 'lbfgs' must see the same loss each time")
-            return lambda: lbfgs.minimise(self, self._network, data)
-        return self._stochastic(data, held_out, first, incremental)
+            kind, classes = self._find_classes(y, first)
+        kind, classes, has_eval_set = processes.agree_on(kind, classes, has_eval_set)
+        with processes.alone():
+            self._learn_classes(kind, classes, y, first, incremental)
+            self._random_state = check_random_state(self.random_state)
+            if not incremental or first:
+                drawn = self.random_state
+                self.random_state_ = drawn if isinstance(drawn, Integral) else copy.deepcopy(self._random_state)
+            n_y, output, loss = self._output(y)
+            self._configure(hidden, X.shape[1], (n_y, output, loss, X.dtype), first, processes.several)
+            data, held_out = self._examples(X, y, sample_weight, processes), None
+            self.n_outputs_ = n_y
+            if first:
+                self.n_iter_ = self.t_ = 0
+                self.n_layers_ = len(hidden) + 2
+                self.out_activation_ = _THEIR_ACTIVATION.get(output, output)
+            if eval_set is not None:
+                X_val, y_val = self._validate(*eval_set[:2], X.dtype, False)
+                held_out = self._examples(X_val, y_val, *eval_set[2:], processes=processes)
+            elif has_eval_set:
+                held_out = empty(self._network)
+            if self.solver == "lbfgs":
+                return self._with_lbfgs(data, processes)
+        return self._stochastic(data, held_out, first, incremental, processes)
 
-    def _validate(self, X, y, dtype, reset):
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            y_numeric=not is_classifier(self),
-            dtype=dtype,
-            reset=reset,
-        )
+    def _with_lbfgs(self, data, processes):
+        if processes.several:
+            raise ValueError("solver='lbfgs' needs all samples in one process: with comm= use 'adam', 'adamw' or 'sgd'")
+        if any(layer.dropout for layer in self._network.layers):
+            raise ValueError("dropout needs a stochastic solver: 'lbfgs' must see the same loss each time")
+        return lambda: lbfgs.minimise(self, self._network, data)
+
+    def _validate(self, X, y, dtype, reset, least=1):
+        how = {"accept_sparse": ["csr", "csc"], "dtype": dtype, "reset": reset}
+        if least == 0 and np.ndim(X) == 2 and np.shape(X)[0] == 0:
+            X, y = validate_data(self, X, ensure_min_samples=0, **how), np.asarray(y)
+            if y.size:
+                raise ValueError(f"X has no samples, and y has {len(y)}")
+            return X, y
+        X, y = validate_data(self, X, y, multi_output=True, y_numeric=not is_classifier(self), **how)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         return X, y
 
-    def _examples(self, X, y, sample_weight=None):
+    def _examples(self, X, y, sample_weight=None, processes=ALONE):
         """X, y and weights as the engine takes them."""
+        if X.shape[0] == 0:
+            return empty(self._network)
         w = None
         if sample_weight is not None:
             w = check_sample_weight(sample_weight, X, dtype=X.dtype)
-        w = self._with_class_weight(y, w)
-        check_weights("Sample weights", w)
+        w = self._with_class_weight(y, w, processes.several)
+        processes.check_weights("Sample weights", w)
         Y, labels = self._targets(y, X.dtype)
         return source_of(X, Y, labels, w if w is None else w.astype(X.dtype, copy=False))
 
@@ -411,27 +436,8 @@ class BaseMLP(BaseEstimator):
         numbers = (self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
         return Adam(*numbers) if self.solver == "adam" else AdamW(*numbers, self.weight_decay)
 
-    def _split(self, data):
-        """(training examples, held-out examples), drawn as scikit-learn does."""
-        stratify = data.Y[0] if is_classifier(self) and self.n_outputs_ == 1 else None
-        rest, held = train_test_split(
-            np.arange(data.m), random_state=self._random_state, test_size=self.validation_fraction, stratify=stratify
-        )
-        if len(held) < 2:
-            raise ValueError(
-                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
-            )
-        data, held_out = data.take(rest), data.take(held)
-        check_weights("Sample weights of the training samples, those not held out,", data.w)
-        check_weights("Sample weights of the held-out samples", held_out.w)
-        return data, held_out
-
-    def _stochastic(self, data, held_out, first, incremental):
-        """The training by mini-batches, ready to run."""
-        if self.early_stopping and incremental:
-            raise ValueError(f"partial_fit does not support early_stopping={self.early_stopping!r}")
-        if not incremental:
-            self._look_at_spread(data.Y)
+    def _begin_records(self, first):
+        """What is recorded of the epochs, from the beginning where there is nothing to go on from."""
         if first or not hasattr(self, "loss_curve_"):
             self.loss_curve_ = []
             self._no_improvement_count = 0
@@ -440,33 +446,34 @@ class BaseMLP(BaseEstimator):
             self.best_validation_loss_ = None
         if self._best_theta is not None and self._best_by != self.early_stopping:
             self._best_theta = None  # the best of another measure
-        if self.early_stopping and held_out is None:
-            data, held_out = self._split(data)
-        if held_out is not None and self.validation_scores_ is None:
-            self.validation_scores_, self.validation_loss_curve_, self.best_validation_score_ = [], [], -np.inf
-            self.best_validation_loss_ = np.inf
-        state = of(self._network)
-        if self.early_stopping and self._best_theta is None:
-            self._best_theta, self._best_by = state.engine.theta.copy(), self.early_stopping
         if self.best_loss_ is None and not self.early_stopping:
             self.best_loss_ = np.inf
-        size = min(200, data.m) if self.batch_size == "auto" else self.batch_size
-        if size > data.m:
+        if self.early_stopping and self._best_theta is None:
+            self._best_theta, self._best_by = of(self._network).engine.theta.copy(), self.early_stopping
+
+    def _stochastic(self, data, held_out, first, incremental, processes):
+        """The training by mini-batches, ready to run."""
+        with processes.alone():
+            if self.early_stopping and incremental:
+                raise ValueError(f"partial_fit does not support early_stopping={self.early_stopping!r}")
+            if not incremental and data.m:
+                self._look_at_spread(data.Y)
+            self._begin_records(first)
+            if self.early_stopping and held_out is None:
+                data, held_out = processes.split(self, data, self._random_state)
+            if held_out is not None and self.validation_scores_ is None:
+                self.validation_scores_, self.validation_loss_curve_, self.best_validation_score_ = [], [], -np.inf
+                self.best_validation_loss_ = np.inf
+        size, m = processes.batch_size(self, data.m)
+        if size > m > 0:
             warnings.warn(
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
             )
-            size = data.m
-        kept = state.optimizer if incremental else None
-        plan = Plan(
-            size,
-            self.shuffle,
-            threads=self.threads,
-            random_state=self._random_state if self.shuffle else None,
-            numbers={"l2_of_sum": self.alpha, "raw_eps": self.solver in ("adam", "adamw")},
-            more={"loss_scale": loss_scale(state), "by_count": True},
-        )
-        fit = EstimatorFit(self, self._network, data, plan, held_out)
-        fit.optimizer, fit.resume = kept or self._new_optimizer(), kept is not None
+            size = m
+        kept = of(self._network).optimizer if incremental else None
+        optimizer = kept or self._new_optimizer()
+        fit = processes.fit_of(self, self._network, (data, held_out), size, self._random_state, optimizer)
+        fit.resume = kept is not None
         fit.goes_on(self._no_improvement_count, self._best_theta, self._right)
         return lambda: self._run(fit, incremental)
 
@@ -474,7 +481,7 @@ class BaseMLP(BaseEstimator):
         """Runs the epochs, and tells how they ended where that is worth a warning."""
         fit.epochs = 1 if incremental else self.max_iter
         try:
-            run([fit], self.threads)
+            fit.run()
         finally:
             self._no_improvement_count = fit.no_improvement
         if fit.interrupted:

@@ -82,18 +82,23 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         super().__init__(hidden_layer_sizes, activation, loss, **shared)
         self.class_weight = class_weight
 
-    def _learn_classes(self, y, first, incremental):
-        """classes_, or whether y fits those there are."""
+    def _find_classes(self, y, first):
+        """(kind of y, its classes); the latter None where y has no samples."""
+        if y.shape[0] == 0:
+            return "multilabel-indicator" if y.ndim == 2 else "binary", None
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass", "multilabel-indicator"):
             check_classification_targets(y)
             raise ValueError("Multioutput target data is not supported: several columns of y must be labels, 0 or 1")
         multilabel = kind == "multilabel-indicator"
-        if first:
-            self._multilabel, self._sparse_labels = multilabel, issparse(y)
-        elif multilabel != self._multilabel:
+        if not first and multilabel != self._multilabel:
             raise ValueError(f"`y` is {kind} now, which it wasn't in the previous call to fit.")
-        classes = np.arange(y.shape[1]) if multilabel else np.unique(y)
+        return kind, np.arange(y.shape[1]) if multilabel else np.unique(y)
+
+    def _learn_classes(self, kind, classes, y, first, incremental):
+        """classes_, or whether these fit those there are."""
+        if first:
+            self._multilabel, self._sparse_labels = kind == "multilabel-indicator", issparse(y)
         if not hasattr(self, "classes_") or not (self.warm_start or incremental):
             self.classes_ = classes
         elif self.warm_start and not np.array_equal(classes, self.classes_):
@@ -113,7 +118,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _output(self, y):
         """(number of outputs, the output's activation, our loss)."""
         if self._multilabel or len(self.classes_) <= 2:
-            n_y, output, loss = y.shape[1] if self._multilabel else 1, "sigmoid", "binary_cross_entropy"
+            n_y, output, loss = len(self.classes_) if self._multilabel else 1, "sigmoid", "binary_cross_entropy"
         else:
             n_y, output, loss = len(self.classes_), "softmax", "cross_entropy"
         if self.loss != "log_loss":
@@ -144,10 +149,20 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             return None, codes
         return (codes == np.arange(len(self.classes_)).reshape(-1, 1)).astype(dtype), None
 
-    def _with_class_weight(self, y, w):
+    def _with_class_weight(self, y, w, several):
         if self.class_weight is None:
             return w
-        of_class = compute_sample_weight(self.class_weight, y)
+        if not several:
+            of_class = compute_sample_weight(self.class_weight, y)
+        elif isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight={self.class_weight!r} counts samples, of which each rank sees its own shard: with comm= "
+                "give a dict of weights"
+            )
+        else:
+            # with a sample of each class, which this process may lack
+            more = np.repeat([[0], [1]], len(self.classes_), axis=1) if self._multilabel else self.classes_
+            of_class = compute_sample_weight(self.class_weight, np.concatenate([y, more]))[: len(y)]
         return of_class if w is None else w * of_class
 
     def _labels_of(self, A):

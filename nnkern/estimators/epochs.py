@@ -5,8 +5,8 @@ import numpy as np
 from nnkern import _engine
 from nnkern.estimators.needed import is_classifier, xlogy
 from nnkern.exceptions import DivergenceError
-from nnkern.losses import r2, spread
-from nnkern.training import Fit, Options
+from nnkern.losses import r2
+from nnkern.training import Fit, Options, run
 
 # "adaptive" divides the learning rate by this, down to the smallest at which it still goes on
 _ADAPTIVE_DIVISOR = 5.0
@@ -42,14 +42,23 @@ class EstimatorFit(Fit):
     `interrupted` whether Ctrl-C did.
     """
 
-    def __init__(self, mlp, net, source, plan, held_out):
+    def __init__(self, mlp, net, source, plan, held_out, **more):
         self.mlp, self.interrupted, self.enough = mlp, False, False
         options = Options(mlp.max_iter, None, plan.shuffle, None, None, mlp.callbacks, progress=bool(mlp.progress))
-        super().__init__(net, source, plan, options, held_out=held_out)
+        super().__init__(net, source, plan, options, held_out=held_out, **more)
         self.constants = constants_of(self.state, source.Y)
         self.spread = None
         if held_out is not None and not self.state.loss.classifies and not is_classifier(mlp):
-            self.spread = spread(held_out.Y, held_out.w)
+            self.spread = held_out.spread()
+
+    @property
+    def samples(self):
+        """How many an epoch goes through."""
+        return self.source.m
+
+    def run(self):
+        """Runs the epochs."""
+        run([self], self.mlp.threads)
 
     def goes_on(self, no_improvement, best_theta, right):
         """Takes over what the last training counted, and the function for Σ w of the samples predicted rightly."""
@@ -89,7 +98,7 @@ class EstimatorFit(Fit):
         rates = super().rates(count)
         if self._follows("invscaling"):
             for i in range(1, count):
-                rates[i] = self._inverse_scaling(self.mlp.t_ + i * self.source.m)
+                rates[i] = self._inverse_scaling(self.mlp.t_ + i * self.samples)
         return rates
 
     def _follows(self, schedule):
@@ -104,20 +113,20 @@ class EstimatorFit(Fit):
         """Counts the epochs, and those without improvement."""
         mlp = self.mlp
         if self.constants is not None:
-            outcome.costs = [outcome.costs[0] + self._mean_constant()]
+            outcome.costs = [outcome.costs[0] + self.mean_constant()]
             if self.patience is not None:
                 self.patience.note(outcome.costs[0])
         super().note(rates, outcome)
         mlp.loss_ = outcome.costs[-1]
         mlp.loss_curve_ += outcome.costs
         mlp.n_iter_ = self.done
-        mlp.t_ += len(outcome.costs) * self.source.m
+        mlp.t_ += len(outcome.costs) * self.samples
         if self.patience is not None:
             mlp.best_loss_, self.no_improvement = self.patience.best, self.patience.bad
         if self._follows("invscaling"):
             self.optimizer.learning_rate = self._inverse_scaling(mlp.t_)
 
-    def _mean_constant(self):
+    def mean_constant(self):
         """Over the batches of the last epoch, as its cost is: by weight within a batch, by number among them."""
         source, size = self.source, self.plan.batch_size
         if source.w is None:
@@ -138,7 +147,7 @@ class EstimatorFit(Fit):
     def evaluate(self):
         """(loss, score) of the held-out examples, which may be the best so far."""
         mlp = self.mlp
-        cost, score = self._evaluation()
+        cost, score = self.measure()
         mlp.validation_loss_curve_.append(cost)
         mlp.validation_scores_.append(score)
         by_loss = mlp.early_stopping == "loss"
@@ -156,7 +165,19 @@ class EstimatorFit(Fit):
                 self.best_theta[:] = self.state.engine.theta
         return cost, score
 
-    def _evaluation(self):
+    def measure(self):
+        """(loss, score) of the held-out examples, with the parameters as they are."""
+        constants = self.constants_of_held_out()
+        if constants is not None:
+            constants = float(np.average(constants, weights=self.held_out.w))
+        return self.measured(self.held_out_sums(), constants)
+
+    def constants_of_held_out(self):
+        """What scikit-learn counts beyond our loss of each, or None."""
+        return constants_of(self.state, self.held_out.Y)
+
+    def held_out_sums(self):
+        """Of the held-out examples: Σ w L, Σ w of those predicted rightly, Σ w (ŷ - y)² per output, and Σ w."""
         cost, right, squares, total = 0.0, 0.0, 0.0, 0.0
         classifier, engine = self.classifies(), self.state.engine
         for X, Y, labels, w in self.held_out.blocks():
@@ -167,10 +188,14 @@ class EstimatorFit(Fit):
                 part_right = self.right(engine.predict(X, threads=self.plan.threads), Y, w)
             right += part_right
             squares += 0 if part_squares is None else part_squares
+        return cost, right, squares, total
+
+    def measured(self, sums, constant):
+        """(loss, score) from these sums; `constant`: what scikit-learn counts beyond our loss, or None."""
+        cost, right, squares, total = sums
         cost = cost / total * loss_scale(self.state) if total else 0.0
-        if (constants := constants_of(self.state, self.held_out.Y)) is not None:
-            cost += float(np.average(constants, weights=self.held_out.w))
-        return cost, right / total if classifier else r2(squares, self.spread)
+        cost += 0 if constant is None else constant
+        return cost, right / total if self.classifies() else r2(squares, self.spread)
 
     def is_enough(self):
         """Whether a callback or a lack of improvement ends the training; "adaptive" lowers its learning rate first."""

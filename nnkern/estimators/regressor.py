@@ -62,7 +62,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def __init__(self, loss="squared_error", hidden_layer_sizes=(100,), activation="relu", **shared):
         super().__init__(hidden_layer_sizes, activation, loss, **shared)
 
-    def _learn_classes(self, y, first, incremental):
+    def _find_classes(self, y, first):
+        """None: y are numbers."""
+        return None, None
+
+    def _learn_classes(self, kind, classes, y, first, incremental):
         """Nothing to learn here."""
 
     def _output(self, y):
@@ -75,7 +79,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         Y = y.reshape(1, -1) if y.ndim == 1 else y.T
         return validation.targets(Y, of(self._network).loss, self._network.n_y, len(y), dtype, name="y")
 
-    def _with_class_weight(self, y, w):
+    def _with_class_weight(self, y, w, several):
         return w
 
     def _look_at_spread(self, Y):

@@ -107,7 +107,13 @@ class _Tabular(BaseEstimator):
     n_features_in_: int
     feature_names_in_: npt.NDArray[np.object_]
     def fit(
-        self, X: _Frame, y: _Column, sample_weight: npt.ArrayLike | None = ..., eval_set: _EvalSet | None = ...
+        self,
+        X: _Frame,
+        y: _Column,
+        sample_weight: npt.ArrayLike | None = ...,
+        eval_set: _EvalSet | None = ...,
+        *,
+        comm: None = ...,
     ) -> Self: ...
     def feature_importances(
         self,

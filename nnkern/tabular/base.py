@@ -128,7 +128,7 @@ class BaseTabular(BaseEstimator):
     # Training
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, eval_set=None):
+    def fit(self, X, y, sample_weight=None, eval_set=None, *, comm=None):
         """Learns from a table.
 
         Parameters
@@ -144,6 +144,9 @@ class BaseTabular(BaseEstimator):
             Held-out rows, never trained on, which decide when to stop and what of the ensemble counts; weights of
             classes count there too. Without it a share `validation_fraction` of the rows is held out, or with bagging
             each part in turn. Other libraries take a list of several: here it holds one.
+        comm : None
+            Training by several processes is `nnkern.Network`'s and the estimators' of `nnkern.sklearn`; here it is
+            refused.
 
         Returns
         -------
@@ -159,6 +162,12 @@ class BaseTabular(BaseEstimator):
         TabularWarning
             For columns that are left out or look like an identifier, or that give the target away.
         """
+        if comm is not None:
+            raise ValueError(
+                "comm isn't taken for tables: types, categories, bins and what is held out are learnt from all rows at "
+                "once. Turn the columns into numbers alike on all ranks, and fit nnkern.sklearn's MLPClassifier or "
+                "MLPRegressor, or a Network, with comm"
+            )
         X, y = self._with_target(X, y, "X")
         arrays, named = self._table(X)
         y, weight, class_weights = self._weighed(y, sample_weight, rows_of(arrays))

@@ -106,7 +106,7 @@ cdef class Between:
 
 
 # How a training ended, as `Status` counts.
-STATUSES = ("done", "diverged", "interrupted", "abandoned", "lost")
+STATUSES = ("done", "diverged", "interrupted", "abandoned", "lost", "empty")
 
 
 cdef const double *table_of(dict tables, str name, Py_ssize_t count) except? NULL:
@@ -145,7 +145,7 @@ cdef class TrainJob:
         run.plan, run.status, run.last_cost = &engine.plan, DONE, float("nan")
         run.epochs, run.batch_size = epochs, min(<Py_ssize_t>batch_size, m)
         if ranks is not None:
-            run.ranks, run.batch_size = &ranks.ranks, max(ranks.largest_share(), 1)
+            run.ranks, run.batch_size = &ranks.ranks, max(ranks.largest_share(m), 1)
             engine.plan.key = ranks.key
         run.used = m - m % run.batch_size if drop_last and ranks is None else m
         engine.prepare_training(&run.optimizer, update, numbers, run.batch_size)
@@ -196,7 +196,7 @@ cdef class TrainJob:
     def outcome(self):
         """How it ended, as a dict."""
         return {"status": STATUSES[self.run.status], "done": self.run.done, "batch": self.run.batch,
-                "last_cost": self.run.last_cost}
+                "last_cost": self.run.last_cost, "weight": self.run.weight, "examples": self.run.examples}
 
 
 cdef struct Jobs:

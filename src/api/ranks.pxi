@@ -69,10 +69,27 @@ cdef class Reducer:
         # each process has its examples in another order
         self.key, self.ranks.key = key, <uint64_t>key + <uint64_t>self.ranks.rank
 
-    def largest_share(self):
-        """The most examples of this process that a step has."""
-        cdef Py_ssize_t m = self.shards[self.ranks.rank]
+    def take_batches(self, double weight, key):
+        """Takes note that each process has a batch of its own in each step, which weigh about so much together, and of
+        the key of rank 0's network.
+        """
+        self.shards, self.ranks.shards = None, NULL
+        self.ranks.steps, self.ranks.mean_weight, self.ranks.weighted, self.key = 1, weight, True, key
+
+    def largest_share(self, Py_ssize_t m):
+        """The most of its m examples that this process has in a step."""
         return (m + self.ranks.steps - 1) // self.ranks.steps
+
+    def interrupt(self, error):
+        """The same, by an error that `take_error` gives; False where there is one already."""
+        if self.error is not None:
+            return False
+        self.error, self.ranks.stop = error, True
+        return True
+
+    def fail(self):
+        """The next step tells the others that this process has failed."""
+        self.ranks.stop = True
 
     def sum(self, array):
         """Sums a contiguous vector of float64 or float32 over all processes, in place; whether all have come."""

@@ -11,9 +11,9 @@ from engine.gradient cimport Gradients, Score, batch_gradient, is_heavy, mean
 from engine.optimizer cimport Applied, Optimizer, begin_step, clips
 from engine.passes cimport Pass
 from engine.plan cimport Plan, entry, operations
-from engine.ranks cimport Ranks, are_several, deal, meet
+from engine.ranks cimport PLACES_APART, Ranks, are_several, deal, meet
 from engine.step cimport apply_update, frozen_penalty
-from engine.watch cimport DIVERGED, DONE, INTERRUPTED, LOST, Status, Watch, must_stop
+from engine.watch cimport DIVERGED, DONE, EMPTY, INTERRUPTED, LOST, Status, Watch, must_stop
 from engine.workspace cimport Workspace
 from kernels.nnk cimport bitgen_t, nnk_shuffle
 from nnkern._matrix cimport Team
@@ -68,6 +68,7 @@ cdef struct Run:
     double *seconds
     double *right                   # out: one an epoch, or NULL
     double *squares                 # out: (epochs, n_y), or NULL
+    double weight, examples         # out: of the last step, over all processes where there are several
     # out, where it ended early
     Py_ssize_t done, batch
     double last_cost
@@ -127,6 +128,9 @@ cdef inline double take_batch(const Run *run, Batch *batch) noexcept nogil:
         batch.first = run.batch * run.batch_size
         batch.count = min(run.batch_size, run.used - batch.first)
         return weight_of(run.plan, batch)
+    if run.ranks.shards is NULL:
+        batch.first, batch.count, batch.place = 0, run.used, run.ranks.rank * PLACES_APART
+        return run.ranks.mean_weight
     whole = deal(run.ranks, run.batch, batch)
     return whole * run.ranks.mean_weight if are_several(run.ranks) else weight_of(run.plan, batch)
 
@@ -143,9 +147,9 @@ cdef inline void follow_schedules(const Run *run, Optimizer *optimizer, Pass *p)
 
 
 cdef inline Status gradient_of_all(
-    Run *run, const Gradients *g, const Watch *watch, double *cost, double *weight,
+    Run *run, const Gradients *g, const Watch *watch, double *cost, double *weight, double *examples,
 ) noexcept nogil:
-    """dθ, the cost and the weight of the step's batch of all processes, whose gradients are summed.
+    """dθ, the cost, the weight and the size of the step's batch of all processes, whose gradients are summed.
 
     This one's are computed as if all examples had the mean weight, and corrected when the sum of weights is known.
     """
@@ -153,14 +157,16 @@ cdef inline Status gradient_of_all(
     cdef Py_ssize_t first = plan.layers[plan.first_trainable].parameters[0].at
     cdef double expected = weight[0]
     cdef Status status = INTERRUPTED if watch.stop or run.ranks.stop else DONE
-    cost[0], weight[0] = 0, 0
+    cost[0], weight[0], examples[0] = 0, 0, g.batch.count
     if g.batch.count > 0 and status == DONE:
         weight[0] = weight_of(plan, g.batch)
         cost[0] = mean(batch_gradient(run.dtheta, g, 0, g.batch.count), expected)
         status = INTERRUPTED if watch.stop else DONE if isfinite(cost[0]) else DIVERGED
     elif status == DONE:
         memset(entry(plan, run.dtheta, first), 0, (plan.count - first) * plan.compute.itemsize)
-    status = meet(run.ranks, plan, run.dtheta, cost, weight, status)
+    status = meet(run.ranks, plan, run.dtheta, cost, weight, examples, status)
+    if status == DONE and examples[0] == 0 and run.ranks.shards is NULL:
+        return EMPTY
     if not run.ranks.weighted:
         weight[0] = expected
     elif status == DONE:
@@ -178,7 +184,7 @@ cdef inline Status run_epoch(
     cdef Applied applied
     cdef Batch batch = Batch(&run.data, run.order, 0, 0, 0)
     cdef Py_ssize_t steps = steps_of(run)
-    cdef double cost, weight, share, total = 0, total_share = 0
+    cdef double cost, weight, share, examples, total = 0, total_share = 0
     cdef bint several = are_several(run.ranks), fused
     cdef Status status
     run.batch = 0
@@ -194,8 +200,10 @@ cdef inline Status run_epoch(
         applied.optimizer, applied.penalty = optimizer, 0
         g.batch, g.weight, g.applied, g.p.step = &batch, weight, &applied if fused else NULL, run.step
         if several:
-            status = gradient_of_all(run, g, watch, &cost, &weight)
+            status = gradient_of_all(run, g, watch, &cost, &weight, &examples)
+            optimizer.l2 = optimizer.l2_of_sum / weight if weight > 0 else 0
         else:
+            examples = batch.count
             cost = mean(batch_gradient(run.dtheta, g, 0, batch.count), weight)
             status = INTERRUPTED if watch.stop else DONE if isfinite(cost) else DIVERGED
         if status != DONE:
@@ -207,12 +215,13 @@ cdef inline Status run_epoch(
         if not isfinite(cost):
             return DIVERGED
         run.last_cost = cost
-        share = batch.count if run.by_count else weight
+        share = examples if run.by_count else weight
         total += share * cost
         total_share += share
         run.batch += 1
         if must_stop(watch) and not several:
             return INTERRUPTED
+    run.weight, run.examples = weight, examples
     epoch_cost[0] = mean(total, total_share)
     return DONE
 

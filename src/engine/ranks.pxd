@@ -12,8 +12,10 @@ from engine.watch cimport ABANDONED, DONE, LOST, Status
 from runtime.check cimport check
 
 cdef enum:
-    # entries that a meeting has behind the gradient: cost, weight, and how many processes have failed
-    MEETING_ENTRIES = 3
+    # entries that a meeting has behind the gradient: cost, weight, examples, and how many processes have failed
+    MEETING_ENTRIES = 4
+    # between the places of examples of two processes, where none knows how many the others have in a step
+    PLACES_APART = 1 << 30
 
 # Sums a block of float or double over all processes, in place; False where one hasn't come.
 ctypedef bint (*Reduce)(void *owner, void *block, Py_ssize_t count, int itemsize) noexcept nogil
@@ -22,10 +24,10 @@ cdef struct Ranks:
     Reduce reduce
     void *owner                     # what `reduce` is called with
     Py_ssize_t rank, size           # this process, and how many there are
-    const int64_t *shards           # examples of each
+    const int64_t *shards           # examples of each; NULL: a step is a batch of each, which only that one knows
     Py_ssize_t steps                # of an epoch
-    double mean_weight              # of an example, over all
-    bint weighted                   # whether any process has weights
+    double mean_weight              # of an example, over all; about that of a step where there are no shards
+    bint weighted                   # whether any process has weights, or none knows those of a step
     uint64_t key                    # of shuffling, for this process
     bint stop                       # whether what `reduce` called has asked for the end
 
@@ -63,9 +65,10 @@ cdef inline double get(const Plan *plan, const void *block, Py_ssize_t at) noexc
 
 
 cdef inline Status meet(
-    const Ranks *ranks, const Plan *plan, void *dtheta, double *cost, double *weight, Status own,
+    const Ranks *ranks, const Plan *plan, void *dtheta, double *cost, double *weight, double *examples, Status own,
 ) noexcept nogil:
-    """Sums the gradient, the cost and the weight of a step over all processes, each of which may have failed.
+    """Sums the gradient, the cost, the weight and the number of examples of a step over all processes, each of which
+    may have failed.
 
     Behind dθ there is room for MEETING_ENTRIES. What lies below the first layer that learns stays where it is.
     """
@@ -76,12 +79,13 @@ cdef inline Status meet(
         cost[0] = 0
     put(plan, dtheta, plan.count, cost[0])
     put(plan, dtheta, plan.count + 1, weight[0])
-    put(plan, dtheta, plan.count + 2, own != DONE)
+    put(plan, dtheta, plan.count + 2, examples[0])
+    put(plan, dtheta, plan.count + 3, own != DONE)
     if not ranks.reduce(ranks.owner, entry(plan, dtheta, first), plan.count + MEETING_ENTRIES - first,
                         plan.compute.itemsize):
         return LOST
     cost[0], weight[0] = get(plan, dtheta, plan.count), get(plan, dtheta, plan.count + 1)
-    failed = get(plan, dtheta, plan.count + 2)
+    examples[0], failed = get(plan, dtheta, plan.count + 2), get(plan, dtheta, plan.count + 3)
     if own != DONE or failed == 0:
         return own
     return ABANDONED

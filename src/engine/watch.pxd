@@ -8,6 +8,7 @@ cdef enum Status:
     INTERRUPTED
     ABANDONED                       # another process has failed
     LOST                            # another process hasn't come
+    EMPTY                           # no process has an example any more, where each has batches of its own
 
 cdef enum:
     SIGNAL_MILLISECONDS = 50        # between two looks at the signals that arrived

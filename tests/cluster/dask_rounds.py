@@ -31,9 +31,9 @@ def fails_once(path, function):
     return function()
 
 
-def trained(executor, shards):
+def trained(executor, shards, **how):
     net = nk.Network([nk.Dense(6, "tanh", dropout=0.2), nk.Dense(1)], "squared_error", n_x=4, seed=0, dtype="float64")
-    history = nk.fit_shards(net, shards, executor=executor, rounds=3, epochs_a_round=2, optimizer="adam")
+    history = nk.fit_shards(net, shards, executor=executor, rounds=3, epochs_a_round=2, optimizer="adam", **how)
     return {name: array.tobytes() for name, array in net.parameters.items()}, history["cost"]
 
 

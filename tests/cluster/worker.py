@@ -63,7 +63,17 @@ def split(folder):
     np.savez(folder / f"{rank}.npz", **found)
 
 
-def fail(folder, how, bad):
+def batches(folder):
+    """Batches of each rank, of different numbers."""
+    X, Y = examples(60)
+    own = [(X[:, k : k + 5], Y[:, k : k + 5]) for k in range(5 * rank, 60 - 20 * rank, 5 * comm.Get_size())]
+    net = network(rank, 120)
+    net.initialize(5)
+    net.fit(own, epochs=3, comm=comm, deadline=60, optimizer="adam")
+    np.savez(folder / f"{rank}.npz", count=len(own), **net.parameters)
+
+
+def fail(folder, how, bad, in_batches):
     """A training of many epochs in which something happens to one rank; what each rank raises, and when."""
     rng = np.random.default_rng(rank)
     X = rng.standard_normal((5, 2000))
@@ -89,9 +99,11 @@ def fail(folder, how, bad):
     if mine and how == "nan":
         Y[0, 777] = 1e200
     callbacks = callback if mine and how in events else []
-    error = None
+    data, error = (X, Y), None
+    if in_batches:
+        data = ([(X[:, k : k + 20], Y[:, k : k + 20]) for k in range(0, 2000, 20)],)
     try:
-        net.fit(X, Y, epochs=10**6, optimizer="adam", callbacks=callbacks, comm=comm, deadline=DEADLINE)
+        net.fit(*data, epochs=10**6, optimizer="adam", callbacks=callbacks, comm=comm, deadline=DEADLINE)
     except BaseException as raised:
         error = raised
     result = {
@@ -119,5 +131,7 @@ if __name__ == "__main__":
         train(folder, [int(m) for m in more[0].split(",")], twice=True)
     elif what == "split":
         split(folder)
+    elif what == "batches":
+        batches(folder)
     else:
-        fail(folder, what, int(more[0]))
+        fail(folder, what, int(more[0]), more[1:] == ["batches"])
