@@ -159,7 +159,8 @@ class Exports:
 
         >>> import numpy as np
         >>> examples = np.random.default_rng(0).normal(size=(3, 200))
-        >>> "void predict(const int16_t *x, int16_t *y)" in net.to_c(weights="int8", calibration=examples)
+        >>> source = net.to_c(weights="int8", calibration=examples)
+        >>> "void predict(const int16_t *x, int16_t *y)" in source
         True
         """
         if weights is None and calibration is None:

@@ -158,7 +158,8 @@ class MLflow(_Log):
     >>> import mlflow
     >>> import numpy as np
     >>> import nnkern as nk
-    >>> mlflow.set_tracking_uri("sqlite:///" + os.path.join(tempfile.mkdtemp(), "runs.db"))
+    >>> path = os.path.join(tempfile.mkdtemp(), "runs.db")
+    >>> mlflow.set_tracking_uri("sqlite:///" + path)
     >>> net = nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0)
     >>> X, Y = np.ones((1, 4)), np.ones((1, 4))
     >>> with mlflow.start_run() as run:
@@ -229,12 +230,14 @@ class OptunaPruning(ForOne):
     >>> X = np.random.default_rng(0).normal(size=(1, 200))
     >>> def objective(trial):
     ...     rate = trial.suggest_float("learning_rate", 1e-4, 1.0, log=True)
-    ...     net = nk.Network([nk.Dense(8, "tanh"), nk.Dense(1)], "squared_error", seed=0)
-    ...     pruning = nk.OptunaPruning(trial)
-    ...     how = {"optimizer": nk.SGD(rate), "validation_split": 0.2, "callbacks": pruning}
+    ...     layers = [nk.Dense(8, "tanh"), nk.Dense(1)]
+    ...     net = nk.Network(layers, "squared_error", seed=0)
+    ...     how = {"optimizer": nk.SGD(rate), "validation_split": 0.2}
+    ...     how["callbacks"] = nk.OptunaPruning(trial)
     ...     return net.fit(X, np.sin(X), epochs=20, **how)["val_cost"][-1]
     >>> pruner = optuna.pruners.MedianPruner(n_startup_trials=3)
-    >>> study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0), pruner=pruner)
+    >>> sampler = optuna.samplers.RandomSampler(0)
+    >>> study = optuna.create_study(sampler=sampler, pruner=pruner)
     >>> study.optimize(objective, n_trials=10, catch=nk.DivergenceError)
     >>> any(trial.state.name == "PRUNED" for trial in study.trials)
     True
