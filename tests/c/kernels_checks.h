@@ -795,3 +795,4 @@ static void NAME(check_sums)(const nnk_tables *tables)
 }
 
 #include "encode_checks.h"
+#include "sparse_checks.h"

@@ -1,7 +1,7 @@
 /* Holds the kernels of one instruction set against plain loops, without Python: for processors that are emulated and
  * platforms whose Python isn't at hand (`make emulate`), and to judge mutants of the kernels quickly (`make mutate`).
  *
- *   kernels_driver [products | reduced | vectors | packed | activations | losses | updates | moves | sums | encoders] …      all without a word
+ *   kernels_driver [products | reduced | vectors | packed | activations | losses | updates | moves | sums | encoders | sparse] …      all without a word
  *
  * Operands end where a page begins that may not be touched, so that whatever reads or writes beyond an array is ended by
  * the system; before them and between their columns is NaN, which must be there afterwards. Sizes lie below, at and above
@@ -192,7 +192,7 @@ static double loss_of(int loss, double z, double y, double parameter, double *a,
 static const struct {
     const char *name;
     void (*of_float)(const nnk_tables *), (*of_double)(const nnk_tables *);
-} parts[] = {CHECK(products), CHECK(reduced), CHECK(vectors), CHECK(packed), CHECK(activations), CHECK(losses), CHECK(updates), CHECK(moves), CHECK(sums), CHECK(encoders)};
+} parts[] = {CHECK(products), CHECK(reduced), CHECK(vectors), CHECK(packed), CHECK(activations), CHECK(losses), CHECK(updates), CHECK(moves), CHECK(sums), CHECK(encoders), CHECK(sparse)};
 
 static void run(int part, const nnk_tables *tables)
 {
