@@ -9,6 +9,7 @@ import inspect
 import json
 import os
 import pkgutil
+import re
 import sys
 from pathlib import Path
 
@@ -97,6 +98,31 @@ def test_import_needs_numpy_and_the_standard_library_alone():
     # Cython registers two modules of its own, which no distribution brings
     new = {name for name in run(code).split() if name != "cython_runtime" and not name.startswith("_cython_")}
     assert new - sys.stdlib_module_names <= {"nnkern", "numpy"}
+
+
+def test_tests_are_collected_with_numpy_alone():
+    """Wheels are tested beside numpy and what runs tests: a module of tests that needs more skips itself."""
+    wanted = {re.split(r"[^\w.-]", line)[0].lower() for line in importlib.metadata.requires("nnkern")}
+    wanted -= {"numpy", "pytest", "pytest-xdist", "hypothesis", "mpmath"}
+    hidden = {"scipy"} | {
+        module
+        for module, distributions in importlib.metadata.packages_distributions().items()
+        if wanted & {name.lower() for name in distributions}
+    }
+    code = f"""
+        import os, sys
+        from importlib.machinery import PathFinder
+        import pytest
+        class Alone(PathFinder):
+            @classmethod
+            def find_spec(cls, name, path=None, target=None):
+                return None if name in {sorted(hidden)} else super().find_spec(name, path, target)
+        sys.meta_path[sys.meta_path.index(PathFinder)] = Alone
+        os.chdir({str(Path(__file__).parents[1])!r})
+        sys.exit(pytest.main(["--collect-only", "-qq", "-p", "no:cacheprovider"]))
+    """
+    done = run(code, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
 
 
 def test_optional_parts_are_not_imported():
@@ -399,8 +425,8 @@ def test_public_names_have_docstrings(name):
 def docstrings():
     """Doctests of every public module and of every public name, compiled functions among them, each once."""
     finder, seen = doctest.DocTestFinder(), {}
-    # the estimators are subclasses of scikit-learn's; pictures are matplotlib's
-    needs = {"sklearn": "sklearn", "plotting": "matplotlib"}
+    # estimators are subclasses of scikit-learn's; pictures are matplotlib's
+    needs = {"sklearn": "sklearn", "dask": "sklearn", "plotting": "matplotlib"}
     without = {"__main__"} | {module for module, needed in needs.items() if importlib.util.find_spec(needed) is None}
     for module in [nk, *(importlib.import_module(f"nnkern.{name}") for name in MODULES if name not in without)]:
         for test in finder.find(module, module.__name__):
