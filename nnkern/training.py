@@ -119,6 +119,8 @@ class Fit:
         """Tells the callbacks that it begins."""
         for callback in self.callbacks:
             callbacks_.call(callback, "on_fit_begin", self.net)
+        if (followed := callbacks_.follower(self.callbacks)) is not None:
+            self.plan.more = {**self.plan.more, "average": followed}
 
     def looks_in_engine(self):
         """Has the engine look at what there is to see between epochs, where it can; whether it does."""

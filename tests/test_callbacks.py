@@ -144,6 +144,84 @@ def test_the_mean_of_the_epochs_is_what_the_network_ends_with(start, decay):
     assert np.array_equal(net.parameters["W1"], kept[-1]["W1"]) == (decay == 0)
 
 
+@pytest.mark.parametrize(("start", "decay"), [(0, None), (1, None), (0, 0.9), (2, 0.75), (0, 0)])
+@pytest.mark.parametrize("as_batches", [False, True], ids=["arrays", "batches"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_mean_of_the_steps_is_what_the_network_ends_with(start, decay, as_batches, dtype):
+    rng = np.random.default_rng(0)
+    # more parameters than the engine averages in one part
+    X, Y = rng.normal(size=(300, 20)), rng.normal(size=(1, 20))
+    batches = [(X[:, at : at + 8], Y[:, at : at + 8]) for at in (0, 8, 16)]
+
+    def build():
+        layers = [nk.Dense(60, "tanh"), nk.Dense(1)]
+        return nk.Network(layers, "squared_error", n_x=300, dtype=dtype, seed=0)
+
+    average, net, stepped = nk.AverageWeights(start, decay, each="step"), build(), build()
+    data = (batches,) if as_batches else (X, Y)
+    how = {} if as_batches else {"batch_size": 8, "shuffle": False}
+    net.fit(*data, epochs=3, optimizer=nk.Adam(0.01), callbacks=average, **how)
+    mean, count = None, 0
+    for epoch in range(3):
+        for batch in batches:
+            stepped.partial_fit(*batch, optimizer=nk.Adam(0.01))
+            if epoch < start:
+                continue
+            count += 1
+            now = {name: view.astype(np.float64) for name, view in stepped.parameters.items()}
+            share = 1 / count if decay is None else 1 - decay
+            mean = now if mean is None else {name: mean[name] + share * (now[name] - mean[name]) for name in now}
+    assert average.count == count == 3 * (3 - start)
+    for name, view in net.parameters.items():
+        np.testing.assert_allclose(view, mean[name], rtol=10 * np.finfo(dtype).eps, atol=1e-9)
+    assert np.array_equal(net.parameters["W1"], stepped.parameters["W1"]) == (decay == 0)
+
+
+def test_with_one_step_an_epoch_both_means_are_the_same():
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(3, 40)), rng.normal(size=(1, 40))
+    nets = [make_wide(seed) for seed in (0, 0, 1)]
+    for net, each in zip(nets, ("epoch", "step", "step"), strict=True):
+        net.fit(X, Y, epochs=6, batch_size=None, callbacks=nk.AverageWeights(1, 0.5, each))
+    assert nets[0] == nets[1]
+    assert nets[1] != nets[2]
+    together = [make_wide(seed) for seed in (0, 1)]
+    nk.fit_many(together, X, Y, epochs=6, batch_size=None, callbacks=nk.AverageWeights(1, 0.5, "step"))
+    assert together == nets[1:]
+
+
+def test_a_mean_of_steps_is_dropped_where_the_training_fails():
+    net = make_wide(0)
+
+    def fail(net, epoch, history):
+        raise RuntimeError("enough")
+
+    average, X, Y = nk.AverageWeights(each="step"), np.ones((3, 8)), np.ones((1, 8))
+    with pytest.raises(RuntimeError, match="enough"):
+        net.fit(X, Y, epochs=3, batch_size=2, callbacks=[fail, average])
+    plain = make_wide(0)
+    plain.fit(X, Y, epochs=1, batch_size=2)
+    assert net == plain
+    # the next training begins anew
+    net.fit(X, Y, epochs=2, batch_size=2, callbacks=average)
+    assert average.count == 8
+
+
+def test_what_a_mean_of_steps_is_refused_for():
+    with pytest.raises(ValueError, match="each must be one of epoch, step; got 'batch'"):
+        nk.AverageWeights(each="batch")
+    both = [nk.AverageWeights(each="step"), nk.AverageWeights(3, 0.5, each="step")]
+    net, before = make_wide(0), make_wide(0)
+    with pytest.raises(ValueError, match="two AverageWeights"):
+        net.fit(np.ones((3, 8)), np.ones((1, 8)), callbacks=both)
+    assert net == before
+    assert both[0].count == 0
+
+
+def make_wide(seed):
+    return nk.Network([nk.Dense(4, "tanh"), nk.Dense(1)], "squared_error", n_x=3, seed=seed)
+
+
 def test_without_epochs_there_is_no_mean():
     net, plain = make(), make()
     average = nk.AverageWeights(start=5)

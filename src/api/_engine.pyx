@@ -1,9 +1,8 @@
 # The engine as Python has it: one network's parameters θ, their gradient dθ, the optimizer's state and the workspace.
 #
 # Here are arrays, who may enter, exceptions and signals; the arithmetic is below, in src/engine. What the numbers mean
-# (names, shapes, defaults, histories) is the affair of the Python above, which has validated what users handed in; what
-# is checked here is that memory agrees: dtypes and dimensions, read once, of arrays whose owner may change them
-# meanwhile.
+# (names, shapes, defaults, histories) is the affair of the Python above, which has validated what users handed in; here
+# it is checked that memory agrees: dtypes and dimensions, read once, of arrays whose owner may change them meanwhile.
 
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer
@@ -15,6 +14,7 @@ from libc.string cimport memcpy, memset
 
 cimport cython
 cimport numpy as cnp
+from engine.average cimport Average as AverageOfSteps
 from engine.between cimport (
     MONITOR_COST, MONITOR_VAL_COST, MONITOR_VAL_ERROR, MONITOR_VAL_SCORE, Best, Between as BetweenEpochs, r2_of,
 )

@@ -116,6 +116,32 @@ cdef const double *table_of(dict tables, str name, Py_ssize_t count) except? NUL
     return <const double *>vector_from(name, tables[name], cnp.NPY_DOUBLE, count)
 
 
+cdef class Average:
+    """The average of θ over the steps of a training, in float64. `decay`: of a moving one; None: the mean.
+
+    Steps count while `counts` says so.
+    """
+    cdef AverageOfSteps state
+    cdef readonly object theta
+
+    def __cinit__(self, Engine engine, decay):
+        self.theta = np.zeros(engine.plan.count)
+        self.state.theta = <double *>vector_from("theta", self.theta, cnp.NPY_DOUBLE, engine.plan.count)
+        self.state.decay, self.state.steps, self.state.counts = -1 if decay is None else decay, 0, False
+
+    @property
+    def steps(self):
+        return self.state.steps
+
+    @property
+    def counts(self):
+        return self.state.counts
+
+    @counts.setter
+    def counts(self, bint counts):
+        self.state.counts = counts
+
+
 cdef class TrainJob:
     """Epochs of one network with all they need. One that has begun can't begin again.
 
@@ -125,7 +151,7 @@ cdef class TrainJob:
     would, epoch by epoch going on from what `order` holds. With `patience` or `between` it ends where these say so.
     With `drop_last` a last, smaller batch is left out. `by_step`: vectors of the numbers that change from step to step,
     one entry a step of these epochs, of "rate" and "decay"; of "dropout" one a step and layer. `ranks`: the processes
-    that train together, each with its own examples, which are dealt to the steps then.
+    that train together, each with its own examples, which are dealt to the steps then. `average`: what follows θ.
     """
     cdef Engine engine
     cdef Run run
@@ -135,7 +161,7 @@ cdef class TrainJob:
     def __init__(self, Engine engine, X, Y, labels, w, *, rates, batch_size, shuffle, order, update, numbers, keep_last,
                  costs, seconds, right=None, squares=None, source=None, double loss_scale=1, bint by_count=False,
                  Patience patience=None, Between between=None, bint drop_last=False, dict by_step=None,
-                 Reducer ranks=None):
+                 Reducer ranks=None, Average average=None):
         cdef Run *run = &self.run
         cdef Py_ssize_t epochs = len(rates), m, steps
         self.engine = engine
@@ -179,9 +205,13 @@ cdef class TrainJob:
             between.begin(epochs)
             between.state.ranks = run.ranks
             run.between = &between.state
+        if average is not None:
+            if average.theta.shape[0] != engine.plan.count:
+                raise ValueError(f"an average of {average.theta.shape[0]} parameters of {engine.plan.count}")
+            run.average = &average.state
         self.memory = (
             X, Y, labels, w, held(X, Y, w), rates, by_step, order, costs, seconds, right, squares, patience,
-            between, engine.workspace, engine.workspaces, engine.dtheta, engine.slots, engine.s1, engine.s2,
+            between, average, engine.workspace, engine.workspaces, engine.dtheta, engine.slots, engine.s1, engine.s2,
             engine.kept_theta, engine.kept_s1, engine.kept_s2, ranks)
 
     cdef int conclude(self) except -1:

@@ -4,6 +4,7 @@ from libc.math cimport isfinite
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
+from engine.average cimport Average, follow
 from engine.between cimport Between, copy_vector, look
 from engine.blocks cimport CHUNK_COLUMNS
 from engine.data cimport Batch, Data, is_sparse, weight_of
@@ -60,6 +61,7 @@ cdef struct Run:
     double loss_scale               # what the reported cost counts the loss by
     Patience *patience              # NULL: all epochs are gone through
     Between *between                # NULL: nothing is looked at between them
+    Average *average                # NULL: none is kept
     const Ranks *ranks              # the processes that train together; NULL where this one trains alone
     bint by_count                   # an epoch's cost is the mean over batches by number of examples, not by weight
     uint64_t epoch, step, t         # counted on: the epochs and steps of the network's life, the steps of the optimizer
@@ -211,6 +213,8 @@ cdef inline Status run_epoch(
         run.t += 1
         run.step += 1
         applied.penalty += apply_update(run.dtheta, plan, optimizer, True, fused, g.p.team)
+        if run.average is not NULL:
+            follow(run.average, plan, g.p.team)
         cost = run.loss_scale * cost + applied.penalty + frozen
         if not isfinite(cost):
             return DIVERGED
