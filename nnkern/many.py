@@ -23,6 +23,7 @@ def fit_many(
     metrics=(),
     callbacks=(),
     threads=None,
+    rows=False,
 ):
     """Trains many networks side by side, spread over the threads: other seeds, rates, penalties, layers, or other data.
 
@@ -55,6 +56,8 @@ def fit_many(
         networks are evaluated side by side too.
     threads : int, optional
         At most this many threads; results don't depend on it.
+    rows : bool
+        As in `Network.fit`, for all.
 
     Returns
     -------
@@ -113,7 +116,7 @@ def fit_many(
     optimizers, callbacks = given or [optimizer] * count, _callbacks_of_each(callbacks, count)
 
     def options(one=None, own=()):
-        more = {"drop_last": drop_last, "metrics": metrics, "threads": threads}
+        more = {"drop_last": drop_last, "metrics": metrics, "threads": threads, "rows": rows}
         return Options(epochs, batch_size, shuffle, one, class_weight, own, **more)
 
     common = options()  # checked where there are no networks, too

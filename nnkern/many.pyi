@@ -26,4 +26,5 @@ def fit_many(
     metrics: _Metric | Sequence[_Metric] = ...,
     callbacks: _OneCallback | Sequence[_OneCallback | Sequence[_OneCallback] | None] | None = ...,
     threads: int | None = ...,
+    rows: bool = ...,
 ) -> list[dict[str, Any]]: ...  # lists of float; "diverged" holds an error

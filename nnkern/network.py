@@ -10,7 +10,7 @@ import types
 import numpy as np
 
 from nnkern import layers as kinds
-from nnkern import runners, streams, together, validation
+from nnkern import runners, sources, streams, together, validation
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
 from nnkern.layerwise import Layerwise
@@ -448,7 +448,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         run([fit], options.threads)
         return fit.history
 
-    def partial_fit(self, X, Y, *, optimizer=None, sample_weight=None, class_weight=None):
+    def partial_fit(self, X, Y, *, optimizer=None, sample_weight=None, class_weight=None, rows=False):
         """One step on one batch of a stream; the optimizer's state is kept from call to call.
 
         Parameters
@@ -459,6 +459,8 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
             Default: the last one, or SGD(0.1). Another kind starts with a fresh state.
         sample_weight : (m,) array, optional
         class_weight : dict or sequence, optional
+            As in `fit`.
+        rows : bool
             As in `fit`.
 
         Returns
@@ -474,6 +476,8 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
             The cost isn't finite. Weights that earlier steps have spoilt are not brought back: no copy is kept.
         """
         state = self._state
+        if rows is not False and validation.flag("rows", rows):
+            X, Y = sources.columns(state, X, Y)
         if sample_weight is None and class_weight is None:
             cost = state.steady_step(X, Y, optimizer)
             if cost is not None:

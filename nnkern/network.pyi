@@ -129,6 +129,7 @@ class Network(Steps):
         optimizer: Optimizer | names.Optimizer | None = ...,
         sample_weight: npt.ArrayLike | None = ...,
         class_weight: _ClassWeight | None = ...,
+        rows: bool = ...,
     ) -> float: ...
     def input_gradient(
         self, X: npt.ArrayLike, Y: npt.ArrayLike | None = ..., *, output: int | _Labels | None = ...

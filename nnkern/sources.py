@@ -222,6 +222,9 @@ class Checks:
     def weights(self, *how):
         return self._once(validation.weights, *how)
 
+    def rows(self, name, array):
+        return self._once(_rows, array, name)
+
     def _once(self, check, array, *how, **more):
         key = check, id(array), how, tuple(more.items())
         if key not in self._made:
@@ -258,9 +261,13 @@ def arrays(state, X, Y, sample_weight, class_weight, checks=validation):
     return MappedArrays(np.asarray(X) if X_stays else examples, *targets, w, dtype)
 
 
-def columns(state, X, Y, names=("X", "Y")):
+def _rows(array, name):
+    return validation.rows(name, array)
+
+
+def columns(state, X, Y, names=("X", "Y"), checks=validation):
     """(X, Y) of examples in rows: X (n_x, m) and Y (n_y, m), or labels (m,)."""
-    X, Y = validation.rows(names[0], X), validation.rows(names[1], Y)
+    X, Y = checks.rows(names[0], X), checks.rows(names[1], Y)
     if Y.ndim == 1 and state.n_y == 1 and not state.loss.labels:
         Y = Y.reshape(1, -1)  # numbers, one an example
     return X, Y

@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from nnkern import _engine, validation
+from nnkern import _engine, sources, validation
 from nnkern.state import of, take_optimizer
 
 Gradients = namedtuple("Gradients", "cost grads")
@@ -12,7 +12,7 @@ Gradients.__doc__ = 'cost: J, penalty included; grads: its derivatives by the pa
 class Steps:
     """The methods of Network that compute gradients, and take a step with them."""
 
-    def gradients(self, X, Y, sample_weight=None, training=True):
+    def gradients(self, X, Y, sample_weight=None, training=True, *, rows=False):
         """Cost and gradients of a batch in one pass: with `step`, a training loop of one's own.
 
         Parameters
@@ -22,6 +22,8 @@ class Steps:
         sample_weight : (m,) array, optional
         training : bool
             Whether dropout is active.
+        rows : bool
+            Whether examples are the rows of X and Y, as in `fit`.
 
         Returns
         -------
@@ -58,6 +60,8 @@ class Steps:
         state = of(self)
         engine = state.fitted()
         stepper = state.stepper
+        if rows is not False and validation.flag("rows", rows):
+            X, Y = sources.columns(state, X, Y)
         if sample_weight is None and (training is True or training is False):
             found = stepper.fast(X, Y, training)
             if found is not None:

@@ -397,10 +397,12 @@ def fits_of_many(nets, options, data, validation_data):
             optimizer = optimizer_for(state, own)
             same = _kind(state), *map(id, arrays)
             if same not in alike:
-                source = sources.arrays(state, *arrays, own.class_weight, checks)
+                X, Y, w = arrays
+                X, Y = sources.columns(state, X, Y, checks=checks) if own.rows else (X, Y)
+                source = sources.arrays(state, X, Y, w, own.class_weight, checks)
                 alike[same] = source.weighted(own.class_weight, state.loss, state.n_y)
             source = alike[same]
-            held_out = validation_source(state, held_out, source.n_x, checks)
+            held_out = validation_source(state, held_out, source.n_x, checks, own.rows)
             fits.append(FitOfMany(net, source, own.plan(source.m), own, held_out=held_out, optimizer=optimizer))
         except (ValueError, TypeError) as error:
             error.add_note(f"That is what was given for nets[{i}].")
@@ -431,7 +433,7 @@ def validation_source(state, validation_data, n_x, checks=validation, rows=False
         raise ValueError("validation_data must be (X, Y) or (X, Y, sample_weight)")
     names = ("validation_data's X", "validation_data's Y")
     if rows:
-        validation_data = (*sources.columns(state, *validation_data[:2], names), *validation_data[2:])
+        validation_data = (*sources.columns(state, *validation_data[:2], names, checks), *validation_data[2:])
     return sources.Arrays(*state.data(*validation_data, n_x=n_x, names=names, checks=checks))
 
 

@@ -104,6 +104,59 @@ def test_examples_in_rows_are_those_in_columns(kind):
     np.testing.assert_array_equal(other.predict(pictures, rows=True), other.predict(pictures.reshape(M, -1).T).T)
 
 
+@pytest.mark.parametrize("kind", TARGETS)
+def test_a_step_takes_examples_in_rows(kind):
+    Y = TARGETS[kind]
+    net, known = network(kind), network(kind)
+    for _ in range(3):
+        assert net.partial_fit(X.T, Y.T, rows=True, optimizer="adam") == known.partial_fit(X, Y, optimizer="adam")
+    weighed = {"sample_weight": W}
+    assert net.partial_fit(X.T, Y.T, rows=True, **weighed) == known.partial_fit(X, Y, **weighed)
+    for more in ({}, weighed):
+        (cost, grads), (expected_cost, expected) = (
+            net.gradients(X.T, Y.T, rows=True, **more),
+            known.gradients(X, Y, **more),
+        )
+        assert cost == expected_cost
+        for name, gradient in expected.items():
+            np.testing.assert_array_equal(grads[name], gradient)
+    assert net == known
+    for call in (net.partial_fit, net.gradients, lambda *data, rows: nk.fit_many([net], *data, rows=rows)):
+        with pytest.raises(ValueError, match="rows must be True or False; got 1"):
+            call(X.T, Y.T, rows=1)
+        with pytest.raises(ValueError, match="X has 57 features, the network expects 5"):
+            call(X, Y.T, rows=True)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+def test_many_networks_take_examples_in_rows(kind):
+    Y = TARGETS[kind]
+    nets, known = ([network(kind, seed=seed) for seed in range(3)] for _ in range(2))
+    how = {"epochs": 2, "optimizer": nk.SGD(0.01), "sample_weight": W}
+    histories = nk.fit_many(nets, X.T, Y.T, rows=True, validation_data=(X.T[:9], Y.T[:9]), **how)
+    expected = nk.fit_many(known, X, Y, validation_data=(X[:, :9], Y.T[:9].T), **how)
+    for key in ("cost", "val_cost", "val_score"):
+        assert [history[key] for history in histories] == [history[key] for history in expected]
+    assert nets == known
+    # each its own, and a list of rows of numbers
+    parts = [slice(0, 19), slice(19, 38), slice(38, 57)]
+    how.pop("sample_weight")
+    nk.fit_many(nets, [X.T[part] for part in parts], [Y.T[part] for part in parts], rows=True, **how)
+    nk.fit_many(known, [X[:, part] for part in parts], [Y[..., part] for part in parts], **how)
+    assert nets == known
+
+
+def test_arrays_in_rows_are_converted_once_for_many_networks():
+    wide = rng.normal(size=(50_000, 20)).astype("f4")
+    nets = [nk.Network([nk.Dense(1)], "squared_error", n_x=20, dtype="float64", seed=seed) for seed in range(6)]
+    tracemalloc.start()
+    nk.fit_many(nets, wide, wide[:, :1], rows=True, epochs=1, batch_size=500)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # X in float64, and little besides
+    assert wide.size * 8 < peak < 1.8 * wide.size * 8
+
+
 def test_labels_and_numbers_of_rows():
     net = network()
     assert net.predict_labels(X.T, rows=True).shape == (M,)
