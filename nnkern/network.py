@@ -10,7 +10,7 @@ import types
 import numpy as np
 
 from nnkern import layers as kinds
-from nnkern import runners, sources, streams, together, validation
+from nnkern import runners, streams, together, validation
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
 from nnkern.layerwise import Layerwise
@@ -477,7 +477,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         """
         state = self._state
         if rows is not False and validation.flag("rows", rows):
-            X, Y = sources.columns(state, X, Y)
+            X, Y = state.columns(X, Y)
         if sample_weight is None and class_weight is None:
             cost = state.steady_step(X, Y, optimizer)
             if cost is not None:

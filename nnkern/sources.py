@@ -200,8 +200,12 @@ class Batches:
 
     def _data(self, batch, number, n_x):
         X, Y, *w = _as_batch(batch, number)
-        X, Y = columns(self._state, X, Y) if self._rows else (X, Y)
+        X, Y = self._state.columns(X, Y) if self._rows else (X, Y)
         return self._state.data(X, Y, w[0] if w else None, self._class_weight, n_x=n_x, whole=False)
+
+
+def _rows(array, name):
+    return validation.rows(name, array)
 
 
 class Checks:
@@ -259,18 +263,6 @@ def arrays(state, X, Y, sample_weight, class_weight, checks=validation):
             count = columns.stop - columns.start
             validation.targets(Y[:, columns], state.loss, state.n_y, count, dtype, name=f"Y{where}")
     return MappedArrays(np.asarray(X) if X_stays else examples, *targets, w, dtype)
-
-
-def _rows(array, name):
-    return validation.rows(name, array)
-
-
-def columns(state, X, Y, names=("X", "Y"), checks=validation):
-    """(X, Y) of examples in rows: X (n_x, m) and Y (n_y, m), or labels (m,)."""
-    X, Y = checks.rows(names[0], X), checks.rows(names[1], Y)
-    if Y.ndim == 1 and state.n_y == 1 and not state.loss.labels:
-        Y = Y.reshape(1, -1)  # numbers, one an example
-    return X, Y
 
 
 def examples_of(batch):

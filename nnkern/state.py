@@ -346,6 +346,13 @@ class State:
         data = X, Y, labels, checks.weights(sample_weight, X.shape[1], self.dtype, whole)
         return validation.class_weights(class_weight, self.loss, self.n_y, data, whole)
 
+    def columns(self, X, Y, names=("X", "Y"), checks=validation):
+        """(X, Y) of examples in rows: X (n_x, m) and Y (n_y, m), or labels (m,)."""
+        X, Y = checks.rows(names[0], X), checks.rows(names[1], Y)
+        if Y.ndim == 1 and self.n_y == 1 and not self.loss.labels:
+            Y = Y.reshape(1, -1)  # numbers, one an example
+        return X, Y
+
     def evaluate(self, X, Y, labels, w, threads=None):
         """The Evaluation of data as `data` returns it."""
         cost, right, squares, total = self.fitted().evaluate(X, Y, labels, w, threads)

@@ -2,7 +2,7 @@
 
 from collections import namedtuple
 
-from nnkern import _engine, sources, validation
+from nnkern import _engine, validation
 from nnkern.state import of, take_optimizer
 
 Gradients = namedtuple("Gradients", "cost grads")
@@ -61,7 +61,7 @@ class Steps:
         engine = state.fitted()
         stepper = state.stepper
         if rows is not False and validation.flag("rows", rows):
-            X, Y = sources.columns(state, X, Y)
+            X, Y = state.columns(X, Y)
         if sample_weight is None and (training is True or training is False):
             found = stepper.fast(X, Y, training)
             if found is not None:

@@ -79,7 +79,7 @@ def evaluate(state, X, Y, sample_weight, threads, rows):
         sources.check_batches(X, "evaluate")
         source = sources.Batches(state, X, rows=rows)
     else:
-        X, Y = sources.columns(state, X, Y) if rows else (X, Y)
+        X, Y = state.columns(X, Y) if rows else (X, Y)
         source = sources.arrays(state, X, Y, sample_weight, None)
         if source.direct:
             return state.evaluate(*source.whole(), threads=threads)

@@ -264,7 +264,7 @@ def _read(state, options, data, validation_data, validation_split):
     if np.ndim(X) == 2 and np.shape(X)[0 if options.rows else 1] == 0:
         source = shards.nothing(state, np.shape(X)[1 if options.rows else 0])
     else:
-        X, Y = sources.columns(state, X, Y) if options.rows else (X, Y)
+        X, Y = state.columns(X, Y) if options.rows else (X, Y)
         source = sources.arrays(state, X, Y, w, options.class_weight, _Checks())
     held_out = None
     if share and source.m:

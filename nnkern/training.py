@@ -342,7 +342,7 @@ def fit_of_arrays(net, options, data, validation_data, validation_split):
     if share and validation_data is not None:
         raise ValueError("validation_data and validation_split were both given: use one")
     X, Y, w = data
-    X, Y = sources.columns(state, X, Y) if options.rows else (X, Y)
+    X, Y = state.columns(X, Y) if options.rows else (X, Y)
     source = sources.arrays(state, X, Y, w, options.class_weight)
     if share:
         source, held_out = split(state, source, share)
@@ -398,7 +398,7 @@ def fits_of_many(nets, options, data, validation_data):
             same = _kind(state), *map(id, arrays)
             if same not in alike:
                 X, Y, w = arrays
-                X, Y = sources.columns(state, X, Y, checks=checks) if own.rows else (X, Y)
+                X, Y = state.columns(X, Y, checks=checks) if own.rows else (X, Y)
                 source = sources.arrays(state, X, Y, w, own.class_weight, checks)
                 alike[same] = source.weighted(own.class_weight, state.loss, state.n_y)
             source = alike[same]
@@ -433,7 +433,7 @@ def validation_source(state, validation_data, n_x, checks=validation, rows=False
         raise ValueError("validation_data must be (X, Y) or (X, Y, sample_weight)")
     names = ("validation_data's X", "validation_data's Y")
     if rows:
-        validation_data = (*sources.columns(state, *validation_data[:2], names, checks), *validation_data[2:])
+        validation_data = (*state.columns(*validation_data[:2], names, checks), *validation_data[2:])
     return sources.Arrays(*state.data(*validation_data, n_x=n_x, names=names, checks=checks))
 
 
