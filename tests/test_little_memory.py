@@ -3,6 +3,7 @@
 OpenBLAS ends a process that it can't have a buffer in. RLIMIT_AS stands for a machine that has no more.
 """
 
+import platform
 import sys
 
 import pytest
@@ -98,3 +99,20 @@ def test_import_raises_MemoryError():
     """
     outcomes = run(measured(code)).splitlines()
     assert set(outcomes) == {"imported 0", "refused 0"}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries can't be told")
+def test_freed_memory_goes_back_to_the_system():
+    code = measured("""
+from nnkern import _kernels
+blocks = [bytes(2000) for _ in range(50_000)]
+full = _status("VmRSS")
+# what is left keeps the heap from shrinking by itself
+blocks = blocks[::1000]
+freed = _status("VmRSS")
+_kernels.release_memory()
+print(full, freed, _status("VmRSS"), sum(map(len, blocks)))
+""")
+    full, freed, released, _ = map(int, run(code).split())
+    assert freed > full - 20e6
+    assert released < full - 80e6

@@ -57,7 +57,7 @@ def run(options):
         masks = (~held, held)
         weights = [None if weight is None else weight[mask] for mask in masks]
         parts = list(zip(data.parts(masks), map(y.filter, masks), weights, strict=True))
-        pa.default_memory_pool().release_unused()
+        frames.give_back()
     data, y, weight = parts[0]
     estimator = _estimator(options, classes, recipes, y)
     begun = time.perf_counter()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from nnkern._kernels import release_memory
 from nnkern._optional import require
 
 
@@ -32,6 +33,12 @@ class ConsumableColumns(Columns):
     """Columns that nobody else needs: each is let go as soon as X, or what is kept of its rows, has been made of it."""
 
     _taken = dict.pop
+
+
+def give_back():
+    """What Arrow and the C library keep of freed memory goes back to the system: much, where columns were converted."""
+    require("pyarrow", "a data frame").default_memory_pool().release_unused()
+    release_memory()
 
 
 def is_frame(X):

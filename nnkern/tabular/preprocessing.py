@@ -12,7 +12,7 @@ import nnkern.tabular.columns as kinds
 from nnkern import _kernels
 from nnkern._optional import require
 from nnkern.tabular.columns import BLOCK_ROWS, Category, Date, Number, distinct, family, level_counts, numbers
-from nnkern.tabular.frames import ConsumableColumns, listed, place_name
+from nnkern.tabular.frames import ConsumableColumns, give_back, listed, place_name
 
 TYPES = ("number", "category", "date", "ignore")
 MIN_COUNT = 5
@@ -134,7 +134,7 @@ class Preprocessing:
             text = f"{what} has categories that weren't there in training, and count as missing: {said}"
             warnings.warn(text, TabularWarning, stacklevel=5)
         if m >= BLOCK_ROWS:
-            require("pyarrow", "a data frame").default_memory_pool().release_unused()
+            give_back()
         return X.T
 
     def _first_rows(self):

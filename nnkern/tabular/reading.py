@@ -18,7 +18,7 @@ from itertools import islice
 import numpy as np
 
 from nnkern._optional import require
-from nnkern.tabular.frames import refuse_twice
+from nnkern.tabular.frames import give_back, refuse_twice
 
 HEAD = 2**20
 """Bytes from which delimiter, decimal sign and encoding are found."""
@@ -103,7 +103,7 @@ def _processors(threads):
         yield threads != 1
     finally:
         pa.set_cpu_count(before)
-        pa.default_memory_pool().release_unused()
+        give_back()
 
 
 def _binary(path, name, magic, columns, several):

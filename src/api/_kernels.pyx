@@ -30,7 +30,7 @@ from nnkern._products cimport (
     weight_gradient_product,
 )
 from runtime.arena cimport nnk_arena, nnk_arena_provide
-from runtime.system cimport nnk_seconds
+from runtime.system cimport nnk_release_memory, nnk_seconds
 
 cdef extern from "Python.h":
     object PyType_GenericAlloc(PyTypeObject *type, Py_ssize_t items)

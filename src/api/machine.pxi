@@ -36,6 +36,12 @@ def set_threads(threads):
     default_threads = min(threads, MOST_THREADS)
 
 
+def release_memory():
+    """Gives back to the system what the C library keeps of freed memory."""
+    with nogil:
+        nnk_release_memory()
+
+
 def fma_rate(dtype, double seconds=0.02):
     """Flops per second of multiply-adds in registers with the chosen instruction set: the limit of one thread.
 

@@ -11,6 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 #endif
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include "runtime/system.h"
 
 double nnk_seconds(void)
@@ -33,6 +36,13 @@ void nnk_yield(void)
     SwitchToThread();
 #else
     sched_yield();
+#endif
+}
+
+void nnk_release_memory(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
 #endif
 }
 
