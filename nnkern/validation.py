@@ -6,6 +6,7 @@ Every function returns the thing in the form that the engine takes, without a co
 the message names the argument, what came and what was expected. Nothing here knows how a network computes.
 """
 
+import contextlib
 import math
 import numbers
 import weakref
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from nnkern import _kernels
+from nnkern.exceptions import DivergenceError
 
 LARGEST_SIZE = 2**31 - 1
 """Of a layer, in units or features: BLAS counts them in a C int."""
@@ -197,6 +199,30 @@ def rows(name, given):
     if array.ndim > 2:
         array = array.reshape(len(array), -1)
     return array.T if array.ndim == 2 else array
+
+
+def examples_in_rows(name, given):
+    """X of examples in rows as columns (n_x, m). A vector is refused here, where one example is a row."""
+    array = rows(name, given)
+    if array.ndim == 1:
+        raise ValueError(
+            f"{name} must have shape (m, n_x), one example a row; got shape {array.shape}: {name}.reshape(1, -1) for "
+            f"one example of {array.size} features, {name}.reshape(-1, 1) for {array.size} examples of one feature"
+        )
+    return array
+
+
+@contextlib.contextmanager
+def told_of_columns(from_rows=True):
+    """Around checks of columns that came in rows: an error says that the shapes and positions it names are theirs."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if from_rows and not isinstance(error, DivergenceError):
+            error.add_note(
+                "With rows=True shapes and positions are those of X.T and Y.T, the arrays with an example a column."
+            )
+        raise
 
 
 def examples(X, n_x, to, *, finite, name="X"):
