@@ -322,8 +322,11 @@ def _labels(raw, n_classes, m, name):
             )
     bad = np.flatnonzero((values < 0) | (values >= n_classes))
     if len(bad):
+        classes = f"{n_classes} classes" if n_classes > 1 else "one class, its only unit"
         raise ValueError(
-            f"{name} holds the label {_plain(values[bad[0]])} at position {bad[0]}: labels go from 0 to {n_classes - 1}"
+            f"{name} holds the label {_plain(values[bad[0]])} at position {bad[0]}: labels go from 0 to "
+            f"{n_classes - 1}, as the output has {classes}; numpy.unique({name}, return_inverse=True)[1] "
+            "counts other labels from 0"
         )
     return np.ascontiguousarray(values, dtype=np.int64)
 
