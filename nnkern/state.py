@@ -324,7 +324,9 @@ class State:
     def check_trainable(self):
         """Refuses to train where no layer learns."""
         if not any(layer.trainable for layer in self.layers):
-            raise ValueError("no layer is trainable")
+            raise ValueError(
+                "no layer is trainable, so there is nothing to train: unfreeze() lets all learn, unfreeze(-1) the last"
+            )
 
     def trained(self, views):
         """Those of the views {"W1": view, …} that belong to trainable layers."""
