@@ -50,7 +50,7 @@ def get(callbacks):
         return []
     if isinstance(callbacks, Callback) or callable(callbacks):
         callbacks = [callbacks]
-    if not hasattr(callbacks, "__iter__"):
+    if isinstance(callbacks, str) or not hasattr(callbacks, "__iter__"):
         raise TypeError(f"callbacks must be a callback or a list of them; got {callbacks!r}")
     result = []
     for callback in callbacks:

@@ -479,8 +479,10 @@ def arrays(name, given, views):
     """`given` as {name: array} with exactly the names and shapes of `views`, numbers, finite or not."""
     if not isinstance(given, Mapping):
         has_them = isinstance(getattr(given, name, None), Mapping)
-        hint = f": its .{name} is one" if has_them else f" of {', '.join(views)}"
-        raise TypeError(f"{name} must be a mapping from names to arrays; got {type(given).__name__}{hint}")
+        hint = f": its .{name} is one" if has_them else ""
+        raise TypeError(
+            f"{name} must be a mapping from names ({', '.join(views)}) to arrays; got {type(given).__name__}{hint}"
+        )
     missing, unknown = set(views) - set(given), set(given) - set(views)
     if missing or unknown:
         parts = [f"lacks {', '.join(sorted(missing))}"] if missing else []
