@@ -114,7 +114,7 @@ def codes(array, classes, name):
     if (codes < 0).any():
         row = int((codes < 0).argmax())
         was = array[row].as_py()
-        raise CommandError(f"{name!r} in row {row} is {was!r}, none of the model's: {frames.listed(known)}")
+        raise CommandError(f"{name!r} in row {row} is {was!r}, none of the model's classes: {frames.listed(known)}")
     return codes
 
 
