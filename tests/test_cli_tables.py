@@ -409,6 +409,11 @@ def test_export(good, bad):
     [
         (("no.csv",), "no.csv: No such file or directory"),
         (("noise.csv",), "noise.csv is not in cp1252"),
+        (
+            ("noise.csv",),
+            "expected CSV in the encoding that is given, or in UTF-8, UTF-16 or cp1252, Parquet or Feather",
+        ),
+        (("f.csv", "--encoding", "utf8x"), "there is no encoding 'utf8x': give one such as utf-8, cp1252 or latin-1"),
         (("f.csv", "--target", "petals"), "there is no column 'petals', but 'name', 'length', 'colour', 'kind'"),
         (("f.csv", "--ignore", "petals"), "--ignore: there is no column 'petals', but 'name', 'length', 'colour'"),
         (("f.csv", "--types", "petals=number"), "--types: there is no column 'petals', but 'name', 'length', 'colour'"),
@@ -446,6 +451,10 @@ def test_training_that_cannot_be(bad, tmp_path, arguments, message):
     ("command", "arguments", "message"),
     [
         ("predict", ("less.csv",), "the data lacks the column 'colour'"),
+        ("predict", ("arrays.npz",), "arrays.npz: the model expects a table, not arrays"),
+        ("evaluate", ("arrays.npz",), "arrays.npz: the model expects a table, not arrays"),
+        ("predict", ("f.csv", "--output", "p.xlsx"), "--output p.xlsx: predictions are written as CSV, of a table as"),
+        ("predict", ("f.csv", "--output", "p.Feather"), "--output p.Feather: predictions are written as CSV"),
         ("predict", ("text.csv",), "column 'length' of the data, row 1 holds 'long', and must hold numbers"),
         ("predict", ("f.csv", "--keep", "petals"), "--keep: f.csv has no column 'petals'"),
         ("predict", ("label.csv", "--keep", "label"), "'label' is also the name of what is predicted"),
