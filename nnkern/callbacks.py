@@ -50,7 +50,7 @@ def get(callbacks):
         return []
     if isinstance(callbacks, Callback) or callable(callbacks):
         callbacks = [callbacks]
-    if not hasattr(callbacks, "__iter__"):
+    if isinstance(callbacks, str) or not hasattr(callbacks, "__iter__"):
         raise TypeError(f"callbacks must be a callback or a list of them; got {callbacks!r}")
     result = []
     for callback in callbacks:
@@ -428,7 +428,11 @@ def check_monitor(callback, history):
     """Refuses a callback that monitors what this training doesn't record."""
     monitor = monitors.key(getattr(callback, "monitor", None))
     if monitor is not None and monitor not in history:
-        hint = "; it needs validation_data or validation_split" if str(monitor).startswith("val_") else ""
+        hint = ""
+        if "val_cost" in history:
+            hint = f"; {', '.join(monitors.METRICS)} and functions (targets, outputs) can be monitored besides"
+        elif str(monitor).startswith("val_"):
+            hint = "; it needs validation_data or validation_split"
         raise ValueError(f"monitor {monitor!r} isn't in the history, which has {', '.join(history)}{hint}")
 
 

@@ -1,6 +1,7 @@
 """The methods of Network that go layer by layer: which layers learn, and what each puts out."""
 
 from dataclasses import replace
+from numbers import Integral
 
 from nnkern import validation
 from nnkern.derivatives import layer_outputs
@@ -130,8 +131,9 @@ def _numbers(which, layers):
                 raise ValueError(f"there is no layer of kind {kind!r}: they are {', '.join(x.kind for x in layers)}")
             found.update(places)
             continue
-        l = validation.integer("layer", one, -L, L)
-        if l == 0:
-            raise ValueError(f"layers are numbered from 1 to {L}, or from -{L} to -1; got 0")
-        found.add(l - 1 if l > 0 else L + l)
+        is_number = isinstance(one, Integral) and not isinstance(one, bool)
+        if not is_number or not 1 <= abs(one) <= L:
+            several = ": give each by itself, as in freeze(1, 2)" if isinstance(one, list | tuple | range) else ""
+            raise ValueError(f"layers are numbered from 1 to {L}, or from -{L} to -1; got {one!r}{several}")
+        found.add(one - 1 if one > 0 else L + one)
     return found if which else set(range(L))

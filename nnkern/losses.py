@@ -311,7 +311,8 @@ class Custom(Loss):
     def _missing(self, A, Y):
         raise ValueError(
             f"the network's loss is the Python function {self.function}, which a saved model doesn't hold: make the "
-            "network anew with it, Network.from_config({**net.config(), 'loss': function}), and set_parameters"
+            "network anew with it, again = Network.from_config({**net.config(), 'loss': function}), and then "
+            "again.initialize(net.n_x).set_parameters(net.parameters)"
         )
 
     def config(self) -> str | dict[str, Any]:

@@ -163,6 +163,8 @@ def _callbacks_of_each(callbacks, count):
 
 
 def _distinct(nets):
+    if isinstance(nets, Network) or not isinstance(nets, Iterable):
+        raise TypeError(f"nets must be a list of networks; got {type(nets).__name__}")
     nets = list(nets)
     for i, net in enumerate(nets):
         if not isinstance(net, Network):

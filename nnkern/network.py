@@ -478,6 +478,10 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         state = self._state
         if rows is not False and validation.flag("rows", rows):
             X, Y = state.columns(X, Y)
+            with validation.told_of_columns():
+                return Network.partial_fit(
+                    self, X, Y, optimizer=optimizer, sample_weight=sample_weight, class_weight=class_weight
+                )
         if sample_weight is None and class_weight is None:
             cost = state.steady_step(X, Y, optimizer)
             if cost is not None:

@@ -5,6 +5,7 @@ the epoch (counted from 0) to the rate, or a `nnkern.schedules.ByStep`, which a 
 """
 
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias
@@ -220,7 +221,10 @@ def get(optimizer):
             optimizer = optimizer.lower()
         return OPTIMIZERS[validation.choice("optimizer", optimizer, OPTIMIZERS)]()
     if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or an optimizer object; got {optimizer!r}")
+        came = reprlib.repr(optimizer)
+        if isinstance(optimizer, type):
+            came += f": make one, {optimizer.__name__}(…)"
+        raise TypeError(f"optimizer must be one of {', '.join(OPTIMIZERS)} or an optimizer object; got {came}")
     optimizer.check()
     return optimizer
 

@@ -201,11 +201,16 @@ class Batches:
     def _data(self, batch, number, n_x):
         X, Y, *w = _as_batch(batch, number)
         X, Y = self._state.columns(X, Y) if self._rows else (X, Y)
-        return self._state.data(X, Y, w[0] if w else None, self._class_weight, n_x=n_x, whole=False)
+        with validation.told_of_columns(self._rows):
+            return self._state.data(X, Y, w[0] if w else None, self._class_weight, n_x=n_x, whole=False)
 
 
 def _rows(array, name):
     return validation.rows(name, array)
+
+
+def _examples_in_rows(array, name):
+    return validation.examples_in_rows(name, array)
 
 
 class Checks:
@@ -228,6 +233,9 @@ class Checks:
 
     def rows(self, name, array):
         return self._once(_rows, array, name)
+
+    def examples_in_rows(self, name, array):
+        return self._once(_examples_in_rows, array, name)
 
     def _once(self, check, array, *how, **more):
         key = check, id(array), how, tuple(more.items())

@@ -324,7 +324,9 @@ class State:
     def check_trainable(self):
         """Refuses to train where no layer learns."""
         if not any(layer.trainable for layer in self.layers):
-            raise ValueError("no layer is trainable")
+            raise ValueError(
+                "no layer is trainable, so there is nothing to train: unfreeze() lets all learn, unfreeze(-1) the last"
+            )
 
     def trained(self, views):
         """Those of the views {"W1": view, …} that belong to trainable layers."""
@@ -348,7 +350,7 @@ class State:
 
     def columns(self, X, Y, names=("X", "Y"), checks=validation):
         """(X, Y) of examples in rows: X (n_x, m) and Y (n_y, m), or labels (m,)."""
-        X, Y = checks.rows(names[0], X), checks.rows(names[1], Y)
+        X, Y = checks.examples_in_rows(names[0], X), checks.rows(names[1], Y)
         if Y.ndim == 1 and self.n_y == 1 and not self.loss.labels:
             Y = Y.reshape(1, -1)  # numbers, one an example
         return X, Y

@@ -62,6 +62,8 @@ class Steps:
         stepper = state.stepper
         if rows is not False and validation.flag("rows", rows):
             X, Y = state.columns(X, Y)
+            with validation.told_of_columns():
+                return Steps.gradients(self, X, Y, sample_weight, training)
         if sample_weight is None and (training is True or training is False):
             found = stepper.fast(X, Y, training)
             if found is not None:

@@ -35,17 +35,24 @@ def is_plain(X, dtype):
 def predict(state, X, out, *, rows=False, **how):
     """A[L] for what X holds; see `Network.predict`. `how`: threads and invariant."""
     if not is_batches(X):
-        X = validation.rows("X", X) if rows else X
-        A = _predict_array(state, X, out.T if rows and out is not None else out, **how)
+        A = _predict_array(state, X, out, **how) if not rows else _predict_rows(state, X, out, **how)
     elif out is not None:
         raise ValueError("out is for an X that is an array: of batches it isn't known how many examples they hold")
     else:
         examples = (sources.examples_of(batch) for batch in X)
-        parts = [_predict_array(state, validation.rows("X", one) if rows else one, None, **how) for one in examples]
+        predict_one = _predict_rows if rows else _predict_array
+        parts = [predict_one(state, one, None, **how) for one in examples]
         if not parts:
             raise ValueError("the iterable gave no batch")
         A = np.concatenate(parts, axis=1)
     return A.T if rows else A
+
+
+def _predict_rows(state, X, out, **how):
+    """A[L] in columns for examples in rows."""
+    X = validation.examples_in_rows("X", X)
+    with validation.told_of_columns():
+        return _predict_array(state, X, None if out is None else out.T, **how)
 
 
 def _predict_array(state, X, out, threads, invariant):
@@ -80,7 +87,8 @@ def evaluate(state, X, Y, sample_weight, threads, rows):
         source = sources.Batches(state, X, rows=rows)
     else:
         X, Y = state.columns(X, Y) if rows else (X, Y)
-        source = sources.arrays(state, X, Y, sample_weight, None)
+        with validation.told_of_columns(rows):
+            source = sources.arrays(state, X, Y, sample_weight, None)
         if source.direct:
             return state.evaluate(*source.whole(), threads=threads)
     width = max(1, _ENTRIES // source.n_x)

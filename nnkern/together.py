@@ -265,7 +265,8 @@ def _read(state, options, data, validation_data, validation_split):
         source = shards.nothing(state, np.shape(X)[1 if options.rows else 0])
     else:
         X, Y = state.columns(X, Y) if options.rows else (X, Y)
-        source = sources.arrays(state, X, Y, w, options.class_weight, _Checks())
+        with validation.told_of_columns(options.rows):
+            source = sources.arrays(state, X, Y, w, options.class_weight, _Checks())
     held_out = None
     if share and source.m:
         source, held_out = training.split(state, source, share)

@@ -343,7 +343,8 @@ def fit_of_arrays(net, options, data, validation_data, validation_split):
         raise ValueError("validation_data and validation_split were both given: use one")
     X, Y, w = data
     X, Y = state.columns(X, Y) if options.rows else (X, Y)
-    source = sources.arrays(state, X, Y, w, options.class_weight)
+    with validation.told_of_columns(options.rows):
+        source = sources.arrays(state, X, Y, w, options.class_weight)
     if share:
         source, held_out = split(state, source, share)
     else:
@@ -399,7 +400,8 @@ def fits_of_many(nets, options, data, validation_data):
             if same not in alike:
                 X, Y, w = arrays
                 X, Y = state.columns(X, Y, checks=checks) if own.rows else (X, Y)
-                source = sources.arrays(state, X, Y, w, own.class_weight, checks)
+                with validation.told_of_columns(own.rows):
+                    source = sources.arrays(state, X, Y, w, own.class_weight, checks)
                 alike[same] = source.weighted(own.class_weight, state.loss, state.n_y)
             source = alike[same]
             held_out = validation_source(state, held_out, source.n_x, checks, own.rows)
@@ -434,7 +436,8 @@ def validation_source(state, validation_data, n_x, checks=validation, rows=False
     names = ("validation_data's X", "validation_data's Y")
     if rows:
         validation_data = (*state.columns(*validation_data[:2], names, checks), *validation_data[2:])
-    return sources.Arrays(*state.data(*validation_data, n_x=n_x, names=names, checks=checks))
+    with validation.told_of_columns(rows):
+        return sources.Arrays(*state.data(*validation_data, n_x=n_x, names=names, checks=checks))
 
 
 def split(state, source, share):

@@ -6,6 +6,7 @@ Every function returns the thing in the form that the engine takes, without a co
 the message names the argument, what came and what was expected. Nothing here knows how a network computes.
 """
 
+import contextlib
 import math
 import numbers
 import weakref
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from nnkern import _kernels
+from nnkern.exceptions import DivergenceError
 
 LARGEST_SIZE = 2**31 - 1
 """Of a layer, in units or features: BLAS counts them in a C int."""
@@ -199,6 +201,30 @@ def rows(name, given):
     return array.T if array.ndim == 2 else array
 
 
+def examples_in_rows(name, given):
+    """X of examples in rows as columns (n_x, m). A vector is refused here, where one example is a row."""
+    array = rows(name, given)
+    if array.ndim == 1:
+        raise ValueError(
+            f"{name} must have shape (m, n_x), one example a row; got shape {array.shape}: {name}.reshape(1, -1) for "
+            f"one example of {array.size} features, {name}.reshape(-1, 1) for {array.size} examples of one feature"
+        )
+    return array
+
+
+@contextlib.contextmanager
+def told_of_columns(from_rows=True):
+    """Around checks of columns that came in rows: an error says that the shapes and positions it names are theirs."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        if from_rows and not isinstance(error, DivergenceError):
+            error.add_note(
+                "With rows=True shapes and positions are those of X.T and Y.T, the arrays with an example a column."
+            )
+        raise
+
+
 def examples(X, n_x, to, *, finite, name="X"):
     """X as (n_x, m) of dtype `to`; n_x None takes any number of features."""
     X = _numbers(name, X, to)
@@ -296,8 +322,11 @@ def _labels(raw, n_classes, m, name):
             )
     bad = np.flatnonzero((values < 0) | (values >= n_classes))
     if len(bad):
+        classes = f"{n_classes} classes" if n_classes > 1 else "one class, its only unit"
         raise ValueError(
-            f"{name} holds the label {_plain(values[bad[0]])} at position {bad[0]}: labels go from 0 to {n_classes - 1}"
+            f"{name} holds the label {_plain(values[bad[0]])} at position {bad[0]}: labels go from 0 to "
+            f"{n_classes - 1}, as the output has {classes}; numpy.unique({name}, return_inverse=True)[1] "
+            "counts other labels from 0"
         )
     return np.ascontiguousarray(values, dtype=np.int64)
 
@@ -450,8 +479,10 @@ def arrays(name, given, views):
     """`given` as {name: array} with exactly the names and shapes of `views`, numbers, finite or not."""
     if not isinstance(given, Mapping):
         has_them = isinstance(getattr(given, name, None), Mapping)
-        hint = f": its .{name} is one" if has_them else f" of {', '.join(views)}"
-        raise TypeError(f"{name} must be a mapping from names to arrays; got {type(given).__name__}{hint}")
+        hint = f": its .{name} is one" if has_them else ""
+        raise TypeError(
+            f"{name} must be a mapping from names ({', '.join(views)}) to arrays; got {type(given).__name__}{hint}"
+        )
     missing, unknown = set(views) - set(given), set(given) - set(views)
     if missing or unknown:
         parts = [f"lacks {', '.join(sorted(missing))}"] if missing else []

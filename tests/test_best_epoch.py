@@ -348,6 +348,17 @@ def test_what_does_not_suit_the_loss_is_refused_before_the_first_epoch(kind, mon
     assert net.n_x is None
 
 
+def test_a_name_that_is_no_monitor_is_told_those_that_are():
+    """Held-out examples are there, so they are not what is missing."""
+    X, Y, _ = examples("classes")
+    message = (
+        "monitor 'val_loss' isn't in the history, which has cost, learning_rate, seconds, val_cost, val_score; "
+        "val_error, val_auc, val_rmse, val_mae and functions (targets, outputs) can be monitored besides"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        network("classes").fit(X, Y, validation_split=0.2, callbacks=nk.EarlyStopping(monitor="val_loss"))
+
+
 @pytest.mark.parametrize("monitor", ["val_error", "val_auc", log_loss])
 def test_what_is_monitored_needs_held_out_examples(monitor):
     X, Y, _ = examples("classes")

@@ -388,6 +388,12 @@ def test_searches_that_cannot_be(how, words):
         nk.find_learning_rate(net, X, Y, **how)
 
 
+def test_callbacks_that_are_a_text():
+    net, X, Y = regression()
+    with pytest.raises(TypeError, match=r"^callbacks must be a callback or a list of them; got 'early stopping'$"):
+        net.fit(X, Y, callbacks="early stopping")
+
+
 def test_a_search_whose_first_cost_is_infinite():
     net, X, Y = regression()
     net.set_parameters({name: np.full_like(a, 3e38) for name, a in net.parameters.items()})

@@ -718,6 +718,8 @@ def test_evaluation_needs_known_labels(good, bad, tmp_path):
     np.savez("new.npz", X=np.ones((3, 2)), Y=np.array(["rose", "oak"]))
     assert "example 1: the label 'oak' is none of the model's" in bad("evaluate", "m.npz", "new.npz")
     assert "--proba and --keep are for models of tables" in bad("predict", "m.npz", "new.npz", "--proba")
+    assert ".parquet is for models of tables" in bad("predict", "m.npz", "new.npz", "--output", "p.parquet")
+    assert "predictions are written as CSV" in bad("predict", "m.npz", "new.npz", "--output", "p.npz")
 
 
 @pytest.mark.parametrize(

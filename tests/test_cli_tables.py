@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -102,6 +103,29 @@ def test_numbers(good, run, tmp_path):
     assert said["scores"]["mae"]["model"] == pytest.approx(np.abs(price - predicted).mean(), rel=1e-5)
     mean = tabular.load("m.npz").model_.target.trained_on["baseline"][0]
     assert said["scores"]["rmse"]["baseline"] == pytest.approx(np.sqrt(np.mean((price - mean) ** 2)), rel=1e-5)
+
+
+def test_warnings_name_options_and_come_once(run):
+    """What the library says of its parameter column_types is said of the options that stand for it."""
+    with open("f.csv", "w") as file:
+        print("the id,size,same,price", file=file)
+        for i in range(300):
+            print(f"{3 * i},{i % 17 + i / 100},x,{2 * (i % 17) + i % 3}", file=file)
+    status, _, err = run("train", "f.csv", "--preset", "fast", "--epochs", 2, "--quiet")
+    assert status == 0
+    assert "leave it out by --ignore 'the id'\n" in err
+    assert "--types takes one in as 'category' or 'number'" in err
+    assert "column_types" not in err
+    status, _, err = run("train", "f.csv", "--preset", "fast", "--epochs", 2, "--quiet", "--ignore", "the id,same")
+    assert (status, err) == (0, "")
+
+
+def test_a_warning_that_is_repeated_is_printed_once(capsys):
+    with cli.errors.one_line_warnings():
+        warnings.simplefilter("always")
+        for text in ("once\nagain", "other", "once again"):
+            warnings.warn(text, UserWarning, stacklevel=1)
+    assert capsys.readouterr().err == "nnkern: warning: once again\nnnkern: warning: other\n"
 
 
 def test_everything_is_said_to_machines(run):
@@ -313,7 +337,9 @@ def test_labels_are_the_same_whatever_else_their_file_holds():
     labels = ["01", "1.5", "1.50", "1e400"]
     assert tables.codes(pa.chunked_array([["1.500"], ["1.50", "01", "+1.5"]]), labels, "y").tolist() == [1, 2, 0, 1]
     for text in ("001", "1"):
-        with pytest.raises(cli.errors.CommandError, match=f"row 1 is '{text}', none of the model's: '01', '1.5'"):
+        with pytest.raises(
+            cli.errors.CommandError, match=f"row 1 is '{text}', none of the model's classes: '01', '1.5'"
+        ):
             tables.codes(pa.chunked_array([["01", text]]), labels, "y")
 
 
@@ -355,7 +381,7 @@ def test_labels_are_known_by_what_they_say():
     classes = [1, 2, 10]
     for values in ([1, 10, 2], [1.0, 10.0, 2.0], ["1", "10", "2"]):
         assert tables.codes(pa.chunked_array([values]), classes, "y").tolist() == [0, 2, 1]
-    with pytest.raises(cli.errors.CommandError, match="'y' in row 1 is 3, none of the model's: '1', '2', '10'"):
+    with pytest.raises(cli.errors.CommandError, match="'y' in row 1 is 3, none of the model's classes: '1', '2', '10'"):
         tables.codes(pa.chunked_array([[1, 3]]), classes, "y")
 
 
@@ -383,10 +409,17 @@ def test_export(good, bad):
     [
         (("no.csv",), "no.csv: No such file or directory"),
         (("noise.csv",), "noise.csv is not in cp1252"),
+        (
+            ("noise.csv",),
+            "expected CSV in the encoding that is given, or in UTF-8, UTF-16 or cp1252, Parquet or Feather",
+        ),
+        (("f.csv", "--encoding", "utf8x"), "there is no encoding 'utf8x': give one such as utf-8, cp1252 or latin-1"),
         (("f.csv", "--target", "petals"), "there is no column 'petals', but 'name', 'length', 'colour', 'kind'"),
-        (("f.csv", "--ignore", "petals"), "column_types names 'petals'"),
+        (("f.csv", "--ignore", "petals"), "--ignore: there is no column 'petals', but 'name', 'length', 'colour'"),
+        (("f.csv", "--types", "petals=number"), "--types: there is no column 'petals', but 'name', 'length', 'colour'"),
+        (("f.csv", "--metric", "roc_auc"), "--metric roc_auc: expected one of log_loss, auc, accuracy"),
         (("f.csv", "--weight", "petals"), "--weight petals: there is no such column"),
-        (("f.csv", "--types", "length=long"), "column_types must be 'number', 'category', 'date', 'ignore'"),
+        (("f.csv", "--types", "length=long"), "--types length=long: expected one of number, category, date, ignore"),
         (("f.csv", "--types", "length"), "'length' is no list like zip=category,id=ignore"),
         (("f.csv", "--task", "regression"), "'kind' holds strings, regression needs numbers"),
         (("f.csv", "--target", "name"), "'name' has 240 different texts"),
@@ -418,12 +451,16 @@ def test_training_that_cannot_be(bad, tmp_path, arguments, message):
     ("command", "arguments", "message"),
     [
         ("predict", ("less.csv",), "the data lacks the column 'colour'"),
+        ("predict", ("arrays.npz",), "arrays.npz: the model expects a table, not arrays"),
+        ("evaluate", ("arrays.npz",), "arrays.npz: the model expects a table, not arrays"),
+        ("predict", ("f.csv", "--output", "p.xlsx"), "--output p.xlsx: predictions are written as CSV, of a table as"),
+        ("predict", ("f.csv", "--output", "p.Feather"), "--output p.Feather: predictions are written as CSV"),
         ("predict", ("text.csv",), "column 'length' of the data, row 1 holds 'long', and must hold numbers"),
         ("predict", ("f.csv", "--keep", "petals"), "--keep: f.csv has no column 'petals'"),
         ("predict", ("label.csv", "--keep", "label"), "'label' is also the name of what is predicted"),
         ("predict", (), "DATA is missing"),
         ("evaluate", ("less.csv",), "--target must say what to compare with"),
-        ("evaluate", ("oak.csv",), "'kind' in row 1 is 'oak', none of the model's: 'daisy', 'rose', 'tulip'"),
+        ("evaluate", ("oak.csv",), "'kind' in row 1 is 'oak', none of the model's classes: 'daisy', 'rose', 'tulip'"),
         ("evaluate", ("new.csv", "--target", "kind"), "there is no column 'kind'"),
     ],
 )

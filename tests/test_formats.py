@@ -68,6 +68,19 @@ def test_options_that_does_not_fit(net, options, message):
         ExportOptions(net, **options)
 
 
+def test_options_of_other_names_are_told_those_that_there_are(tmp_path):
+    message = "^options of an export are mean, scale, target_mean, target_scale and labels; got std$"
+    net = nk.Network([nk.Dense(2, "softmax")], "cross_entropy", n_x=3, seed=0)
+    with pytest.raises(TypeError, match=message):
+        net.to_c(std=np.ones(3))
+    with pytest.raises(TypeError, match=message):
+        net.to_c(weights="int8", calibration=np.ones((3, 9)), std=np.ones(3))
+    pytest.importorskip("onnx")
+    with pytest.raises(TypeError, match=message):
+        net.to_onnx(tmp_path / "net.onnx", std=np.ones(3))
+    assert not (tmp_path / "net.onnx").exists()
+
+
 def test_options_take_numpy_labels():
     assert ExportOptions(NET, labels=np.array([3, 5])).labels == [3, 5]
     assert ExportOptions(NET, labels=np.array(["x", "y"])).labels == ["x", "y"]

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -451,8 +452,14 @@ def test_a_function_that_classifies_in_a_file(name, tmp_path):
     assert net.config()["loss"] == {"name": "custom", "function": f"{__name__}.{function.__name__}", "score": score}
     loaded = nk.load(tmp_path / "net.npz")
     np.testing.assert_array_equal(loaded.predict_labels(X), net.predict_labels(X))
-    with pytest.raises(ValueError, match=function.__name__):
+    with pytest.raises(ValueError, match=function.__name__) as caught:
         loaded.evaluate(X, labels)
+    # what the message proposes, word for word
+    lines = re.findall(r"(again = .*?\)), and then (again\..*)$", str(caught.value))[0]
+    known = {"Network": nk.Network, "net": loaded, "function": nk.losses.Custom(function, score=score)}
+    for line in lines:
+        exec(line, known)
+    assert known["again"].evaluate(X, labels) == net.evaluate(X, labels)
     assert copy.deepcopy(net).evaluate(X, labels) == net.evaluate(X, labels)
 
 

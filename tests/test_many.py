@@ -147,6 +147,9 @@ def test_what_does_not_fit_changes_nothing():
     ]:
         with pytest.raises(error, match=words):
             bad()
+    for wrong, came in ((nets[0], "Network"), (None, "NoneType")):
+        with pytest.raises(TypeError, match=f"^nets must be a list of networks; got {came}$"):
+            nk.fit_many(wrong, X, Y)
     assert all(of(net).engine is None for net in nets)
     nk.fit_many(nets, X, Y, epochs=1)
 

@@ -85,6 +85,18 @@ def test_a_fifo_is_not_opened(tmp_path, monkeypatch):
         nk.load(path)
 
 
+def test_what_is_no_optimizer_is_shown_in_short():
+    net = nk.Network([nk.Dense(200)], "squared_error", n_x=300, seed=0)
+    grads = {name.replace("", "d", 1): array for name, array in net.parameters.items()}
+    with pytest.raises(
+        TypeError, match=r"^optimizer must be one of sgd, .* or an optimizer object; got \{'dW1': "
+    ) as caught:
+        net.step(nk.Adam(), grads)
+    assert len(str(caught.value)) < 300
+    with pytest.raises(TypeError, match=r"Adam'>: make one, Adam\(…\)$"):
+        net.step(grads, nk.Adam)
+
+
 def test_what_json_holds_of_an_optimizer_names_what_there_is():
     schedule = nk.schedules.Step(0.5, 0.5, 2)
     written = nk.optimizers.to_json(nk.Adam(schedule))

@@ -392,9 +392,11 @@ def test_grads_that_do_not_fit(repeated):
     ):
         with pytest.raises(ValueError, match=said):
             net.step(wrong, optimizer)
-    with pytest.raises(TypeError, match=r"grads must be a mapping from names to arrays; got Gradients: its \.grads is"):
+    with pytest.raises(
+        TypeError, match=r"grads must be a mapping from names .* to arrays; got Gradients: its \.grads is"
+    ):
         net.step(net.gradients(X, CASES["squared_error"][1]), optimizer)
-    with pytest.raises(TypeError, match="grads must be a mapping from names to arrays; got list of dW1, db1"):
+    with pytest.raises(TypeError, match=r"grads must be a mapping from names \(dW1, db1.*\) to arrays; got list$"):
         net.step(list(grads.values()), optimizer)
     for name, array in before.items():
         np.testing.assert_array_equal(net.parameters[name], array)

@@ -1,5 +1,6 @@
 """fit, evaluate and predict of batches, of memory-mapped arrays, and of examples in rows."""
 
+import re
 import tracemalloc
 
 import numpy as np
@@ -173,6 +174,50 @@ def test_labels_and_numbers_of_rows():
     for call in (net.predict, net.predict_labels, net.evaluate, net.fit):
         with pytest.raises(ValueError, match="rows must be True or False; got 1"):
             call(X, rows=1)
+
+
+def test_errors_about_rows_say_whose_shapes_they_name():
+    """The checks are those of columns: what they name must not be taken for the shape of what was given."""
+    note = "With rows=True shapes and positions are those of X.T and Y.T, the arrays with an example a column."
+    holed = X.T.copy()
+    holed[3, 2] = np.nan
+    net = nk.Network([nk.Dense(1)], "squared_error", n_x=N_X, seed=0)
+    kept = net.parameters["W1"].copy()
+    numbers = NUMBERS[:1]  # a row, where a column is due
+    calls = [
+        (lambda **how: net.fit(X.T, numbers, **how), "Y has shape (57, 1), expected (1, 57): it is transposed"),
+        (lambda **how: net.fit([(X.T, numbers)], **how), "Y has shape (57, 1), expected (1, 57): it is transposed"),
+        (lambda **how: net.fit(X.T, numbers.T, validation_data=(X, numbers), **how), "validation_data's X has 57"),
+        (lambda **how: nk.fit_many([net], X.T, numbers, **how), "Y has shape (57, 1), expected (1, 57)"),
+        (lambda **how: net.partial_fit(X.T, numbers, **how), "Y has shape (57, 1), expected (1, 57)"),
+        (lambda **how: net.gradients(X.T, numbers, **how), "Y has shape (57, 1), expected (1, 57)"),
+        (lambda **how: net.evaluate(holed, numbers.T, **how), "X holds nan at position (2, 3)"),
+        (lambda **how: net.predict(X, **how), "X has 57 features, the network expects 5"),
+        (lambda **how: net.predict([X], **how), "X has 57 features, the network expects 5"),
+    ]
+    for call, message in calls:
+        with pytest.raises(ValueError, match="^" + re.escape(message)) as caught:
+            call(rows=True)
+        assert caught.value.__notes__[0] == note
+    # none where examples are columns, and none about a training that went wrong
+    with pytest.raises(ValueError, match=r"it is transposed, pass Y\.T$") as caught:
+        net.fit(X, numbers.T)
+    assert not hasattr(caught.value, "__notes__")
+    np.testing.assert_array_equal(net.parameters["W1"], kept)
+    with pytest.raises(nk.DivergenceError) as caught:
+        net.partial_fit(1e30 * X.T, numbers.T, rows=True)
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_a_vector_is_no_example_in_a_row():
+    net = network()
+    message = (
+        "X must have shape (m, n_x), one example a row; got shape (5,): X.reshape(1, -1) for one example of "
+        "5 features, X.reshape(-1, 1) for 5 examples of one feature"
+    )
+    for call in (net.predict, net.predict_labels, lambda x, rows: net.fit(x, LABELS, rows=rows)):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call(X[:, 0], rows=True)
 
 
 @pytest.mark.parametrize("make", [Tensor, np.asarray], ids=["tensors", "arrays"])

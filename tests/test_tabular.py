@@ -142,9 +142,7 @@ def test_texts_among_numbers_at_prediction(either, X):
     written = replaced(X, "age", [None if v is None else repr(v) for v in values])
     assert bits(either, written) == bits(either, X)
     values[7] = "forty"
-    with pytest.raises(
-        ValueError, match="column 'age' of X, row 7 holds 'forty', and must hold numbers as in training"
-    ):
+    with pytest.raises(ValueError, match="column 'age' of X, row 7 holds 'forty', and must hold numbers, by what tr"):
         either.predict(replaced(X, "age", [None if v is None else str(v) for v in values]))
 
 
@@ -211,6 +209,28 @@ def test_a_dict_after_an_array():
         model.predict(columns)
     with pytest.raises(TypeError, match="eval_set's X must be an array with 2 columns"):
         model.fit(A, A[:, 0], eval_set=(columns, A[:, 0]))
+
+
+def test_a_list_of_rows_and_the_name_of_a_file_are_told_what_makes_a_table(tmp_path, X, y):
+    """scikit-learn's words for them propose a reshape."""
+    rows = X.to_pylist()
+    model = classifier().fit(X, y)
+    calls = (
+        lambda given: classifier().fit(given, y),
+        model.predict,
+        model.predict_proba,
+        lambda given: model.feature_importances(given, y),
+        lambda given: classifier().fit(X, y, eval_set=(given, y)),
+    )
+    for call in calls:
+        with pytest.raises(TypeError, match=r"this is a list of dicts, one a row: pandas.DataFrame\(rows\) or pyarrow"):
+            call(rows)
+        for path in ("table.csv", tmp_path / "table.csv"):
+            with pytest.raises(TypeError, match=r"a table is expected, got the text .*table\.csv.*pandas\.read_csv$"):
+                call(path)
+    with pytest.raises(TypeError, match=r"a table is expected, got the text 'table\.csv'"):
+        classifier().fit("table.csv", "bought")
+    assert bits(model, pa.Table.from_pylist(rows)) == bits(model, X)
 
 
 def test_a_dict_whose_columns_can_count_their_nulls(X, y):

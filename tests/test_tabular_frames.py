@@ -962,7 +962,7 @@ def test_other_types_at_prediction():
         preprocessing.transform(columns_of(pa.table({"a": days, "d": days})))
     with pytest.raises(ValueError, match="column 'd' of X must hold dates or times; got double"):
         preprocessing.transform(columns_of(pa.table({"a": [1.0], "d": [1.5]})))
-    said = r"^column 'a' of X, row 0 holds 'x', .* in training; column 'd' of X must hold dates or times; got double$"
+    said = r"^column 'a' of X, row 0 holds 'x', .* says; column 'd' of X must hold dates or times; got double$"
     with pytest.raises(ValueError, match=said):
         preprocessing.transform(columns_of(pa.table({"a": ["x"], "d": [1.5]})))
 

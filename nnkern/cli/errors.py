@@ -31,10 +31,14 @@ def one_line(error):
 
 @contextlib.contextmanager
 def one_line_warnings():
-    """Prints each warning as one line, without the place in the source that it comes from."""
+    """Prints each warning as one line, once, without the place in the source that it comes from."""
+    seen = set()
 
     def show(message, category, filename, lineno, file=None, line=None):
-        print(f"nnkern: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        text = " ".join(str(message).split())
+        if text not in seen:
+            seen.add(text)
+            print(f"nnkern: warning: {text}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

@@ -25,6 +25,8 @@ probability of every class, or the predictions. The target may be absent, and ot
 
 WRITTEN_ROWS = 2**16
 """At a time: with Arrow's 1024, 2 million numbers take twice as long."""
+OTHER_TABLES = (".xlsx", ".xls", ".ods", ".feather", ".arrow", ".npz", ".npy")
+"""Endings of tables that aren't CSV, which a program that opens such a file would find in it."""
 
 
 def add_to(commands):
@@ -38,11 +40,15 @@ def add_to(commands):
 def run(options):
     if options.output and not is_special(options.output):
         check_folder(options.output)
+        if options.output.lower().endswith(OTHER_TABLES):
+            raise CommandError(f"--output {options.output}: predictions are written as CSV, of a table as .parquet too")
     net = load(options.model)
     if not isinstance(net, nk.Network):
         return _table(net, options)
     if options.proba or options.keep:
         raise CommandError("--proba and --keep are for models of tables")
+    if options.output and options.output.lower().endswith(".parquet"):
+        raise CommandError(f"--output {options.output}: .parquet is for models of tables, other predictions are CSV")
     preprocessor, data = with_data(net, options)
     A = net.predict(preprocessor.features(data, net.dtype), threads=options.threads)
     columns = ({"file": data.files} if data.files else {}) | _predicted(preprocessor, A)

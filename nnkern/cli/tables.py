@@ -23,6 +23,8 @@ def read(options, **which):
     """DATA as ConsumableColumns; `which`: read_table's columns, texts and narrow."""
     if options.data is None:
         raise CommandError("DATA is missing: the model is of a table")
+    if options.data.lower().endswith(".npz"):
+        raise CommandError(f"{options.data}: the model expects a table, not arrays")
     how = {name: getattr(options, name) for name in ("delimiter", "decimal", "encoding", "threads")}
     table = read_table(options.data, **which, **how)
     frames.names_of(table, options.data)
@@ -114,7 +116,7 @@ def codes(array, classes, name):
     if (codes < 0).any():
         row = int((codes < 0).argmax())
         was = array[row].as_py()
-        raise CommandError(f"{name!r} in row {row} is {was!r}, none of the model's: {frames.listed(known)}")
+        raise CommandError(f"{name!r} in row {row} is {was!r}, none of the model's classes: {frames.listed(known)}")
     return codes
 
 

@@ -1,6 +1,10 @@
 """`nnkern train` on a table: what the options say of it, of recipes and of rows, handed to nnkern.tabular."""
 
+import contextlib
+import re
+import shlex
 import time
+import warnings
 
 import numpy as np
 
@@ -10,7 +14,8 @@ from nnkern.cli.models import class_weights
 from nnkern.cli.output import report_training
 from nnkern.cli.train_options import DATA_DEFAULTS, TABLE, refuse_others
 from nnkern.files.endings import is_safetensors
-from nnkern.tabular import PRESETS, TabularClassifier, TabularRegressor, columns, frames, splits
+from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularRegressor, columns, frames, splits
+from nnkern.tabular.preprocessing import TYPES
 
 # what an option replaces in a recipe
 FIELDS = {
@@ -37,6 +42,7 @@ def run(options):
     name = options.target or list(data)[-1]
     said = {"data": options.data, "columns": len(data)}
     data, y, weight, said["rows_without_target"] = tables.rows_that_count(data, name, options.weight)
+    _refuse_names(options, data)
     y = columns.plain(y)
     said |= {"rows": len(y), "target": name}
     classes, reason = tables.task_of(y, name, options.task)
@@ -60,9 +66,7 @@ def run(options):
         frames.give_back()
     data, y, weight = parts[0]
     estimator = _estimator(options, classes, recipes, y)
-    begun = time.perf_counter()
-    estimator.fit(data, y, sample_weight=weight)
-    said["seconds"] = time.perf_counter() - begun
+    said["seconds"] = _seconds_of_fit(estimator, data, y, weight)
     model = estimator.model_
     known = tables.targets(model, y, name)
     baseline = tables.priors(model, known, weight)
@@ -83,6 +87,37 @@ def run(options):
         shown = str(model.preprocessing).splitlines()
         text[:0] = [*shown[: SHOWN + 1], *[f"… {len(shown) - SHOWN - 1} more"] * (len(shown) > SHOWN + 1)]
     report_training(options, said, text)
+
+
+def _refuse_names(options, data):
+    """Refuses columns, types and metrics that there aren't by the option that names them."""
+    types = options.types or {}
+    for option, names in (("--ignore", options.ignore or ()), ("--types", types)):
+        unknown = [name for name in names if name not in data]
+        if unknown:
+            raise CommandError(f"{option}: there is no column {frames.listed(unknown)}, but {frames.listed(data)}")
+    for name, kind in types.items():
+        if kind not in TYPES:
+            raise CommandError(f"--types {name}={kind}: expected one of {', '.join(TYPES)}")
+    if options.metric is not None and options.metric not in METRICS:
+        raise CommandError(f"--metric {options.metric}: expected one of {', '.join(METRICS)}")
+
+
+@contextlib.contextmanager
+def _warnings_of_options():
+    """Warnings say by which option a column is left out or taken in, not by which parameter of the estimator."""
+    shown = warnings.showwarning
+
+    def show(message, *where, **more):
+        ignored = r"column_types=\{(['\"])(.*?)\1: \"ignore\"\}"
+        text = re.sub(ignored, lambda found: f"--ignore {shlex.quote(found[2])}", str(message))
+        shown(text.replace("column_types", "--types"), *where, **more)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = shown
 
 
 def _recipes(options):
@@ -114,6 +149,13 @@ def _estimator(options, classes, recipes, y):
     if isinstance(weights, dict) and 0 in weights.values():
         raise CommandError("--class-weight: a table's class of weight 0 isn't learnt: leave its rows out")
     return TabularClassifier(class_weight=weights, **how) if classes else TabularRegressor(**how)
+
+
+def _seconds_of_fit(estimator, data, y, weight):
+    begun = time.perf_counter()
+    with _warnings_of_options():
+        estimator.fit(data, y, sample_weight=weight)
+    return time.perf_counter() - begun
 
 
 def _plot(model, P, y, name, path):

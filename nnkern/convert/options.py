@@ -22,9 +22,15 @@ class ExportOptions:
     ------
     ValueError
         A length or a number doesn't fit the network.
+    TypeError
+        An option has another name.
     """
 
-    def __init__(self, model, mean=None, scale=None, target_mean=None, target_scale=None, labels=None):
+    def __init__(self, model, mean=None, scale=None, target_mean=None, target_scale=None, labels=None, **unknown):
+        if unknown:
+            raise TypeError(
+                f"options of an export are mean, scale, target_mean, target_scale and labels; got {', '.join(unknown)}"
+            )
         self.mean, self.scale = _vector("mean", mean, model.n_x), _vector("scale", scale, model.n_x)
         self.target_mean = _vector("target_mean", target_mean, model.n_y)
         self.target_scale = _vector("target_scale", target_scale, model.n_y)

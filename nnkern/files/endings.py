@@ -30,10 +30,19 @@ def is_safetensors(path):
 
 
 def check_written(path):
-    """Refuses to write a model under a name that says that it is something else."""
+    """Refuses to write a network under a name that says that it is something else."""
     if _ending(path) in _OTHER:
         whose, writes, _ = _OTHER[_ending(path)]
         raise ValueError(f"save writes .npz or .safetensors, and {path} ends as files of {whose} do: {writes}")
+
+
+def check_table_written(path):
+    """The same of a table's model, which has one format."""
+    if _ending(path) in _OTHER or is_safetensors(path):
+        raise ValueError(
+            f"a table's model is saved as .npz only, and {path} ends as files of another format do: to_onnx(path) and "
+            "to_c(path) write these, and pickle takes the estimator"
+        )
 
 
 def check_read(path):

@@ -61,7 +61,9 @@ def to_json(header, arrays):
         text = json.dumps(header, allow_nan=False)
         _check_keys(header)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"metadata must be what JSON can hold: {error}") from error
+        raise ValueError(
+            f"metadata must be what JSON can hold, arrays as array.tolist(), numpy's numbers as number.item(): {error}"
+        ) from error
     size = len(text) + sum(array.nbytes for array in arrays.values())
     if not fits(text, size):
         raise ValueError(

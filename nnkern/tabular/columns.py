@@ -333,7 +333,8 @@ def _parsed(array, name, what):
             (i, text) for i, text in enumerate(array.to_pylist()) if text is not None and not _is_number(text)
         )
         raise ValueError(
-            f"column {name!r} of {what}, row {row} holds {text!r}, and must hold numbers as in training"
+            f"column {name!r} of {what}, row {row} holds {text!r}, and must hold numbers, by what training found or "
+            "column_types says"
         ) from None
 
 

@@ -7,6 +7,7 @@ a column means is columns.py's concern: here are names, lengths and the forms of
 import datetime
 import decimal
 from collections.abc import Mapping
+from os import PathLike
 
 import numpy as np
 
@@ -45,10 +46,22 @@ def is_frame(X):
     """Whether X has columns by name."""
     if is_mapping(X):
         return True
+    _refuse_rows_and_names(X)
     nw = require("narwhals", "a data frame")
     if nw.dependencies.is_into_lazyframe(X):
         raise TypeError(f"{type(X).__name__} has no rows before they are asked for: give what its collect() returns")
     return nw.dependencies.is_into_dataframe(X)
+
+
+def _refuse_rows_and_names(X):
+    """A TypeError for what a table can be made of, but isn't one: a list of dicts, and the name of a file."""
+    if isinstance(X, list | tuple) and X and isinstance(X[0], Mapping):
+        raise TypeError(
+            "a table has columns, and this is a list of dicts, one a row: pandas.DataFrame(rows) or "
+            "pyarrow.Table.from_pylist(rows) makes a table of it; predict_one takes one dict"
+        )
+    if isinstance(X, str | bytes | PathLike):
+        raise TypeError(f"a table is expected, got the text {X!r}: read a file first, for instance by pandas.read_csv")
 
 
 def is_mapping(X):

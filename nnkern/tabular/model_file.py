@@ -37,9 +37,7 @@ class Stored(Value):
 def write(path, stored):
     """Writes it whole, or leaves what was there; a ValueError where the name has another format's ending."""
     path = os.fsdecode(path)
-    endings.check_written(path)
-    if endings.is_safetensors(path):
-        raise ValueError(f"{path}: a table's model is saved as .npz only")
+    endings.check_table_written(path)
     arrays, networks = {}, []
     for i, net in enumerate(stored.model.networks):
         plain = net.to_model()

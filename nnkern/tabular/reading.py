@@ -138,7 +138,10 @@ class _Text:
         try:
             text = head.decode(self._encoding, "ignore" if len(head) == HEAD else "strict").lstrip("\ufeff")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{name} is not in {self._encoding}: {error}") from None
+            hint = "expected CSV in the encoding that is given, or in UTF-8, UTF-16 or cp1252, Parquet or Feather"
+            raise ValueError(f"{name} is not in {self._encoding}: {error}; {hint}") from None
+        except LookupError:
+            raise ValueError(f"there is no encoding {encoding!r}: give one such as utf-8, cp1252 or latin-1") from None
         if not text.strip():
             raise ValueError(f"{name} is empty: expected a header and rows of data")
         if re.search("[\0-\x08\x0e-\x1a\x1c-\x1f]", text):
