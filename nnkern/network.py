@@ -395,7 +395,8 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         progress : bool
             Show epochs, cost, score and time left on standard error.
         resume : bool
-            Keep the optimizer's state, the count of epochs and the random streams of the last fit.
+            Keep the optimizer's state, the count of epochs and the random streams of the last fit. With none, as in a
+            file that was saved without ``training_state``, the training begins afresh.
         threads : int, optional
             At most this many threads; results don't depend on it.
         rows : bool

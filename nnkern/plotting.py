@@ -359,7 +359,7 @@ def confusion(Y, Y_hat, classes=None):
     Raises
     ------
     ValueError
-        The numbers of labels differ, or one isn't in `classes`.
+        The numbers of labels differ, or one isn't in `classes`; without these, one isn't whole.
 
     Examples
     --------
@@ -375,6 +375,10 @@ def confusion(Y, Y_hat, classes=None):
 def _count(Y, Y_hat, classes):
     """(counts, classes)."""
     Y, Y_hat = _labels("Y", Y), _labels("Y_hat", Y_hat)
+    for name, given in (("Y", Y), ("Y_hat", Y_hat)):
+        if classes is None and given.dtype.kind == "f" and not (given == np.floor(given)).all():
+            off = given[given != np.floor(given)][0]
+            raise ValueError(f"{name} holds {off}, which is no label: predict_labels gives those of a network")
     if Y.shape != Y_hat.shape:
         raise ValueError(f"Y has {Y.size} labels, Y_hat {Y_hat.size}")
     classes = np.unique(np.concatenate([Y, Y_hat])) if classes is None else np.asarray(classes)

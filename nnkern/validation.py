@@ -347,7 +347,9 @@ def _shape_of_targets(Y, loss, n_y, m, n_x, name):
     if Y.ndim == 1 and Y.shape == (m,):
         if n_y == 1:
             return f"{start}: {name}.reshape(1, -1) makes it a row; a rank-1 array is never broadcast"
-        return f"{start}: a rank-1 array is never broadcast over the {n_y} outputs"
+        as_labels = m > 0 and bool(((Y >= 0) & (n_y > Y) & (np.floor(Y) == Y)).all())
+        hint = f"; labels of {n_y} classes go with softmax units and the loss cross_entropy" if as_labels else ""
+        return f"{start}: a rank-1 array is never broadcast over the {n_y} outputs{hint}"
     if Y.shape == (m, n_y):
         return f"{start}: it is transposed, pass {name}.T"
     if Y.ndim == 1 or (Y.ndim == 2 and Y.shape[0] == n_y):

@@ -744,6 +744,18 @@ def test_labels_outside_their_range_or_not_whole(way, bad, rank):
         way(net, X, Y)
 
 
+def test_labels_for_a_loss_of_numbers_are_told_theirs():
+    X, net = make_X(), nk.Network([nk.Dense(3)], "squared_error", n_x=N_X, seed=0)
+    several = nk.Network([nk.Dense(3, "sigmoid")], "binary_cross_entropy", n_x=N_X, seed=0)
+    hint = "; labels of 3 classes go with softmax units and the loss cross_entropy$"
+    for wrong in (net, several):
+        with refused(wrong, rf"^Y has shape \({M},\), expected \(3, {M}\): a rank-1 array is never .*3 outputs{hint}"):
+            wrong.fit(X, np.resize([0, 1, 2], M))
+    for numbers in (np.resize([0, 1, 3], M), np.resize([0.5, 1, 2], M)):
+        with refused(net, "never broadcast over the 3 outputs$"):
+            net.fit(X, numbers)
+
+
 def test_labels_that_begin_at_1_are_counted_from_0_as_the_message_says():
     X, net = make_X(), make_net()
     Y = np.resize([1, 2, 3, 4], M)

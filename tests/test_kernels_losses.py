@@ -296,6 +296,27 @@ def test_labels_are_refused_elsewhere(name):
         kernel(name)(np.zeros((1, 7)), np.zeros((1, 7), int))
 
 
+def test_operands_of_another_dtype_are_told_what_to_pass():
+    Z, W = np.zeros((1, 7)), np.ones((1, 2))
+    for call, words in (
+        (lambda: kernel("squared_error")(Z, np.zeros((1, 7), int)), "Y has dtype int64, the first operand float64"),
+        (
+            lambda: nk.kernels.dense_forward(W.astype("f4"), np.ones((2, 7)), None, "linear"),
+            "A_prev has dtype float64, the first",
+        ),
+        (
+            lambda: nk.kernels.dense_forward(W.astype(int), np.ones((2, 7)), None, "linear"),
+            "W must be a numpy array of float32 or",
+        ),
+    ):
+        with pytest.raises(TypeError, match=f"^{words}") as caught:
+            call()
+        name, remedy = str(caught.value).split()[0], str(caught.value).partition(": pass ")[2]
+        assert remedy in (f"{name}.astype(float)", f"{name}.astype('float64')", f"{name}.astype('float32')")
+    with pytest.raises(TypeError, match=r"^Y must be a numpy array of float64; got list$"):
+        kernel("squared_error")(Z, [[0.0] * 7])
+
+
 # ---- extremes ----
 
 

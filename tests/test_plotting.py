@@ -306,12 +306,17 @@ def test_the_matrix_shows_counts_and_names(ax):
 
 def test_what_is_no_confusion():
     for call in (plotting.confusion, plotting.confusion_matrix):
+        with pytest.raises(ValueError, match=r"^Y_hat holds 0\.25, which is no label: predict_labels gives those"):
+            call([0, 1], [1.0, 0.25])
+        with pytest.raises(ValueError, match=r"^Y holds nan, which is no label"):
+            call([0, np.nan], [1, 1])
         with pytest.raises(ValueError, match="Y has 2 labels, Y_hat 1"):
             call([0, 1], [0])
         with pytest.raises(ValueError, match="Y_hat holds 3, which is none of the classes 0, 1"):
             call([0, 1], [0, 3], classes=[0, 1])
         with pytest.raises(ValueError, match=r"Y must hold labels of shape \(m,\) or \(1, m\); got shape \(2, 2\)"):
             call(np.eye(2), [0, 1])
+    np.testing.assert_array_equal(plotting.confusion([0.5, 1.5], [1.5, 1.5], classes=[0.5, 1.5]), [[0, 1], [0, 1]])
     with pytest.raises(ValueError, match="labels has 1 names for 2 classes"):
         plotting.confusion_matrix([0, 1], [0, 1], labels=["one"])
     assert pyplot.get_fignums() == []

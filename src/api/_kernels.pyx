@@ -13,7 +13,9 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 cimport numpy as cnp
-from api.arrays cimport address, check_int, compute_for, dtype_of, matrix_of_array, new_matrix, share_bytes, type_of
+from api.arrays cimport (
+    address, check_int, compute_for, dtype_of, matrix_of_array, new_matrix, share_bytes, type_of, unlike_first,
+)
 from engine.blocks cimport block_columns
 from engine.layer cimport (
     DenseBackward, DenseForward, Elementwise, LossPass, backward_chunks, elementwise_blocks, forward_blocks,
@@ -151,10 +153,8 @@ cdef void *provided(nnk_arena *arena) except? NULL:
 
 cdef object operand(str name, x, int number, str meaning):
     """x, or a copy of it that a kernel can take; errors name the argument and the shape that `meaning` gives it."""
-    if not cnp.PyArray_Check(x):
-        raise TypeError(f"{name} must be a numpy array of {dtype_of(number)}; got {type(x).__name__}")
-    if cnp.PyArray_TYPE(x) != number:
-        raise TypeError(f"{name} has dtype {x.dtype}, the first operand {dtype_of(number)}: all must be alike")
+    if not cnp.PyArray_Check(x) or cnp.PyArray_TYPE(x) != number:
+        raise unlike_first(name, x, number)
     if cnp.PyArray_NDIM(x) != 2:
         hint = ""
         if x.ndim == 1:

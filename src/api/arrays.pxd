@@ -71,8 +71,17 @@ cdef inline int type_of(str name, x) except -1:
         raise TypeError(f"{name} must be a numpy array of float32 or float64; got {type(x).__name__}")
     cdef int number = cnp.PyArray_TYPE(x)
     if number != cnp.NPY_FLOAT and number != cnp.NPY_DOUBLE:
-        raise TypeError(f"{name} must be a numpy array of float32 or float64; got dtype {x.dtype}")
+        hint = f": pass {name}.astype(float)" if x.dtype.kind in "biuf" else ""
+        raise TypeError(f"{name} must be a numpy array of float32 or float64; got dtype {x.dtype}{hint}")
     return number
+
+
+cdef inline object unlike_first(str name, x, int number):
+    """The error of an operand that is no array, or of another dtype than the first one's, `number`."""
+    to = cnp.PyArray_DescrFromType(number)
+    if not cnp.PyArray_Check(x):
+        return TypeError(f"{name} must be a numpy array of {to}; got {type(x).__name__}")
+    return TypeError(f"{name} has dtype {x.dtype}, the first operand {to}: pass {name}.astype('{to}')")
 
 
 cdef inline const Compute *compute_for(compute, int number) except NULL:
