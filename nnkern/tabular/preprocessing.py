@@ -102,7 +102,7 @@ class Preprocessing:
         """Number of rows of X."""
         return len(self.rows)
 
-    def transform(self, arrays, what="X", threads=None):
+    def transform(self, arrays, what="X", threads=None, warn=True):
         """X (n_x, m) in float32, an example contiguous, of {name: Arrow array} with all the columns.
 
         Raises
@@ -129,7 +129,7 @@ class Preprocessing:
         found = _each(filled, zip(self.columns, self._first_rows(), strict=True), threads, m)
         _refuse([error for _, error in found if error is not None])
         unseen = {column.name: count for column, (count, _) in zip(self.columns, found, strict=True) if count}
-        if unseen:
+        if unseen and warn:
             said = ", ".join(f"{name!r} in {count} of {m} rows" for name, count in unseen.items())
             text = f"{what} has categories that weren't there in training, and count as missing: {said}"
             warnings.warn(text, TabularWarning, stacklevel=5)
