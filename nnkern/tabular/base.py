@@ -3,7 +3,6 @@
 Here are names, checks of what a caller hands in, and what is remembered; the recipe and the training are training.py's.
 """
 
-import time
 from numbers import Integral, Real
 
 import numpy as np
@@ -23,7 +22,6 @@ from nnkern.estimators.needed import (
 from nnkern.exceptions import ModelFormatError
 from nnkern.ranks import DEADLINE, Ranks
 from nnkern.tabular import recipes as recipes_
-from nnkern.tabular import together
 from nnkern.tabular.explaining import permutation_importances
 from nnkern.tabular.frames import columns_of, columns_of_array, is_frame, listed
 from nnkern.tabular.inputs import (
@@ -39,21 +37,16 @@ from nnkern.tabular.inputs import (
 )
 from nnkern.tabular.leaks import warn_of_leaks
 from nnkern.tabular.metrics import METRICS
-from nnkern.tabular.metrics import get as metric_of
 from nnkern.tabular.model import OneRow, TableModel
 from nnkern.tabular.model_file import Stored, read, write
 from nnkern.tabular.preprocessing import Preprocessing
 from nnkern.tabular.recipes import PRESETS, Preset, Recipe
-from nnkern.tabular.shards import Shard, refuse_other_names
+from nnkern.tabular.several import OfShards
 from nnkern.tabular.target import Labels
 from nnkern.tabular.training import default_metric, train
-from nnkern.together import compare
-
-# parameters that each process may have for itself
-_OWN = ("progress", "random_state", "threads")
 
 
-class BaseTabular(BaseEstimator):
+class BaseTabular(OfShards, BaseEstimator):
     """What both share."""
 
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn has it
@@ -221,42 +214,6 @@ class BaseTabular(BaseEstimator):
     def _seed(self):
         return int(check_random_state(self.random_state).randint(2**31))
 
-    def _fit_together(self, ranks, X, y, sample_weight, eval_set):
-        """The same by several processes, each with a shard of the rows."""
-        begun = time.monotonic()
-        with ranks.alone():
-            shard = shard_of(self, X, y, sample_weight)
-            row = row_of(self, shard) | {"eval_set": eval_set is not None, "seed": self._seed()}
-            row["same"] = {name: repr(value) for name, value in self.get_params().items() if name not in _OWN}
-        rows = ranks.gather(row)
-        compare([one["same"] for one in rows])
-        names, named, target, class_weights = agree(self, rows, "rank")
-        seed = rows[0]["seed"]
-        with ranks.alone():
-            learn(self, shard, target, class_weights)
-            held_out = None if eval_set is None else self._eval_set(eval_set, names, named, target, class_weights)
-        table = together.Table(ranks, shard, names, seed)
-        table.learn(self.column_types, isinstance(target, Labels), self.threads)
-        if any(one["eval_set"] for one in rows):
-            held_out = table.gather_held_out(held_out, self.threads)
-        task, classes = self._task(target), len(target.labels) if isinstance(target, Labels) else 0
-        with ranks.alone():
-            metric = metric_of(self.metric, task)
-        session = together.SessionOfRanks(ranks, table.preprocessing.rows, task, classes, metric, self.threads)
-        trained = together.train(
-            table,
-            session,
-            recipes=self._recipes(),
-            n_estimators=self.n_estimators,
-            held_out=self.validation_fraction if held_out is None else held_out,
-            refit=self.refit,
-            limit=None if self.time_limit is None else (begun, self.time_limit),
-            progress=self.progress,
-        )
-        model = TableModel(table.preprocessing, trained.networks, trained.weights, target)
-        self._remember(Stored(model, names, named, None, trained.report, trained.score, False))
-        return self
-
     def _remember(self, stored):
         """Takes a model over; all that is remembered changes at once."""
         model, names = stored.model, stored.names
@@ -330,14 +287,6 @@ class BaseTabular(BaseEstimator):
     def _class_weights(self, y, weight):
         """{label: weight}, empty where all count alike."""
         return {}
-
-    def _summary(self, y, weight):
-        """What others must know of the target of a shard."""
-        return self._target_kind.summary(y, weight)
-
-    def _agreed(self, rows, noun):
-        """(target, {label: weight}) of all shards."""
-        return self._target_kind.of_all(rows, noun), {}
 
     def _eval_set(self, eval_set, names, named, target, class_weights):
         """({name: Arrow array}, y as learnt, weights or None)"""
@@ -567,31 +516,3 @@ class BaseTabular(BaseEstimator):
 def _plain(value):
     """A number of numpy's as Python's, which JSON holds."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-# ---- of a table whose rows lie in shards ----
-
-
-def shard_of(model, X, y, sample_weight=None):
-    """The Shard of what one process or worker has for an estimator to fit; it may have no rows."""
-    X, y = model._with_target(X, y, "X")
-    arrays, named = model._table(X, least=0)
-    return Shard(arrays, named, *model._target(y, sample_weight, rows_of(arrays)))
-
-
-def row_of(model, shard):
-    """What others must know of a shard before the columns are learnt, as JSON has it."""
-    return {"names": shard.names, "named": shard.named, "y": model._summary(shard.y, shard.w)}
-
-
-def agree(model, rows, noun):
-    """(names of the columns, whether X has names, target, {label: weight of its class}) by the rows of all shards."""
-    refuse_other_names([(row["names"], row["named"]) for row in rows], noun)
-    target, class_weights = model._agreed([row["y"] for row in rows], noun)
-    return rows[0]["names"], rows[0]["named"], target, class_weights
-
-
-def learn(model, shard, target, class_weights):
-    """Leaves out the rows of a shard whose weight is 0, and has its y as networks learn it."""
-    weight = times_class_weights(shard.w, shard.y, class_weights)
-    shard.learn(weight, lambda y: model._as_learnt(y, target, "y"))
