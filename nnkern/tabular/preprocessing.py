@@ -162,6 +162,22 @@ class Preprocessing:
         return "\n".join(f"{name:{width[0]}}  {kind:{width[1]}}  {rest}".rstrip() for name, kind, rest in lines)
 
 
+def check_entries(arrays, column_types=None):
+    """Raises what `Preprocessing.fit` would say of entries of a column; for a shard's rows, in the shard's own words."""
+    wanted = _by_name(column_types or {}, arrays)
+    errors = []
+    for name, array in arrays.items():
+        kind = wanted.get(name) or family(array)
+        try:
+            if kind == "number":
+                numbers(array, name, "X", float32=True)
+            elif kind == "date":
+                kinds.seconds(array, name, "X", None)
+        except ValueError as error:
+            errors.append(error)
+    _refuse(errors)
+
+
 def _each(function, items, threads, m):
     """[function(item) of each]; of large tables on several threads, whose arithmetic holds no lock."""
     threads = threads or _kernels.get_threads()

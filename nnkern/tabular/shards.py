@@ -51,12 +51,12 @@ class Shard:
         return _to_bytes(table), self.y[places], None if self.w is None else self.w[places]
 
 
-def sample_places(sizes, number, seed, most=SAMPLE_ROWS):
+def sample_places(sizes, number, seed):
     """The places in shard `number` of the rows that it gives to the sample: all, or a share as all shards have it."""
     ends = np.cumsum([0, *sizes])
-    if ends[-1] <= most:
+    if ends[-1] <= SAMPLE_ROWS:
         return np.arange(sizes[number])
-    first, end = (int(ends[k] * most // ends[-1]) for k in (number, number + 1))
+    first, end = (int(ends[k] * SAMPLE_ROWS // ends[-1]) for k in (number, number + 1))
     return np.sort(np.random.default_rng((seed, number, 2)).choice(sizes[number], end - first, replace=False))
 
 

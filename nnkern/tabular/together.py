@@ -13,7 +13,7 @@ from nnkern.network import Network
 from nnkern.tabular import shards, splits
 from nnkern.tabular import training as training_
 from nnkern.tabular.leaks import warn_of_leaks
-from nnkern.tabular.preprocessing import Preprocessing
+from nnkern.tabular.preprocessing import Preprocessing, check_entries
 from nnkern.training import Options
 
 
@@ -46,6 +46,8 @@ class Table:
         ranks, shard, rank = self.ranks, self._shard, self.ranks.rank
         with ranks.alone():
             shard.arrays = shards.in_order(shard.arrays, self._names, "X")
+            if shard.m:
+                check_entries(shard.arrays, column_types)
             places = [shards.sample_places(self.sizes, number, self.seed) for number in range(ranks.size)]
             table, *target = shard.some(places[rank])
         tables = ranks.gather_bytes(table)
