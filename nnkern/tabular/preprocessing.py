@@ -163,7 +163,7 @@ class Preprocessing:
 
 
 def check_entries(arrays, column_types=None):
-    """Raises what `Preprocessing.fit` would say of entries of a column; for a shard's rows, in the shard's own words."""
+    """Raises what `Preprocessing.fit` would say of single entries, for one shard of the rows, with its row numbers."""
     wanted = _by_name(column_types or {}, arrays)
     errors = []
     for name, array in arrays.items():
