@@ -40,10 +40,8 @@ class OfShards:
         table.learn(self.column_types, isinstance(target, Labels), self.threads)
         if any(one["eval_set"] for one in rows):
             held_out = table.gather_held_out(held_out, self.threads)
-        task, classes = self._task(target), len(target.labels) if isinstance(target, Labels) else 0
         with ranks.alone():
-            metric = metric_of(self.metric, task)
-        session = together.SessionOfRanks(ranks, table.preprocessing.rows, task, classes, metric, self.threads)
+            session = self._session(target, together.SessionOfRanks, table.preprocessing.rows, ranks)
         trained = together.train(
             table,
             session,
@@ -54,9 +52,20 @@ class OfShards:
             limit=None if self.time_limit is None else (begun, self.time_limit),
             progress=self.progress,
         )
-        model = TableModel(table.preprocessing, trained.networks, trained.weights, target)
-        self._remember(Stored(model, names, named, None, trained.report, trained.score, False))
+        self._take(table.preprocessing, trained, target, (names, named))
         return self
+
+    def _checked(self):
+        self._validate_params()
+        return self
+
+    def _session(self, target, kind, rows, *how):
+        task, classes = self._task(target), len(target.labels) if isinstance(target, Labels) else 0
+        return kind(*how, rows, task, classes, metric_of(self.metric, task), self.threads)
+
+    def _take(self, preprocessing, trained, target, named_columns):
+        made = TableModel(preprocessing, trained.networks, trained.weights, target)
+        self._remember(Stored(made, *named_columns, None, trained.report, trained.score, trained.interrupted))
 
     def _shard(self, X, y, sample_weight=None):
         """The Shard of what one process or worker has to fit; it may have no rows."""
@@ -86,3 +95,48 @@ class OfShards:
     def _agreed(self, rows, noun):
         """(target, {label: weight}) of all shards."""
         return self._target_kind.of_all(rows, noun), {}
+
+
+# ---- the same, for those who have an estimator ----
+
+
+def checked(model):
+    """The estimator, where its parameters are right."""
+    return model._checked()
+
+
+def shard_of(model, X, y, sample_weight=None):
+    """The Shard of what an estimator has to fit on a worker."""
+    return model._shard(X, y, sample_weight)
+
+
+def row_of(model, shard):
+    """What others must know of it."""
+    return model._row(shard)
+
+
+def agreed(model, rows):
+    """(names of the columns, whether X has names, target, {label: weight of its class}) of all shards."""
+    return model._agree(rows, "shard")
+
+
+def learnt(model, shard, target, class_weights):
+    """The Shard with y as networks learn it, a new one."""
+    shard = Shard(shard.arrays, shard.named, shard.y, shard.w)
+    model._learn(shard, target, class_weights)
+    return shard
+
+
+def eval_set_of(model, eval_set, names, named, target, class_weights):
+    """({name: Arrow array}, y as learnt, weights or None) of rows that are held out."""
+    return model._eval_set(eval_set, names, named, target, class_weights)
+
+
+def session_of(model, target, kind, rows, *how):
+    """A Session of that kind for an estimator's task."""
+    return model._session(target, kind, rows, *how)
+
+
+def remember(model, preprocessing, trained, target, named_columns):
+    """What was trained becomes the estimator's. `named_columns`: (names, whether X has them)."""
+    model._take(preprocessing, trained, target, named_columns)

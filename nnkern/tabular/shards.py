@@ -51,6 +51,21 @@ class Shard:
         return _to_bytes(table), self.y[places], None if self.w is None else self.w[places]
 
 
+def one_of(made):
+    """One Shard of several, one after the other."""
+    (first, *others), noun = made, "partition"
+    refuse_other_names([(shard.names, shard.named) for shard in made], noun)
+    if not others:
+        return first
+    columns = {name: [(number, shard.arrays[name]) for number, shard in enumerate(made)] for name in first.arrays}
+    arrays = Columns((name, _joined(name, pieces, noun)) for name, pieces in columns.items())
+    kinds = {"OUT".find(shard.y.dtype.kind) < 0 for shard in made}
+    if len(kinds) > 1:
+        raise TypeError("y holds texts in some partitions and numbers in others")
+    y, w = joined_target([(shard.y, shard.w) for shard in made])
+    return Shard(arrays, first.named, y, w)
+
+
 def sample_places(sizes, number, seed):
     """The places in shard `number` of the rows that it gives to the sample: all, or a share as all shards have it."""
     ends = np.cumsum([0, *sizes])
