@@ -44,6 +44,13 @@ def test_estimators_of_frames(tmp_path):
     run("frames", tmp_path, "dask_estimators.py")
 
 
+@pytest.mark.parametrize("what", ["classifier", "regressor", "sample", "refusals"])
+def test_tables(tmp_path, what):
+    for module in ("sklearn", "narwhals", "pyarrow", "pandas"):
+        pytest.importorskip(module)
+    run(what, tmp_path, "dask_tables.py")
+
+
 def test_the_example_of_the_page(tmp_path):
     pytest.importorskip("sklearn")
     page = (SCRIPTS.parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
