@@ -44,11 +44,10 @@ def test_estimators_of_frames(tmp_path):
     run("frames", tmp_path, "dask_estimators.py")
 
 
-@pytest.mark.parametrize("what", ["classifier", "regressor", "sample", "refusals"])
-def test_tables(tmp_path, what):
+def test_tables(tmp_path):
     for module in ("sklearn", "narwhals", "pyarrow", "pandas"):
         pytest.importorskip(module)
-    run(what, tmp_path, "dask_tables.py")
+    run("classifier,regressor,refusals,sample", tmp_path, "dask_tables.py")
 
 
 def test_the_example_of_the_page(tmp_path):

@@ -142,14 +142,14 @@ class BaseDaskTabular(BaseEstimator):
 
     def _predict(self, X, method, dtype, columns=None):
         """What a method of the model gives for X, lazily where that is a Dask collection."""
-        how = {"model": self.model_, "method": method}
+        how = {"model": self.model_, "method": method, "columns": columns, "kind": dtype}
         if hasattr(X, "map_partitions"):
             like = empty_like(X, dtype, columns)
-            return X.map_partitions(_of_frame, **how, columns=columns, dtype=dtype, meta=like)
+            return X.map_partitions(_of_frame, **how, meta=like)
         if hasattr(X, "map_blocks"):
             X = X.rechunk({1: -1})
             shape = {"drop_axis": 1} if columns is None else {"chunks": (X.chunks[0], (len(columns),))}
-            return X.map_blocks(_of_array, **how, columns=columns, dtype=dtype, **shape)
+            return X.map_blocks(_of_array, **how, dtype=dtype, **shape)
         return getattr(self.model_, method)(X)
 
 
@@ -342,13 +342,13 @@ def _taken(shard, mask):
     return tuple(np.asfortranarray(one[..., mask]) for one in shard)
 
 
-def _of_array(X, model, method, columns, dtype):
+def _of_array(X, model, method, columns, kind):
     if len(X) == 0:
-        return np.zeros((0,) if columns is None else (0, len(columns)), dtype)
+        return np.zeros((0,) if columns is None else (0, len(columns)), kind)
     return getattr(model, method)(X)
 
 
-def _of_frame(X, model, method, columns, dtype):
+def _of_frame(X, model, method, columns, kind):
     pandas = require("pandas", "a dask frame")
-    found = _of_array(X, model, method, columns, dtype)
-    return pandas.Series(found, X.index, dtype) if columns is None else pandas.DataFrame(found, X.index, columns)
+    found = _of_array(X, model, method, columns, kind)
+    return pandas.Series(found, X.index, kind) if columns is None else pandas.DataFrame(found, X.index, columns)
