@@ -43,11 +43,11 @@ TEST_MPI ?= mpich
 test-cluster: $(VENV)/nnkern.stamp
 	$(PYTHON) -m venv $(VENV)-cluster
 	$(VENV)-cluster/bin/python -m pip --disable-pip-version-check --quiet install \
-	    "$$(echo $(VENV)/wheel/*.whl)[mpi,dask]" $(TEST_MPI) "dask[dataframe]" "hypothesis>=6.100" "pytest>=8"
+	    "$$(echo $(VENV)/wheel/*.whl)[mpi,dask,tabular]" $(TEST_MPI) "dask[dataframe]" "hypothesis>=6.100" "pytest>=8"
 	$(VENV)-cluster/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --force-reinstall \
 	    $(VENV)/wheel/*.whl
 	$(VENV)-cluster/bin/python -P -m pytest tests/test_cluster.py tests/test_dask.py tests/test_together.py \
-	    tests/test_together_sklearn.py tests/test_shards.py tests/test_rounds.py $(PYTEST_ARGS)
+	    tests/test_together_sklearn.py tests/test_together_tabular.py tests/test_tabular_rounds.py tests/test_shards.py tests/test_rounds.py $(PYTEST_ARGS)
 
 # who may import whom, sizes, private names: measured on the sources, which needn't be built
 house: | $(BIN)/python

@@ -1,10 +1,8 @@
-"""MLPClassifier and MLPRegressor for Dask's arrays and frames, trained in rounds where the partitions lie.
+"""Estimators for Dask's arrays and frames, trained in rounds where the partitions lie.
 
 `nnkern.fit_shards` does the training and Dask's workers run its tasks; what is here makes shards of partitions, learns
 the classes of all of them, and predicts lazily, partition by partition.
 """
-
-import itertools
 
 import numpy as np
 
@@ -12,14 +10,16 @@ from nnkern import callbacks as callbacks_
 from nnkern import losses, validation
 from nnkern._optional import require
 from nnkern.estimators.needed import BaseEstimator, ClassifierMixin, RegressorMixin, check_is_fitted
+from nnkern.estimators.partitions import client_of, empty_like, parts_of, shards_of
 from nnkern.estimators.signatures import in_full
 from nnkern.layers import Dense
 from nnkern.losses import LOSSES
 from nnkern.network import Network
 from nnkern.optimizers import SGD, Adam, AdamW, Optimizer
 from nnkern.rounds import fit_shards
+from nnkern.tabular.on_dask import TabularClassifier, TabularRegressor
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor"]
 
 # samples of a step that batch_size="auto" takes, over all shards, at most
 _AUTO_BATCH = 200
@@ -121,14 +121,12 @@ class _DaskMLP(BaseEstimator):
         DivergenceError
             A shard diverged.
         """
-        client = self._client()
+        client = client_of(self.client)
         if eval_set is None and self.early_stopping:
             raise ValueError("early_stopping needs an eval_set: Dask's partitions have no share that is set aside")
-        parts = _shards(X, y, sample_weight)
-        count = self._count(client, len(parts))
-        ends = [len(parts) * k // count for k in range(count + 1)]
+        lists = shards_of(parts_of(X, y, sample_weight), self.n_shards, client)
         delayed = require("dask", "nnkern.dask").delayed
-        shards = client.compute([delayed(_put_together)(parts[at:end]) for at, end in itertools.pairwise(ends)])
+        shards = client.compute([delayed(_put_together)(parts) for parts in lists])
         seen = client.gather([client.submit(_look, shard, self._classifies, pure=False) for shard in shards])
         m, widths = sum(one["m"] for one in seen), {(one["n_x"], one["n_y"]) for one in seen}
         if m == 0:
@@ -146,20 +144,6 @@ class _DaskMLP(BaseEstimator):
         if hasattr(X, "columns"):
             self.feature_names_in_ = np.array([str(name) for name in X.columns], object)
         return self
-
-    def _client(self):
-        distributed = require("distributed", "nnkern.dask")
-        if self.client is not None:
-            return self.client
-        try:
-            return distributed.get_client()
-        except ValueError as error:
-            raise ValueError("there is no client: make one, distributed.Client(…), or pass client=") from error
-
-    def _count(self, client, partitions):
-        if self.n_shards is not None:
-            return min(validation.integer("n_shards", self.n_shards, 1), partitions)
-        return max(1, min(len(client.scheduler_info(n_workers=-1)["workers"]), partitions))
 
     def _step(self, m):
         """Samples of a step, over all shards."""
@@ -226,7 +210,7 @@ class _DaskMLP(BaseEstimator):
         check_is_fitted(self, "network_")
         how = {"net": self.network_, "function": function}
         if hasattr(X, "map_partitions"):
-            return X.map_partitions(_of_frame, **how, columns=columns, meta=_meta(X, dtype, columns))
+            return X.map_partitions(_of_frame, **how, columns=columns, meta=empty_like(X, dtype, columns))
         if hasattr(X, "map_blocks"):
             X = X.rechunk({1: -1})
             shape = {"drop_axis": 1} if columns is None else {"chunks": (X.chunks[0], (len(columns),))}
@@ -360,46 +344,6 @@ class MLPRegressor(RegressorMixin, _DaskMLP):
         several = self.n_outputs_ > 1
         columns = list(range(self.n_outputs_)) if several else None
         return self._predict(X, _all if several else _only, self.network_.dtype, columns)
-
-
-# ---- what the collections hold ----
-
-
-def _partitions(name, collection, like=None):
-    """A Dask collection as tasks, one a partition; `like`: the array whose rows it has."""
-    if hasattr(collection, "map_partitions"):
-        return collection.to_delayed()
-    if not hasattr(collection, "map_blocks"):
-        raise TypeError(f"{name} must be a dask array, frame or series; got {type(collection).__name__}")
-    chunks = dict.fromkeys(range(1, collection.ndim), -1)
-    if like is not None and _rows(collection) == _rows(like) and None not in (_rows(collection), _rows(like)):
-        chunks[0] = like.chunks[0]
-    return list((collection.rechunk(chunks) if chunks else collection).to_delayed().ravel())
-
-
-def _rows(array):
-    """How many rows an array has, or None where nobody knows."""
-    sizes = getattr(array, "chunks", ((np.nan,),))[0]
-    return None if np.isnan(sizes).any() else sum(sizes)
-
-
-def _shards(X, y, sample_weight):
-    """(X, y) or (X, y, weights) of each partition, as tasks."""
-    given = {"X": X, "y": y} | ({} if sample_weight is None else {"sample_weight": sample_weight})
-    parts = {name: _partitions(name, one, None if one is X else X) for name, one in given.items()}
-    counts = {name: len(one) for name, one in parts.items()}
-    if len(set(counts.values())) > 1:
-        raise ValueError(f"X, y and sample_weight must have the same partitions; they have {counts} of them")
-    return list(zip(*parts.values(), strict=True))
-
-
-def _meta(X, dtype, columns):
-    """An empty frame or series like the one that a prediction of X is."""
-    pandas = require("pandas", "a dask frame")
-    index = X._meta.index
-    if columns is None:
-        return pandas.Series([], index=index, dtype=dtype)
-    return pandas.DataFrame({name: pandas.Series([], index=index, dtype=dtype) for name in columns})
 
 
 # ---- what runs on the workers ----

@@ -1,6 +1,6 @@
 # Types of dask.py, whose code and docstrings say the rest. Defaults are written there, not here.
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
@@ -13,8 +13,12 @@ from nnkern.losses import Loss
 from nnkern.network import Network
 from nnkern.optimizers import Optimizer
 from nnkern.sklearn import _Activation
+from nnkern.tabular import TabularClassifier as _OneClassifier
+from nnkern.tabular import TabularRegressor as _OneRegressor
+from nnkern.tabular import _Kind
+from nnkern.tabular.recipes import Preset, Recipe
 
-__all__ = ["MLPClassifier", "MLPRegressor"]
+__all__ = ["MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor"]
 
 # What both constructors take beside their own parameters; dask.py says it in the signature of __init__.
 class _Shared(TypedDict, total=False):
@@ -79,3 +83,44 @@ class MLPRegressor(RegressorMixin, _DaskMLP):
         **shared: Unpack[_Shared],
     ) -> None: ...
     def predict(self, X: Any) -> Any: ...
+
+# The same of the estimators of tables; tabular/on_dask.py says it.
+class _SharedOfTables(TypedDict, total=False):
+    preset: Literal["fast", "default", "best"]
+    recipes: Recipe | Sequence[Recipe] | Preset | None
+    n_estimators: int | None
+    metric: str | None
+    column_types: Mapping[str, _Kind] | Mapping[int, _Kind] | None
+    validation_fraction: float
+    refit: bool
+    random_state: int | np.random.RandomState | None
+    epochs_a_round: int
+    n_shards: int | None
+    timeout: float | None
+    client: Any
+
+class _DaskTabular(BaseEstimator):
+    report_: list[dict[str, Any]]
+    score_: float
+    n_features_in_: int
+    feature_names_in_: npt.NDArray[Any]
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = ..., eval_set: tuple[Any, ...] | None = ...) -> Self: ...
+    def predict(self, X: Any) -> Any: ...
+
+class TabularClassifier(ClassifierMixin, _DaskTabular):
+    model_: _OneClassifier
+    classes_: npt.NDArray[Any]
+
+    def __init__(
+        self,
+        *,
+        class_weight: Mapping[Any, float] | Literal["balanced"] | None = ...,
+        **shared: Unpack[_SharedOfTables],
+    ) -> None: ...
+    def predict_proba(self, X: Any) -> Any: ...
+
+class TabularRegressor(RegressorMixin, _DaskTabular):
+    model_: _OneRegressor
+
+    def __init__(self, **shared: Unpack[_SharedOfTables]) -> None: ...

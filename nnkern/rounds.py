@@ -174,7 +174,8 @@ class _Rounds:
                     raise
                 history["seconds"].append(time.perf_counter() - begun)
                 if validation_data is not None:
-                    cost, score = net.evaluate(*validation_data)
+                    X, Y, w = (*validation_data, None)[:3]
+                    cost, score = net.evaluate(X, Y, sample_weight=w)
                     history["val_cost"].append(cost)
                     history["val_score"].append(score)
                 asked = [callback.on_epoch_end(net, number, history) for callback in callbacks]

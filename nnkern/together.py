@@ -30,7 +30,7 @@ def fit(net, options, data, held_out, comm, deadline):
     """
     ranks = Ranks(comm, deadline)
     with ranks.together():
-        fit = _fit_of_shards(net, options, data, held_out, ranks)
+        fit = fit_of_shards(ranks, net, options, data, held_out)
         run(fit)
         return fit.history
 
@@ -202,7 +202,8 @@ def _check_monitor(monitor):
         )
 
 
-def _fit_of_shards(net, options, data, held_out, ranks):
+def fit_of_shards(ranks, net, options, data, held_out):
+    """The FitOfShards of what `fit` takes, of processes that are together already."""
     with ranks.alone():
         options, state = options(), of(net)
         optimizer = training.optimizer_for(state, options)
@@ -224,7 +225,7 @@ def agree(state, options, examples, same, ranks):
         begins = begins or (source.direct and source.m > 0)
         row = shards.row(source, aside, options, begins) | {"place": _place(), "same": same}
     rows = ranks.gather(row)
-    _compare([one["same"] for one in rows])
+    compare([one["same"] for one in rows])
     own = shards.Shards(rows, options.batch_size)
     if own.held_out and aside is None:
         aside = shards.nothing(state, source.n_x)
@@ -319,7 +320,8 @@ def settings(state, options, optimizer, source):
     }
 
 
-def _compare(rows):
+def compare(rows):
+    """A ValueError where the dicts of the ranks, {name: value}, differ."""
     for rank, own in enumerate(rows):
         for name, value in rows[0].items():
             if own[name] != value:

@@ -105,6 +105,23 @@ def test_the_example_of_the_page(tmp_path, monkeypatch):
     assert nk.load(tmp_path / "net.npz").n_x == 20
 
 
+def test_the_example_of_a_table(tmp_path, monkeypatch):
+    for module in ("sklearn", "narwhals", "pyarrow"):
+        pytest.importorskip(module)
+    page = (WORKER.parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
+    codes = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (example,) = [code for code in codes if "nnkern.tabular" in code and "MPI" in code]
+    script = tmp_path / "tables.py"
+    script.write_text(example, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    code, said = run(2, script=script)
+    assert code == 0, said
+    assert re.search(r"log loss 0\.\d+, no", said)
+    from nnkern.tabular import load
+
+    assert load(tmp_path / "table.npz").classes_.tolist() == ["no", "yes"]
+
+
 @pytest.mark.parametrize("times", range(TIMES))
 @pytest.mark.parametrize(("ranks", "bad"), [(2, 0), (2, 1), (3, 1)])
 @pytest.mark.parametrize("how", ["raise", "nan", "interrupt", "hang", "interrupt batches", "nan batches"])

@@ -44,15 +44,25 @@ def test_estimators_of_frames(tmp_path):
     run("frames", tmp_path, "dask_estimators.py")
 
 
-def test_the_example_of_the_page(tmp_path):
-    pytest.importorskip("sklearn")
+def test_tables(tmp_path):
+    for module in ("sklearn", "narwhals", "pyarrow", "pandas"):
+        pytest.importorskip(module)
+    run("classifier,regressor,refusals,sample", tmp_path, "dask_tables.py")
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_the_examples_of_the_page(tmp_path, table):
+    for module in ["sklearn", *["narwhals", "pyarrow", "pandas"] * table]:
+        pytest.importorskip(module)
     page = (SCRIPTS.parents[1] / "docs" / "cluster.md").read_text(encoding="utf-8")
-    (example,) = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "LocalCluster(" in code]
-    (tmp_path / "example.py").write_text(example, encoding="utf-8")
+    examples = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "LocalCluster(" in code]
+    assert len(examples) == 2
+    (tmp_path / "example.py").write_text(examples[table], encoding="utf-8")
     command = [sys.executable, str(tmp_path / "example.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     assert float(re.search(r"accuracy (\S+)", done.stdout)[1]) > 0.9
+    assert (tmp_path / "table.npz").exists() == table
 
 
 def test_a_task_that_hangs_costs_its_task_alone(tmp_path):

@@ -163,6 +163,9 @@ def test_held_out_examples_and_callbacks_go_by_rounds():
     net, history = trained(Now(), rounds=40, optimizer=nk.Adam(0.2), validation_data=aside, callbacks=best)
     assert len(history["val_cost"]) == len(history["cost"]) < 40
     assert best.best_value == min(history["val_cost"]) == net.evaluate(*aside).cost
+    w = np.random.default_rng(0).exponential(size=50)
+    net, history = trained(Now(), validation_data=(*aside, w))
+    assert (history["val_cost"][-1], history["val_score"][-1]) == net.evaluate(*aside, sample_weight=w)
 
 
 def test_it_learns():

@@ -1013,8 +1013,3 @@ def test_class_weights_reach_the_eval_set(class_weight):
     model = classifier(class_weight=class_weight).fit(x, y, eval_set=(*others, half))
     P = model.predict_proba(others[0])
     assert model.report_[0]["score"] == pytest.approx(METRICS["log_loss"].value(codes, P.T, w * half), rel=1e-6)
-
-
-def test_several_processes_are_refused(X, y):
-    with pytest.raises(ValueError, match=r"comm isn't taken for tables: types, categories, bins .* with comm"):
-        classifier().fit(X, y, comm=object())

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from nnkern._values import Value
-from nnkern.network import Network
+from nnkern.network import Network, _Communicator
 from nnkern.tabular.explaining import Explanation
 from nnkern.tabular.metrics import METRICS as METRICS
 from nnkern.tabular.model import TableModel
@@ -113,7 +113,8 @@ class _Tabular(BaseEstimator):
         sample_weight: npt.ArrayLike | None = ...,
         eval_set: _EvalSet | None = ...,
         *,
-        comm: None = ...,
+        comm: _Communicator | None = ...,
+        deadline: float = ...,
     ) -> Self: ...
     def feature_importances(
         self,

@@ -20,6 +20,7 @@ from nnkern.estimators.needed import (
     validate_data,
 )
 from nnkern.exceptions import ModelFormatError
+from nnkern.ranks import DEADLINE, Ranks
 from nnkern.tabular import recipes as recipes_
 from nnkern.tabular.explaining import permutation_importances
 from nnkern.tabular.frames import columns_of, columns_of_array, is_frame, listed
@@ -40,11 +41,12 @@ from nnkern.tabular.model import OneRow, TableModel
 from nnkern.tabular.model_file import Stored, read, write
 from nnkern.tabular.preprocessing import Preprocessing
 from nnkern.tabular.recipes import PRESETS, Preset, Recipe
+from nnkern.tabular.several import OfShards
 from nnkern.tabular.target import Labels
 from nnkern.tabular.training import default_metric, train
 
 
-class BaseTabular(BaseEstimator):
+class BaseTabular(OfShards, BaseEstimator):
     """What both share."""
 
     _parameter_constraints = {  # noqa: RUF012, as scikit-learn has it
@@ -128,7 +130,7 @@ class BaseTabular(BaseEstimator):
     # Training
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, eval_set=None, *, comm=None):
+    def fit(self, X, y, sample_weight=None, eval_set=None, *, comm=None, deadline=DEADLINE):
         """Learns from a table.
 
         Parameters
@@ -144,9 +146,13 @@ class BaseTabular(BaseEstimator):
             Held-out rows, never trained on, which decide when to stop and what of the ensemble counts; weights of
             classes count there too. Without it a share `validation_fraction` of the rows is held out, or with bagging
             each part in turn. Other libraries take a list of several: here it holds one.
-        comm : None
-            Training by several processes is `nnkern.Network`'s and the estimators' of `nnkern.sklearn`; here it is
-            refused.
+        comm : communicator, optional
+            Train together with the other processes of an MPI communicator, as `nnkern.Network.fit` does: each calls
+            `fit` with its own shard of the rows, which may have none, and the same parameters; `random_state` is rank
+            0's. Columns are learnt from the rows of all shards, of more than 200,000 from a sample of so many, of which
+            a share is held out then, unless some ranks give an eval_set. All end with the same model. Ctrl-C raises.
+        deadline : float
+            Seconds that a process waits for the others then.
 
         Returns
         -------
@@ -156,6 +162,8 @@ class BaseTabular(BaseEstimator):
         ------
         ValueError, TypeError
             What is handed in can't be learnt from; the message names columns and rows. The estimator stays as it was.
+        RankError
+            With `comm`: another process has failed or is missing; likewise.
 
         Warns
         -----
@@ -163,11 +171,9 @@ class BaseTabular(BaseEstimator):
             For columns that are left out or look like an identifier, or that give the target away.
         """
         if comm is not None:
-            raise ValueError(
-                "comm isn't taken for tables: types, categories, bins and what is held out are learnt from all rows at "
-                "once. Turn the columns into numbers alike on all ranks, and fit nnkern.sklearn's MLPClassifier or "
-                "MLPRegressor, or a Network, with comm"
-            )
+            ranks = Ranks(comm, deadline)
+            with ranks.together():
+                return self._fit_together(ranks, X, y, sample_weight, eval_set)
         X, y = self._with_target(X, y, "X")
         arrays, named = self._table(X)
         y, weight, class_weights = self._weighed(y, sample_weight, rows_of(arrays))
@@ -185,7 +191,7 @@ class BaseTabular(BaseEstimator):
             y,
             preprocessing.rows,
             self._task(target),
-            recipes=self.recipes if self.recipes is not None else PRESETS[self.preset],
+            recipes=self._recipes(),
             metric=self.metric,
             held_out=self.validation_fraction if held_out is None else held_out,
             sample_weight=weight,
@@ -193,7 +199,7 @@ class BaseTabular(BaseEstimator):
             n_estimators=self.n_estimators,
             refit=self.refit,
             time_limit=self.time_limit,
-            seed=int(check_random_state(self.random_state).randint(2**31)),
+            seed=self._seed(),
             threads=self.threads,
             progress=self.progress,
             overwrite_X=True,
@@ -201,6 +207,12 @@ class BaseTabular(BaseEstimator):
         model = TableModel(preprocessing, trained.networks, trained.weights, target)
         self._remember(Stored(model, names, named, None, trained.report, trained.score, trained.interrupted))
         return self
+
+    def _recipes(self):
+        return self.recipes if self.recipes is not None else PRESETS[self.preset]
+
+    def _seed(self):
+        return int(check_random_state(self.random_state).randint(2**31))
 
     def _remember(self, stored):
         """Takes a model over; all that is remembered changes at once."""
@@ -229,12 +241,12 @@ class BaseTabular(BaseEstimator):
         target = arrays.pop(y)
         return arrays, target
 
-    def _table(self, X):
-        """({name: Arrow array}, whether X has names) of what is learnt from."""
+    def _table(self, X, least=1):
+        """({name: Arrow array}, whether X has names) of what is learnt from, `least` rows or more."""
         if not is_frame(X):
-            X = check_array(X, dtype=None, ensure_all_finite=False, estimator=self)
+            X = check_array(X, dtype=None, ensure_all_finite=False, ensure_min_samples=least, estimator=self)
             return columns_of_array(finite(X), numbered_names(X.shape[1])), False
-        arrays = arrows_of(X, None, "X")
+        arrays = arrows_of(X, None, "X", least)
         if not arrays:
             raise ValueError("0 feature(s): X has no columns, while a minimum of 1 is required")
         return arrays, True
@@ -253,6 +265,14 @@ class BaseTabular(BaseEstimator):
         """(values of the target, weights of the rows or None, {label: weight of its class})"""
         if m < 2:
             raise ValueError("X has 1 sample: at least two rows are needed, one of them to be held out")
+        y, weight = self._target(y, sample_weight, m)
+        if weight is not None and not weight.any():
+            raise ValueError("sample_weight is zero for every row: at least one must count")
+        class_weights = self._class_weights(y, weight)
+        return y, times_class_weights(weight, y, class_weights), class_weights
+
+    def _target(self, y, sample_weight, m):
+        """(values of the target, weights of the m rows or None)"""
         y = target_values(y, "y")
         if len(y) != m:
             raise ValueError(
@@ -260,12 +280,9 @@ class BaseTabular(BaseEstimator):
             )
         refuse_holes(y, "y")
         weight = None
-        if sample_weight is not None:
+        if sample_weight is not None and m:
             weight = check_sample_weight(sample_weight, np.empty((m, 1)), dtype=np.float64, ensure_non_negative=True)
-            if not weight.any():
-                raise ValueError("sample_weight is zero for every row: at least one must count")
-        class_weights = self._class_weights(y, weight)
-        return y, times_class_weights(weight, y, class_weights), class_weights
+        return y, weight
 
     def _class_weights(self, y, weight):
         """{label: weight}, empty where all count alike."""

@@ -83,11 +83,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         if isinstance(self.class_weight, str) and weight is not None:
             y = y[weight > 0]  # "balanced" counts the rows of each class that count
         labels, first = np.unique(y, return_index=True)
-        weights = compute_sample_weight(self.class_weight, y)[first]
-        for label, one in zip(labels.tolist(), weights.tolist(), strict=True):
-            if not 0 <= one < np.inf:
-                raise ValueError(f"class_weight of {label!r} is {one}: it must be a number from 0")
-        return dict(zip(labels.tolist(), weights.tolist(), strict=True))
+        return _by_label(labels, compute_sample_weight(self.class_weight, y)[first])
 
     def _learnt(self, y, weight):
         classes, codes = np.unique(y, return_inverse=True)
@@ -96,14 +92,37 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
             raise ValueError(
                 f"y has one class only{among}, {classes.tolist()[0]!r}: a classifier needs two classes or more"
             )
-        if y.dtype.kind in "iuf" and len(classes) > MANY_CLASSES and len(y) < 10 * len(classes):
+        self._warn_of_classes(classes, len(y))
+        return codes, Labels.of(classes)
+
+    def _warn_of_classes(self, classes, m):
+        if classes.dtype.kind in "iuf" and len(classes) > MANY_CLASSES and m < 10 * len(classes):
             warnings.warn(
-                f"y has {len(classes)} different numbers in {len(y)} rows, which are taken for as many classes: "
+                f"y has {len(classes)} different numbers in {m} rows, which are taken for as many classes: "
                 "TabularRegressor predicts numbers",
                 TabularWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
-        return codes, Labels.of(classes)
+
+    def _summary(self, y, weight):
+        if len(y):
+            check_classification_targets(y)
+        return super()._summary(y, weight)
+
+    def _agreed(self, rows, noun):
+        labels, counts = Labels.of_all(rows, noun)
+        weights = {}
+        if self.class_weight is not None:
+            balanced = isinstance(self.class_weight, str)
+            each = (
+                counts.sum() / (len(counts) * counts) if balanced else compute_sample_weight(self.class_weight, labels)
+            )
+            weights, labels = _by_label(labels, each), labels[each != 0]
+        if len(labels) < 2:
+            raise ValueError(
+                f"y has one class only on all {noun}s together, {labels.tolist()}: a classifier needs two or more"
+            )
+        return Labels.of(labels), weights
 
     def _as_learnt(self, y, target, what):
         known = {label: code for code, label in enumerate(target.classes.tolist())}
@@ -168,3 +187,11 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
                 raise ValueError(f"label is {label!r}, which is none of the model's: {listed(self.classes_.tolist())}")
             output = self.classes_.tolist().index(label)
         return integrated_gradients(self.model_, self.columns_.transform(arrays), output, steps)
+
+
+def _by_label(labels, weights):
+    """{label: weight}, checked."""
+    for label, one in zip(labels.tolist(), weights.tolist(), strict=True):
+        if not 0 <= one < np.inf:
+            raise ValueError(f"class_weight of {label!r} is {one}: it must be a number from 0")
+    return dict(zip(labels.tolist(), weights.tolist(), strict=True))

@@ -25,10 +25,12 @@ def numbered_names(n):
     return [place_name(j) for j in range(n)]
 
 
-def arrows_of(X, names, what):
-    """{name: Arrow array} of a frame, which may be Columns already; a ValueError where there is no row."""
+def arrows_of(X, names, what, least=1):
+    """{name: Arrow array} of a frame, which may be Columns already; a ValueError where there is no row, unless `least`
+    is 0.
+    """
     arrays = X if isinstance(X, Columns) else columns_of(X, names, what)
-    if arrays and not rows_of(arrays):
+    if arrays and rows_of(arrays) < least:
         raise ValueError(f"{what} has 0 rows: at least one is needed")
     if names is None:
         return arrays

@@ -102,7 +102,7 @@ class Preprocessing:
         """Number of rows of X."""
         return len(self.rows)
 
-    def transform(self, arrays, what="X", threads=None):
+    def transform(self, arrays, what="X", threads=None, warn=True):
         """X (n_x, m) in float32, an example contiguous, of {name: Arrow array} with all the columns.
 
         Raises
@@ -129,7 +129,7 @@ class Preprocessing:
         found = _each(filled, zip(self.columns, self._first_rows(), strict=True), threads, m)
         _refuse([error for _, error in found if error is not None])
         unseen = {column.name: count for column, (count, _) in zip(self.columns, found, strict=True) if count}
-        if unseen:
+        if unseen and warn:
             said = ", ".join(f"{name!r} in {count} of {m} rows" for name, count in unseen.items())
             text = f"{what} has categories that weren't there in training, and count as missing: {said}"
             warnings.warn(text, TabularWarning, stacklevel=5)
@@ -160,6 +160,22 @@ class Preprocessing:
         lines += [(name, "left out", why) for name, why in self.left_out.items()]
         width = [max(len(line[i]) for line in lines) for i in range(2)]
         return "\n".join(f"{name:{width[0]}}  {kind:{width[1]}}  {rest}".rstrip() for name, kind, rest in lines)
+
+
+def check_entries(arrays, column_types=None):
+    """Raises what `Preprocessing.fit` would say of single entries, for one shard of the rows, with its row numbers."""
+    wanted = _by_name(column_types or {}, arrays)
+    errors = []
+    for name, array in arrays.items():
+        kind = wanted.get(name) or family(array)
+        try:
+            if kind == "number":
+                numbers(array, name, "X", float32=True)
+            elif kind == "date":
+                kinds.seconds(array, name, "X", None)
+        except ValueError as error:
+            errors.append(error)
+    _refuse(errors)
 
 
 def _each(function, items, threads, m):

@@ -51,6 +51,9 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         target = Numbers.of(y, weight)
         return target.standardised(y), target
 
+    def _summary(self, y, weight):
+        return super()._summary(floats(y, "y"), weight)
+
     def _as_learnt(self, y, target, what):
         return target.standardised(floats(y, what))
 

@@ -90,6 +90,16 @@ class Part:
     def __init__(self, train, held_out, held_rows=None, put_back=lambda: None):
         self.train, self.held_out, self.held_rows, self.put_back = train, held_out, held_rows, put_back
 
+    @property
+    def known(self):
+        """The rows that bins are found from."""
+        return self.train
+
+    @property
+    def m(self):
+        """How many rows are trained on."""
+        return self.train.m
+
     def free(self):
         """Lets go the copies of its rows, which are made again where they are asked for."""
         self.train.free()

@@ -30,6 +30,36 @@ class Labels(Value):
             raise TypeError(f"labels must be texts, numbers or booleans; got {classes.dtype}")
         return cls(classes.tolist(), {"O": "object", "U": "str", "T": "str"}.get(kind, classes.dtype.name))
 
+    @staticmethod
+    def summary(y, weight=None):
+        """What others must know of the rows of a shard, as JSON has it: its labels, and how often they are there."""
+        classes, counts = np.unique(y if weight is None else y[weight > 0], return_counts=True)
+        if classes.dtype.kind == "O" and not all(isinstance(label, str) for label in classes):
+            classes = np.array(classes.tolist())
+        if len(classes) and classes.dtype.kind not in "OUTbiuf":
+            raise TypeError(f"labels must be texts, numbers or booleans; got {classes.dtype}")
+        kind = "O" if classes.dtype.kind in "OT" else classes.dtype.str
+        return {"labels": classes.tolist(), "kind": kind, "counts": counts.tolist()}
+
+    @staticmethod
+    def of_all(rows, noun):
+        """(sorted labels, how often they are there) of all shards, from their summaries; `noun`: what has a shard."""
+        found = [(number, row) for number, row in enumerate(rows) if row["labels"]]
+        if not found:
+            raise ValueError(f"the shards of all {len(rows)} {noun}s have 0 rows of weight above 0")
+        groups = {}
+        for number, row in found:
+            group = {"O": "texts", "U": "texts", "b": "booleans"}.get(row["kind"].strip("<>=|")[0], "numbers")
+            groups.setdefault(group, number)
+        if len(groups) > 1:
+            said = ", ".join(f"{group} on {noun} {number}" for group, number in groups.items())
+            raise TypeError(f"y must hold labels of one kind on all {noun}s; it has {said}")
+        parts = [np.array(row["labels"], row["kind"]) for _, row in found]
+        labels, places = np.unique(np.concatenate(parts), return_inverse=True)
+        counts = np.zeros(len(labels), np.int64)
+        np.add.at(counts, places, np.concatenate([row["counts"] for _, row in found]))
+        return labels, counts
+
     @property
     def classes(self):
         """The labels as a numpy array, of the type that they had in training."""
@@ -55,9 +85,40 @@ class Numbers(Value):
         with np.errstate(over="ignore", invalid="ignore"):  # refused below
             mean = np.average(y, weights=weight)
             scale = math.sqrt(np.average((y - mean) ** 2, weights=weight)) or 1.0
+        return cls._checked(mean, scale, y.min(), y.max())
+
+    @staticmethod
+    def summary(y, weight=None):
+        """What others must know of the rows of a shard, as JSON has it."""
+        if weight is not None:
+            y, weight = y[weight > 0], weight[weight > 0]
+        if not len(y):
+            return {"weight": 0.0}
+        with np.errstate(over="ignore", invalid="ignore"):  # refused by of_all
+            mean = np.average(y, weights=weight)
+            total = len(y) if weight is None else weight.sum()
+            spread = np.average((y - mean) ** 2, weights=weight)
+        numbers = {"weight": total, "mean": mean, "spread": spread, "low": y.min(), "high": y.max()}
+        return {name: float(number) for name, number in numbers.items()}
+
+    @classmethod
+    def of_all(cls, rows, noun):
+        """Of the training values of all shards, from their summaries; `noun`: what has a shard."""
+        found = [row for row in rows if row["weight"]]
+        if not found:
+            raise ValueError(f"the shards of all {len(rows)} {noun}s have 0 rows of weight above 0")
+        weight, means, spreads = (np.array([row[name] for row in found]) for name in ("weight", "mean", "spread"))
+        low, high = min(row["low"] for row in found), max(row["high"] for row in found)
+        with np.errstate(over="ignore", invalid="ignore"):  # refused below
+            mean = np.average(means, weights=weight)
+            scale = math.sqrt(np.average(spreads + (means - mean) ** 2, weights=weight)) or 1.0
+        return cls._checked(mean, scale, low, high)
+
+    @classmethod
+    def _checked(cls, mean, scale, low, high):
         if not (math.isfinite(mean) and math.isfinite(scale)):
-            raise ValueError(f"y has values too large to be standardised, up to {np.abs(y).max():g}")
-        return cls(mean, scale, y.min(), y.max())
+            raise ValueError(f"y has values too large to be standardised, up to {max(abs(low), abs(high)):g}")
+        return cls(mean, scale, low, high)
 
     def standardised(self, y):
         """As a network learns them, in float32."""

@@ -138,7 +138,7 @@ def train(
     begun = time.monotonic()
     task = validation.choice("task", task, TASKS)
     metric = metrics.get(metric, task)
-    recipes, n_estimators = _recipes(recipes, n_estimators)
+    recipes, n_estimators = recipes_and_count(recipes, n_estimators)
     refit = validation.flag("refit", refit)
     seed, threads = validation.integer("seed", seed, 0), validation.threads(threads)
     if time_limit is not None:
@@ -146,12 +146,12 @@ def train(
     data = splits.Examples(X, y, sample_weight).counting()
     n_classes = 0 if task == "regression" else _classes(data.y, n_classes)
     parts = splits.parts(data, held_out, n_estimators, n_classes, seed, overwrite_X)
-    jobs = [Job(recipe, i, k, part, seed) for i, recipe in enumerate(recipes) for k, part in enumerate(parts)]
+    jobs = jobs_of(recipes, parts, seed)
     session = Session(list(rows), task, n_classes, metric, threads)
     if time_limit is not None:
         jobs = session.within(jobs, begun, time_limit)
     interrupted = session.run(jobs, progress)
-    trained = _trained(jobs, session, interrupted)
+    trained = trained_of(kept(jobs), session, interrupted)
     if refit and len(parts) == 1 and parts[0].held_rows is not None and not interrupted:
         parts[0].put_back()
         session.refit(jobs, trained, data, progress)
@@ -166,10 +166,15 @@ def _classes(y, given):
     return least if given is None else validation.integer("n_classes", given, least)
 
 
-def _recipes(recipes, n_estimators):
+def recipes_and_count(recipes, n_estimators):
     """(list of recipes, how often each is trained)"""
     recipes, default = recipes_of(recipes)
     return recipes, default if n_estimators is None else validation.integer("n_estimators", n_estimators, 1)
+
+
+def jobs_of(recipes, parts, seed):
+    """A job for each recipe on each part."""
+    return [Job(recipe, i, k, part, seed) for i, recipe in enumerate(recipes) for k, part in enumerate(parts)]
 
 
 class Job:
@@ -178,7 +183,7 @@ class Job:
     def __init__(self, recipe, recipe_number, part_number, part, seed):
         self.recipe, self.recipe_number, self.part_number, self.part = recipe, recipe_number, part_number, part
         self.seed = int(np.random.SeedSequence((seed, recipe_number, part_number)).generate_state(1)[0])
-        self.epochs, self.batch_size = recipe.epochs_of(part.train.m), recipe.batch(part.train.m)
+        self.epochs, self.batch_size = recipe.epochs_of(part.m), recipe.batch(part.m)
         self.net = self.best = self.P = None
         self.history = {}
 
@@ -206,14 +211,20 @@ class Session:
     `deadline`: the time on the monotonic clock after which no further epoch begins, or None.
     """
 
+    keeps_interrupted = True
+    """Whether Ctrl-C ends a training with what it has come to."""
+
     def __init__(self, rows, task, n_classes, metric, threads):
         self.rows, self.task, self.n_classes, self.metric, self.threads = rows, task, n_classes, metric, threads
         self.deadline = None
 
+    def network(self, recipe, known, seed):
+        """An untrained network, whose bins are those of the `known` rows."""
+        return recipe.network((known.X, known.y, known.w, self.rows), self.n_classes, seed)
+
     def prepare(self, job):
         """Gives a job its untrained network, and the callback that keeps its best epoch."""
-        train = job.part.train
-        job.net = job.recipe.network((train.X, train.y, train.w, self.rows), self.n_classes, job.seed)
+        job.net = self.network(job.recipe, job.part.known, job.seed)
         by_errors = self.metric.name in ("accuracy", "error")
         monitor, ties = ("val_error", "last") if by_errors else ("val_cost", "first")
         job.best = callbacks.EarlyStopping(job.recipe.patience, monitor=monitor, ties=ties)
@@ -230,21 +241,20 @@ class Session:
 
     def pace(self, job):
         """About how many seconds an epoch of a job takes on one thread."""
-        train = job.part.train
-        some = train.take(np.arange(min(train.m, _PACED_ROWS)))
-        table = some.X, some.y, some.w, self.rows
-        net = job.recipe.network(table, self.n_classes, job.seed)
-        optimizer = job.recipe.optimizer(train.m)
+        known, m = job.part.known, job.part.m
+        some = known.take(np.arange(min(known.m, _PACED_ROWS)))
+        net = self.network(job.recipe, some, job.seed)
+        optimizer = job.recipe.optimizer(m)
         batch = min(job.batch_size, some.m)
         history = net.fit(
             some.X, self.targets(some), epochs=2, batch_size=batch, optimizer=optimizer, sample_weight=some.w, threads=1
         )
-        looked = job.part.held_out.m / (3 * train.m)  # a forward pass is a third of what an example costs in training
-        return min(history["seconds"]) * train.m / some.m * (1 + looked)
+        looked = job.part.held_out.m / (3 * m)  # a forward pass is a third of what an example costs in training
+        return min(history["seconds"]) * m / some.m * (1 + looked)
 
     def run(self, jobs, progress):
         """Trains the jobs, those with as many epochs and as large batches side by side; whether Ctrl-C ended it."""
-        progress_bar = _shared_progress(progress, jobs, self.metric)
+        progress_bar = shared_progress(progress, jobs, self.metric)
         groups = {}
         for job in jobs:
             groups.setdefault((job.epochs, job.batch_size), []).append(job)
@@ -266,6 +276,10 @@ class Session:
             if progress_bar is not None:
                 progress_bar.close()
         return False
+
+    def predict(self, net, X):
+        """The outputs of a network for held-out rows."""
+        return net.predict(X, threads=self.threads, invariant=True)
 
     def late(self):
         """Whether the time is over."""
@@ -301,8 +315,8 @@ class Session:
         """
         counting = [i for i, one in enumerate(trained.report) if one["weight"] > 0]
         of_recipe = {job.recipe_number: job for job in jobs}
-        again = [RefitJob(of_recipe[trained.report[i]["recipe"]], i, place, data) for place, i in enumerate(counting)]
-        progress_bar = _shared_progress(progress, again, self.metric)
+        again = [RefitJob(of_recipe[trained.report[i]["recipe"]], i, place, data.m) for place, i in enumerate(counting)]
+        progress_bar = shared_progress(progress, again, self.metric)
         groups = {}
         for one in again:
             groups.setdefault((one.all_epochs, one.batch_size), []).append(one)
@@ -315,6 +329,8 @@ class Session:
                         trained.networks[one.place] = one.net
                         trained.report[one.number]["refit"] = True
         except KeyboardInterrupt:
+            if not self.keeps_interrupted:
+                raise
             trained.interrupted = True
             _warn_of_interrupt()
         finally:
@@ -331,7 +347,7 @@ class Session:
     def fit_again(self, group, data, progress_bar):
         """The histories of networks that are trained on all rows, side by side."""
         for one in group:
-            one.net = one.recipe.network((data.X, data.y, data.w, self.rows), self.n_classes, one.seed)
+            one.net = self.network(one.recipe, data, one.seed)
         return many.fit_many(
             [one.net for one in group],
             data.X,
@@ -359,10 +375,10 @@ class Session:
 class RefitJob:
     """An ensemble's network that is to be trained on all rows: `place` among the networks, `number` in the report."""
 
-    def __init__(self, job, number, place, data):
+    def __init__(self, job, number, place, m):
         self.recipe, self.seed, self.number, self.place = job.recipe, job.seed, number, place
         self.epochs, self.all_epochs = job.best_epoch + 1, job.epochs
-        self.batch_size, self.grown = job.recipe.batch(data.m), data.m / job.part.train.m
+        self.batch_size, self.grown = job.recipe.batch(m), m / job.part.m
         self.stop, self.net = StopAfterEpoch(job.best_epoch), None
 
 
@@ -420,7 +436,7 @@ class SharedProgress:
             self._line.close()
 
 
-def _shared_progress(progress, jobs, metric):
+def shared_progress(progress, jobs, metric):
     total = sum(job.epochs for job in jobs)
     if callable(progress):
         return SharedProgress(total, None, progress)
@@ -478,17 +494,22 @@ def _warn_of_interrupt():
     warnings.warn("Training interrupted by user; the best epochs so far are kept.", UserWarning, stacklevel=4)
 
 
-def _trained(jobs, session, interrupted):
-    """The ensemble of what has been trained."""
-    metric = session.metric
+def kept(jobs):
+    """The jobs that have come to something; a DivergenceError where none has."""
     diverged = [job.history["diverged"] for job in jobs if "diverged" in job.history]
     jobs = [job for job in jobs if job.best_epoch is not None and np.isfinite(job.best.best_value)]
     if not jobs:
         raise diverged[0] if diverged else DivergenceError(0, 0, np.nan)
+    return jobs
+
+
+def trained_of(jobs, session, interrupted):
+    """The ensemble of jobs that have come to something."""
+    metric = session.metric
     for part in {id(job.part): job.part for job in jobs}.values():
         for job in jobs:
             if job.part is part:
-                job.P = job.net.predict(part.held_out.X, threads=session.threads, invariant=True)
+                job.P = session.predict(job.net, part.held_out.X)
         part.free()
     # what is trained for is smooth, and tells few rows best; a metric that is something else has its say beside it
     criteria = [metrics.METRICS[default_metric(session.task)]]
