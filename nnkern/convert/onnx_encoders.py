@@ -158,7 +158,10 @@ def _cosines(graph, node, units):
 
 def _mapped(graph, name, node):
     """A linear map of features."""
-    if len(node.input) != 3 or not attributes_of(graph.onnx, node).get("transB", 0):
+    attributes = attributes_of(graph.onnx, node)
+    if len(node.input) != 3 or not attributes.get("transB", 0) or attributes.get("transA", 0):
+        raise _Other
+    if (attributes.get("alpha", 1.0), attributes.get("beta", 1.0)) != (1, 1):
         raise _Other
     M, c = _constant(graph, node.input[1]), _constant(graph, node.input[2])
     if M.ndim != 2 or c.size != len(M):
@@ -183,7 +186,7 @@ def _bins(graph, name, node):
 
 def _beside_itself(graph, name, node):
     """x, and a map of its cosines."""
-    if len(node.input) != 2:
+    if len(node.input) != 2 or attributes_of(graph.onnx, node).get("axis") not in (1, -1):
         raise _Other
     map_ = _made(graph, node.input[1], "Gemm", 3)
     cosines = _made(graph, map_.input[0], "Cos", 1)
