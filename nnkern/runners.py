@@ -93,7 +93,7 @@ class EpochRunner(abc.ABC):
         `by_step`: {"rate", "decay", "dropout": vector} of the numbers that change from step to step of these epochs.
         """
 
-    def count(self):
+    def count(self):  # noqa: B027, only of what the engine is handed there is something to count
         """Counts the epochs that were done, however they ended."""
 
     @abc.abstractmethod

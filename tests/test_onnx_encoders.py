@@ -205,3 +205,77 @@ def test_codes_that_do_not_count_on(tmp_path):
     written(tmp_path / "m.onnx", changed(ONE_HOT, "e", "n", "no codes"), 3)
     with pytest.raises(nk.ModelFormatError, match=r"encoders \(Concat\): codes that don't count on from 0 or 1"):
         nk.from_onnx(tmp_path / "m.onnx")
+
+
+# ---- mixes: A = Z + a (g(Z) - Z) ----
+
+MIX = [
+    node("Gemm", ["x", "W4", "b4"], ["z"]),
+    node("Tanh", ["z"], ["g"]),
+    node("Sub", ["g", "z"], ["d"]),
+    node("Mul", ["d", "a"], ["m"]),
+    node("Add", ["z", "m"], ["y"], name="sum"),
+]
+MIX_CONSTANTS = {
+    "W4": np.random.default_rng(1).normal(size=(4, 4)).astype("f4"),
+    "b4": array(1, 2, 3, 4),
+    "a": array(0.25, 0.5, 1, 2),
+    "wide a": array(1, 2, 3, 4, 5),
+    "double a": array(0.25, 0.5, 1, 2, dtype="f8"),
+    "half": np.float32(0.5),
+}
+
+
+def written_mix(path, nodes):
+    """A model file: these nodes, the last of which makes y, and a dense layer."""
+    tensors = [numpy_helper.from_array(np.asarray(value), name) for name, value in MIX_CONSTANTS.items()]
+    X = helper.make_tensor_value_info("x", FLOAT, ["batch", 4])
+    nodes = [*nodes, node("Gemm", ["y", "W4"], ["out"])]
+    graph = helper.make_graph(nodes, "g", [X], [helper.make_tensor_value_info("out", FLOAT, None)], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return model
+
+
+def test_what_is_a_mix_is_read_as_one(tmp_path):
+    from onnx.reference import ReferenceEvaluator
+
+    model = written_mix(tmp_path / "m.onnx", MIX)
+    net = nk.from_onnx(tmp_path / "m.onnx")
+    assert [(layer.activation, layer.mix) for layer in net.layers] == [("tanh", True), ("linear", False)]
+    (expected,) = ReferenceEvaluator(model).run(None, {"x": X})
+    np.testing.assert_allclose(net.predict(X.T).T, expected, rtol=1e-5, atol=1e-5)
+
+
+NO_MIXES = {
+    "a sum": (changed(MIX, "d", op="Add"), "can't be taken"),
+    "a quotient": (changed(MIX, "m", op="Div"), "can't be taken"),
+    "a difference the other way": (changed(MIX, "d", "z", "g"), "can't be taken"),
+    "shares that aren't known": (changed(MIX, "m", "d", "z"), "can't be taken"),
+    "with what came before the layer": (
+        [*changed(MIX[:3], "d", "g", "x"), MIX[3], node("Add", ["x", "m"], ["y"])],
+        "can't be taken",
+    ),
+    "with another layer": (
+        [node("Gemm", ["x", "W4"], ["z2"]), *changed(MIX[:4], "d", "g", "z2"), node("Add", ["z2", "m"], ["y"])],
+        "can't be taken",
+    ),
+    "with the layer before": (
+        [*MIX[:1], node("Gemm", ["z", "W4"], ["z2"]), node("Tanh", ["z2"], ["g"]), *MIX[2:]],
+        "can't be taken",
+    ),
+    "of a factor": (changed(MIX, "g", "z", "half", op="Mul"), r"sum \(Add\): a mix that doesn't follow an activation"),
+    "of a second layer": (
+        changed(MIX, "g", "z", "W4", op="Gemm"),
+        r"sum \(Add\): a mix that doesn't follow an activation",
+    ),
+    "in double": (changed(MIX, "m", "d", "double a"), r"sum \(Add\): the parameters are float64 and float32"),
+    "of five units": (changed(MIX, "m", "d", "wide a"), r"sum \(Add\): 5 factors or terms for 4 numbers"),
+}
+
+
+@pytest.mark.parametrize(("nodes", "words"), NO_MIXES.values(), ids=list(NO_MIXES))
+def test_what_is_no_mix_is_not_read_as_one(tmp_path, nodes, words):
+    written_mix(tmp_path / "m.onnx", nodes)
+    with pytest.raises(nk.ModelFormatError, match=words):
+        nk.from_onnx(tmp_path / "m.onnx")

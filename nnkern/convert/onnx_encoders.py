@@ -39,7 +39,7 @@ def read(graph, node):
 
 
 def mixed(graph, node):
-    """(G, a) of Z + a (G - Z), where G and Z are chains by those names; else None."""
+    """(G, a) of Z + a (G - Z), where G is one map of Z, and both are chains by those names; else None."""
     if len(node.input) != 2:
         return None
     z, product = node.input[0], graph.made_by.get(node.input[1])
@@ -48,7 +48,10 @@ def mixed(graph, node):
     difference, a = graph.made_by.get(product.input[0]), graph.constants.get(product.input[1])
     if difference is None or difference.op_type != "Sub" or list(difference.input[1:]) != [z] or a is None:
         return None
-    return (difference.input[0], a.reshape(-1)) if difference.input[0] in graph.states and z in graph.states else None
+    state = graph.states.get(difference.input[0])
+    if state is None or state.before is None or state.before is not graph.states.get(z):
+        return None
+    return difference.input[0], a.reshape(-1)
 
 
 def _made(graph, name, op, inputs):
