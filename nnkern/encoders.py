@@ -4,6 +4,7 @@ An encoder holds no parameters; it gets them as {"w": array, …} from the layer
 `derive` are for derivatives that training doesn't need. Knows no layer and no network.
 """
 
+import abc
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -80,13 +81,13 @@ class Numeric(Encoder):
     name = "numeric"
 
 
-class _Number(Encoder):
+class _Number(Encoder, abc.ABC):
     """Base of what makes k features f of a number and, with `units`, a linear map of them: M f + c."""
 
     @property
+    @abc.abstractmethod
     def features(self):
         """k, the number of features."""
-        raise NotImplementedError
 
     @property
     def mapped(self):
@@ -108,9 +109,9 @@ class _Number(Encoder):
         most = self.features**-0.5
         return {name: rng.uniform(-most, most, shape) for name, shape in _Number.parameters.fget(self).items()}
 
+    @abc.abstractmethod
     def f_and_slope(self, parameters, x):
         """f (k, m), and its derivatives by x times the factor that they are taken by."""
-        raise NotImplementedError
 
     def through_map(self, parameters, f):
         """(outputs, m) of f (k, m)."""

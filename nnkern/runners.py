@@ -3,6 +3,7 @@
 A runner knows one network's state and its source of examples. What happens between epochs is training.py's.
 """
 
+import abc
 import time
 
 import numpy as np
@@ -60,7 +61,7 @@ def runner(state, source, plan):
     return (ArrayRunner if source.direct else PartsRunner)(state, source, plan)
 
 
-class EpochRunner:
+class EpochRunner(abc.ABC):
     """Base of the runners."""
 
     most = 1
@@ -85,19 +86,19 @@ class EpochRunner:
         """
         return False
 
+    @abc.abstractmethod
     def prepare(self, rates, by_step):
         """What `_engine.train_together` takes of epochs with these rates; None where that isn't what runs them.
 
         `by_step`: {"rate", "decay", "dropout": vector} of the numbers that change from step to step of these epochs.
         """
-        raise NotImplementedError
 
-    def count(self):
+    def count(self):  # noqa: B027, only of what the engine is handed there is something to count
         """Counts the epochs that were done, however they ended."""
 
+    @abc.abstractmethod
     def outcome(self, error):
         """The Outcome of these epochs. `error`: what `_engine.train_together` raised, or None."""
-        raise NotImplementedError
 
     def _options(self, rates, by_step, costs, seconds):
         optimizer, plan = self.state.optimizer, self.plan

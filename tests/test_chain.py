@@ -21,6 +21,8 @@ def model(*maps, loss=None):
 
 DENSE = ("dense", W, B)
 RELU = ("activate", "relu", None)
+ENCODE = ("encode", [lambda: (nk.Numeric(1), {})], 4)
+MIX = ("mix", B / 2)
 REFUSED = {
     "rank": ([("dense", W[0], None)], r"map 0: W has shape \(4,\), b None"),
     "nothing in it": ([("dense", W[:0], None)], r"map 0: W has shape \(0, 4\)"),
@@ -45,6 +47,16 @@ REFUSED = {
     "dropout before": ([DENSE, ("drop", 0.5), ("activate", "tanh", None)], "map 2: dropout before tanh"),
     "dropout of all": ([DENSE, ("drop", 1.0), ("dense", W.T, None)], "map 0: dropout must be"),
     "slope": ([DENSE, ("activate", "leaky_relu", -1.0)], "map 0: negative_slope must be"),
+    "encoders after a layer": ([DENSE, ENCODE], "map 1: encoders are the first layer of a network"),
+    "encoders of factors": ([("affine", THREE, None), ENCODE], "map 1: encoders are the first layer of a network"),
+    "encoders of terms": ([("affine", None, THREE), ENCODE], "map 1: encoders are the first layer of a network"),
+    "encoders twice": ([ENCODE, ENCODE], "map 1: encoders are the first layer of a network"),
+    "mix first": ([MIX], "map 0: a mix that doesn't follow an activation"),
+    "mix of encoders": ([ENCODE, MIX], "map 1: a mix that doesn't follow an activation"),
+    "mix of a layer": ([DENSE, MIX], "map 1: a mix that doesn't follow an activation"),
+    "mix twice": ([DENSE, RELU, MIX, MIX], "map 3: a mix that doesn't follow an activation"),
+    "mix of factors": ([DENSE, RELU, ("affine", THREE, None), MIX], "map 3: a mix that doesn't follow an activation"),
+    "mix of another dtype": ([DENSE, RELU, ("mix", THREE)], "map 2: the parameters are float64 and float32"),
     "nothing": ([], "there is no dense layer in it"),
     "terms at the end": ([DENSE, RELU, ("affine", None, THREE)], "map 2: it has no dense layer after it or"),
     "both at the end": ([DENSE, RELU, ("affine", THREE, THREE)], "map 2: it has no dense layer after it or"),

@@ -711,6 +711,14 @@ def test_predictions_that_cannot_be(good, bad, tmp_path, command, arguments, mes
     assert message in bad(command, *arguments)
 
 
+def test_what_is_no_model_of_a_table_is_named_as_a_network_is(bad, tmp_path):
+    pytest.importorskip("safetensors")
+    (tmp_path / "m.safetensors").write_bytes(b"hello")
+    with pytest.raises(nk.ModelFormatError) as caught:
+        nk.load("m.safetensors")
+    assert bad("evaluate", "m.safetensors", "f.npz") == f"nnkern evaluate: error: {caught.value}\n"
+
+
 def test_evaluation_needs_known_labels(good, bad, tmp_path):
     good("train", write_flowers(tmp_path / "f.npz"), "--quiet", "--epochs", 1, "--save", "m.npz")
     np.savez("new.npz", X=np.ones((3, 2)))
@@ -718,6 +726,8 @@ def test_evaluation_needs_known_labels(good, bad, tmp_path):
     np.savez("new.npz", X=np.ones((3, 2)), Y=np.array(["rose", "oak"]))
     assert "example 1: the label 'oak' is none of the model's" in bad("evaluate", "m.npz", "new.npz")
     assert "--proba and --keep are for models of tables" in bad("predict", "m.npz", "new.npz", "--proba")
+    for option in ("--target", "--weight"):
+        assert "--target and --weight are for models of tables" in bad("evaluate", "m.npz", "new.npz", option, "Y")
     assert ".parquet is for models of tables" in bad("predict", "m.npz", "new.npz", "--output", "p.parquet")
     assert "predictions are written as CSV" in bad("predict", "m.npz", "new.npz", "--output", "p.npz")
 

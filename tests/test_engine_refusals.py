@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nnkern as nk
-from nnkern import _predictor
+from nnkern import _engine, _predictor
 from nnkern.state import of
 
 X = np.asfortranarray(np.arange(10.0).reshape(2, 5) / 10)
@@ -102,6 +102,32 @@ def test_a_training_within_a_prediction_is_told_whose_prediction():
     told.clear()
     assert len(net.fit(X, Y, epochs=1)["cost"]) == 1
     assert all("being trained already" in words for words in told)
+
+
+def test_an_average_has_as_many_numbers_as_the_parameters(engine):
+    other = of(nk.Network([nk.Dense(3)], "squared_error", n_x=2, seed=0, dtype="float64")).engine
+    optimizer = nk.SGD()
+
+    def job(of_engine):
+        return _engine.TrainJob(
+            engine, X, Y, None, None, rates=np.ones(1), batch_size=5, shuffle=False, order=None,
+            update=optimizer.update, numbers=optimizer.numbers, keep_last=False, costs=np.empty(1),
+            seconds=np.empty(1), average=_engine.Average(of_engine, None),
+        )  # fmt: skip
+
+    assert not job(engine).begun
+    with pytest.raises(ValueError, match=rf"^an average of {other.theta.size} parameters of {engine.theta.size}$"):
+        job(other)
+
+
+def test_an_epoch_of_several_processes_has_a_step():
+    reducer = _engine.Reducer(0, 2, None, None, None)
+    reducer.deal([3, 4], 1, 1.0, False, 7)
+    assert reducer.largest_share(3) == 3
+    with pytest.raises(ValueError, match=r"^an epoch must have a step; got 0$"):
+        reducer.deal([3, 4], 0, 1.0, False, 7)
+    with pytest.raises(ValueError, match=r"shards has shape \(3,\) now: expected \(2,\)"):
+        reducer.deal([3, 4, 5], 1, 1.0, False, 7)
 
 
 @contextmanager

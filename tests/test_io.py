@@ -29,6 +29,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nnkern as nk
+from nnkern.files.atomic import whole_file
+from nnkern.files.opening import reading
 from nnkern.state import of
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="limits, signals and memory as Linux counts them")
@@ -533,6 +535,29 @@ def run(code, *arguments, **options):
         timeout=60,
         **options,
     )
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "the source is gone", "source"), OSError(), KeyboardInterrupt()])
+def test_what_fails_while_a_file_is_written_is_raised_as_it_is(tmp_path, error):
+    path = tmp_path / "net.npz"
+    path.write_bytes(b"before")
+
+    def write():
+        with whole_file(path) as file:
+            file.write(b"half")
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        write()
+    assert caught.value is error
+    assert [file.name for file in tmp_path.iterdir()] == ["net.npz"]
+    assert path.read_bytes() == b"before"
+
+
+def test_no_memory_for_an_exception_is_no_damage():
+    """The interpreter says so by a SystemError."""
+    with pytest.raises(MemoryError, match=r"^net\.npz: error return without exception set$"), reading("net.npz"):
+        raise SystemError("error return without exception set")
 
 
 @linux

@@ -16,6 +16,7 @@ from test_together import (
 )
 
 import nnkern as nk
+from nnkern import shards as shards_
 from nnkern import sources
 from nnkern.state import of
 
@@ -281,6 +282,32 @@ def test_maps_of_another_dtype_train_to_the_bits_of_arrays(mapped, sizes, shuffl
         assert own["cost"] == other["cost"]
         assert own["val_cost"] == other["val_cost"]
         np.testing.assert_allclose(own["score"], other["score"], rtol=1e-12)
+
+
+def test_a_step_that_can_never_be_made_is_left_after_so_many_errors(mapped, monkeypatch):
+    """As where memory is short for good: nothing could be told to the others by another step."""
+    sizes, (X, Y), nets, tried = (20, 20), examples(40), {}, {0: 0, 1: 0}
+
+    deal = shards_.PartRunner.deal
+
+    def failing(self, step):
+        tried[self.ranks.rank] += 1
+        if tried[self.ranks.rank] <= 50:
+            raise MemoryError(f"for the time {tried[self.ranks.rank]}")
+        deal(self, step)
+
+    monkeypatch.setattr(shards_.PartRunner, "deal", failing)
+
+    def work(comm):
+        rank = comm.Get_rank()
+        own_X, own_Y = shards(sizes, X, Y)[rank]
+        nets[rank] = network()
+        nets[rank].fit(mapped(own_X, f"X{rank}", np.float32), own_Y, batch_size=8, epochs=4, comm=comm)
+
+    for error in errors_of(Group(2), work):
+        assert str(error) == "for the time 9"
+    assert same_bits([*nets.values(), network().initialize(5)])
+    assert {of(net).epochs_done for net in nets.values()} == {0}
 
 
 def test_a_map_that_fails_is_told_to_all(mapped, monkeypatch):

@@ -256,6 +256,14 @@ def identity(preprocessing, **options):
     return TableModel(preprocessing, [net], [1.0], Labels([f"row {i}" for i in range(n)], "text"))
 
 
+def test_networks_of_one_ensemble_have_as_many_outputs():
+    model = trained(2, [1, 2])
+    for i in range(2):
+        TableModel(model.preprocessing, model.networks[i:][:1], [1.0], model.target).check()
+    with pytest.raises(ValueError, match=r"^the networks have \[1, 2\] outputs, each should have as many$"):
+        model.check()
+
+
 # ---- the same numbers ----
 
 

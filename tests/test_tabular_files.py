@@ -515,7 +515,25 @@ LIES = {
     "a category twice": (lambda h: category(h)["levels"].__setitem__(0, category(h)["levels"][1]), "twice"),
     "one label more": (lambda h: h["target"]["labels"].append("zz"), ""),
     "one label fewer": (lambda h: h["target"]["labels"].pop() and None, ""),
-    "a label twice": (lambda h: h["target"].update(labels=["x", "x", "z"]), "labels"),
+    "a label twice": (lambda h: h["target"].update(labels=["x", "x", "z"]), r"the labels are \['x', 'x', 'z'\]$"),
+    "one label": (lambda h: h["target"].update(labels=["x"]), r"the labels are \['x'\]$"),
+    "a record of no target": (lambda h: told(h, target=3), "record of its training is .*3"),
+    "a record of a weight's number": (lambda h: told(h, weight=3), "record of its training is .*'weight': 3"),
+    "a baseline too short": (lambda h: told(h, baseline=[0.5, 0.5]), "record of its training is"),
+    "a baseline of none": (lambda h: told(h, baseline=[0.5, 0.5, math.nan]), "NaN"),
+    "a baseline beyond": (lambda h: told(h, baseline=[0.5, 0.5, "inf"]), "record of its training is"),
+    "no scale": (lambda h: h.update(target=NUMBERS | {"scale": 0}), "the target is {'mean': 0, 'scale': 0, "),
+    "a scale below 0": (lambda h: h.update(target=NUMBERS | {"scale": -1}), "the target is {'mean': 0, 'scale': -1, "),
+    "an infinite mean": (lambda h: h.update(target=NUMBERS | {"mean": "inf"}), "the target is {'mean': 'inf', "),
+    "class weights of no pairs": (lambda h: h["parameters"].update(class_weight=[["x"]]), "its class_weight is none"),
+    "class weights too few": (
+        lambda h: h["parameters"].update(class_weight=[["x", "y"], [1.0]]),
+        "its class_weight is none",
+    ),
+    "class weights of lists": (
+        lambda h: h["parameters"].update(class_weight=[[["x"]], [1.0]]),
+        "its class_weight is none",
+    ),
     "labels not sorted": (lambda h: h["target"].update(labels=["z", "x", "y"]), "labels"),
     "labels numbers": (lambda h: h["target"].update(labels=[1, 2, 3]), "labels"),
     "labels nested": (lambda h: h["target"].update(labels=[["x"], ["y"], ["z"]]), ""),
@@ -568,6 +586,11 @@ def config(header):
     return header["networks"][0]["config"]
 
 
+def told(header, **changed):
+    """A record of the training, changed."""
+    header["target"]["trained_on"] = {"target": "y", "weight": None, "baseline": [0.25, 0.25, 0.5]} | changed
+
+
 def category(header):
     return next(one for one in header["preprocessing"]["columns"] if len(one.get("levels", ())) > 2)
 
@@ -579,6 +602,11 @@ def encoder(header):
 @pytest.mark.parametrize(("change", "words"), LIES.values(), ids=list(LIES))
 def test_headers_that_lie(good, tmp_path, change, words):
     assert_refused(write_members(tmp_path / "m.npz", with_header(good, change)), words)
+
+
+def test_a_record_of_the_training_comes_back(good, tmp_path):
+    path = write_members(tmp_path / "m.npz", with_header(good, told))
+    assert tabular.load(path).model_.target.trained_on["baseline"] == [0.25, 0.25, 0.5]
 
 
 def test_arrays_that_are_none_of_the_models(good, tmp_path):

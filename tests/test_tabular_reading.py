@@ -180,6 +180,14 @@ def test_what_is_no_table(read, contents, message):
         read(contents)
 
 
+@pytest.mark.parametrize("encoding", [None, "cp1252", "ascii"])
+def test_a_byte_of_no_letter_far_down(read, encoding):
+    """Beyond what is looked at before the columns are read."""
+    contents = b"x,y\n" + b"1,2\n" * 300_000 + b"\x81,2\n"
+    with pytest.raises(ValueError, match=rf"^a\.csv is not in {encoding or 'cp1252'}: .* can't decode byte 0x81"):
+        read(contents, encoding=encoding)
+
+
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_table(tmp_path / "no.csv")

@@ -1,13 +1,17 @@
 """Training by several ranks, each a thread of this process here, with a barrier for a communicator."""
 
 import signal
+import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import nnkern as nk
+from nnkern import ranks as ranks_
 from nnkern import shards as shards_
+from nnkern import together as together_
 from nnkern.state import of
 
 TOLERANCE = 1e-12  # of float64, relative
@@ -611,6 +615,145 @@ def test_a_step_is_one_sum():
     assert counted[1] - counted[0] == 2 * 4
 
 
+def test_both_ways_to_hold_out_are_refused():
+    data = examples(20)
+
+    def work(comm):
+        network().fit(*data, comm=comm, validation_data=data, validation_split=0.25)
+
+    for error in errors_of(Group(2), work):
+        assert "validation_data and validation_split were both given: use one" in str(error)
+
+
+# ---- a communicator that fails, and MPI's ----
+
+
+class Torn(Member):
+    """A communicator that fails at every call from one on; `is_first`: whether a block is what that one hands in."""
+
+    def __init__(self, group, rank, is_first):
+        super().__init__(group, rank)
+        self._is_first, self.calls = is_first, 0
+
+    def Allreduce(self, sendbuf, recvbuf):
+        if self.calls or self._is_first(sendbuf):
+            self.calls += 1
+            raise ConnectionError(f"call {self.calls} without a connection")
+        super().Allreduce(sendbuf, recvbuf)
+
+
+def test_a_sum_that_fails_is_raised_where_it_was_asked_for():
+    asking = ranks_.Ranks(Torn(Group(2), 0, lambda block: True), 10)
+    for call in (1, 2):
+        with pytest.raises(ConnectionError, match=f"^call {call} without a connection$"):
+            asking.sum([1.0])
+
+
+def test_a_step_whose_sum_fails_ends_the_training_without_another_meeting():
+    data = examples(40)
+    members, nets = {}, {}
+
+    def work(comm):
+        rank = comm.Get_rank()
+        # only the blocks of gradients are of float32: what is told beside them is in float64
+        members[rank] = Torn(comm._group, rank, lambda block: block.dtype == np.float32 and steps(rank))
+        nets[rank] = network(dtype="float32")
+        nets[rank].fit(*shards((20, 20), *data)[rank], epochs=9, batch_size=10, comm=members[rank])
+
+    seen = {0: 0, 1: 0}
+
+    def steps(rank):
+        seen[rank] += 1
+        return seen[rank] == 8
+
+    for error in errors_of(Group(2), work):
+        assert isinstance(error, ConnectionError)
+        assert str(error) == "call 1 without a connection"
+    assert [member.calls for member in members.values()] == [1, 1]
+
+
+def test_what_fails_before_the_steps_begin_is_raised_without_another_meeting(monkeypatch):
+    """Where it fails on one rank only, the others are in a step, and would take a meeting for it."""
+    group, data, calls = Group(2), examples(40), []
+
+    def failing(jobs, threads):
+        group.barrier.wait()
+        calls.append(group.calls)
+        raise MemoryError("no memory to begin")
+
+    monkeypatch.setattr(together_._engine, "train_together", failing)
+
+    def work(comm):
+        network().fit(*shards((20, 20), *data)[comm.Get_rank()], epochs=9, batch_size=10, comm=comm)
+
+    for error in errors_of(group, work):
+        assert str(error) == "no memory to begin"
+    assert calls == [group.calls] * 2
+
+
+class MPI:
+    """Of mpi4py.MPI, what is asked of a communicator before it is used."""
+
+    class Comm:
+        inter = False
+
+        @staticmethod
+        def Create_keyval(nopython):
+            return 7
+
+        def Is_inter(self):
+            return self.inter
+
+        def Get_rank(self):
+            return 0
+
+        def Get_size(self):
+            return 3
+
+        def Get_attr(self, key):
+            return None
+
+        def Allreduce(self, sendbuf, recvbuf):
+            raise AssertionError("nothing is summed here")
+
+        def Idup(self):
+            """A duplicate that is never made, as where another rank doesn't ask for it."""
+            asked = []
+
+            def test():
+                asked.append(1)
+                assert len(asked) < 5000, "it is waited for beyond the deadline"
+                return False
+
+            return None, SimpleNamespace(Test=test)
+
+
+@pytest.fixture
+def mpi(monkeypatch):
+    """That in place of mpi4py, whose keys and end are those of this test."""
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", MPI)
+    monkeypatch.setattr(ranks_, "_keys", {})
+    at_exit = []
+    monkeypatch.setattr(ranks_.atexit, "register", lambda *call: at_exit.append(call))
+    return at_exit
+
+
+def test_communicators_between_two_groups_are_refused(mpi):
+    comm = MPI.Comm()
+    comm.inter = True
+    with pytest.raises(TypeError, match=r"^comm must be an intracommunicator: its processes train with each other$"):
+        network().fit(*examples(20), comm=comm)
+    assert not mpi
+
+
+def test_ranks_that_do_not_all_begin_are_told_by_the_deadline(mpi):
+    with pytest.raises(nk.RankError, match=r"not all of 3 ranks have called fit within 0\.05 s") as caught:
+        network().fit(*examples(20), comm=MPI.Comm(), deadline=0.05)
+    assert caught.value.ranks == ()
+    # MPI can't be ended in good order any more
+    assert [function.__name__ for function, *_ in mpi] == ["_abort"]
+
+
 # ---- examples in rows, metrics ----
 
 
@@ -685,6 +828,20 @@ def test_metrics_that_need_all_outputs_are_refused():
 
 
 # ---- signals, whose handlers run in the main thread ----
+
+
+def test_ctrl_c_after_the_last_meeting_is_raised_at_the_end():
+    asking, done = ranks_.Ranks(Member(Group(2), 0), 10), []
+
+    def train():
+        with asking.together():
+            signal.raise_signal(signal.SIGINT)
+            done.append("what comes after it")
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert done == ["what comes after it"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("where", ["callback", "sum", "reading", "between"])

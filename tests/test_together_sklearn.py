@@ -289,6 +289,17 @@ def test_what_comm_does_not_go_with():
         assert "have 0 examples" in said
 
 
+def test_too_few_samples_to_hold_out():
+    X, y = samples(6)
+
+    def work(comm):
+        own = slice(3 * comm.Get_rank(), 3 * comm.Get_rank() + 3)
+        MLPRegressor(early_stopping=True, validation_fraction=0.1).fit(X[own], y[own], comm=comm)
+
+    for error in errors_of(Group(2), work):
+        assert str(error).startswith("The validation set is too small. Increase 'validation_fraction' or the size of")
+
+
 def test_a_failed_fit_leaves_what_was_there():
     X, y = samples(64)
 

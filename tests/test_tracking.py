@@ -3,7 +3,9 @@
 import copy
 import os
 import pickle
+import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -338,6 +340,33 @@ class Trial:
 def test_callbacks_that_cannot_be(make_callback, error, words):
     with pytest.raises(error, match=words):
         make_callback()
+
+
+class Pruned(Trial):
+    """One whose pruner ends it after the third report."""
+
+    def __init__(self):
+        self.reported = []
+
+    def report(self, value, step):
+        self.reported.append((step, value))
+
+    def should_prune(self):
+        return len(self.reported) == 3
+
+
+def test_what_is_pruned_ends_by_the_error_that_optuna_expects(monkeypatch):
+    class TrialPruned(Exception):
+        pass
+
+    monkeypatch.setitem(sys.modules, "optuna", SimpleNamespace(TrialPruned=TrialPruned))
+    net, trial = make(), Pruned()
+    with pytest.raises(TrialPruned, match=r"^pruned after epoch 2, with cost 0\.\d+$"):
+        net.fit(X, Y, epochs=9, callbacks=nk.OptunaPruning(trial, "cost"))
+    assert [step for step, _ in trial.reported] == [0, 1, 2]
+    quiet = nk.OptunaPruning(Pruned(), "cost", raises=False)
+    assert len(make().fit(X, Y, epochs=9, callbacks=quiet)["cost"]) == 3
+    assert quiet.pruned
 
 
 def test_what_is_not_recorded_is_not_reported(optuna):

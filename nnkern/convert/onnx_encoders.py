@@ -39,7 +39,7 @@ def read(graph, node):
 
 
 def mixed(graph, node):
-    """(G, a) of Z + a (G - Z), where G and Z are chains by those names; else None."""
+    """(G, a) of Z + a (G - Z), where G is one map of Z, and both are chains by those names; else None."""
     if len(node.input) != 2:
         return None
     z, product = node.input[0], graph.made_by.get(node.input[1])
@@ -48,7 +48,10 @@ def mixed(graph, node):
     difference, a = graph.made_by.get(product.input[0]), graph.constants.get(product.input[1])
     if difference is None or difference.op_type != "Sub" or list(difference.input[1:]) != [z] or a is None:
         return None
-    return (difference.input[0], a.reshape(-1)) if difference.input[0] in graph.states and z in graph.states else None
+    state = graph.states.get(difference.input[0])
+    if state is None or state.before is None or state.before is not graph.states.get(z):
+        return None
+    return difference.input[0], a.reshape(-1)
 
 
 def _made(graph, name, op, inputs):
@@ -158,7 +161,10 @@ def _cosines(graph, node, units):
 
 def _mapped(graph, name, node):
     """A linear map of features."""
-    if len(node.input) != 3 or not attributes_of(graph.onnx, node).get("transB", 0):
+    attributes = attributes_of(graph.onnx, node)
+    if len(node.input) != 3 or not attributes.get("transB", 0) or attributes.get("transA", 0):
+        raise _Other
+    if (attributes.get("alpha", 1.0), attributes.get("beta", 1.0)) != (1, 1):
         raise _Other
     M, c = _constant(graph, node.input[1]), _constant(graph, node.input[2])
     if M.ndim != 2 or c.size != len(M):
@@ -183,7 +189,7 @@ def _bins(graph, name, node):
 
 def _beside_itself(graph, name, node):
     """x, and a map of its cosines."""
-    if len(node.input) != 2:
+    if len(node.input) != 2 or attributes_of(graph.onnx, node).get("axis") not in (1, -1):
         raise _Other
     map_ = _made(graph, node.input[1], "Gemm", 3)
     cosines = _made(graph, map_.input[0], "Cos", 1)

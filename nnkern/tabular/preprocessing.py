@@ -195,8 +195,7 @@ def _fill(column, array, out, what):
         try:
             column.fill(array.slice(start, BLOCK_ROWS), out[:, start : start + BLOCK_ROWS], what)
         except ValueError:
-            column.fill(array, out, what)  # names the row it has in all
-            raise
+            return column.fill(array, out, what)  # which names the row it has in all
     return 0
 
 
