@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("sklearn")
 
 import nnkern.dask
+import nnkern.estimators.partitions
 from nnkern.dask import MLPClassifier, MLPRegressor
 
 
@@ -53,7 +54,8 @@ def packages(monkeypatch):
         raise ValueError("No global client found and no address provided")
 
     stand_in = SimpleNamespace(delayed=lambda function: function, get_client=get_client)
-    monkeypatch.setattr(nnkern.dask, "require", lambda name, what: stand_in)
+    for module in (nnkern.dask, nnkern.estimators.partitions):
+        monkeypatch.setattr(module, "require", lambda name, what: stand_in)
 
 
 RNG = np.random.default_rng(0)
