@@ -118,6 +118,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
                 counts.sum() / (len(counts) * counts) if balanced else compute_sample_weight(self.class_weight, labels)
             )
             weights, labels = _by_label(labels, each), labels[each != 0]
+        self._warn_of_classes(labels, counts.sum())
         if len(labels) < 2:
             raise ValueError(
                 f"y has one class only on all {noun}s together, {labels.tolist()}: a classifier needs two or more"

@@ -4,6 +4,8 @@ A sample of the rows comes to the client, where the columns are learnt and rows 
 by what was learnt where they lie, and the networks are trained on them in rounds.
 """
 
+import contextlib
+
 import numpy as np
 
 from nnkern import validation
@@ -87,7 +89,7 @@ class BaseDaskTabular(BaseEstimator):
         MissingPackageError
             Dask's distributed isn't installed.
         ValueError, TypeError
-            Something handed in doesn't fit; a shard's rows are counted from the first of its partitions.
+            Something handed in doesn't fit; a note tells the partition, or the shard, whose rows are counted.
         DivergenceError
             All networks diverged.
 
@@ -101,7 +103,9 @@ class BaseDaskTabular(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31))
         delayed = require("dask", "nnkern.dask").delayed
         lists = shards_of(parts_of(X, y, sample_weight), self.n_shards, client)
-        tasks = _Tasks(client, client.compute([delayed(_put_together)(model, parts) for parts in lists]))
+        firsts = np.cumsum([0, *map(len, lists)]).tolist()
+        shards_ = [delayed(_put_together)(model, parts, first) for parts, first in zip(lists, firsts[:-1], strict=True)]
+        tasks = _Tasks(client, client.compute(shards_))
         names, named, target, class_weights = several.agreed(model, tasks.gather(_row, model))
         tasks.map(_learnt, model, target, class_weights)
         sizes = tasks.gather(_size)
@@ -264,7 +268,7 @@ def _plan(model, tasks, how, classifies):
     """(Preprocessing, Sample), learnt of some rows of all shards. `how`: (their sizes, names of columns, seed)."""
     sizes, names, seed = how
     places = [shards.sample_places(sizes, number, seed) for number in range(len(sizes))]
-    some = tasks.gather(_some, names, model.column_types, each=places)
+    some = tasks.gather(_some, names, model.column_types, each=list(enumerate(places)))
     arrays = shards.stacked([table for table, *_ in some], names, "shard")
     y, w = shards.joined_target([target for _, *target in some])
     preprocessing = Preprocessing.fit(arrays, model.column_types)
@@ -302,9 +306,25 @@ class _Tasks:
 # ---- what runs on the workers ----
 
 
-def _put_together(model, parts):
-    """One Shard of the (X, y, …) of some partitions, one after the other; of those without rows the first at most."""
-    made = [several.shard_of(model, *part) for part in parts]
+@contextlib.contextmanager
+def _noted(where):
+    """An error that a caller's rows give rise to tells whose they are."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.add_note(f"That is of {where}.")
+        raise
+
+
+def _put_together(model, parts, first):
+    """One Shard of the (X, y, …) of some partitions, one after the other; of those without rows the first at most.
+
+    `first`: the number of the first of these partitions among all.
+    """
+    made = []
+    for number, part in enumerate(parts, first):
+        with _noted(f"partition {number}"):
+            made.append(several.shard_of(model, *part))
     made = [shard for shard in made if shard.m] or made[:1]
     return shards.one_of(made)
 
@@ -321,10 +341,13 @@ def _size(shard):
     return shard.m
 
 
-def _some(shard, names, column_types, places):
+def _some(shard, names, column_types, own):
+    """What a shard gives to the sample. `own`: (its number, places of rows)."""
+    number, places = own
     arrays = shards.in_order(shard.arrays, names, "X")
-    if shard.m:
-        check_entries(arrays, column_types)
+    with _noted(f"shard {number}"):
+        if shard.m:
+            check_entries(arrays, column_types)
     return shards.Shard(arrays, shard.named, shard.y, shard.w).some(places)
 
 

@@ -139,10 +139,15 @@ def check_refusals(client, _folder):
     raises(ValueError, "has no column 'kinds' to predict", clf.fit, whole, "kinds")
     raises(ValueError, "must have the same partitions", clf.fit, X, y.repartition(npartitions=2))
     raises(ValueError, "y has one class only on all shards together, ['fern']", clf.fit, X, y.map(lambda one: "fern"))
-    raises(ValueError, "Input y contains NaN", TabularRegressor(recipes=SHORT).fit, X, whole["age"])
+    with pytest.raises(ValueError, match=r"Input y contains NaN: 15 of 100 values") as raised:
+        TabularRegressor(recipes=SHORT, n_shards=1).fit(X, whole["age"])
+    assert raised.value.__notes__ == ["That is of partition 0."]
     raises(ValueError, "y must hold numbers, row 0 holds", TabularRegressor(recipes=SHORT).fit, X, y)
-    bad = X.assign(size=X["size"].where(X["size"] < 2, np.inf))
-    raises(ValueError, "column 'size' of X, row", clf.fit, bad, y)
+    frame.loc[1320, "size"] = np.inf
+    bad = dd.from_pandas(frame, npartitions=4)[FEATURES]
+    with pytest.raises(ValueError, match="column 'size' of X, row 120 holds inf") as raised:
+        TabularClassifier(recipes=SHORT, n_shards=2).fit(bad, y)
+    assert raised.value.__notes__ == ["That is of shard 1."]
     eval_set = frame[["size"]], frame["kind"]
     raises(ValueError, "eval_set's X lacks the columns 'age', 'place', 'seen'", clf.fit, X, y, eval_set=eval_set)
     raises(ValueError, "epochs_a_round must be", TabularClassifier(epochs_a_round=0).fit, X, y)
