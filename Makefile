@@ -47,7 +47,8 @@ test-cluster: $(VENV)/nnkern.stamp
 	$(VENV)-cluster/bin/python -m pip --disable-pip-version-check --quiet install --no-deps --force-reinstall \
 	    $(VENV)/wheel/*.whl
 	$(VENV)-cluster/bin/python -P -m pytest tests/test_cluster.py tests/test_dask.py tests/test_together.py \
-	    tests/test_together_sklearn.py tests/test_together_tabular.py tests/test_tabular_rounds.py tests/test_shards.py tests/test_rounds.py $(PYTEST_ARGS)
+	    tests/test_together_sklearn.py tests/test_together_tabular.py tests/test_shards.py tests/test_rounds.py \
+	    tests/test_tabular_rounds.py $(PYTEST_ARGS)
 
 # who may import whom, sizes, private names: measured on the sources, which needn't be built
 house: | $(BIN)/python

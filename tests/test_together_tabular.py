@@ -14,7 +14,17 @@ pytest.importorskip("sklearn", minversion="1.7")
 pytest.importorskip("narwhals")
 pytest.importorskip("pyarrow")
 
-from nnkern.tabular import Recipe, TabularClassifier, TabularRegressor, TabularWarning, load, shards, splits, training
+from nnkern.tabular import (
+    PRESETS,
+    Recipe,
+    TabularClassifier,
+    TabularRegressor,
+    TabularWarning,
+    load,
+    shards,
+    splits,
+    training,
+)
 from nnkern.tabular import together as together_
 from nnkern.tabular.target import Numbers
 
@@ -195,6 +205,14 @@ def test_refit_trains_on_all_rows_of_all_shards(in_order, monkeypatch):
     assert without[0].score_ == models[0].score_
     assert not without[0].report_[0]["refit"]
     assert parameters(without[0])[0].tobytes() != parameters(models[0])[0].tobytes()
+
+
+def test_every_recipe_of_the_presets_where_rank_0_has_no_rows():
+    table, y, _ = rows(200)
+    recipes = [recipe.replace(epochs=2) for recipe in PRESETS["best"].recipes]
+    models = fit_all(functools.partial(TabularClassifier, recipes=recipes, random_state=0), (0, 200), table, y)
+    assert_same(models)
+    assert [row["recipe"] for row in models[0].report_] == list(range(len(recipes)))
 
 
 @pytest.mark.parametrize("form", ["texts", "objects", "numbers", "booleans"])
