@@ -104,20 +104,25 @@ def test_a_training_within_a_prediction_is_told_whose_prediction():
     assert all("being trained already" in words for words in told)
 
 
-def test_an_average_has_as_many_numbers_as_the_parameters(engine):
-    other = of(nk.Network([nk.Dense(3)], "squared_error", n_x=2, seed=0, dtype="float64")).engine
+def engine_of_one_layer():
+    return of(nk.Network([nk.Dense(3)], "squared_error", n_x=2, seed=0, dtype="float64")).engine
+
+
+def training_job(engine=None, **how):
+    """An epoch of one step."""
     optimizer = nk.SGD()
+    return _engine.TrainJob(
+        engine or engine_of_one_layer(), X, Y, None, None, rates=np.ones(1), batch_size=5, shuffle=False, order=None,
+        update=optimizer.update, numbers=optimizer.numbers, keep_last=False, costs=np.empty(1), seconds=np.empty(1),
+        **how,
+    )  # fmt: skip
 
-    def job(of_engine):
-        return _engine.TrainJob(
-            engine, X, Y, None, None, rates=np.ones(1), batch_size=5, shuffle=False, order=None,
-            update=optimizer.update, numbers=optimizer.numbers, keep_last=False, costs=np.empty(1),
-            seconds=np.empty(1), average=_engine.Average(of_engine, None),
-        )  # fmt: skip
 
-    assert not job(engine).begun
+def test_an_average_has_as_many_numbers_as_the_parameters(engine):
+    assert not training_job(engine, average=_engine.Average(engine, None)).begun
+    other = engine_of_one_layer()
     with pytest.raises(ValueError, match=rf"^an average of {other.theta.size} parameters of {engine.theta.size}$"):
-        job(other)
+        training_job(engine, average=_engine.Average(other, None))
 
 
 def test_an_epoch_of_several_processes_has_a_step():
@@ -128,6 +133,9 @@ def test_an_epoch_of_several_processes_has_a_step():
         reducer.deal([3, 4], 0, 1.0, False, 7)
     with pytest.raises(ValueError, match=r"shards has shape \(3,\) now: expected \(2,\)"):
         reducer.deal([3, 4, 5], 1, 1.0, False, 7)
+
+
+linux = pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the memory in use is read from /proc")
 
 
 @contextmanager
@@ -145,7 +153,7 @@ def memory_left(size):
 
 
 @pytest.mark.no_sanitizer
-@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the memory in use is read from /proc")
+@linux
 @pytest.mark.parametrize("frozen", [False, True], ids=["network", "predictor"])
 def test_activations_that_find_no_memory(frozen):
     wide = nk.Network([nk.Dense(1 << 20), nk.Dense(1)], "squared_error", n_x=1)
@@ -154,3 +162,25 @@ def test_activations_that_find_no_memory(frozen):
     with memory_left(1 << 28), pytest.raises(MemoryError, match=r"no \d+ bytes for the activations of 256 examples"):
         predict(x)
     assert predict(x[:, :1]).shape == (1, 1)
+
+
+# lists of so many entries are made beforehand; what is made of them needs far more
+MANY = 1 << 20
+WITHOUT_MEMORY = {
+    "layers": (lambda: [None] * MANY, lambda l: _engine.Engine(l, "float64", "squared_error", 0.0, 0, "float64")),
+    "frozen layers": (lambda: [None] * MANY, lambda l: _predictor.Packed(l, "float64", None)),
+    "numbers": (lambda: [None] * MANY, lambda l: _engine.EncodersOf("float64", l, [], [], [])),
+    "networks": (lambda: [training_job()] * (8 * MANY), lambda l: _engine.train_together(l, 1)),
+}
+
+
+@pytest.mark.no_sanitizer
+@linux
+@pytest.mark.parametrize(("made", "call"), WITHOUT_MEMORY.values(), ids=list(WITHOUT_MEMORY))
+def test_what_finds_no_memory_for_its_list(made, call):
+    many = made()
+    with (
+        memory_left(1 << 24),
+        pytest.raises(MemoryError, match=r"^no memory for (the layers|the encoders|\d+ networks)$"),
+    ):
+        call(many)
