@@ -251,7 +251,7 @@ class MLPClassifier(ClassifierMixin, _DaskMLP):
             raise ValueError(f"y must have one column of classes; it has {columns}")
         self.classes_ = np.unique(np.concatenate(classes))
         if len(self.classes_) < 2:
-            raise ValueError(f"y has one class only: {self.classes_[0]!r}")
+            raise ValueError(f"y has one class only: {self.classes_.tolist()[0]!r}")
 
     def _output(self):
         if self.loss != "log_loss":
