@@ -183,7 +183,7 @@ def test_what_does_not_fit_is_refused_before_the_training(trained, model, given,
 
 
 def test_one_class_is_nothing_to_learn(trained):
-    with pytest.raises(ValueError, match="^y has one class only: 'a'"):
+    with pytest.raises(ValueError, match=r"^y has one class only: 'a'"):
         classifier().fit(X, Blocks(["a"] * 6, ["a"] * 5))
     assert not trained
 
