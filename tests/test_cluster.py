@@ -84,6 +84,18 @@ def test_parts_of_a_communicator_train_by_themselves(tmp_path):
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
+def test_blocks_of_any_length_are_summed(tmp_path, ranks):
+    code, said = run(ranks, "sums", tmp_path)
+    assert code == 0, said
+    for rank in range(ranks):
+        for name, array in np.load(tmp_path / f"{rank}.npz").items():
+            dtype, count = name.split()
+            assert array.dtype == dtype
+            # whole numbers: exact in any order
+            np.testing.assert_array_equal(array, ranks * (np.arange(int(count)) % 1001) + sum(range(ranks)))
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
 def test_batches_of_ranks(tmp_path, ranks):
     code, said = run(ranks, "batches", tmp_path)
     assert code == 0, said

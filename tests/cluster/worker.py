@@ -15,6 +15,7 @@ import numpy as np
 from mpi4py import MPI
 
 import nnkern as nk
+from nnkern.ranks import Ranks
 from nnkern.state import of
 
 # as test_cluster.py has them
@@ -71,6 +72,15 @@ def batches(folder):
     net.initialize(5)
     net.fit(own, epochs=3, comm=comm, deadline=60, optimizer="adam")
     np.savez(folder / f"{rank}.npz", count=len(own), **net.parameters)
+
+
+def sums(folder):
+    """Blocks of both dtypes, longer and shorter than what is summed at once."""
+    ranks, found = Ranks(comm, 60), {}
+    for dtype in ("float32", "float64"):
+        for count in (1, 2**18, 2**20, 2**20 + 1, 2**20 + 2**18 + 7):
+            found[f"{dtype} {count}"] = ranks.sum_into((np.arange(count) % 1001 + rank).astype(dtype))
+    np.savez(folder / f"{rank}.npz", **found)
 
 
 def fail(folder, how, bad, in_batches):
@@ -133,5 +143,7 @@ if __name__ == "__main__":
         split(folder)
     elif what == "batches":
         batches(folder)
+    elif what == "sums":
+        sums(folder)
     else:
         fail(folder, what, int(more[0]), more[1:] == ["batches"])
