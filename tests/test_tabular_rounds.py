@@ -12,7 +12,7 @@ pytest.importorskip("narwhals")
 pytest.importorskip("pyarrow")
 
 from nnkern.schedules import ByStep
-from nnkern.tabular import Recipe, metrics, rounds, splits
+from nnkern.tabular import Recipe, TabularClassifier, metrics, on_dask, rounds, splits
 from nnkern.tabular import shards as shards_
 from nnkern.tabular.columns import Row
 
@@ -114,6 +114,50 @@ def test_refit_is_on_all_rows():
     assert shards[1] == list(SIZES)
     assert sum(shards[0]) == 128
     assert trained.report[0]["refit"]
+
+
+def test_an_interrupt_in_a_refit_in_rounds_reaches_the_caller():
+    work, groups = Work(0), []
+
+    def fit_again(group, data, progress_bar):
+        groups.append(group)
+        raise KeyboardInterrupt
+
+    work.session.fit_again = fit_again
+    with pytest.raises(KeyboardInterrupt):
+        work.train(SHORT, refit=True)
+    assert len(groups) == 1
+
+
+def part(places=("hill", "dune"), y=("a", "b")):
+    return {"place": np.array(places, object), "size": np.arange(float(len(places)))}, np.array(y, object)
+
+
+def test_partitions_become_one_shard_in_their_order():
+    parts = [part(), part((), ()), part(["fen"], ["c"])]
+    made = on_dask._put_together(TabularClassifier(), parts, 4)
+    assert made.y.tolist() == ["a", "b", "c"]
+    assert made.names == ["place", "size"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (part(y=("a", None)), "Input y contains NaN"),
+        (part(y=("a",)), "X has 2 rows, y has 1"),
+        (
+            ({"place": np.array(["hill"], object)}, np.array(["a"], object)),
+            "of partition 5 lacks 'size', compared with partition 4",
+        ),
+        (({"place": np.arange(2.0), "size": np.arange(2.0)}, part()[1]), "on partition 4, double on partition 5"),
+        (part(y=np.array([True, False])), "y holds texts in some partitions and numbers in others"),
+    ],
+)
+def test_no_rows_of_a_wrong_partition_are_lost_in_silence(wrong, message):
+    with pytest.raises((ValueError, TypeError), match=message) as raised:
+        on_dask._put_together(TabularClassifier(), [part(), wrong], 4)
+    told = getattr(raised.value, "__notes__", [])
+    assert told == (["That is of partition 5."] if "artition" not in message else [])
 
 
 def test_rows_of_the_callers_are_held_out_whole():

@@ -324,8 +324,8 @@ def _put_together(model, parts, first):
     made = []
     for number, part in enumerate(parts, first):
         with _noted(f"partition {number}"):
-            made.append(several.shard_of(model, *part))
-    made = [shard for shard in made if shard.m] or made[:1]
+            made.append((number, several.shard_of(model, *part)))
+    made = [(number, shard) for number, shard in made if shard.m] or made[:1]
     return shards.one_of(made)
 
 

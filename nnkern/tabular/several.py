@@ -79,7 +79,7 @@ class OfShards:
 
     def _agree(self, rows, noun):
         """(names of the columns, whether X has names, target, {label: weight of its class}) by the rows of all."""
-        refuse_other_names([(row["names"], row["named"]) for row in rows], noun)
+        refuse_other_names([(number, row["names"], row["named"]) for number, row in enumerate(rows)], noun)
         target, class_weights = self._agreed([row["y"] for row in rows], noun)
         return rows[0]["names"], rows[0]["named"], target, class_weights
 

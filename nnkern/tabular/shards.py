@@ -51,18 +51,18 @@ class Shard:
         return _to_bytes(table), self.y[places], None if self.w is None else self.w[places]
 
 
-def one_of(made):
-    """One Shard of several, one after the other."""
-    (first, *others), noun = made, "partition"
-    refuse_other_names([(shard.names, shard.named) for shard in made], noun)
-    if not others:
+def one_of(made, noun="partition"):
+    """One Shard of several, one after the other; `made`: of each its number among all of that noun, and the Shard."""
+    first = made[0][1]
+    if len(made) == 1:
         return first
-    columns = {name: [(number, shard.arrays[name]) for number, shard in enumerate(made)] for name in first.arrays}
+    refuse_other_names([(number, shard.names, shard.named) for number, shard in made], noun)
+    columns = {name: [(number, shard.arrays[name]) for number, shard in made] for name in first.arrays}
     arrays = Columns((name, _joined(name, pieces, noun)) for name, pieces in columns.items())
-    kinds = {"OUT".find(shard.y.dtype.kind) < 0 for shard in made}
+    kinds = {"OUT".find(shard.y.dtype.kind) < 0 for _, shard in made}
     if len(kinds) > 1:
-        raise TypeError("y holds texts in some partitions and numbers in others")
-    y, w = joined_target([(shard.y, shard.w) for shard in made])
+        raise TypeError(f"y holds texts in some {noun}s and numbers in others")
+    y, w = joined_target([(shard.y, shard.w) for _, shard in made])
     return Shard(arrays, first.named, y, w)
 
 
@@ -76,18 +76,21 @@ def sample_places(sizes, number, seed):
 
 
 def refuse_other_names(shards, noun):
-    """A ValueError where shards have other columns than the first; `shards`: of each (names, whether X has them)."""
-    (names, named), *others = shards
-    for number, (own, own_named) in enumerate(others, start=1):
+    """A ValueError where shards have other columns than the first.
+
+    `shards`: of each its number, the names, and whether X has them.
+    """
+    (reference, names, named), *others = shards
+    for number, own, own_named in others:
         if own_named != named:
             first, other = ("names", "none") if named else ("no names", "some")
-            raise ValueError(f"the columns of X have {first} on {noun} 0 and {other} on {noun} {number}")
+            raise ValueError(f"the columns of X have {first} on {noun} {reference} and {other} on {noun} {number}")
         if set(own) != set(names):
             lacks, more = ([one for one in some if one not in of] for some, of in ((names, own), (own, names)))
             said = [f"lacks {listed(lacks)}"] * bool(lacks) + [f"has {listed(more)} beside"] * bool(more)
             raise ValueError(
                 f"X must have the same columns on all {noun}s: that of {noun} {number} {' and '.join(said)}, compared "
-                f"with {noun} 0"
+                f"with {noun} {reference}"
             )
 
 

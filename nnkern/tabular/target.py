@@ -22,22 +22,16 @@ class Labels(Value):
     @classmethod
     def of(cls, classes):
         """Of the sorted array of different labels, as numpy.unique gives it."""
-        kind = classes.dtype.kind
-        if kind == "O" and not all(isinstance(label, str) for label in classes):
-            classes = np.array(classes.tolist())
-            kind = classes.dtype.kind
-        if kind not in "OUTbiuf":
-            raise TypeError(f"labels must be texts, numbers or booleans; got {classes.dtype}")
-        return cls(classes.tolist(), {"O": "object", "U": "str", "T": "str"}.get(kind, classes.dtype.name))
+        classes = _plain(classes)
+        kinds = {"O": "object", "U": "str", "T": "str"}
+        return cls(classes.tolist(), kinds.get(classes.dtype.kind, classes.dtype.name))
 
     @staticmethod
     def summary(y, weight=None):
         """What others must know of the rows of a shard, as JSON has it: its labels, and how often they are there."""
         classes, counts = np.unique(y if weight is None else y[weight > 0], return_counts=True)
-        if classes.dtype.kind == "O" and not all(isinstance(label, str) for label in classes):
-            classes = np.array(classes.tolist())
-        if len(classes) and classes.dtype.kind not in "OUTbiuf":
-            raise TypeError(f"labels must be texts, numbers or booleans; got {classes.dtype}")
+        if len(classes):  # of a shard without rows, what type they have says nothing
+            classes = _plain(classes)
         kind = "O" if classes.dtype.kind in "OT" else classes.dtype.str
         return {"labels": classes.tolist(), "kind": kind, "counts": counts.tolist()}
 
@@ -68,6 +62,15 @@ class Labels(Value):
     def to_dict(self):
         """As JSON has it."""
         return {"task": self.task, **vars(self)}
+
+
+def _plain(classes):
+    """Labels as texts or of a type of numpy's; a TypeError for what is neither text, number nor boolean."""
+    if classes.dtype.kind == "O" and not all(isinstance(label, str) for label in classes):
+        classes = np.array(classes.tolist())
+    if classes.dtype.kind not in "OUTbiuf":
+        raise TypeError(f"labels must be texts, numbers or booleans; got {classes.dtype}")
+    return classes
 
 
 class Numbers(Value):
