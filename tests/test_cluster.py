@@ -118,8 +118,7 @@ def test_the_example_of_the_page(tmp_path, monkeypatch):
 
 
 def test_the_example_of_a_table(tmp_path, monkeypatch):
-    for module in ("sklearn", "narwhals", "pyarrow"):
-        pytest.importorskip(module)
+    _needs(["table"])
     page = (WORKER.parents[2] / "docs" / "cluster.md").read_text(encoding="utf-8")
     codes = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     (example,) = [code for code in codes if "nnkern.tabular" in code and "MPI" in code]
@@ -134,11 +133,19 @@ def test_the_example_of_a_table(tmp_path, monkeypatch):
     assert load(tmp_path / "table.npz").classes_.tolist() == ["no", "yes"]
 
 
+def _needs(form):
+    for module in ("sklearn", "narwhals", "pyarrow") if form == ["table"] else ():
+        pytest.importorskip(module)
+
+
 @pytest.mark.parametrize("times", range(TIMES))
 @pytest.mark.parametrize(("ranks", "bad"), [(2, 0), (2, 1), (3, 1)])
-@pytest.mark.parametrize("how", ["raise", "nan", "interrupt", "hang", "interrupt batches", "nan batches"])
+@pytest.mark.parametrize(
+    "how", ["raise", "nan", "interrupt", "hang", "interrupt batches", "nan batches", "interrupt table"]
+)
 def test_what_befalls_one_rank_is_raised_on_all(tmp_path, how, ranks, bad, times):
     how, *form = how.split()
+    _needs(form)
     code, said = run(ranks, how, tmp_path, bad, *form)
     found = [
         json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(ranks) if rank != bad or how != "hang"
@@ -146,6 +153,7 @@ def test_what_befalls_one_rank_is_raised_on_all(tmp_path, how, ranks, bad, times
     for own in found:
         assert own["sum"] == found[0]["sum"]
         assert own["epochs"] == found[0]["epochs"]
+        assert not own["fitted"]
     if how == "hang":
         assert code != 0  # MPI can't be ended in good order any more
         for own in found:
@@ -171,9 +179,11 @@ def test_what_befalls_one_rank_is_raised_on_all(tmp_path, how, ranks, bad, times
 
 @pytest.mark.parametrize("times", range(TIMES))
 @pytest.mark.parametrize(("ranks", "bad"), [(2, 0), (3, 1)])
-@pytest.mark.parametrize("how", ["kill", "exit"])
+@pytest.mark.parametrize("how", ["kill", "exit", "kill table"])
 def test_a_rank_that_dies_ends_the_others(tmp_path, how, ranks, bad, times):
-    code, said = run(ranks, how, tmp_path, bad)
+    how, *form = how.split()
+    _needs(form)
+    code, said = run(ranks, how, tmp_path, bad, *form)
     assert code != 0, said
     assert time.time() - float((tmp_path / "happened").read_text()) < LIMIT
 

@@ -83,12 +83,35 @@ def sums(folder):
     np.savez(folder / f"{rank}.npz", **found)
 
 
-def fail(folder, how, bad, in_batches):
-    """A training of many epochs in which something happens to one rank; what each rank raises, and when."""
+def table_model(begun):
+    """A model whose first network is trained for ever; `begun` is called when that begins."""
+    from nnkern import together
+    from nnkern.tabular import Recipe, TabularRegressor
+
+    run = together.run
+
+    def run_and_tell(fit):
+        begun()
+        return run(fit)
+
+    together.run = run_and_tell
+    return TabularRegressor(recipes=Recipe(units=(8,), epochs=10**6, patience=None), random_state=0)
+
+
+def fail(folder, how, bad, form):
+    """A training of many epochs in which something happens to one rank; what each rank raises, and when.
+
+    `form`: that of arrays, of "batches", or a model of a "table".
+    """
     rng = np.random.default_rng(rank)
     X = rng.standard_normal((5, 2000))
     Y = X.sum(axis=0, keepdims=True)
     net, mine, happened = network(0), rank == bad, [time.time()]
+    begun, table = threading.Event(), None
+    if form == "table":
+        table = table_model(begun.set)
+    else:
+        begun.set()
     events = {"raise": _raise, "exit": lambda: os._exit(3), "hang": lambda: time.sleep(4 * DEADLINE)}
 
     def callback(net, epoch, history):
@@ -98,6 +121,7 @@ def fail(folder, how, bad, in_batches):
             events[how]()
 
     def send(number):
+        begun.wait()
         time.sleep(0.3 + 0.2 * float(np.random.default_rng().random()))
         happened[0] = time.time()
         (folder / "happened").write_text(str(happened[0]))
@@ -110,20 +134,25 @@ def fail(folder, how, bad, in_batches):
         Y[0, 777] = 1e200
     callbacks = callback if mine and how in events else []
     data, error = (X, Y), None
-    if in_batches:
+    if form == "batches":
         data = ([(X[:, k : k + 20], Y[:, k : k + 20]) for k in range(0, 2000, 20)],)
     try:
-        net.fit(*data, epochs=10**6, optimizer="adam", callbacks=callbacks, comm=comm, deadline=DEADLINE)
+        if form == "table":
+            table.fit(X.T, Y[0], comm=comm, deadline=DEADLINE)
+        else:
+            net.fit(*data, epochs=10**6, optimizer="adam", callbacks=callbacks, comm=comm, deadline=DEADLINE)
     except BaseException as raised:
         error = raised
+    parameters = () if table else net.parameters.values()
     result = {
         "error": type(error).__name__,
         "text": str(error),
         "ranks": list(getattr(error, "ranks", ())),
         "at": time.time(),
         "happened": happened[0] if mine else None,
+        "fitted": hasattr(table, "model_"),
         "epochs": of(net).epochs_done,
-        "sum": float(sum(array.sum() for array in net.parameters.values())),
+        "sum": float(sum(array.sum() for array in parameters)),
     }
     (folder / f"{rank}.json").write_text(json.dumps(result))
     if how in ("hang", "kill"):
@@ -146,4 +175,4 @@ if __name__ == "__main__":
     elif what == "sums":
         sums(folder)
     else:
-        fail(folder, what, int(more[0]), more[1:] == ["batches"])
+        fail(folder, what, int(more[0]), more[1] if more[1:] else "arrays")
