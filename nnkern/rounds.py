@@ -54,6 +54,7 @@ def fit_shards(
     executor : object with ``submit(function, *arguments)``
         As concurrent.futures has them: a process or thread pool, Dask's ``Client``, mpi4py.futures' pool.
     rounds : int
+        How often the shards' networks are averaged.
     epochs_a_round : int
         More of them make fewer rounds for the same work, and shards that drift further apart in each.
     batch_size, shuffle, optimizer
