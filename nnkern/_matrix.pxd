@@ -26,6 +26,9 @@ cdef struct Update:
     bint penalised
     double penalty                  # out: of the W before it
 
+# Sums a block of float or double over all processes, in place; False where one hasn't come.
+ctypedef bint (*Reduce)(void *owner, void *block, Py_ssize_t count, int itemsize) noexcept nogil
+
 # One part of a task that is shared out; `scratch` belongs to the thread that does it.
 ctypedef void (*Task)(void *context, Py_ssize_t part, void *scratch) noexcept nogil
 

@@ -192,7 +192,7 @@ class PartRunner(EpochRunner):
         """Tells the engine what all processes have in that step."""
         shards = self.shards
         counts = [shards.first(rank, step + 1) - shards.first(rank, step) for rank in range(self.ranks.size)]
-        self.ranks.reducer.deal(counts, 1, shards.mean_weight, shards.weighted, shards.key)
+        self.ranks.reducer.deal(counts, 1, shards.mean_weight, shards.weighted, shards.key, direct=False)
 
 
 class BatchRunner(PartRunner):

@@ -99,7 +99,8 @@ class FitOfShards(training.Fit):
         state.restore(progress, state.optimizer, *moments)
         own, own.key = self.shards, progress["key"]
         if not own.batches:
-            ranks.reducer.deal(own.sizes, own.steps, own.mean_weight, own.weighted, own.key)
+            how = own.mean_weight, own.weighted, own.key
+            ranks.reducer.deal(own.sizes, own.steps, *how, direct=own.direct)
 
     def is_watched(self):
         return super().is_watched() if self._watched is None else self._watched

@@ -505,7 +505,7 @@ cdef class Engine(Entrance):
         self.t += 1
         begin_step(optimizer, self.t)
         self.step += 1
-        apply_update(dtheta, &self.plan, optimizer, False, False, &team)
+        apply_update(dtheta, &self.plan, optimizer, False, NULL, &team)
         dissolve(&team)
         return 0
 

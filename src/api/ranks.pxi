@@ -60,15 +60,16 @@ cdef class Reducer:
             self.mpi.sum, self.mpi.by_pointers = mpi["sum"], mpi["pointers"]
             self.ranks.reduce = sum_by_mpi
 
-    def deal(self, shards, Py_ssize_t steps, double mean_weight, bint weighted, key):
+    def deal(self, shards, Py_ssize_t steps, double mean_weight, bint weighted, key, *, bint direct):
         """Takes note of how many examples each process has, in how many steps an epoch goes through them, their mean
-        weight over all, whether any has weights, and the key of rank 0's network.
+        weight over all, whether any has weights, the key of rank 0's network, and whether all epochs are the engine's.
         """
         self.shards = np.array(shards, np.int64)
         self.ranks.shards = <const int64_t *>vector_from("shards", self.shards, cnp.NPY_INT64, self.ranks.size)
         if steps < 1:
             raise ValueError(f"an epoch must have a step; got {steps}")
         self.ranks.steps, self.ranks.mean_weight, self.ranks.weighted = steps, mean_weight, weighted
+        self.ranks.direct = direct
         # each process has its examples in another order
         self.key, self.ranks.key = key, <uint64_t>key + <uint64_t>self.ranks.rank
 
@@ -76,7 +77,7 @@ cdef class Reducer:
         """Takes note that each process has a batch of its own in each step, which weigh about so much together, and of
         the key of rank 0's network.
         """
-        self.shards, self.ranks.shards = None, NULL
+        self.shards, self.ranks.shards, self.ranks.direct = None, NULL, False
         self.ranks.steps, self.ranks.mean_weight, self.ranks.weighted, self.key = 1, weight, True, key
 
     def largest_share(self, Py_ssize_t m):

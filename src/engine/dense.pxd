@@ -6,11 +6,12 @@ from libc.string cimport memset
 
 from engine.optimizer cimport Applied
 from engine.plan cimport Activations, Gradient, Inputs, Kind, Layer, Parameter, Plan, entry
-from engine.step cimport step_of
+from engine.step cimport applied_entries, step_of, update_parameter
 from kernels.nnk cimport NNK_linear, nnk_codes, nnk_sparse, nnk_step
-from nnkern._matrix cimport Matrix, Team, Update, contiguous
+from nnkern._matrix cimport Matrix, Team, Update, columns_of, contiguous, transposed
 from nnkern._products cimport (
-    Below, Forward, WeightGradient, forward_product, input_gradient_product, share_out, weight_gradient_product,
+    Below, Forward, WeightGradient, forward_product, input_gradient_product, multiply, share_out,
+    weight_gradient_product,
 )
 from runtime.check cimport check
 
@@ -18,6 +19,7 @@ cdef enum:
     MIXED_ENTRIES = 1 << 11         # of each matrix that the gradient of a mix goes through at a time
     SPARSE_EXAMPLES = 16            # of a part of W X, where X is sparse …
     SPARSE_UNITS = 64               # … and units of a part of dZ Xᵀ: a column of W is read in whole cache lines
+    SUMMED_COLUMNS = 1024           # of dW that are summed at a time: of fewer, dZ is packed too often
 
 
 cdef inline void describe(Layer *layer) noexcept:
@@ -176,6 +178,11 @@ cdef inline void weight_gradient(
     cdef nnk_step step
     gradient.dW, gradient.n, gradient.update = entry(plan, to.dtheta, W.at), layer.n, NULL
     gradient.alpha, gradient.beta = to.one_mth, 1 if to.accumulate else 0
+    if applied_entries(applied, W) == 0:
+        applied = NULL
+    elif applied.reduce is not NULL:
+        summed_gradient(plan, layer, to, dZ, A_prev, team)
+        return
     if applied is not NULL:
         step = step_of(applied.optimizer, layer, W, True)
         update.code, update.step, update.penalised = applied.optimizer.update, &step, step.l2 != 0 or step.l1 != 0
@@ -185,6 +192,34 @@ cdef inline void weight_gradient(
     weight_gradient_product(plan.compute, &gradient, dZ, A_prev, team)
     if applied is not NULL:
         applied.penalty += update.penalty
+
+
+cdef inline void summed_gradient(
+    const Plan *plan, const Layer *layer, const Gradient *to, const void *dZ, const Matrix *A_prev, const Team *team,
+) noexcept nogil:
+    """dW of all processes, some columns at a time, in the memory of the first: computed, summed and applied.
+
+    Processes need the same blocks: these depend on the shape of W alone.
+    """
+    cdef const Parameter *W = &layer.parameters[0]
+    cdef Applied *applied = to.applied
+    cdef Matrix dZ_matrix = contiguous(dZ, layer.n, A_prev.m), A_prev_T = transposed(A_prev), some
+    cdef nnk_step step = step_of(applied.optimizer, layer, W, True)
+    cdef Py_ssize_t column = 0, columns, first, count
+    cdef double penalty = 0
+    cdef void *dW = entry(plan, to.dtheta, W.at)
+    check(not to.accumulate)
+    while column < layer.n_prev and not applied.lost:
+        columns = min(<Py_ssize_t>SUMMED_COLUMNS, layer.n_prev - column)
+        first, count = column * layer.n, columns * layer.n
+        some = columns_of(&A_prev_T, column, columns, plan.compute.itemsize)
+        multiply(plan.compute, dW, layer.n, to.one_mth, &dZ_matrix, &some, 0, team)
+        if applied.reduce(applied.owner, dW, count, plan.compute.itemsize):
+            penalty += update_parameter(dW, plan, applied.optimizer, W, first, count, &step, team)
+        else:
+            applied.lost = True
+        column += columns
+    applied.penalty += penalty if W.decays else 0
 
 
 cdef inline void picked_gradient(

@@ -133,30 +133,46 @@ cdef inline Py_ssize_t add_pairs(
     return full
 
 
+cdef inline double block_cost(
+    Examples *block, const Gradients *g, Py_ssize_t start, Py_ssize_t m,
+) noexcept nogil:
+    """Σ w_i L_i of m examples of the batch, which become a block whose derivative is left for backward_pass."""
+    cdef const Plan *plan = g.p.plan
+    cdef void *A = g.p.space.layers[plan.L - 1].A
+    cdef double cost
+    take_block(block, plan, g.p.space, g.batch, start, m, g.p.team)
+    forward_pass(g.p, block, True)
+    cost = loss_pass(g.p, block, A, g.p.space.dZ, A, mean(g.batch.count, g.weight))
+    if g.score is not NULL:
+        add_to_score(g.score, plan, A, block)
+    return cost
+
+
 cdef inline double chunk_gradient(void *dtheta, const Gradients *g, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
     """The same for one chunk, block by block."""
-    cdef const Plan *plan = g.p.plan
-    cdef const Workspace *space = g.p.space
     cdef Py_ssize_t at = start, m
     cdef double cost = 0
-    cdef void *A = space.layers[plan.L - 1].A
     cdef Examples block
     cdef Gradient to
     to.dtheta, to.one_mth, to.applied = dtheta, 1.0 / g.batch.count, g.applied
     while at < end:
-        m = min(space.capacity, end - at)
-        take_block(&block, plan, space, g.batch, at, m, g.p.team)
-        forward_pass(g.p, &block, True)
-        cost += loss_pass(g.p, &block, A, space.dZ, A, mean(g.batch.count, g.weight))
-        if g.score is not NULL:
-            add_to_score(g.score, plan, A, &block)
+        m = min(g.p.space.capacity, end - at)
+        cost += block_cost(&block, g, at, m)
         if g.applied is not NULL and (not isfinite(cost) or (g.p.watch is not NULL and g.p.watch.stop)):
             return cost
         to.accumulate = at > start
         backward_pass(g.p, &block, &to)
         at += m
-    scale_sums(plan, dtheta, to.one_mth)
+    scale_sums(g.p.plan, dtheta, to.one_mth)
     return cost
+
+
+cdef inline void applied_gradient(void *dtheta, const Gradients *g, const Examples *block) noexcept nogil:
+    """The other half of `block_cost` of a whole batch: its share of dθ, of which some is summed and applied at once."""
+    cdef Gradient to
+    to.dtheta, to.one_mth, to.accumulate, to.applied = dtheta, 1.0 / g.batch.count, False, g.applied
+    backward_pass(g.p, block, &to)
+    scale_sums(g.p.plan, dtheta, to.one_mth)
 
 
 cdef inline void add_to_score(Score *score, const Plan *plan, const void *A, const Examples *block) noexcept nogil:

@@ -5,6 +5,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from kernels.nnk cimport NNK_adam, nnk_step, nnk_update_facts
+from nnkern._matrix cimport Reduce
 
 cdef struct Optimizer:
     int update                      # nnk.h's
@@ -17,10 +18,15 @@ cdef struct Optimizer:
     void *s1
     void *s2
 
-# An update that goes along with the backward pass
+# An update that goes along with the backward pass. Among several processes `reduce` sums each block of a gradient
+# before it is applied, and gradients of fewer than `least` entries stay where they are.
 cdef struct Applied:
     const Optimizer *optimizer
+    Reduce reduce                   # NULL where this process trains alone
+    void *owner                     # what `reduce` is called with
+    Py_ssize_t least
     double penalty                  # out: of the weights before it
+    bint lost                       # out: whether a sum has failed; nothing is applied from there on
 
 
 cdef inline bint clips(const Optimizer *optimizer) noexcept nogil:

@@ -7,8 +7,11 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from engine.data cimport Batch
-from engine.plan cimport Plan, entry
+from engine.optimizer cimport Applied
+from engine.plan cimport Layer, Plan, entry
+from engine.step cimport applied_entries
 from engine.watch cimport ABANDONED, DONE, LOST, Status
+from nnkern._matrix cimport Reduce
 from runtime.check cimport check
 
 cdef enum:
@@ -16,9 +19,6 @@ cdef enum:
     MEETING_ENTRIES = 4
     # between the places of examples of two processes, where none knows how many the others have in a step
     PLACES_APART = 1 << 30
-
-# Sums a block of float or double over all processes, in place; False where one hasn't come.
-ctypedef bint (*Reduce)(void *owner, void *block, Py_ssize_t count, int itemsize) noexcept nogil
 
 cdef struct Ranks:
     Reduce reduce
@@ -28,6 +28,7 @@ cdef struct Ranks:
     Py_ssize_t steps                # of an epoch
     double mean_weight              # of an example, over all; about that of a step where there are no shards
     bint weighted                   # whether any process has weights, or none knows those of a step
+    bint direct                     # whether the engine takes the examples of each as they are
     uint64_t key                    # of shuffling, for this process
     bint stop                       # whether what `reduce` called has asked for the end
 
@@ -89,6 +90,26 @@ cdef inline Status meet(
     if own != DONE or failed == 0:
         return own
     return ABANDONED
+
+
+cdef inline bint sum_the_rest(
+    const Ranks *ranks, const Plan *plan, void *dtheta, const Applied *applied,
+) noexcept nogil:
+    """Sums what backward has left of the gradient over all processes; False where one hasn't come."""
+    cdef Py_ssize_t l, p, fused, at = plan.layers[plan.first_trainable].parameters[0].at, end
+    cdef const Layer *layer
+    for l in range(plan.first_trainable, plan.L):
+        layer = &plan.layers[l]
+        for p in range(layer.count if layer.trainable else 0):
+            fused = applied_entries(applied, &layer.parameters[p])
+            if fused == 0:
+                continue
+            end = layer.parameters[p].at
+            if at < end and not ranks.reduce(ranks.owner, entry(plan, dtheta, at), end - at, plan.compute.itemsize):
+                return False
+            at = end + fused
+    return at == plan.count or ranks.reduce(
+        ranks.owner, entry(plan, dtheta, at), plan.count - at, plan.compute.itemsize)
 
 
 cdef inline Status meet_with(

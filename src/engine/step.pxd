@@ -3,7 +3,7 @@
 from libc.math cimport INFINITY, ilogb, isfinite, ldexp, sqrt
 from libc.string cimport memset
 
-from engine.optimizer cimport Optimizer, clips, step_numbers
+from engine.optimizer cimport Applied, Optimizer, clips, step_numbers
 from engine.plan cimport Layer, Parameter, Plan, entries_of, entry
 from kernels.nnk cimport NNK_penalise, nnk_step, nnk_table
 from nnkern._matrix cimport Team
@@ -44,18 +44,19 @@ cdef inline nnk_step step_of(
 
 
 cdef inline double update_parameter(
-    const void *dtheta, const Plan *plan, const Optimizer *optimizer, const Parameter *parameter, Py_ssize_t first,
-    const nnk_step *step, const Team *team,
+    const void *gradient, const Plan *plan, const Optimizer *optimizer, const Parameter *parameter, Py_ssize_t first,
+    Py_ssize_t count, const nnk_step *step, const Team *team,
 ) noexcept nogil:
-    """Its entries from `first` on; returns the penalty of these before it."""
+    """So many of its entries from `first` on by their gradient; returns the penalty of these before it."""
     cdef UpdateJob job
     cdef Py_ssize_t parts, part, at = parameter.at + first
     cdef double penalty = 0
     check(parameter.at >= 0 and parameter.at + entries_of(parameter) <= plan.count)
+    check(0 <= first and first + count <= entries_of(parameter))
     check(optimizer.s1 is not NULL and optimizer.s2 is not NULL)
     job.table, job.update, job.itemsize = plan.compute.table, optimizer.update, plan.compute.itemsize
-    job.step, job.count = step[0], entries_of(parameter) - first
-    job.theta, job.dtheta = <char *>entry(plan, plan.theta, at), <char *>entry(plan, dtheta, at)
+    job.step, job.count = step[0], count
+    job.theta, job.dtheta = <char *>entry(plan, plan.theta, at), <char *>gradient
     job.s1, job.s2 = <char *>entry(plan, optimizer.s1, at), <char *>entry(plan, optimizer.s2, at)
     job.width = max(<Py_ssize_t>UPDATE_GRAIN, (job.count + MOST_UPDATE_PARTS - 1) // MOST_UPDATE_PARTS)
     parts = (job.count + job.width - 1) // job.width
@@ -65,15 +66,21 @@ cdef inline double update_parameter(
     return penalty
 
 
+cdef inline Py_ssize_t applied_entries(const Applied *applied, const Parameter *parameter) noexcept nogil:
+    """How many of its entries, the first ones, backward has updated; `applied`: with what, or NULL."""
+    return 0 if applied is NULL or parameter.fused < applied.least else parameter.fused
+
+
 cdef inline double apply_update(
-    void *dtheta, const Plan *plan, const Optimizer *optimizer, bint penalised, bint after_fused, const Team *team,
+    void *dtheta, const Plan *plan, const Optimizer *optimizer, bint penalised, const Applied *applied,
+    const Team *team,
 ) noexcept nogil:
     """The step that has begun; returns the penalty of the parameters before it.
 
-    With `after_fused` backward has updated what it does itself, and its penalty is known.
+    What backward has `applied` is updated, and its penalty is known.
     """
     cdef double penalty = 0, its_penalty
-    cdef Py_ssize_t l, p, first
+    cdef Py_ssize_t l, p, first, count
     cdef const Layer *layer
     cdef const Parameter *parameter
     cdef nnk_step step
@@ -84,11 +91,13 @@ cdef inline double apply_update(
         layer = &plan.layers[l]
         for p in range(layer.count if layer.trainable else 0):
             parameter = &layer.parameters[p]
-            first = parameter.fused if after_fused else 0
-            if first == entries_of(parameter):
+            first = applied_entries(applied, parameter)
+            count = entries_of(parameter) - first
+            if count == 0:
                 continue
             step = step_of(optimizer, layer, parameter, penalised)
-            its_penalty = update_parameter(dtheta, plan, optimizer, parameter, first, &step, team)
+            its_penalty = update_parameter(
+                entry(plan, dtheta, parameter.at + first), plan, optimizer, parameter, first, count, &step, team)
             # of what doesn't decay it is 0 times the squares, which may be infinite
             penalty += its_penalty if parameter.decays else 0
     return penalty
