@@ -65,7 +65,8 @@ class Exports:
         OSError
             The file can't be written; one that was there is as it was.
         ValueError
-            Labels, means or scales don't fit the network; or it is larger than the 2 GB that ONNX takes.
+            Labels, means or scales don't fit the network; it is larger than the 2 GB that ONNX takes; or the name ends
+            as another format's do.
         """
         from nnkern.convert import onnx_out
 

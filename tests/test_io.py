@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import io
 import json
 import os
@@ -462,6 +463,28 @@ def test_names_of_other_formats_are_refused(tmp_path, ending, words, case):
     with pytest.raises(ValueError, match=rf"load reads .*{re.escape(str(path))}.*{for_reading}"):
         nk.load(path)
     assert path.read_bytes() == b"what was there"
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"), [*OTHER_ENDINGS.items(), (".npz", ("net.save",)), (".safetensors", ("net.save",))]
+)
+def test_exports_refuse_the_names_of_other_formats(tmp_path, ending, words):
+    net, path = small(), tmp_path / f"net{ending.upper()}"
+    path.write_bytes(b"what was there")
+    how = {"weights": "int8", "calibration": np.ones((net.n_x, 9))}
+    exports = {"to_onnx": [net.to_onnx], "to_c": [net.to_c, functools.partial(net.to_c, **how)]}
+    for name, methods in exports.items():
+        if words[0] == name and ending in (".onnx", ".c", ".h"):
+            continue
+        for method in methods:
+            with pytest.raises(ValueError, match=rf"^{name} writes .*{re.escape(str(path))} ends as .*{words[0]}"):
+                method(os.fsencode(path))
+    assert path.read_bytes() == b"what was there"
+
+
+@pytest.mark.parametrize("name", ["net.c", "net.h", "net.H", "net.txt", "net"])
+def test_names_that_a_file_of_c_may_have(tmp_path, name):
+    assert small().to_c(tmp_path / name) == (tmp_path / name).read_text()
 
 
 @pytest.mark.parametrize("where", ["missing/net.npz", ".", "file/net.npz"])

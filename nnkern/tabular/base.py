@@ -466,7 +466,8 @@ class BaseTabular(OfShards, BaseEstimator):
         OSError
             The file can't be written; one that was there is as it was.
         ValueError
-            A column's name can't be an input's; or the model is larger than the 2 GB that ONNX takes.
+            A column's name can't be an input's; the model is larger than the 2 GB that ONNX takes; or the name ends as
+            another format's do.
         """
         from nnkern.tabular.onnx_out import to_onnx
 
@@ -505,7 +506,8 @@ class BaseTabular(OfShards, BaseEstimator):
         OSError
             The file can't be written; one that was there is as it was.
         ValueError
-            A category or a label holds a NUL character, at which C's texts end.
+            A category or a label holds a NUL character, at which C's texts end; or the name ends as another format's
+            do.
         """
         from nnkern.tabular.c_out import to_c
 
