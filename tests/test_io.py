@@ -18,8 +18,10 @@ import sys
 import tempfile
 import textwrap
 import time
+import warnings
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -329,6 +331,40 @@ def test_a_rate_that_a_file_cannot_hold_has_to_be_given_again(path, rate):
         resumed.partial_fit(X_TRAIN, Y_TRAIN)
     resumed.fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True, optimizer=optimizer)
     same_training(net, resumed)
+
+
+@pytest.mark.parametrize("optimizer", [None, nk.Adam(0.01)], ids=["none", "adam"])
+def test_resuming_from_parameters_alone_brings_a_warning(path, optimizer):
+    """All but the parameters begins anew, as it does without resume; a checkpoint has what it asks for."""
+    net = small()
+    net.fit(X_TRAIN, Y_TRAIN, epochs=2, optimizer="adam", callbacks=nk.Checkpoint(path.with_name("with" + path.suffix)))
+    net.save(path)
+    resumed, anew = nk.load(path), nk.load(path)
+    words = "resume=True finds no state of a training.*random streams begin anew.*training_state=True"
+    with pytest.warns(UserWarning, match=words) as caught:
+        resumed.fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True, optimizer=optimizer)
+    assert [warning.filename for warning in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        anew.fit(X_TRAIN, Y_TRAIN, epochs=1, optimizer=optimizer)
+        same_training(resumed, anew)
+        resumed.fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True)  # it has been trained by now
+        nk.load(path.with_name("with" + path.suffix)).fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True)
+    with ThreadPoolExecutor(1) as executor, pytest.warns(UserWarning, match=words):
+        nk.fit_shards(nk.load(path), [(X_TRAIN, Y_TRAIN)], executor=executor, rounds=1, resume=True)
+
+
+@pytest.mark.parametrize("n_x", [None, 3])
+def test_a_new_network_resumes_without_a_warning(n_x):
+    """What a script does that is run for the first time: it trains as it does without resume."""
+    trained = []
+    for resume in (False, True):
+        net = nk.Network([nk.Dense(4, "tanh"), nk.Dense(2, "softmax")], "cross_entropy", n_x=n_x, seed=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            net.fit(np.eye(3), [0, 1, 0], epochs=2, resume=resume)
+        trained.append(net)
+    same_training(*trained)
 
 
 def trained_header(good_path, change):
