@@ -785,13 +785,22 @@ def test_balanced_classes_are_weights_of_rows(X, y):
 
 
 def test_class_weights_that_are_refused(X, y):
-    with pytest.raises(ValueError, match=r"'yes'.* not in class_weight"):
+    words = "class_weight names 'maybe', which y has no samples of; its classes are 'no', 'yes', and each"
+    with pytest.raises(ValueError, match=words):
         classifier(class_weight={"maybe": 2.0, "no": 1.0}).fit(X, y)
     with pytest.raises(ValueError, match="class_weight"):
         classifier(class_weight="unbalanced").fit(X, y)
     for weight in (-1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match=f"^class_weight of 'no' is {weight}: it must be a number from 0$"):
             classifier(class_weight={"no": weight, "yes": 1.0}).fit(X, y)
+
+
+def test_a_class_that_is_not_named_has_weight_1(X, y):
+    """As in scikit-learn; and where all classes are named, another one may be that of a row that isn't here."""
+    expected = bits(classifier(class_weight={"no": 3.0, "yes": 1.0}).fit(X, y), X)
+    assert bits(classifier(class_weight={"no": 3.0}).fit(X, y), X) == expected
+    assert bits(classifier(class_weight={"no": 3.0, "yes": 1.0, "maybe": 7.0}).fit(X, y), X) == expected
+    assert bits(classifier(class_weight={"yes": 3.0}).fit(X, y), X) != expected
 
 
 def test_class_weights_reach_the_training():
