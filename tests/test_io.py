@@ -744,6 +744,75 @@ def test_file_objects_hold_what_files_do(tmp_path):
     assert resumed == net
 
 
+def test_file_objects_hold_safetensors_too(tmp_path):
+    """The name or `format` says so; what is read is what is there, with state and metadata, checked as a file's is."""
+    pytest.importorskip("safetensors")
+    net = small()
+    net.metadata["labels"] = ["a", "b"]
+    net.fit(np.ones((3, 4)), [0, 1, 2, 3], epochs=2, optimizer="adam")
+    path = tmp_path / "net.safetensors"
+    content = saved(net, path)
+    memory, trickle, uncounted = io.BytesIO(), Trickle(), Uncounted()
+    for file in (memory, trickle, uncounted):
+        net.save(file, format="safetensors")
+    assert memory.getvalue() == trickle.content == content
+    assert uncounted.parts == [content]
+    with open(tmp_path / "named.safetensors", "w+b") as file:
+        net.save(file)
+        file.seek(0)
+        assert nk.load(file) == net
+        assert file.read() == b""
+        file.seek(0)
+        net.save(file, format="npz")
+        file.truncate()
+        file.seek(0)
+        assert file.read(2) == b"PK"
+        file.seek(0)
+        assert nk.load(file) == net
+    assert (tmp_path / "named.safetensors").read_bytes() == saved(net, tmp_path / "net.npz")
+    behind = io.BytesIO(b"something before" + content)
+    behind.seek(16)
+    assert nk.load(behind).metadata == net.metadata
+    net.save(state := io.BytesIO(), training_state=True, format="safetensors")
+    same_training(nk.load(io.BytesIO(state.getvalue())), net)
+    net64 = nk.Network([nk.Dense(2)], "squared_error", n_x=3, dtype="float64", seed=0)
+    net64.save(file := io.BytesIO(), format="safetensors")
+    assert nk.load(io.BytesIO(file.getvalue())) == net64
+
+
+def test_damaged_safetensors_in_a_file_object(tmp_path):
+    pytest.importorskip("safetensors")
+    content = saved(small(), tmp_path / "net.safetensors")
+    flipped = bytearray(content)
+    flipped[-1] ^= 1
+    for bad, words in (
+        (content[:-1], "^the BytesIO is no model file, or a damaged one"),
+        (content + b"more", "^the BytesIO is no model file, or a damaged one"),
+        (content[:20], "^the BytesIO is no model file, or a damaged one"),
+        (bytes(flipped), "^the BytesIO: .* doesn't match its checksum"),
+    ):
+        with pytest.raises(nk.ModelFormatError, match=words):
+            nk.load(io.BytesIO(bad))
+    from safetensors.numpy import save
+
+    with pytest.raises(nk.ModelFormatError, match=r"^the BytesIO: its metadata has no header of nnkern"):
+        nk.load(io.BytesIO(save({"a": np.ones(3)})))
+    many = b'{"a":[' + b"[]," * 100000 + b"[]]}"
+    with pytest.raises(nk.ModelFormatError, match="it describes more parts than a file of"):
+        nk.load(io.BytesIO(struct.pack("<Q", len(many)) + many))
+
+
+def test_formats_that_a_name_or_a_caller_gets_wrong(tmp_path):
+    for name, form in (("net.npz", "safetensors"), ("net", "safetensors"), ("net.safetensors", "npz")):
+        with pytest.raises(ValueError, match=rf"^format is '{form}', and the name .*{name} says that it is another"):
+            small().save(tmp_path / name, format=form)
+    with pytest.raises(ValueError, match=r"format must be .*npz.*safetensors.*zip"):
+        small().save(io.BytesIO(), format="zip")
+    assert os.listdir(tmp_path) == []
+    small().save(tmp_path / "net.npz", format="npz")
+    assert nk.load(tmp_path / "net.npz") == small()
+
+
 def test_a_file_object_is_read_from_where_it_stands(good, tmp_path):
     file = io.BytesIO(b"something before" + good)
     file.seek(16)
