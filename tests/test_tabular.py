@@ -95,6 +95,23 @@ def test_the_target_by_its_column(framed, fitted, fitted_regressor, table, X):
     assert whole.columns is not None
 
 
+def test_score_takes_the_name_of_a_column(framed, fitted, fitted_regressor, table):
+    """As `fit` does: the target's column among others, of any library; the same number as of the column itself."""
+    for model, name in ((fitted, "ill"), (fitted_regressor, "cost")):
+        frame, column, w = framed(table), table[name].to_pylist(), np.arange(len(table)) % 3
+        assert model.score(frame, name) == model.score(frame, column)
+        assert model.score(frame, name, w) == model.score(frame, column, w) != model.score(frame, column)
+    with pytest.raises(ValueError, match="X has no column 'well' to predict"):
+        fitted.score(framed(table), "well")
+    with pytest.raises(TypeError, match="y='ill' names a column of a data frame; X is of type ndarray"):
+        fitted.score(np.ones((9, 4)), "ill")
+    with pytest.raises(NotFittedError):
+        classifier().score(framed(table), "ill")
+    holes = table.set_column(table.schema.get_field_index("ill"), "ill", pa.nulls(len(table), pa.string()))
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        fitted.score(framed(holes), "ill")
+
+
 def test_a_dict_of_columns(fitted, X, y):
     columns = {name: X[name].to_pylist() for name in FEATURES}
     assert bits(classifier().fit(columns, y), columns) == bits(fitted, X)

@@ -241,6 +241,15 @@ class BaseTabular(OfShards, BaseEstimator):
         target = arrays.pop(y)
         return arrays, target
 
+    def _scored(self, X, y):
+        """(X, y) of what is scored, y taken out of X likewise."""
+        if isinstance(y, str):
+            check_is_fitted(self)
+            X, y = self._with_target(X, y, "X")
+            y = target_values(y, "y")
+            refuse_holes(y, "y")
+        return X, y
+
     def _table(self, X, least=1):
         """({name: Arrow array}, whether X has names) of what is learnt from, `least` rows or more."""
         if not is_frame(X):

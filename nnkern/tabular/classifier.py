@@ -161,6 +161,22 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         """Its probabilities (k,)."""
         return self._one(row)
 
+    def score(self, X, y, sample_weight=None):
+        """The share of rows whose class is right, the accuracy.
+
+        Parameters
+        ----------
+        X : data frame of m rows, or (m, n) array
+        y : (m,) array, or str
+            A text names a column of X, as in `fit`.
+        sample_weight : (m,) array, optional
+
+        Returns
+        -------
+        score : float
+        """
+        return super().score(*self._scored(X, y), sample_weight)
+
     def explain(self, X, *, label=None, steps=32):
         """What each column adds to a class's probability, by integrated gradients.
 

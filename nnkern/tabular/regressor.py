@@ -65,6 +65,22 @@ class TabularRegressor(RegressorMixin, BaseTabular):
         """The number of one row, a dict of a value for each column, None for what is missing."""
         return self._one(row)
 
+    def score(self, X, y, sample_weight=None):
+        """R² of the predictions: 1 for right ones, 0 for the mean of y, below for worse.
+
+        Parameters
+        ----------
+        X : data frame of m rows, or (m, n) array
+        y : (m,) array, or str
+            A text names a column of X, as in `fit`.
+        sample_weight : (m,) array, optional
+
+        Returns
+        -------
+        score : float
+        """
+        return super().score(*self._scored(X, y), sample_weight)
+
     def explain(self, X, *, steps=32):
         """What each column adds to each row's number, by integrated gradients; see TabularClassifier.explain.
 
