@@ -23,7 +23,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from tables import FEATURES, UTC, bits, classifier, outputs, people, regressor, replaced
 
-from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularWarning, base, frames
+from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularRegressor, TabularWarning, base, frames
 
 pytest_plugins = ["tables"]
 
@@ -55,6 +55,32 @@ def test_attributes(fitted, fitted_regressor, X):
         for word in ("median", "'Ulm'", "season", "seconds since 1970"):
             assert word in str(model.columns_)
     assert fitted.classes_.tolist() == ["no", "yes"]
+
+
+@pytest.mark.parametrize("metric", [None, "mae", "r2"])
+def test_scores_of_numbers_are_in_the_units_of_the_target(X, table, tmp_path, metric):
+    """Prices in cents score a hundred times what they do in full; a share of the spread is what it was."""
+    held, y = people(seed=1), table["cost"].to_numpy()
+    cost = held["cost"].to_numpy()
+    model = regressor(8, metric=metric).fit(X, y, eval_set=(held.select(FEATURES), cost))
+    made = model.model_
+    x = made.preprocessing.transform(frames.columns_of(held))
+    (out,) = made.mean([net.predict(x) for net in made.networks]).astype(np.float64) * made.target.scale
+    off = out + made.target.mean - cost
+    rmse, mae = np.sqrt((off**2).mean()), np.abs(off).mean()
+    expected = {None: rmse, "mae": mae, "r2": 1 - rmse**2 / cost.var()}[metric]
+    assert model.score_ == pytest.approx(expected, rel=1e-5)
+    assert model.report_[0]["score"] == pytest.approx(expected, rel=1e-5)
+    assert {type(model.score_), type(model.report_[0]["score"])} == {float}
+    model.save(tmp_path / "model.npz")
+    loaded = TabularRegressor.load(tmp_path / "model.npz")
+    assert (loaded.score_, loaded.report_) == (model.score_, model.report_)
+    large = regressor(8, metric=metric).fit(X, 1024 * y, eval_set=(held.select(FEATURES), 1024 * cost))
+    unit = 1 if metric == "r2" else 1024  # a power of two, so that what is learnt is the same to the bit
+    assert large.score_ == unit * model.score_
+    assert large.report_[0]["score"] == unit * model.report_[0]["score"]
+    own, other = (m.feature_importances(held, k * cost, random_state=0) for m, k in ((model, 1), (large, 1024)))
+    assert other == {name: unit * loss for name, loss in own.items()}
 
 
 def test_outputs(fitted, fitted_regressor, X, table):

@@ -37,7 +37,7 @@ from nnkern.tabular.inputs import (
 )
 from nnkern.tabular.leaks import warn_of_leaks
 from nnkern.tabular.metrics import METRICS
-from nnkern.tabular.model import OneRow, TableModel
+from nnkern.tabular.model import OneRow
 from nnkern.tabular.model_file import Stored, read, write
 from nnkern.tabular.preprocessing import Preprocessing
 from nnkern.tabular.recipes import PRESETS, Preset, Recipe
@@ -204,8 +204,7 @@ class BaseTabular(OfShards, BaseEstimator):
             progress=self.progress,
             overwrite_X=True,
         )
-        model = TableModel(preprocessing, trained.networks, trained.weights, target)
-        self._remember(Stored(model, names, named, None, trained.report, trained.score, trained.interrupted))
+        self._take(preprocessing, trained, target, (names, named))
         return self
 
     def _recipes(self):
@@ -358,8 +357,8 @@ class BaseTabular(OfShards, BaseEstimator):
         Returns
         -------
         importances : dict
-            {column: mean loss of the metric over the repeats}, the most important first. A column that was left out
-            of the features isn't there.
+            {column: mean loss of the metric over the repeats}, the most important first; of rmse and mae in the
+            target's units. A column that was left out of the features isn't there.
 
         Notes
         -----
@@ -372,15 +371,12 @@ class BaseTabular(OfShards, BaseEstimator):
         refuse_holes(y, "y")
         y = self._as_learnt(y, self.model_.target, "y")
         table = self.columns_.transform(arrays)
-        return permutation_importances(
-            self.model_,
-            table,
-            y,
-            metric or self.metric or default_metric(self._task(self.model_.target)),
-            sample_weight,
-            n_repeats,
-            check_random_state(random_state),
+        metric = metric or self.metric or default_metric(self._task(self.model_.target))
+        found = permutation_importances(
+            self.model_, table, y, metric, sample_weight, n_repeats, check_random_state(random_state)
         )
+        unit = self._unit(self.model_.target, metric)
+        return {name: unit * loss for name, loss in found.items()}
 
     # Files
 

@@ -20,7 +20,10 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
     Attributes
     ----------
-    model_, columns_, networks_, network_, report_, score_, interrupted_, n_features_in_, feature_names_in_
+    report_, score_ : list of dict, float
+        As TabularClassifier's; rmse and mae are in the target's units, of predictions before they are clipped to the
+        range of the training rows.
+    model_, columns_, networks_, network_, interrupted_, n_features_in_, feature_names_in_
         As TabularClassifier's.
 
     Examples
