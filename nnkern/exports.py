@@ -15,31 +15,35 @@ def _plain(net, **which):
 class Exports:
     """What Network inherits them from."""
 
-    def save(self, path, *, training_state=False):
+    def save(self, path, *, training_state=False, format=None):
         """Saves parameters, configuration and metadata to a file, whole or not at all.
 
         Parameters
         ----------
         path : str, path or file object
             A name that ends in ".safetensors" gives a file of that format (by the package safetensors), whose tensors
-            have the names of `to_torch`'s state dict; any other name an .npz archive. So does a file object that is
-            open for writing bytes, such as an `io.BytesIO`: it is handed all of it at once.
+            have the names of `to_torch`'s state dict; any other name an .npz archive. So does the name of a file object
+            that is open for writing bytes; one without a name, such as an `io.BytesIO`, is an .npz archive. It is
+            handed all of it at once.
         training_state : bool
             Save the optimizer with its state, the count of epochs and the random streams too: after `nnkern.load`,
             ``fit(…, resume=True)`` goes on with the same bits as the training that wasn't interrupted.
+        format : "npz" or "safetensors", optional
+            What a file object holds, whatever its name; `nnkern.load` sees it by itself.
 
         Raises
         ------
         OSError
             It can't be written; a file that was there is as it was.
         ValueError
-            JSON can't hold the metadata, or the name ends as another format's do: see `to_onnx`, `to_torch`, `to_c`.
+            JSON can't hold the metadata, or the name ends as another format's do: see `to_onnx`, `to_torch`, `to_c`; or
+            a path's name says another format than `format` does.
         TypeError
             It is neither a path nor a file object for bytes.
         """
         from nnkern.files import model_file
 
-        model_file.write(_plain(self, training_state=training_state), path)
+        model_file.write(_plain(self, training_state=training_state), path, format)
 
     def to_onnx(self, path, **options):
         """Saves the network as an ONNX file, opset 17: X (batch, n_x) to A (batch, n_y), examples in rows.
@@ -65,7 +69,8 @@ class Exports:
         OSError
             The file can't be written; one that was there is as it was.
         ValueError
-            Labels, means or scales don't fit the network; or it is larger than the 2 GB that ONNX takes.
+            Labels, means or scales don't fit the network; it is larger than the 2 GB that ONNX takes; or the name ends
+            as another format's do.
         """
         from nnkern.convert import onnx_out
 

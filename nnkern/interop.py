@@ -16,8 +16,9 @@ def load(path: str | PathLike[str] | bytes | IO[bytes]) -> Network:
     Parameters
     ----------
     path : str, path or file object
-        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive. So is what a file
-        object holds from where it stands, which must be open for reading bytes and able to seek.
+        The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive. What a file object
+        holds from where it stands is read as what it is, whatever its name; the object must be open for reading bytes
+        and able to seek.
 
     Returns
     -------

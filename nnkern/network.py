@@ -395,8 +395,10 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
         progress : bool
             Show epochs, cost, score and time left on standard error.
         resume : bool
-            Keep the optimizer's state, the count of epochs and the random streams of the last fit. With none, as in a
-            file that was saved without ``training_state``, the training begins afresh.
+            Keep the optimizer's state, the count of epochs and the random streams of the last fit. A network that is
+            new has none, and its training begins: so a script may always resume, also where it is run for the first
+            time. One with parameters from elsewhere, as of a file that was saved without ``training_state``, brings a
+            warning, and goes on from these with all else afresh.
         threads : int, optional
             At most this many threads; results don't depend on it.
         rows : bool

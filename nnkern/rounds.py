@@ -64,7 +64,7 @@ def fit_shards(
     callbacks : callback or list of them
         Called after each round, which is an epoch to them.
     resume : bool
-        Go on from the optimizer's state and counts of the last training.
+        Go on from the optimizer's state and counts of the last training; as in `Network.fit` where there are none.
     retries : int
         How often a task that has failed is submitted again; one that fails by its data or diverges isn't.
     timeout : float, optional
@@ -129,7 +129,7 @@ def fit_shards(
     shards, state = list(shards), of(net)
     if not shards:
         raise ValueError("shards holds none: give at least one (X, Y)")
-    optimizer = state.last_optimizer() if optimizer is None and resume else optimizer
+    optimizer = state.resumed(optimizer) if resume else optimizer
     optimizer = take_optimizer(optimizer)
     if state.goes_by_step(optimizer):
         raise ValueError(

@@ -7,6 +7,7 @@ callbacks or epochs: these are above it.
 import contextlib
 import copy
 import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -210,6 +211,22 @@ class State:
         _, *moments = other.engine.state()
         self.restore(other.progress(), other.optimizer, *moments)
         self.drawn = other.drawn
+
+    def resumed(self, optimizer):
+        """The optimizer that a training is resumed with: the one asked for, or the last.
+
+        A network that has parameters from elsewhere and no state of a training brings a warning. One that is new is
+        nothing to warn of: a script that always resumes is run for the first time.
+        """
+        if self.engine is not None and self.update is None and not self.drawn:
+            warnings.warn(
+                "resume=True finds no state of a training: this network has parameters only, as those of a file that "
+                "was saved without it, so the optimizer's state, the count of epochs and the random streams begin "
+                "anew. A file of nnkern.Checkpoint, or of save(path, training_state=True), holds them; without resume "
+                "the training goes on from the parameters alone",
+                stacklevel=5,
+            )
+        return self.last_optimizer() if optimizer is None else optimizer
 
     def last_optimizer(self):
         """The one that the network was trained by last, or None."""

@@ -419,9 +419,7 @@ def _kind(state):
 
 def optimizer_for(state, options):
     """A copy of the one that was asked for, or of the last one where a training is resumed."""
-    optimizer = options.optimizer
-    if optimizer is None and options.resume:
-        optimizer = state.last_optimizer()
+    optimizer = state.resumed(options.optimizer) if options.resume else options.optimizer
     optimizer = take_optimizer(optimizer)
     state.check_trainable()
     return optimizer

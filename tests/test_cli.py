@@ -259,6 +259,16 @@ def test_export_to_every_format(good, bad, tmp_path):
         assert nk.from_torch(model).parameters["W1"].tobytes() == net.parameters["W1"].tobytes()
 
 
+@pytest.mark.parametrize("to", ["onnx", "c", "torch"])
+def test_export_refuses_the_name_of_another_format(bad, tmp_path, to):
+    nk.Network([nk.Dense(2, "softmax")], "cross_entropy", n_x=3, seed=0).save(tmp_path / "m.npz")
+    if to == "torch":
+        pytest.importorskip("torch")
+    error = bad("export", "m.npz", "--to", to, "--output", "m.h5")
+    assert re.search("to_?[ a-z]+ writes [a-zA-Z]+, and m.h5 ends as files of Keras do", error)
+    assert not (tmp_path / "m.h5").exists()
+
+
 def test_export_of_a_plain_network(good, tmp_path):
     nk.Network([nk.Dense(2, "softmax")], "cross_entropy", n_x=3, seed=0).save(tmp_path / "m.npz")
     good("export", "m.npz", "--to", "c")

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import io
 import json
 import os
@@ -17,8 +18,10 @@ import sys
 import tempfile
 import textwrap
 import time
+import warnings
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -330,6 +333,40 @@ def test_a_rate_that_a_file_cannot_hold_has_to_be_given_again(path, rate):
     same_training(net, resumed)
 
 
+@pytest.mark.parametrize("optimizer", [None, nk.Adam(0.01)], ids=["none", "adam"])
+def test_resuming_from_parameters_alone_brings_a_warning(path, optimizer):
+    """All but the parameters begins anew, as it does without resume; a checkpoint has what it asks for."""
+    net = small()
+    net.fit(X_TRAIN, Y_TRAIN, epochs=2, optimizer="adam", callbacks=nk.Checkpoint(path.with_name("with" + path.suffix)))
+    net.save(path)
+    resumed, anew = nk.load(path), nk.load(path)
+    words = "resume=True finds no state of a training.*random streams begin anew.*training_state=True"
+    with pytest.warns(UserWarning, match=words) as caught:
+        resumed.fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True, optimizer=optimizer)
+    assert [warning.filename for warning in caught] == [__file__]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        anew.fit(X_TRAIN, Y_TRAIN, epochs=1, optimizer=optimizer)
+        same_training(resumed, anew)
+        resumed.fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True)  # it has been trained by now
+        nk.load(path.with_name("with" + path.suffix)).fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True)
+    with ThreadPoolExecutor(1) as executor, pytest.warns(UserWarning, match=words):
+        nk.fit_shards(nk.load(path), [(X_TRAIN, Y_TRAIN)], executor=executor, rounds=1, resume=True)
+
+
+@pytest.mark.parametrize("n_x", [None, 3])
+def test_a_new_network_resumes_without_a_warning(n_x):
+    """What a script does that is run for the first time: it trains as it does without resume."""
+    trained = []
+    for resume in (False, True):
+        net = nk.Network([nk.Dense(4, "tanh"), nk.Dense(2, "softmax")], "cross_entropy", n_x=n_x, seed=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            net.fit(np.eye(3), [0, 1, 0], epochs=2, resume=resume)
+        trained.append(net)
+    same_training(*trained)
+
+
 def trained_header(good_path, change):
     """The members of a checkpoint, its header changed."""
     net = small()
@@ -462,6 +499,28 @@ def test_names_of_other_formats_are_refused(tmp_path, ending, words, case):
     with pytest.raises(ValueError, match=rf"load reads .*{re.escape(str(path))}.*{for_reading}"):
         nk.load(path)
     assert path.read_bytes() == b"what was there"
+
+
+@pytest.mark.parametrize(
+    ("ending", "words"), [*OTHER_ENDINGS.items(), (".npz", ("net.save",)), (".safetensors", ("net.save",))]
+)
+def test_exports_refuse_the_names_of_other_formats(tmp_path, ending, words):
+    net, path = small(), tmp_path / f"net{ending.upper()}"
+    path.write_bytes(b"what was there")
+    how = {"weights": "int8", "calibration": np.ones((net.n_x, 9))}
+    exports = {"to_onnx": [net.to_onnx], "to_c": [net.to_c, functools.partial(net.to_c, **how)]}
+    for name, methods in exports.items():
+        if words[0] == name and ending in (".onnx", ".c", ".h"):
+            continue
+        for method in methods:
+            with pytest.raises(ValueError, match=rf"^{name} writes .*{re.escape(str(path))} ends as .*{words[0]}"):
+                method(os.fsencode(path))
+    assert path.read_bytes() == b"what was there"
+
+
+@pytest.mark.parametrize("name", ["net.c", "net.h", "net.H", "net.txt", "net"])
+def test_names_that_a_file_of_c_may_have(tmp_path, name):
+    assert small().to_c(tmp_path / name) == (tmp_path / name).read_text()
 
 
 @pytest.mark.parametrize("where", ["missing/net.npz", ".", "file/net.npz"])
@@ -683,6 +742,75 @@ def test_file_objects_hold_what_files_do(tmp_path):
     for one in (net, resumed):
         one.fit(np.ones((3, 4)), [0, 1, 2, 3], epochs=2, resume=True)
     assert resumed == net
+
+
+def test_file_objects_hold_safetensors_too(tmp_path):
+    """The name or `format` says so; what is read is what is there, with state and metadata, checked as a file's is."""
+    pytest.importorskip("safetensors")
+    net = small()
+    net.metadata["labels"] = ["a", "b"]
+    net.fit(np.ones((3, 4)), [0, 1, 2, 3], epochs=2, optimizer="adam")
+    path = tmp_path / "net.safetensors"
+    content = saved(net, path)
+    memory, trickle, uncounted = io.BytesIO(), Trickle(), Uncounted()
+    for file in (memory, trickle, uncounted):
+        net.save(file, format="safetensors")
+    assert memory.getvalue() == trickle.content == content
+    assert uncounted.parts == [content]
+    with open(tmp_path / "named.safetensors", "w+b") as file:
+        net.save(file)
+        file.seek(0)
+        assert nk.load(file) == net
+        assert file.read() == b""
+        file.seek(0)
+        net.save(file, format="npz")
+        file.truncate()
+        file.seek(0)
+        assert file.read(2) == b"PK"
+        file.seek(0)
+        assert nk.load(file) == net
+    assert (tmp_path / "named.safetensors").read_bytes() == saved(net, tmp_path / "net.npz")
+    behind = io.BytesIO(b"something before" + content)
+    behind.seek(16)
+    assert nk.load(behind).metadata == net.metadata
+    net.save(state := io.BytesIO(), training_state=True, format="safetensors")
+    same_training(nk.load(io.BytesIO(state.getvalue())), net)
+    net64 = nk.Network([nk.Dense(2)], "squared_error", n_x=3, dtype="float64", seed=0)
+    net64.save(file := io.BytesIO(), format="safetensors")
+    assert nk.load(io.BytesIO(file.getvalue())) == net64
+
+
+def test_damaged_safetensors_in_a_file_object(tmp_path):
+    pytest.importorskip("safetensors")
+    content = saved(small(), tmp_path / "net.safetensors")
+    flipped = bytearray(content)
+    flipped[-1] ^= 1
+    for bad, words in (
+        (content[:-1], "^the BytesIO is no model file, or a damaged one"),
+        (content + b"more", "^the BytesIO is no model file, or a damaged one"),
+        (content[:20], "^the BytesIO is no model file, or a damaged one"),
+        (bytes(flipped), "^the BytesIO: .* doesn't match its checksum"),
+    ):
+        with pytest.raises(nk.ModelFormatError, match=words):
+            nk.load(io.BytesIO(bad))
+    from safetensors.numpy import save
+
+    with pytest.raises(nk.ModelFormatError, match=r"^the BytesIO: its metadata has no header of nnkern"):
+        nk.load(io.BytesIO(save({"a": np.ones(3)})))
+    many = b'{"a":[' + b"[]," * 100000 + b"[]]}"
+    with pytest.raises(nk.ModelFormatError, match="it describes more parts than a file of"):
+        nk.load(io.BytesIO(struct.pack("<Q", len(many)) + many))
+
+
+def test_formats_that_a_name_or_a_caller_gets_wrong(tmp_path):
+    for name, form in (("net.npz", "safetensors"), ("net", "safetensors"), ("net.safetensors", "npz")):
+        with pytest.raises(ValueError, match=rf"^format is '{form}', and the name .*{name} says that it is another"):
+            small().save(tmp_path / name, format=form)
+    with pytest.raises(ValueError, match=r"format must be .*npz.*safetensors.*zip"):
+        small().save(io.BytesIO(), format="zip")
+    assert os.listdir(tmp_path) == []
+    small().save(tmp_path / "net.npz", format="npz")
+    assert nk.load(tmp_path / "net.npz") == small()
 
 
 def test_a_file_object_is_read_from_where_it_stands(good, tmp_path):

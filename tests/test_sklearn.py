@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_sco
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import shuffle
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import nnkern as nk
@@ -197,7 +199,7 @@ def test_agrees_with_several_labels():
     assert difference(mine.predict_proba(X), peer.predict_proba(X)) <= AGREEMENT
     mine, peer = fit_both("MLPClassifier", X, Y, batch_size=30, early_stopping=True)
     of_sparse = MLPClassifier(max_iter=20, random_state=5, batch_size=30, early_stopping=True)
-    of_sparse.fit(X, sparse.csr_matrix(Y))
+    of_sparse.fit(X, sparse.sparse.csr_matrix(Y))
     assert sparse.issparse(of_sparse.predict(X))
     assert np.array_equal(of_sparse.predict(X).toarray(), mine.predict(X))
 
@@ -554,6 +556,43 @@ def test_class_weight_is_sample_weight():
         balanced.partial_fit(X, y)
 
 
+def test_a_class_that_class_weight_does_not_name_has_weight_1():
+    """As scikit-learn has it; a label that no sample has is refused unless all classes are named."""
+    X, y, _ = load("wine")
+    y = np.array(["a", "b", "c"])[y]
+
+    def weights(class_weight, X=X, y=y):
+        mlp = MLPClassifier(class_weight=class_weight, max_iter=3, random_state=0)
+        return [coef.tolist() for coef in mlp.fit(X, y).coefs_]
+
+    expected = weights({"a": 1, "b": 4.0, "c": 1})
+    for same in ({"b": 4.0}, {"b": 4, "c": np.float32(1)}, {"a": 1, "b": 4.0, "c": 1, "z": 9.0}):
+        assert weights(same) == expected
+        given = compute_sample_weight(same, y)  # scikit-learn's own
+        assert [w.tolist() for w in MLPClassifier(max_iter=3, random_state=0).fit(X, y, given).coefs_] == expected
+    words = "^class_weight names 'z', 3, which y has no samples of; its classes are 'a', 'b', 'c', and each "
+    with pytest.raises(ValueError, match=words):
+        weights({"a": 2.0, np.str_("z"): 3.0, 3: 1.0})
+    for bad in (-1.0, np.nan, "much", None):
+        with pytest.raises(ValueError, match=f"^class_weight of 'a' is {re.escape(repr(bad))}: it must be"):
+            weights({"a": bad})
+    with pytest.raises(ValueError, match="class_weight must be a dict of labels and weights where each sample has one"):
+        weights([{"a": 1.0}])
+
+
+def test_class_weights_of_classes_that_a_batch_lacks():
+    X, y, _ = load("wine")
+    mlp = MLPClassifier((4,), class_weight={2: 5.0}, random_state=0)
+    other = clone(mlp).set_params(class_weight=None)
+    for rows in (y < 9, y != 2, y == 2):
+        mlp.partial_fit(X[rows], y[rows], classes=[0, 1, 2])
+        other.partial_fit(X[rows], y[rows], np.where(y[rows] == 2, 5.0, 1.0), classes=[0, 1, 2])
+    assert all(np.array_equal(a, b) for a, b in zip(mlp.coefs_, other.coefs_, strict=True))
+    held = X[y != 2], y[y != 2]
+    mlp.set_params(max_iter=2).fit(X, y, eval_set=held)
+    assert len(mlp.validation_scores_) == 2
+
+
 def test_label_smoothing():
     X, y, _ = load("wine")
     several = MLPClassifier(loss=nk.losses.CrossEntropy(label_smoothing=0.2), max_iter=3, random_state=0).fit(X, y)
@@ -581,6 +620,13 @@ def test_class_weights_of_several_labels_are_multiplied():
     by_class = MLPClassifier(class_weight=[{0: 1, 1: 2}, {0: 3, 1: 1}, {0: 1, 1: 1}], **how).fit(X, Y)
     by_sample = MLPClassifier(**how).fit(X, Y, np.where(Y[:, 0], 2.0, 1.0) * np.where(Y[:, 1], 1.0, 3.0))
     assert difference(by_class.coefs_[0], by_sample.coefs_[0]) < 1e-14
+    partly = MLPClassifier(class_weight=[{1: 2}, {0: 3}, {}], **how).fit(X, sparse.csr_matrix(Y))
+    assert np.array_equal(partly.coefs_[0], by_class.coefs_[0])
+    for bad in ({1: 2}, [{1: 2}], [2, 3, 4]):
+        with pytest.raises(ValueError, match=r"class_weight must be .* a list of 3 dicts with weights of 0 and 1, one"):
+            MLPClassifier(class_weight=bad, **how).fit(X, Y)
+    with pytest.raises(ValueError, match=r"class_weight\[1\] names 5, which y has no samples of; its classes are 0, 1"):
+        MLPClassifier(class_weight=[{}, {1: 2.0, 5: 3.0}, {}], **how).fit(X, Y)
 
 
 def test_threads_change_nothing():

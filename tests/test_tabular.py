@@ -23,7 +23,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from tables import FEATURES, UTC, bits, classifier, outputs, people, regressor, replaced
 
-from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularWarning, base, frames
+from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularRegressor, TabularWarning, base, frames
 
 pytest_plugins = ["tables"]
 
@@ -55,6 +55,32 @@ def test_attributes(fitted, fitted_regressor, X):
         for word in ("median", "'Ulm'", "season", "seconds since 1970"):
             assert word in str(model.columns_)
     assert fitted.classes_.tolist() == ["no", "yes"]
+
+
+@pytest.mark.parametrize("metric", [None, "mae", "r2"])
+def test_scores_of_numbers_are_in_the_units_of_the_target(X, table, tmp_path, metric):
+    """Prices in cents score a hundred times what they do in full; a share of the spread is what it was."""
+    held, y = people(seed=1), table["cost"].to_numpy()
+    cost = held["cost"].to_numpy()
+    model = regressor(8, metric=metric).fit(X, y, eval_set=(held.select(FEATURES), cost))
+    made = model.model_
+    x = made.preprocessing.transform(frames.columns_of(held))
+    (out,) = made.mean([net.predict(x) for net in made.networks]).astype(np.float64) * made.target.scale
+    off = out + made.target.mean - cost
+    rmse, mae = np.sqrt((off**2).mean()), np.abs(off).mean()
+    expected = {None: rmse, "mae": mae, "r2": 1 - rmse**2 / cost.var()}[metric]
+    assert model.score_ == pytest.approx(expected, rel=1e-5)
+    assert model.report_[0]["score"] == pytest.approx(expected, rel=1e-5)
+    assert {type(model.score_), type(model.report_[0]["score"])} == {float}
+    model.save(tmp_path / "model.npz")
+    loaded = TabularRegressor.load(tmp_path / "model.npz")
+    assert (loaded.score_, loaded.report_) == (model.score_, model.report_)
+    large = regressor(8, metric=metric).fit(X, 1024 * y, eval_set=(held.select(FEATURES), 1024 * cost))
+    unit = 1 if metric == "r2" else 1024  # a power of two, so that what is learnt is the same to the bit
+    assert large.score_ == unit * model.score_
+    assert large.report_[0]["score"] == unit * model.report_[0]["score"]
+    own, other = (m.feature_importances(held, k * cost, random_state=0) for m, k in ((model, 1), (large, 1024)))
+    assert other == {name: unit * loss for name, loss in own.items()}
 
 
 def test_outputs(fitted, fitted_regressor, X, table):
@@ -93,6 +119,23 @@ def test_the_target_by_its_column(framed, fitted, fitted_regressor, table, X):
     assert bits(model, X.append_column("cost", table["cost"])) == bits(fitted, X)
     assert bits(regressor().fit(framed(table.drop_columns("ill")), "cost"), X) == bits(fitted_regressor, X)
     assert whole.columns is not None
+
+
+def test_score_takes_the_name_of_a_column(framed, fitted, fitted_regressor, table):
+    """As `fit` does: the target's column among others, of any library; the same number as of the column itself."""
+    for model, name in ((fitted, "ill"), (fitted_regressor, "cost")):
+        frame, column, w = framed(table), table[name].to_pylist(), np.arange(len(table)) % 3
+        assert model.score(frame, name) == model.score(frame, column)
+        assert model.score(frame, name, w) == model.score(frame, column, w) != model.score(frame, column)
+    with pytest.raises(ValueError, match="X has no column 'well' to predict"):
+        fitted.score(framed(table), "well")
+    with pytest.raises(TypeError, match="y='ill' names a column of a data frame; X is of type ndarray"):
+        fitted.score(np.ones((9, 4)), "ill")
+    with pytest.raises(NotFittedError):
+        classifier().score(framed(table), "ill")
+    holes = table.set_column(table.schema.get_field_index("ill"), "ill", pa.nulls(len(table), pa.string()))
+    with pytest.raises(ValueError, match="Input y contains NaN"):
+        fitted.score(framed(holes), "ill")
 
 
 def test_a_dict_of_columns(fitted, X, y):
@@ -785,13 +828,22 @@ def test_balanced_classes_are_weights_of_rows(X, y):
 
 
 def test_class_weights_that_are_refused(X, y):
-    with pytest.raises(ValueError, match=r"'yes'.* not in class_weight"):
+    words = "class_weight names 'maybe', which y has no samples of; its classes are 'no', 'yes', and each"
+    with pytest.raises(ValueError, match=words):
         classifier(class_weight={"maybe": 2.0, "no": 1.0}).fit(X, y)
     with pytest.raises(ValueError, match="class_weight"):
         classifier(class_weight="unbalanced").fit(X, y)
     for weight in (-1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match=f"^class_weight of 'no' is {weight}: it must be a number from 0$"):
             classifier(class_weight={"no": weight, "yes": 1.0}).fit(X, y)
+
+
+def test_a_class_that_is_not_named_has_weight_1(X, y):
+    """As in scikit-learn; and where all classes are named, another one may be that of a row that isn't here."""
+    expected = bits(classifier(class_weight={"no": 3.0, "yes": 1.0}).fit(X, y), X)
+    assert bits(classifier(class_weight={"no": 3.0}).fit(X, y), X) == expected
+    assert bits(classifier(class_weight={"no": 3.0, "yes": 1.0, "maybe": 7.0}).fit(X, y), X) == expected
+    assert bits(classifier(class_weight={"yes": 3.0}).fit(X, y), X) != expected
 
 
 def test_class_weights_reach_the_training():

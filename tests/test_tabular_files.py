@@ -267,6 +267,19 @@ def test_names_of_other_formats_are_refused(of_three, tmp_path, ending):
     assert path.read_bytes() == b"what was there"
 
 
+@pytest.mark.parametrize("ending", [".npz", ".pt", ".pkl", ".h5", ".onnx", ".c", ".safetensors"])
+def test_exports_refuse_the_names_of_other_formats(of_three, tmp_path, ending):
+    path = tmp_path / f"model{ending}"
+    path.write_bytes(b"what was there")
+    if ending != ".onnx":
+        with pytest.raises(ValueError, match=rf"^to_onnx writes ONNX, and {re.escape(str(path))} ends .*save\(path\)"):
+            of_three.to_onnx(path)
+    if ending != ".c":
+        with pytest.raises(ValueError, match=rf"^to_c writes C, and {re.escape(str(path))} ends .*save\(path\)"):
+            of_three.to_c(path)
+    assert path.read_bytes() == b"what was there"
+
+
 @pytest.mark.parametrize("where", ["missing/m.npz", ".", "file/m.npz"])
 def test_places_that_cannot_be_written(of_three, tmp_path, where):
     (tmp_path / "file").write_bytes(b"")

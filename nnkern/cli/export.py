@@ -8,7 +8,7 @@ from nnkern.cli.models import RECORD, load, preprocessor_of
 from nnkern.cli.options import command, json_option, option
 from nnkern.cli.output import check_folder, report
 from nnkern.files.atomic import whole_file
-from nnkern.files.endings import is_safetensors
+from nnkern.files.endings import check_exported, is_safetensors
 
 EXAMPLES = """\
 examples:
@@ -53,6 +53,7 @@ def run(options):
     elif options.to == "safetensors":
         net.save(output)
     elif options.to == "torch":
+        check_exported(output, "--to torch")
         model = net.to_torch()
         import torch
 

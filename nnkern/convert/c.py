@@ -8,6 +8,7 @@ import numpy as np
 
 from nnkern.convert import forms
 from nnkern.convert.options import ExportOptions
+from nnkern.files import endings
 from nnkern.files.atomic import whole_file
 
 _NUMBERS_IN_A_LINE = 8
@@ -296,6 +297,7 @@ def network(out, model, x="x", prefix=""):
 
 def write(model, path=None, **options):
     """The text of the file; with a path it is written there too. See Network.to_c."""
+    endings.check_exported(path, "to_c")
     export = ExportOptions(model, **options)
     out = Source(model.dtype)
     x = _standardise(out, export)

@@ -7,6 +7,7 @@ from nnkern import validation
 from nnkern.convert import integers
 from nnkern.convert.c import Source, labels_array, version, written
 from nnkern.convert.options import ExportOptions
+from nnkern.files import endings
 
 _HEAD = """\
 /* {description}
@@ -118,6 +119,7 @@ void predict(const int16_t *x, int16_t *y)
 
 def write(model, path, calibration, **options):
     """The text of the file; with a path it is written there too. See Network.to_c."""
+    endings.check_exported(path, "to_c")
     export = ExportOptions(model, **options)
     X = validation.examples(calibration, model.n_x, "float64", finite=True, name="calibration")
     net = integers.quantised(model, X, export)

@@ -9,6 +9,7 @@ import numpy as np
 from nnkern._optional import require
 from nnkern.convert import forms
 from nnkern.convert.options import ExportOptions
+from nnkern.files import endings
 from nnkern.files.atomic import whole_file
 
 OPSET = 17
@@ -220,6 +221,7 @@ def whole(onnx, f, inputs, outputs, opsets=()):
 
 def write(model, path, **options):
     """See Network.to_onnx."""
+    endings.check_exported(path, "to_onnx")
     content = to_proto(model, **options).SerializeToString()
     with whole_file(path) as file:
         file.write(content)

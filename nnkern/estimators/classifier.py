@@ -3,6 +3,7 @@
 import numpy as np
 
 from nnkern import losses, validation
+from nnkern.estimators import class_weights
 from nnkern.estimators.base import BaseMLP, is_stochastic
 from nnkern.estimators.needed import (
     ClassifierMixin,
@@ -34,7 +35,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         function, see `nnkern.losses.Custom`.
     class_weight : dict, list of dict, "balanced" or None, default=None
         Not in scikit-learn: the weight of each class, which the sample weights are multiplied by; those of held-out
-        samples too.
+        samples too. A class that a dict doesn't name has weight 1; for several labels at once, a dict for each.
     {shared}
 
     Attributes
@@ -152,17 +153,22 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     def _with_class_weight(self, y, w, several):
         if self.class_weight is None:
             return w
-        if not several:
+        if isinstance(self.class_weight, str):
+            if several:
+                raise ValueError(
+                    f"class_weight={self.class_weight!r} counts samples, of which each rank sees its own shard: with "
+                    "comm= give a dict of weights"
+                )
             of_class = compute_sample_weight(self.class_weight, y)
-        elif isinstance(self.class_weight, str):
-            raise ValueError(
-                f"class_weight={self.class_weight!r} counts samples, of which each rank sees its own shard: with comm= "
-                "give a dict of weights"
-            )
+        elif self._multilabel:
+            of_class = class_weights.of_several_labels(self.class_weight, y)
+        elif isinstance(self.class_weight, dict):
+            of_class = class_weights.of_samples(self.class_weight, self.classes_, y)
         else:
-            # with a sample of each class, which this process may lack
-            more = np.repeat([[0], [1]], len(self.classes_), axis=1) if self._multilabel else self.classes_
-            of_class = compute_sample_weight(self.class_weight, np.concatenate([y, more]))[: len(y)]
+            raise ValueError(
+                f"class_weight must be a dict of labels and weights where each sample has one label; got "
+                f"{self.class_weight!r}"
+            )
         return of_class if w is None else w * of_class
 
     def _labels_of(self, A):

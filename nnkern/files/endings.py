@@ -18,6 +18,10 @@ _OTHERS = {
     (".c", ".h"): ("C", "net.to_c(path), or `nnkern export --to c`", "nothing makes a network of C again"),
 }
 _OTHER = {ending: row for endings, row in _OTHERS.items() for ending in endings}
+# those of models, which `save` writes
+_OWN = (".npz", ".safetensors")
+# what writes another format: whose endings are its own
+_EXPORTS = {"to_onnx": "ONNX", "to_c": "C", "--to torch": "torch"}
 
 
 def _ending(path):
@@ -43,6 +47,24 @@ def check_table_written(path):
             f"a table's model is saved as .npz only, and {path} ends as files of another format do: to_onnx(path) and "
             "to_c(path) write these, and pickle takes the estimator"
         )
+
+
+def check_exported(path, exporter, *, table=False):
+    """Refuses to write another format under a name that says that it is something else; `exporter` is in _EXPORTS.
+
+    None and a file object have no ending. A table's model has fewer methods than a network.
+    """
+    if path is None or hasattr(path, "write"):
+        return
+    path = os.fsdecode(path)
+    ending, own = _ending(path), _EXPORTS[exporter]
+    whose, writes, _ = _OTHER.get(ending, ("nnkern", "save(path)" if table else "net.save(path)", None))
+    if whose == own or ending not in {*_OTHER, *_OWN}:
+        return
+    if table and whose != "nnkern":
+        writes = "to_onnx(path), to_c(path) and save(path), for .npz, are what a table's model has"
+    names = " or ".join(next(endings for endings, row in _OTHERS.items() if row[0] == own))
+    raise ValueError(f"{exporter} writes {own}, and {path} ends as files of {whose} do: {writes}. Else name it {names}")
 
 
 def check_read(path):

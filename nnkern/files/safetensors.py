@@ -4,6 +4,7 @@ The header is the entry "nnkern" of the metadata. The format has no checksums, s
 """
 
 import contextlib
+import json
 import zlib
 
 import numpy as np
@@ -18,6 +19,8 @@ from nnkern.model import MOMENTS
 
 _LENGTH = 8
 """Bytes at the start of a file, the length of the JSON that follows."""
+_DTYPES = {"F32": "<f4", "F64": "<f8"}
+"""The format's names of what parameters may be."""
 
 
 def write(path, model, header, arrays):
@@ -34,16 +37,75 @@ def write(path, model, header, arrays):
         file.write(content)
 
 
+def begins(file):
+    """Whether an open file, from where it stands, begins as one of that format does."""
+    start, size = file.tell(), size_of(file)
+    first = file.read(_LENGTH + 1)
+    file.seek(start)
+    return first[_LENGTH:] == b"{" and int.from_bytes(first[:_LENGTH], "little") <= size - _LENGTH
+
+
 @contextlib.contextmanager
 def opened(file, path):
     """The `Reader` of a file."""
     safe_open = require("safetensors", f"reading {path}").safe_open
-    size = size_of(file)
-    length = int.from_bytes(file.read(_LENGTH), "little")
-    if length <= size and not fits(file.read(length).decode(), size):
-        raise ModelFormatError(f"it describes more parts than a file of {size} bytes may have")
+    _header(file)
     with safe_open(path, framework="np") as content:
         yield Reader(content)
+
+
+@contextlib.contextmanager
+def opened_object(file, name):
+    """The `Reader` of a file object, which is read from where it stands."""
+    deserialize = require("safetensors", f"reading {name}").deserialize
+    start = file.tell()
+    text = _header(file)
+    file.seek(start)
+    parts = dict(deserialize(file.read()))  # which checks the header
+    yield Reader(_Parts(json.loads(text).get("__metadata__"), parts))
+
+
+def _header(file):
+    """The JSON that a file begins with, "" where it claims to be longer than the file."""
+    size = size_of(file)
+    length = int.from_bytes(file.read(_LENGTH), "little")
+    text = file.read(length).decode() if length <= size else ""
+    if not fits(text, size):
+        raise ModelFormatError(f"it describes more parts than a file of {size} bytes may have")
+    return text
+
+
+class _Parts:
+    """What `safe_open` gives of a file, of one that was read whole: {tensor: its "dtype", "shape" and "data"}."""
+
+    def __init__(self, metadata, parts):
+        self._metadata, self._parts = metadata, parts
+
+    def metadata(self):
+        return self._metadata
+
+    def keys(self):
+        return list(self._parts)
+
+    def get_slice(self, tensor):
+        return _Slice(self._parts[tensor])
+
+    def get_tensor(self, tensor):
+        part = self._parts[tensor]
+        return np.frombuffer(part["data"], _DTYPES[part["dtype"]]).reshape(part["shape"])
+
+
+class _Slice:
+    """Of one tensor, what is known of it before it is looked at."""
+
+    def __init__(self, part):
+        self._part = part
+
+    def get_shape(self):
+        return self._part["shape"]
+
+    def get_dtype(self):
+        return self._part["dtype"]
 
 
 class Reader:

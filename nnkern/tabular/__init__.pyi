@@ -116,6 +116,7 @@ class _Tabular(BaseEstimator):
         comm: _Communicator | None = ...,
         deadline: float = ...,
     ) -> Self: ...
+    def score(self, X: _Frame, y: _Column, sample_weight: npt.ArrayLike | None = ...) -> float: ...
     def feature_importances(
         self,
         X: _Frame,

@@ -37,7 +37,7 @@ from nnkern.tabular.inputs import (
 )
 from nnkern.tabular.leaks import warn_of_leaks
 from nnkern.tabular.metrics import METRICS
-from nnkern.tabular.model import OneRow, TableModel
+from nnkern.tabular.model import OneRow
 from nnkern.tabular.model_file import Stored, read, write
 from nnkern.tabular.preprocessing import Preprocessing
 from nnkern.tabular.recipes import PRESETS, Preset, Recipe
@@ -204,8 +204,7 @@ class BaseTabular(OfShards, BaseEstimator):
             progress=self.progress,
             overwrite_X=True,
         )
-        model = TableModel(preprocessing, trained.networks, trained.weights, target)
-        self._remember(Stored(model, names, named, None, trained.report, trained.score, trained.interrupted))
+        self._take(preprocessing, trained, target, (names, named))
         return self
 
     def _recipes(self):
@@ -240,6 +239,15 @@ class BaseTabular(OfShards, BaseEstimator):
             raise ValueError(f"{what} has no column {y!r} to predict, but {listed(arrays)}")
         target = arrays.pop(y)
         return arrays, target
+
+    def _scored(self, X, y):
+        """(X, y) of what is scored, y taken out of X likewise."""
+        if isinstance(y, str):
+            check_is_fitted(self)
+            X, y = self._with_target(X, y, "X")
+            y = target_values(y, "y")
+            refuse_holes(y, "y")
+        return X, y
 
     def _table(self, X, least=1):
         """({name: Arrow array}, whether X has names) of what is learnt from, `least` rows or more."""
@@ -349,8 +357,8 @@ class BaseTabular(OfShards, BaseEstimator):
         Returns
         -------
         importances : dict
-            {column: mean loss of the metric over the repeats}, the most important first. A column that was left out
-            of the features isn't there.
+            {column: mean loss of the metric over the repeats}, the most important first; of rmse and mae in the
+            target's units. A column that was left out of the features isn't there.
 
         Notes
         -----
@@ -363,15 +371,12 @@ class BaseTabular(OfShards, BaseEstimator):
         refuse_holes(y, "y")
         y = self._as_learnt(y, self.model_.target, "y")
         table = self.columns_.transform(arrays)
-        return permutation_importances(
-            self.model_,
-            table,
-            y,
-            metric or self.metric or default_metric(self._task(self.model_.target)),
-            sample_weight,
-            n_repeats,
-            check_random_state(random_state),
+        metric = metric or self.metric or default_metric(self._task(self.model_.target))
+        found = permutation_importances(
+            self.model_, table, y, metric, sample_weight, n_repeats, check_random_state(random_state)
         )
+        unit = self._unit(self.model_.target, metric)
+        return {name: unit * loss for name, loss in found.items()}
 
     # Files
 
@@ -466,7 +471,8 @@ class BaseTabular(OfShards, BaseEstimator):
         OSError
             The file can't be written; one that was there is as it was.
         ValueError
-            A column's name can't be an input's; or the model is larger than the 2 GB that ONNX takes.
+            A column's name can't be an input's; the model is larger than the 2 GB that ONNX takes; or the name ends as
+            another format's do.
         """
         from nnkern.tabular.onnx_out import to_onnx
 
@@ -505,7 +511,8 @@ class BaseTabular(OfShards, BaseEstimator):
         OSError
             The file can't be written; one that was there is as it was.
         ValueError
-            A category or a label holds a NUL character, at which C's texts end.
+            A category or a label holds a NUL character, at which C's texts end; or the name ends as another format's
+            do.
         """
         from nnkern.tabular.c_out import to_c
 

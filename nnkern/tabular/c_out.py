@@ -11,6 +11,7 @@ import unicodedata
 import numpy as np
 
 from nnkern.convert import c
+from nnkern.files import endings
 from nnkern.tabular.columns import CLIP, FARTHEST, Category, Date
 from nnkern.tabular.frames import text_of
 
@@ -111,6 +112,7 @@ def to_c(model, path=None):
         const char *job; /* 'Job': one of 2 texts such as 'clerk' */
     } nnkern_row;
     """
+    endings.check_exported(path, "to_c", table=True)
     preprocessing, networks = model.preprocessing, [net.to_model() for net in model.networks]
     n_y = len(model.target.labels) if model.classifies else 1
     out = c.Source(np.float32)

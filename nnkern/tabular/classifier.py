@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from nnkern.estimators import class_weights
 from nnkern.estimators.needed import ClassifierMixin, StrOptions, check_classification_targets, compute_sample_weight
 from nnkern.estimators.signatures import in_full
 from nnkern.tabular.base import BaseTabular
@@ -24,7 +25,7 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     ----------
     class_weight : dict, "balanced" or None, default=None
         Weights of the labels, in training and in what is chosen by held-out rows; "balanced": the same total for each
-        class. A label of weight 0 is left out, as if its rows weren't there.
+        class. A label that a dict doesn't name has weight 1. One of weight 0 is left out, as if its rows weren't there.
     {shared}
 
     Attributes
@@ -80,7 +81,10 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         check_classification_targets(y)
         if self.class_weight is None:
             return {}
-        if isinstance(self.class_weight, str) and weight is not None:
+        if not isinstance(self.class_weight, str):
+            labels = np.unique(y)
+            return _by_label(labels, class_weights.of_classes("class_weight", self.class_weight, labels))
+        if weight is not None:
             y = y[weight > 0]  # "balanced" counts the rows of each class that count
         labels, first = np.unique(y, return_index=True)
         return _by_label(labels, compute_sample_weight(self.class_weight, y)[first])
@@ -113,10 +117,10 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         labels, counts = Labels.of_all(rows, noun)
         weights = {}
         if self.class_weight is not None:
-            balanced = isinstance(self.class_weight, str)
-            each = (
-                counts.sum() / (len(counts) * counts) if balanced else compute_sample_weight(self.class_weight, labels)
-            )
+            if isinstance(self.class_weight, str):
+                each = counts.sum() / (len(counts) * counts)
+            else:
+                each = class_weights.of_classes("class_weight", self.class_weight, labels)
             weights, labels = _by_label(labels, each), labels[each != 0]
         self._warn_of_classes(labels, counts.sum())
         if len(labels) < 2:
@@ -157,6 +161,22 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
         """Its probabilities (k,)."""
         return self._one(row)
 
+    def score(self, X, y, sample_weight=None):
+        """The share of rows whose class is right, the accuracy.
+
+        Parameters
+        ----------
+        X : data frame of m rows, or (m, n) array
+        y : (m,) array, or str
+            A text names a column of X, as in `fit`.
+        sample_weight : (m,) array, optional
+
+        Returns
+        -------
+        score : float
+        """
+        return super().score(*self._scored(X, y), sample_weight)
+
     def explain(self, X, *, label=None, steps=32):
         """What each column adds to a class's probability, by integrated gradients.
 
@@ -191,8 +211,5 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
 
 def _by_label(labels, weights):
-    """{label: weight}, checked."""
-    for label, one in zip(labels.tolist(), weights.tolist(), strict=True):
-        if not 0 <= one < np.inf:
-            raise ValueError(f"class_weight of {label!r} is {one}: it must be a number from 0")
+    """{label: weight}"""
     return dict(zip(labels.tolist(), weights.tolist(), strict=True))

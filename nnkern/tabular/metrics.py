@@ -36,6 +36,8 @@ class Metric(Value):
         Whether it is of classes; otherwise of numbers.
     rises : bool
         Whether larger values are better.
+    has_unit : bool
+        Whether it has the unit of what is predicted, and so its scale.
 
     Examples
     --------
@@ -47,8 +49,8 @@ class Metric(Value):
     (1.0, -1.0)
     """
 
-    def __init__(self, name, function, classifies=True, rises=True):
-        self.name, self.classifies, self.rises = name, classifies, rises
+    def __init__(self, name, function, classifies=True, rises=True, has_unit=False):
+        self.name, self.classifies, self.rises, self.has_unit = name, classifies, rises, has_unit
         self._function = function
 
     def value(self, y, P, w=None):
@@ -165,8 +167,8 @@ METRICS = {
         Metric("balanced_accuracy", _balanced_accuracy),
         Metric("f1", _f1),
         Metric("calibration_error", _calibration_error, rises=False),
-        Metric("rmse", lambda y, P, w: np.sqrt(_mean_square(y, P, w)), classifies=False, rises=False),
-        Metric("mae", _mae, classifies=False, rises=False),
+        Metric("rmse", lambda y, P, w: np.sqrt(_mean_square(y, P, w)), classifies=False, rises=False, has_unit=True),
+        Metric("mae", _mae, classifies=False, rises=False, has_unit=True),
         Metric("r2", _r2, classifies=False),
     )
 }

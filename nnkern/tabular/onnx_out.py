@@ -11,6 +11,7 @@ import numpy as np
 
 from nnkern._optional import require
 from nnkern.convert import onnx_out
+from nnkern.files import endings
 from nnkern.files.atomic import whole_file
 from nnkern.tabular.columns import CLIP, FARTHEST, Category, Date
 from nnkern.tabular.frames import listed, text_of
@@ -21,6 +22,7 @@ ML_DOMAIN, ML_OPSET = "ai.onnx.ml", 3
 
 def to_onnx(model, path):
     """Saves a TableModel as an ONNX file; TabularClassifier.to_onnx says what it takes, gives and raises."""
+    endings.check_exported(path, "to_onnx", table=True)
     content = to_proto(model).SerializeToString()
     with whole_file(path) as file:
         file.write(content)

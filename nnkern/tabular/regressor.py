@@ -20,7 +20,10 @@ class TabularRegressor(RegressorMixin, BaseTabular):
 
     Attributes
     ----------
-    model_, columns_, networks_, network_, report_, score_, interrupted_, n_features_in_, feature_names_in_
+    report_, score_ : list of dict, float
+        As TabularClassifier's; rmse and mae are in the target's units, of predictions before they are clipped to the
+        range of the training rows.
+    model_, columns_, networks_, network_, interrupted_, n_features_in_, feature_names_in_
         As TabularClassifier's.
 
     Examples
@@ -64,6 +67,22 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     def predict_one(self, row):
         """The number of one row, a dict of a value for each column, None for what is missing."""
         return self._one(row)
+
+    def score(self, X, y, sample_weight=None):
+        """R² of the predictions: 1 for right ones, 0 for the mean of y, below for worse.
+
+        Parameters
+        ----------
+        X : data frame of m rows, or (m, n) array
+        y : (m,) array, or str
+            A text names a column of X, as in `fit`.
+        sample_weight : (m,) array, optional
+
+        Returns
+        -------
+        score : float
+        """
+        return super().score(*self._scored(X, y), sample_weight)
 
     def explain(self, X, *, steps=32):
         """What each column adds to each row's number, by integrated gradients; see TabularClassifier.explain.

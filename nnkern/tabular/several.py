@@ -64,8 +64,15 @@ class OfShards:
         return kind(*how, rows, task, classes, metric_of(self.metric, task), self.threads)
 
     def _take(self, preprocessing, trained, target, named_columns):
+        """Remembers what was trained; what was measured of numbers as they are learnt is told in the target's units."""
         made = TableModel(preprocessing, trained.networks, trained.weights, target)
-        self._remember(Stored(made, *named_columns, None, trained.report, trained.score, trained.interrupted))
+        unit = self._unit(target, self.metric)
+        report = [{**one, "score": unit * one["score"]} for one in trained.report]
+        self._remember(Stored(made, *named_columns, None, report, unit * trained.score, trained.interrupted))
+
+    def _unit(self, target, metric):
+        """What the value of a metric, or of the task's where it is None, is multiplied by to be in these units."""
+        return target.scale if metric_of(metric, self._task(target)).has_unit else 1.0
 
     def _shard(self, X, y, sample_weight=None):
         """The Shard of what one process or worker has to fit; it may have no rows."""

@@ -48,7 +48,7 @@ class Trained:
         whether it was trained on all rows afterwards and so replaced.
     score : float
         The metric's value of the ensemble on the held-out rows, before a refit; optimistic, for these chose the
-        weights.
+        weights. Like those of the report it is of y as the networks learn it.
     interrupted : bool
         Whether Ctrl-C ended the training.
     """
