@@ -5,6 +5,7 @@ the epoch (counted from 0) to the rate, or a `nnkern.schedules.ByStep`, which a 
 """
 
 import math
+import numbers
 import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -13,6 +14,17 @@ from typing import TYPE_CHECKING, TypeAlias
 from nnkern import schedules, validation
 
 Rate: TypeAlias = float | Callable[[int], float]
+
+
+def _rate_or_schedule(value):
+    """A learning rate, or what gives one by epoch or by step."""
+    if isinstance(value, type) or not (callable(value) or isinstance(value, numbers.Real)):
+        made = f"{value.__name__}(…)" if isinstance(value, type) else "schedules.Cosine(0.01, epochs=100)"
+        raise ValueError(
+            f"learning_rate must be a number, finite and > 0, or a schedule; got {value!r}: a schedule is an object "
+            f"such as {made}, or a function of the epoch"
+        )
+    return value if callable(value) else validation.number("learning_rate", value, 0, low_open=True)
 
 
 @dataclass(repr=False)
@@ -47,7 +59,7 @@ class Optimizer:
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name == "learning_rate":
-                value = value if callable(value) else validation.number(f.name, value, 0, low_open=True)
+                value = _rate_or_schedule(value)
             elif f.name == "momentum":
                 value = validation.number(f.name, value, 0, 1)
             elif f.name in ("beta1", "beta2", "alpha"):

@@ -349,12 +349,15 @@ def _shape_of_targets(Y, loss, n_y, m, n_x, name):
             return f"{start}: {name}.reshape(1, -1) makes it a row; a rank-1 array is never broadcast"
         as_labels = m > 0 and bool(((Y >= 0) & (n_y > Y) & (np.floor(Y) == Y)).all())
         hint = f"; labels of {n_y} classes go with softmax units and the loss cross_entropy" if as_labels else ""
+        hint += ', or with a function that says so, function.score = "argmax"' if hint and loss.name == "custom" else ""
         return f"{start}: a rank-1 array is never broadcast over the {n_y} outputs{hint}"
     if Y.shape == (m, n_y):
         return f"{start}: it is transposed, pass {name}.T"
     if Y.ndim == 1 or (Y.ndim == 2 and Y.shape[0] == n_y):
         hint = "; an example is a column of X: pass X.T if yours are its rows" if Y.shape[-1] == n_x else ""
         return f"{start}: X has {m} examples, {name} has {Y.shape[-1]}{hint}"
+    if Y.shape == (n_x, n_y):
+        return f"{start}: an example is a column of X and of {name}: pass X.T and {name}.T if yours are the rows"
     return start
 
 
