@@ -117,7 +117,7 @@ def test_warnings_name_options_and_come_once(run):
     status, _, err = run("train", "f.csv", "--preset", "fast", "--epochs", 2, "--quiet")
     assert status == 0
     assert "leave it out by --ignore 'the id'\n" in err
-    assert "--types takes one in as 'category' or 'number'" in err
+    assert "--types takes one in as 'category', 'number' or 'date'" in err
     assert "column_types" not in err
     status, _, err = run("train", "f.csv", "--preset", "fast", "--epochs", 2, "--quiet", "--ignore", "the id,same")
     assert (status, err) == (0, "")
