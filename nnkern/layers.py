@@ -110,6 +110,7 @@ class Layer:
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
 
+@validation.keywords_of
 @dataclass(frozen=True, eq=False, repr=False)
 class Dense(Layer):
     """One dense layer: A = g(W A_prev + b).
