@@ -166,7 +166,7 @@ def test_numbers_out_of_their_range_are_named(net, call, words):
 
 TAKING = {
     "Network": nk.Network, "fit": nk.Network.fit, "Dense": nk.Dense, "SGD": nk.SGD, "Adam": nk.Adam, "AdamW": nk.AdamW,
-    "RMSprop": nk.RMSprop, "Adagrad": nk.Adagrad, "EarlyStopping": nk.EarlyStopping,
+    "RMSprop": nk.RMSprop, "Adagrad": nk.Adagrad, "EarlyStopping": nk.EarlyStopping, "fit_many": nk.fit_many,
 }  # fmt: skip
 
 
@@ -183,6 +183,7 @@ TAKING = {
         ("fit", "verbose", "progress= is its name here"),
         ("fit", "epoch", "did you mean epochs=?"),
         ("fit", "validation_size", "did you mean validation_split=?"),
+        ("fit_many", "lr", "its place is optimizer=Adam(learning_rate=…)"),
         ("Network", "epochs", "its place is fit(X, Y, epochs=…)"),
         ("Network", "random_state", "seed= is its name here"),
         ("Network", "zzz", "there are layers, loss, n_x, l2, l1, dtype, compute, seed"),
