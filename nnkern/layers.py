@@ -189,6 +189,11 @@ class Dense(Layer):
             object.__setattr__(self, name, value)
 
         put("units", validation.size("units", self.units))
+        if isinstance(self.activation, int):
+            raise ValueError(
+                f'activation must be a name, as in Dense(8, "relu"); got {self.activation!r}: how many inputs a layer '
+                "a layer has is known from the one before, or from X"
+            )
         validation.choice("activation", self.activation, _kernels.ACTIVATIONS)
         if isinstance(self.init, str):
             validation.choice("init", self.init, initializers.NAMES)

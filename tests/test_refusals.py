@@ -14,6 +14,14 @@ import pytest
 import nnkern as nk
 
 
+def test_a_number_of_inputs_is_no_activation():
+    assert nk.Dense(8, "relu").activation == "relu"
+    with pytest.raises(
+        ValueError, match=r'^activation must be a name, as in Dense\(8, "relu"\); got 8: how many inputs'
+    ):
+        nk.Dense(3, 8, "relu")
+
+
 def test_dropout_on_the_last_layer_is_refused():
     hidden = nk.Dense(3, "relu", dropout=0.5)
     assert nk.Network([hidden, nk.Dense(1)], "squared_error").layers[0].dropout == 0.5
