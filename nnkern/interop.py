@@ -3,14 +3,17 @@
 Reading itself is in files/ and convert/, which know no Network; here each Model becomes one.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from os import PathLike
 from typing import IO, Any
 
 from nnkern import _optional, names
+from nnkern.losses import Custom
 from nnkern.network import Network
 
 
-def load(path: str | PathLike[str] | bytes | IO[bytes]) -> Network:
+def load(path: str | PathLike[str] | bytes | IO[bytes], *, loss: Callable[..., Any] | None = None) -> Network:
     """The network in a file that `Network.save` wrote.
 
     Parameters
@@ -19,6 +22,9 @@ def load(path: str | PathLike[str] | bytes | IO[bytes]) -> Network:
         The file of a name that ends in ".safetensors" is read as that, any other as an .npz archive. What a file object
         holds from where it stands is read as what it is, whatever its name; the object must be open for reading bytes
         and able to seek.
+    loss : function, optional
+        The one that the network was trained by, where its loss is a Python function: a file holds its name alone.
+        Without it the network predicts, and can't be evaluated or trained on.
 
     Returns
     -------
@@ -32,10 +38,10 @@ def load(path: str | PathLike[str] | bytes | IO[bytes]) -> Network:
     OSError
         It can't be read.
     ValueError
-        The name ends as another format's do, and the message says what reads that; or a file object can't be read, or
-        not seek.
+        The name ends as another format's do, and the message says what reads that; a file object can't be read, or
+        not seek; or a loss is given, and the network's has a name of its own.
     TypeError
-        It is neither a path nor a file object for bytes.
+        It is neither a path nor a file object for bytes, or the loss no function.
 
     Examples
     --------
@@ -59,7 +65,15 @@ def load(path: str | PathLike[str] | bytes | IO[bytes]) -> Network:
     with _optional.loading():  # of zipfile, or of numpy's random numbers, which numpy imports when they are asked for
         from nnkern.files import model_file
 
-        return Network.from_model(model_file.read(path))
+        model = model_file.read(path)
+        if loss is not None:
+            if not isinstance(model.loss, Custom):
+                raise ValueError(
+                    "loss is for networks whose loss is a Python function; that of this one is "
+                    f"{model.loss.name}, which its file has"
+                )
+            model = replace(model, loss=model.loss.with_function(loss))
+        return Network.from_model(model)
 
 
 def from_onnx(path: str | PathLike[str], *, loss: names.Loss | None = None) -> Network:

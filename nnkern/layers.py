@@ -110,6 +110,7 @@ class Layer:
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
 
+@validation.keywords_of
 @dataclass(frozen=True, eq=False, repr=False)
 class Dense(Layer):
     """One dense layer: A = g(W A_prev + b).
@@ -188,6 +189,11 @@ class Dense(Layer):
             object.__setattr__(self, name, value)
 
         put("units", validation.size("units", self.units))
+        if isinstance(self.activation, int):
+            raise ValueError(
+                f'activation must be a name, as in Dense(8, "relu"); got {self.activation!r}: how many inputs a layer '
+                "a layer has is known from the one before, or from X"
+            )
         validation.choice("activation", self.activation, _kernels.ACTIVATIONS)
         if isinstance(self.init, str):
             validation.choice("init", self.init, initializers.NAMES)

@@ -125,7 +125,11 @@ def _numbers(which, layers):
     L, found = len(layers), set()
     for one in which:
         if isinstance(one, str):
-            kind = validation.choice("layer", one, KINDS)
+            if one not in KINDS:
+                raise ValueError(
+                    f"layers are given by their numbers, from 1 to {L}, or by a kind: {', '.join(KINDS)}; got {one!r}"
+                )
+            kind = one
             places = [l for l, layer in enumerate(layers) if layer.kind == kind]
             if not places:
                 raise ValueError(f"there is no layer of kind {kind!r}: they are {', '.join(x.kind for x in layers)}")

@@ -305,15 +305,21 @@ class Custom(Loss):
             came = f"{len(given)} things"
         raise ValueError(
             f"the loss function must return two things, (cost, dA): the loss of each example, ({A.shape[1]},), or "
-            f"their mean, and its derivative by A, {A.shape}; got {came}. check_gradients compares the two"
+            f"their mean, and in either case each example's own derivative by A, {A.shape}, without a factor "
+            f"1/{A.shape[1]}; got {came}. check_gradients compares the two"
         )
 
     def _missing(self, A, Y):
         raise ValueError(
-            f"the network's loss is the Python function {self.function}, which a saved model doesn't hold: make the "
-            "network anew with it, again = Network.from_config({**net.config(), 'loss': function}), and then "
-            "again.initialize(net.n_x).set_parameters(net.parameters)"
+            f"the network's loss is the Python function {self.function}, which a saved model doesn't hold: hand it in "
+            "where the model is loaded, nnkern.load(path, loss=function)"
         )
+
+    def with_function(self, function):
+        """The same with the function whose name alone a file has."""
+        if not callable(function) or isinstance(function, type):
+            raise TypeError(f"loss must be the function that the network was trained by; got {function!r}")
+        return Custom(function, score=self.score)
 
     def config(self) -> str | dict[str, Any]:
         function = self.function

@@ -55,8 +55,11 @@ def get(metrics):
     for metric in metrics:
         if callable(metric):
             _check_name("metrics", metric)
-        else:
-            validation.choice("metrics", metric, METRICS)
+        elif not isinstance(metric, str) or metric not in METRICS:
+            raise ValueError(
+                f"metrics must be one of {', '.join(METRICS)}; got {metric!r}. val_cost and val_score, which is "
+                "accuracy or R², are in the history without being asked for; score, the training's, with progress=True"
+            )
     return metrics
 
 

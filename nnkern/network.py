@@ -66,6 +66,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
     array([0, 1, 1, 0])
     """
 
+    @validation.keywords
     def __init__(self, layers, loss, *, n_x=None, l2=0.0, l1=0.0, dtype="float32", compute=None, seed=None):
         super().__init__(State(Model(layers, loss, dtype=dtype, compute=compute, l2=l2, l1=l1, seed=seed)))
         self.metadata = {}
@@ -334,6 +335,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
 
     # Training it
 
+    @validation.keywords
     def fit(
         self,
         X,

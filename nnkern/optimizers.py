@@ -5,6 +5,7 @@ the epoch (counted from 0) to the rate, or a `nnkern.schedules.ByStep`, which a 
 """
 
 import math
+import numbers
 import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -13,6 +14,17 @@ from typing import TYPE_CHECKING, TypeAlias
 from nnkern import schedules, validation
 
 Rate: TypeAlias = float | Callable[[int], float]
+
+
+def _rate_or_schedule(value):
+    """A learning rate, or what gives one by epoch or by step."""
+    if isinstance(value, type) or not (callable(value) or isinstance(value, numbers.Real)):
+        made = f"{value.__name__}(…)" if isinstance(value, type) else "schedules.Cosine(0.01, epochs=100)"
+        raise ValueError(
+            f"learning_rate must be a number, finite and > 0, or a schedule; got {value!r}: a schedule is an object "
+            f"such as {made}, or a function of the epoch"
+        )
+    return value if callable(value) else validation.number("learning_rate", value, 0, low_open=True)
 
 
 @dataclass(repr=False)
@@ -47,7 +59,7 @@ class Optimizer:
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name == "learning_rate":
-                value = value if callable(value) else validation.number(f.name, value, 0, low_open=True)
+                value = _rate_or_schedule(value)
             elif f.name == "momentum":
                 value = validation.number(f.name, value, 0, 1)
             elif f.name in ("beta1", "beta2", "alpha"):
@@ -103,6 +115,7 @@ class Optimizer:
         return self.hyper_parameters | {name: math.inf if x is None else float(x) for name, x in clipping.items()}
 
 
+@validation.keywords_of
 @dataclass(repr=False)
 class SGD(Optimizer):
     """Gradient descent, with momentum: v ← μ v − α g; θ ← θ + v; Nesterov: θ ← θ + μ v − α g.
@@ -139,6 +152,7 @@ class SGD(Optimizer):
         return {"momentum": float(self.momentum)}
 
 
+@validation.keywords_of
 @dataclass(repr=False)
 class Adam(Optimizer):
     """Adam: m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; θ ← θ − α m̂ / (√v̂ + ε), m̂ and v̂ corrected for their start at 0.
@@ -156,6 +170,7 @@ class Adam(Optimizer):
         return "adam"
 
 
+@validation.keywords_of
 @dataclass(repr=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay: first W ← W − α λ W (weights only), then Adam's step. λ may go by step.
@@ -166,6 +181,7 @@ class AdamW(Adam):
     weight_decay: float | schedules.ByStep = 0.01
 
 
+@validation.keywords_of
 @dataclass(repr=False)
 class RMSprop(Optimizer):
     """RMSprop, not centred: v ← α v + (1−α) g²; θ ← θ − rate g / (√v + ε).
@@ -186,6 +202,7 @@ class RMSprop(Optimizer):
         return {"beta2": float(self.alpha), "eps": float(self.eps)}
 
 
+@validation.keywords_of
 @dataclass(repr=False)
 class Adagrad(Optimizer):
     """Adagrad: v ← v + g²; θ ← θ − rate g / (√v + ε).

@@ -303,6 +303,7 @@ def test_metrics_of_classes(metrics, stops):
         ("auc", ValueError, "metrics must be one of val_error, val_auc, val_rmse, val_mae; got 'auc'"),
         (3, TypeError, "metrics must be names, functions .* or a list of them; got 3"),
         ([3], ValueError, "metrics must be one of val_error, .*; got 3"),
+        (["val_score"], ValueError, "got 'val_score'. val_cost and val_score, .* without being asked for; score"),
         (
             "val_auc",
             ValueError,

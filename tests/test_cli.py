@@ -656,7 +656,7 @@ def test_wrong_arguments(bad, arguments, message):
         (("f.npz", "--plot", "empty.png"), "empty.png is a folder"),
         (("f.npz", "--plot", "curve.txt"), "expected one of .png"),
         (("f.npz", "--plot", "no/curve.png"), "there is no folder"),
-        (("x.npz",), "no array Y"),
+        (("x.npz",), "x.npz has no array Y beside X (both capital letters), so nothing says what to learn"),
         (("turned.npz",), "save X.T"),
         (("tiny.npz",), "should be greater or equal to the number of classes"),
     ],
@@ -752,10 +752,12 @@ def test_evaluation_needs_known_labels(good, bad, tmp_path):
         ("sklearn", ("train",), "nnkern[demo]"),
         ("PIL", ("train", "pictures"), "nnkern[images]"),
         ("matplotlib", ("train", "f.npz", "--plot", "c.png"), "nnkern[plot]"),
+        ("pyarrow", ("train", "f.csv"), "nnkern[tabular]"),
     ],
 )
 def test_missing_package_names_its_extra(bad, tmp_path, monkeypatch, module, arguments, extra):
     write_flowers(tmp_path / "f.npz")
+    (tmp_path / "f.csv").write_text("x,y\n1,2\n")
     (tmp_path / "pictures").mkdir()
     nk.Network([nk.Dense(1)], "squared_error", n_x=1, seed=0).save(tmp_path / "m.npz")
     monkeypatch.setitem(sys.modules, module, None)

@@ -97,6 +97,9 @@ def test_numbers(good, run, tmp_path):
     good("predict", "m.npz", "h.csv", "--keep", "all", "--output", "p.parquet")
     table = pq.read_table("p.parquet")
     assert table.column_names == ["price", "size", "place", "prediction"]
+    status, out, err = run("predict", "m.npz", "h.csv", "--proba")
+    assert (status, out) == (2, "")
+    assert err == "nnkern predict: error: --proba is for classes, and the model predicts numbers: leave it out\n"
     said = json.loads(good("evaluate", "m.npz", "h.csv", "--json"))
     price, predicted = (table[name].to_numpy() for name in ("price", "prediction"))
     assert said["scores"]["rmse"]["model"] == pytest.approx(np.sqrt(np.mean((price - predicted) ** 2)), rel=1e-5)
@@ -114,7 +117,7 @@ def test_warnings_name_options_and_come_once(run):
     status, _, err = run("train", "f.csv", "--preset", "fast", "--epochs", 2, "--quiet")
     assert status == 0
     assert "leave it out by --ignore 'the id'\n" in err
-    assert "--types takes one in as 'category' or 'number'" in err
+    assert "--types takes one in as 'category', 'number' or 'date'" in err
     assert "column_types" not in err
     status, _, err = run("train", "f.csv", "--preset", "fast", "--epochs", 2, "--quiet", "--ignore", "the id,same")
     assert (status, err) == (0, "")
@@ -455,6 +458,11 @@ def test_training_that_cannot_be(bad, tmp_path, arguments, message):
         ("evaluate", ("arrays.npz",), "arrays.npz: the model expects a table, not arrays"),
         ("predict", ("f.csv", "--output", "p.xlsx"), "--output p.xlsx: predictions are written as CSV, of a table as"),
         ("predict", ("f.csv", "--output", "p.Feather"), "--output p.Feather: predictions are written as CSV"),
+        (
+            "predict",
+            ("f.csv", "--output", "p.json"),
+            "--output p.json: predictions are written as CSV, and as JSON with",
+        ),
         ("predict", ("text.csv",), "column 'length' of the data, row 1 holds 'long', and must hold numbers"),
         ("predict", ("f.csv", "--keep", "petals"), "--keep: f.csv has no column 'petals'"),
         ("predict", ("label.csv", "--keep", "label"), "'label' is also the name of what is predicted"),

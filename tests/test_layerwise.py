@@ -57,7 +57,7 @@ def test_numbers_and_kinds_of_layers():
         (1.0, "layers are numbered from 1 to 4, or from -4 to -1; got 1.0"),
         (True, "layers are numbered from 1 to 4, or from -4 to -1; got True"),
         ([1, 2], "got [1, 2]: give each by itself, as in freeze(1, 2)"),
-        ("W1", "layer must be one of dense, scale, encode; got 'W1'"),
+        ("W1", "given by their numbers, from 1 to 4, or by a kind: dense, scale, encode; got 'W1'"),
         ("encode", "there is no layer of kind 'encode': they are scale, dense, dense, dense"),
     ],
 )

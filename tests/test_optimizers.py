@@ -190,6 +190,9 @@ def test_what_a_callback_sets_is_checked_when_saved(tmp_path):
         (lambda: nk.schedules.Exponential(0.1, None), "factor must be a number, finite and >= 0; got None"),
         (lambda: nk.schedules.WarmUp(0.1, -1), "epochs must be an integer >= 0; got -1"),
         (lambda: nk.schedules.WarmUp("0.1", 1), "then must be a number, finite and >= 0; got '0.1'"),
+        (lambda: nk.Adam("cosine"), "got 'cosine': a schedule is an object such as schedules.Cosine(0.01, "),
+        (lambda: nk.SGD(nk.schedules.ByStep), "ByStep'>: a schedule is an object such as ByStep(…), or a function"),
+        (lambda: nk.SGD(True), "learning_rate must be a number, finite and > 0; got True"),
     ],
 )  # fmt: skip
 def test_refused_schedules(make, said):

@@ -181,7 +181,7 @@ def test_what_is_not_installed_is_no_name_and_says_what_to_install():
     """
     said = run(code)
     assert "nnkern.sklearn needs scikit-learn 1.7 or newer (No module named 'it')" in said
-    assert 'python -m pip install "nnkern[sklearn]"' in said
+    assert 'python -m pip install "nnkern[sklearn]", or "nnkern[tabular]"' in said
 
 
 def test_import_leaves_what_is_slow_to_load_for_later():

@@ -3,13 +3,23 @@
 `tools/mutate.py --python` deletes each refusal in turn; what it found to go unnoticed is tested here.
 """
 
+import inspect
 import os
+import re
 import stat
 
 import numpy as np
 import pytest
 
 import nnkern as nk
+
+
+def test_a_number_of_inputs_is_no_activation():
+    assert nk.Dense(8, "relu").activation == "relu"
+    with pytest.raises(
+        ValueError, match=r'^activation must be a name, as in Dense\(8, "relu"\); got 8: how many inputs'
+    ):
+        nk.Dense(3, 8, "relu")
 
 
 def test_dropout_on_the_last_layer_is_refused():
@@ -158,3 +168,53 @@ def test_whatever_trains_refuses_a_network_without_a_layer_to_train():
 def test_numbers_out_of_their_range_are_named(net, call, words):
     with pytest.raises(ValueError, match=words):
         call(net)
+
+
+# ---- arguments of other names ----
+
+TAKING = {
+    "Network": nk.Network, "fit": nk.Network.fit, "Dense": nk.Dense, "SGD": nk.SGD, "Adam": nk.Adam, "AdamW": nk.AdamW,
+    "RMSprop": nk.RMSprop, "Adagrad": nk.Adagrad, "EarlyStopping": nk.EarlyStopping, "fit_many": nk.fit_many,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "said"),
+    [
+        ("fit", "lr", "its place is optimizer=Adam(learning_rate=…)"),
+        ("fit", "learning_rate", "its place is optimizer=Adam(learning_rate=…)"),
+        ("fit", "momentum", "its place is optimizer=SGD(0.1, momentum=…)"),
+        ("fit", "seed", 'its place is Network(layers, "squared_error", seed=…)'),
+        ("fit", "patience", "its place is callbacks=EarlyStopping(patience=…)"),
+        ("fit", "dropout", "its place is Dense(8, dropout=…)"),
+        ("fit", "num_iterations", "epochs= is its name here"),
+        ("fit", "verbose", "progress= is its name here"),
+        ("fit", "epoch", "did you mean epochs=?"),
+        ("fit", "validation_size", "did you mean validation_split=?"),
+        ("fit_many", "lr", "its place is optimizer=Adam(learning_rate=…)"),
+        ("Network", "epochs", "its place is fit(X, Y, epochs=…)"),
+        ("Network", "random_state", "seed= is its name here"),
+        ("Network", "zzz", "there are layers, loss, n_x, l2, l1, dtype, compute, seed"),
+        ("Dense", "input_dim", 'its place is Network(layers, "squared_error", n_x=…)'),
+        ("Dense", "out_features", "units= is its name here"),
+        ("Adam", "lr", "learning_rate= is its name here"),
+        ("Adam", "weight_decay", "its place is optimizer=AdamW(weight_decay=…)"),
+        ("Adam", "zzz", "there are learning_rate, beta1, beta2, eps, clip_value, clip_norm"),
+        ("AdamW", "betas", "did you mean beta2=?"),
+        ("RMSprop", "epsilon", "eps= is its name here"),
+        ("Adagrad", "lr", "learning_rate= is its name here"),
+        ("SGD", "nestrov", "did you mean nesterov=?"),
+        ("EarlyStopping", "restore_best_weights", "did you mean restore_best=?"),
+    ],
+)
+def test_arguments_of_other_names(function, name, said):
+    called = "Network.fit" if function == "fit" else function
+    call = nk.Network([nk.Dense(1)], "squared_error").fit if function == "fit" else TAKING[function]
+    with pytest.raises(TypeError) as caught:
+        call(**{name: 1})
+    assert str(caught.value) == f"{called}() got an unexpected keyword argument {name!r}: {said}"
+    # what is proposed exists
+    if "there are" not in said:
+        place = re.fullmatch(r"its place is (?:\w+=)?(\w+)\(.*?(\w+)=…\)", said)
+        owner, argument = place.groups() if place else (function, re.search(r"(\w+)=", said)[1])
+        assert argument in inspect.signature(TAKING[owner]).parameters

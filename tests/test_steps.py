@@ -189,6 +189,11 @@ def test_not_a_number_in_X_is_let_through():
         ("squared_error", np.full((3, M), np.nan), "Y holds nan at position (0, 0)"),
         ("squared_error", np.zeros((3, M + 1)), f"Y has shape (3, {M + 1}), expected (3, {M})"),
         ("squared_error", np.zeros((M, 3)), "it is transposed, pass Y.T"),
+        (
+            "squared_error",
+            np.zeros((len(X), 3)),
+            f"(3, {M}): an example is a column of X and of Y: pass X.T and Y.T if yours are the rows",
+        ),
         ("binary_cross_entropy", np.full((3, M), 1.5), "binary_cross_entropy needs entries in [0, 1]"),
         ("poisson", np.full((3, M), -1.0), "poisson needs entries >= 0"),
     ],

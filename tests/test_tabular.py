@@ -54,6 +54,7 @@ def test_attributes(fitted, fitted_regressor, X):
         assert model.interrupted_ is False
         for word in ("median", "'Ulm'", "season", "seconds since 1970"):
             assert word in str(model.columns_)
+        assert repr(model.columns_) == str(model.columns_)
     assert fitted.classes_.tolist() == ["no", "yes"]
 
 

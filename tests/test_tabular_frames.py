@@ -714,7 +714,11 @@ def test_the_mask_of_an_array_in_a_dict_is_what_is_missing():
 
 
 def test_what_is_no_column_of_a_dict():
-    for value, said in ((5, "got 5"), ("ab", "got 'ab'"), (np.ones((2, 2)), r"got an array of shape \(2, 2\)")):
+    for value, said in (
+        (5, "got 5: predict_one takes a dict of one row$"),
+        ("ab", "got 'ab'"),
+        (np.ones((2, 2)), r"got an array of shape \(2, 2\)"),
+    ):
         with pytest.raises(ValueError, match=f"column 'c' of X must have one entry for each row; {said}"):
             columns_of({"a": [1, 2], "c": value})
     with pytest.raises(ValueError, match="different lengths: 'a' 2, 'c' 3; each needs an entry for each row"):

@@ -173,6 +173,9 @@ def test_line_of_an_error_counts_blank_lines_and_ends_of_lines_in_cells(read, en
         ("x,y\n1\n", "line 2: 1 cells, expected 2"),
         ("x\0,y\n1,2\n", "holds control characters: expected CSV, Parquet or Feather"),
         (bytes(range(128, 256)) * 10, "is not in cp1252"),
+        (b"\x93NUMPY\x01\0v\0{}", r"is an array of numpy, expected CSV, Parquet or Feather: numpy\.savez\(path"),
+        (b"PK\x03\x04\x14\0\x06\0", "is a zip archive, as Excel's workbooks are, expected .*: save the sheet as CSV"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is a document of Microsoft Office, expected .*: save the sheet as CSV"),
     ],
 )
 def test_what_is_no_table(read, contents, message):

@@ -253,6 +253,16 @@ def test_a_row_is_a_dict(either, row):
         either.predict_one(row)
 
 
+def test_a_row_is_no_frame(either, X):
+    pd = pytest.importorskip("pandas")
+    row = X.to_pylist()[0]
+    for frame in (pd.DataFrame([row]), X.slice(0, 1)):
+        kind = type(frame).__name__
+        with pytest.raises(TypeError, match=f"a dict of a value for each column; got {kind}: predict takes it$"):
+            either.predict_one(frame)
+    assert either.predict_one(pd.DataFrame([row]).astype(object).iloc[0]) == either.predict_one(row)
+
+
 def test_one_row_of_a_table_without_names():
     A = np.random.default_rng(0).normal(size=(60, 2))
     model = regressor().fit(A, A[:, 0])

@@ -10,6 +10,7 @@ from nnkern.cli.errors import CommandError
 from nnkern.cli.models import load, with_data
 from nnkern.cli.options import command, model_and_data, names, option
 from nnkern.cli.output import binary_file, check_folder, is_special, to_json
+from nnkern.data import require
 
 EXAMPLES = """\
 examples:
@@ -42,6 +43,8 @@ def run(options):
         check_folder(options.output)
         if options.output.lower().endswith(OTHER_TABLES):
             raise CommandError(f"--output {options.output}: predictions are written as CSV, of a table as .parquet too")
+        if options.output.lower().endswith(".json") and not options.json:
+            raise CommandError(f"--output {options.output}: predictions are written as CSV, and as JSON with --json")
     net = load(options.model)
     if not isinstance(net, nk.Network):
         return _table(net, options)
@@ -64,11 +67,11 @@ def run(options):
 
 def _table(stored, options):
     """The same of a table."""
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
+    pa, csv, parquet = (require(f"pyarrow{part}", "a table") for part in ("", ".csv", ".parquet"))
     from nnkern.cli import tables
 
+    if options.proba and not stored.model.classifies:
+        raise CommandError("--proba is for classes, and the model predicts numbers: leave it out")
     keep = options.keep or []
     names = None if keep == ["all"] else [*stored.model.preprocessing.names, *keep]
     model, data = tables.read_for(stored, options, names, exact=stored.names if keep == ["all"] else keep)

@@ -13,6 +13,7 @@ from nnkern.cli.errors import CommandError
 from nnkern.cli.models import class_weights
 from nnkern.cli.output import report_training
 from nnkern.cli.train_options import DATA_DEFAULTS, TABLE, refuse_others
+from nnkern.data import require
 from nnkern.files.endings import is_safetensors
 from nnkern.tabular import METRICS, PRESETS, TabularClassifier, TabularRegressor, columns, frames, splits
 from nnkern.tabular.preprocessing import TYPES
@@ -29,7 +30,7 @@ SHOWN = 40
 
 def run(options):
     """Trains as the options say, prints the measures, and writes model and plot."""
-    import pyarrow as pa
+    pa = require("pyarrow", "a table")
 
     refuse_others(options, TABLE)
     if options.save and is_safetensors(options.save):

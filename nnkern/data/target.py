@@ -36,7 +36,7 @@ def choose_target(data, task=None):
         raise DataError(f"task is {task!r}, expected one of {', '.join(TASKS)}")
     Y = data.Y
     if Y is None:
-        missing = "array Y" if data.kind == "array" else "class subfolders"
+        missing = "array Y beside X (both capital letters)" if data.kind == "array" else "class subfolders"
         raise DataError(f"{data.source} has no {missing}, so nothing says what to learn")
     text = Y.dtype.kind == "U"
     if text and task == "regression":

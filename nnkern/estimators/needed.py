@@ -26,5 +26,6 @@ try:
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
     raise MissingPackageError(
-        f'nnkern.sklearn needs scikit-learn 1.7 or newer ({error}): python -m pip install "nnkern[sklearn]"'
+        f'nnkern.sklearn needs scikit-learn 1.7 or newer ({error}): python -m pip install "nnkern[sklearn]", or '
+        '"nnkern[tabular]", which has what nnkern.tabular needs besides'
     ) from error

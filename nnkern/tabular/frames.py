@@ -113,7 +113,8 @@ def _column_of(values, name, what):
     elif not (isinstance(values, list | tuple | range) or hasattr(values, "__arrow_array__")):
         values = np.asanyarray(values)  # keeps the mask of a masked array
     if isinstance(values, np.ndarray) and values.ndim != 1:
-        raise ValueError(f"{_named(name, what)} must have one entry for each row; got {_shaped(values)}")
+        hint = ": predict_one takes a dict of one row" if values.ndim == 0 else ""
+        raise ValueError(f"{_named(name, what)} must have one entry for each row; got {_shaped(values)}{hint}")
     return _arrow_of(values, name, what)
 
 

@@ -121,8 +121,9 @@ class OneRow:
 
     def _plain(self, row):
         """The row, its numbers as floats; an error that names what is wrong with it, where something is."""
-        if not hasattr(row, "keys"):
-            raise TypeError(f"row must be a dict of a value for each column; got {type(row).__name__}") from None
+        if hasattr(row, "columns") or not hasattr(row, "keys"):
+            hint = ": predict takes it" if hasattr(row, "columns") else ""
+            raise TypeError(f"row must be a dict of a value for each column; got {type(row).__name__}{hint}") from None
         lacking = [name for name in self._model.preprocessing.names if name not in row]
         if lacking:
             raise ValueError(f"the row lacks {listed(lacking)}; None stands for what isn't known") from None

@@ -153,7 +153,7 @@ class Preprocessing:
             raise ValueError(f"the columns are {made.names}")
         return made
 
-    def __str__(self):
+    def __repr__(self):
         lines = [("column", "kind", "rows of X")]
         for column in self.columns:
             lines.append((column.name, column.kind, _said(column)))
@@ -267,8 +267,8 @@ def _warn(left_out, ids):
     unasked = {name: why for name, why in left_out.items() if why != "as asked for"}
     if unasked:
         warnings.warn(
-            f"left out of what is learnt: {_reasons(unasked)}. column_types takes one in as 'category' or 'number', or "
-            "says 'ignore' without this warning",
+            f"left out of what is learnt: {_reasons(unasked)}. column_types takes one in as 'category', "
+            "'number' or 'date', or says 'ignore' without this warning",
             TabularWarning,
             stacklevel=5,
         )

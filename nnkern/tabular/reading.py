@@ -31,6 +31,12 @@ NARROW = 16
 """How many times its interquartile range a column's numbers may be, for float32: that is off by 1e-6 of the range."""
 WESTERN = "cp1252"
 """The encoding of what is neither UTF-8 nor begins as UTF-16 does."""
+OTHER_FILES = {
+    b"\x93NUMPY": ("an array of numpy", "numpy.savez(path, X=…, Y=…) makes an .npz, with an example a column of X"),
+    b"PK\x03\x04": ("a zip archive, as Excel's workbooks are", "save the sheet as CSV, and an .npz under that ending"),
+    b"\xd0\xcf\x11\xe0": ("a document of Microsoft Office", "save the sheet as CSV"),
+}
+"""How files begin that are handed in for tables and aren't any: what they are, and what to do."""
 MOST_DICTIONARY = 1000
 """Texts of at most so many different ones in a block are kept as codes, each text once."""
 
@@ -134,6 +140,9 @@ class _Text:
                 head = file.read(HEAD)
         except OSError as error:
             raise ValueError(f"{name} is not a whole gzip file: {error}") from None
+        for magic, (what, hint) in OTHER_FILES.items():
+            if head.startswith(magic):
+                raise ValueError(f"{name} is {what}, expected CSV, Parquet or Feather: {hint}")
         self._encoding, self._given = encoding or _encoding(head), encoding is not None
         try:
             text = head.decode(self._encoding, "ignore" if len(head) == HEAD else "strict").lstrip("\ufeff")
