@@ -224,7 +224,7 @@ class State:
                 "was saved without it, so the optimizer's state, the count of epochs and the random streams begin "
                 "anew. A file of nnkern.Checkpoint, or of save(path, training_state=True), holds them; without resume "
                 "the training goes on from the parameters alone",
-                stacklevel=5,
+                stacklevel=6,
             )
         return self.last_optimizer() if optimizer is None else optimizer
 

@@ -199,7 +199,7 @@ def test_agrees_with_several_labels():
     assert difference(mine.predict_proba(X), peer.predict_proba(X)) <= AGREEMENT
     mine, peer = fit_both("MLPClassifier", X, Y, batch_size=30, early_stopping=True)
     of_sparse = MLPClassifier(max_iter=20, random_state=5, batch_size=30, early_stopping=True)
-    of_sparse.fit(X, sparse.sparse.csr_matrix(Y))
+    of_sparse.fit(X, sparse.csr_matrix(Y))
     assert sparse.issparse(of_sparse.predict(X))
     assert np.array_equal(of_sparse.predict(X).toarray(), mine.predict(X))
 
