@@ -26,6 +26,13 @@ class Callback:
     def on_fit_end(self, net, history):
         """After the last epoch, however the training ended but for an error."""
 
+    def on_fit_error(self, net, error):
+        """Where an error or an interrupt ends the training: to close what `on_fit_begin` has opened.
+
+        The network is what the caller will have. What fails here doesn't take the place of the error that `fit` raises,
+        which gets a note of it.
+        """
+
 
 class ForOne(Callback):
     """Base class of callbacks that write to one place: several networks have one each.
@@ -442,3 +449,12 @@ def call(callback, method, *arguments):
     function = getattr(callback, method, None)
     if function is not None:
         function(*arguments)
+
+
+def tell_of_error(callbacks, net, error):
+    """Tells callbacks that the training ends by an error."""
+    for callback in callbacks:
+        try:
+            call(callback, "on_fit_error", net, error)
+        except Exception as other:
+            error.add_note(f"{type(callback).__name__}.on_fit_error failed too, {type(other).__name__}: {other}")

@@ -9,8 +9,8 @@ import numpy as np
 from nnkern import callbacks as callbacks_
 from nnkern import losses, validation
 from nnkern._optional import require
-from nnkern.estimators.needed import BaseEstimator, ClassifierMixin, RegressorMixin, check_is_fitted
-from nnkern.estimators.partitions import client_of, empty_like, parts_of, shards_of
+from nnkern.estimators.needed import ClassifierMixin, RegressorMixin, check_is_fitted
+from nnkern.estimators.partitions import OnDask, client_of, empty_like, parts_of, shards_of
 from nnkern.estimators.signatures import in_full
 from nnkern.layers import Dense
 from nnkern.losses import LOSSES
@@ -27,7 +27,8 @@ _AUTO_BATCH = 200
 _OUR_ACTIVATION = {"identity": "linear", "logistic": "sigmoid"}
 
 
-class _DaskMLP(BaseEstimator):
+@in_full
+class _DaskMLP(OnDask):
     """What the two estimators share."""
 
     def __init__(
@@ -41,7 +42,6 @@ class _DaskMLP(BaseEstimator):
         batch_size="auto",
         learning_rate_init=0.001,
         max_iter=200,
-        epochs_a_round=1,
         shuffle=True,
         random_state=None,
         tol=1e-4,
@@ -49,9 +49,7 @@ class _DaskMLP(BaseEstimator):
         n_iter_no_change=10,
         dropout=0.0,
         callbacks=None,
-        n_shards=None,
-        timeout=None,
-        client=None,
+        **shared,
     ):
         # the docstrings of both classes take this one in, see in_full
         """activation : str, default="relu"
@@ -67,8 +65,6 @@ class _DaskMLP(BaseEstimator):
             gradient's noise is small, and a shard's has that of a smaller batch.
         max_iter : int, default=200
             Epochs.
-        epochs_a_round : int, default=1
-            After so many epochs by itself each shard's network becomes the mean of all.
         shuffle : bool, default=True
             Go through a shard's samples in a new order each epoch.
         random_state : int, RandomState or None, default=None
@@ -83,17 +79,12 @@ class _DaskMLP(BaseEstimator):
             Of the hidden layers.
         callbacks : callback or list of them, default=None
             Called in this process after each round, see `nnkern.callbacks`.
-        n_shards : int or None, default=None
-            Into how many shards the partitions are put together; None: one for each worker, at most one a partition.
-            The result depends on it, and not on which worker trains which shard.
-        timeout : float or None, default=None
-            Seconds that a shard's task may take before it is given to another worker as well.
-        client : distributed.Client or None, default=None
-            None: the present one.
+        {shared}
         """
         arguments = dict(locals())
-        del arguments["self"]
+        del arguments["self"], arguments["shared"]
         vars(self).update(arguments)
+        OnDask.__init__(self, **shared)
 
     def fit(self, X, y, sample_weight=None, eval_set=None):
         """Trains on Dask collections.

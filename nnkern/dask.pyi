@@ -20,14 +20,20 @@ from nnkern.tabular.recipes import Preset, Recipe
 
 __all__ = ["MLPClassifier", "MLPRegressor", "TabularClassifier", "TabularRegressor"]
 
+# What all constructors take; estimators/partitions.py says it in the signature of __init__.
+class _OnDask(TypedDict, total=False):
+    epochs_a_round: int
+    n_shards: int | None
+    timeout: float | None
+    client: Any
+
 # What both constructors take beside their own parameters; dask.py says it in the signature of __init__.
-class _Shared(TypedDict, total=False):
+class _Shared(_OnDask, total=False):
     solver: Literal["adam", "adamw", "sgd"] | Optimizer
     alpha: float
     batch_size: int | Literal["auto"]
     learning_rate_init: float
     max_iter: int
-    epochs_a_round: int
     shuffle: bool
     random_state: int | np.random.RandomState | None
     tol: float
@@ -35,9 +41,6 @@ class _Shared(TypedDict, total=False):
     n_iter_no_change: int
     dropout: float
     callbacks: _OneCallback | Sequence[_OneCallback] | None
-    n_shards: int | None
-    timeout: float | None
-    client: Any
 
 class _DaskMLP(BaseEstimator):
     network_: Network
@@ -85,7 +88,7 @@ class MLPRegressor(RegressorMixin, _DaskMLP):
     def predict(self, X: Any) -> Any: ...
 
 # The same of the estimators of tables; tabular/on_dask.py says it.
-class _SharedOfTables(TypedDict, total=False):
+class _SharedOfTables(_OnDask, total=False):
     preset: Literal["fast", "default", "best"]
     recipes: Recipe | Sequence[Recipe] | Preset | None
     n_estimators: int | None
@@ -94,10 +97,6 @@ class _SharedOfTables(TypedDict, total=False):
     validation_fraction: float
     refit: bool
     random_state: int | np.random.RandomState | None
-    epochs_a_round: int
-    n_shards: int | None
-    timeout: float | None
-    client: Any
 
 class _DaskTabular(BaseEstimator):
     report_: list[dict[str, Any]]

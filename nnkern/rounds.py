@@ -163,28 +163,34 @@ class _Rounds:
             if not resume:
                 state.fresh()
             state.use_optimizer(self._optimizer)
-            for callback in callbacks:
-                callbacks_.call(callback, "on_fit_begin", net)
-            for number in range(rounds):
-                begun = time.perf_counter()
-                try:
-                    history["cost"].append(self._round())
-                except BaseException:
-                    if number == 0:
-                        undo()
-                    raise
-                history["seconds"].append(time.perf_counter() - begun)
-                if validation_data is not None:
-                    X, Y, w = (*validation_data, None)[:3]
-                    cost, score = net.evaluate(X, Y, sample_weight=w)
-                    history["val_cost"].append(cost)
-                    history["val_score"].append(score)
-                asked = [callback.on_epoch_end(net, number, history) for callback in callbacks]
-                if any(asked):
-                    break
-            for callback in callbacks:
-                callbacks_.call(callback, "on_fit_end", net, history)
+            begun = []  # as Fit has it
+            try:
+                for callback in callbacks:
+                    callbacks_.call(callback, "on_fit_begin", net)
+                    begun.append(callback)
+                self._all_rounds(rounds, validation_data, callbacks, history)
+                while begun:
+                    callbacks_.call(begun.pop(0), "on_fit_end", net, history)
+            except BaseException as error:
+                if not history["cost"]:
+                    undo()
+                callbacks_.tell_of_error(begun, net, error)
+                raise
         return history
+
+    def _all_rounds(self, rounds, validation_data, callbacks, history):
+        for number in range(rounds):
+            begun = time.perf_counter()
+            history["cost"].append(self._round())
+            history["seconds"].append(time.perf_counter() - begun)
+            if validation_data is not None:
+                X, Y, w = (*validation_data, None)[:3]
+                cost, score = self._net.evaluate(X, Y, sample_weight=w)
+                history["val_cost"].append(cost)
+                history["val_score"].append(score)
+            asked = [callback.on_epoch_end(self._net, number, history) for callback in callbacks]
+            if any(asked):
+                break
 
     def _round(self):
         """One round; the mean cost."""

@@ -116,6 +116,9 @@ class TensorBoard(_Log):
         self._records.close()
         self._records = None
 
+    def on_fit_error(self, net, error):
+        self.on_fit_end(net, None)
+
     def __getstate__(self):
         # a copy writes a file of its own
         return vars(self) | {"_records": None}

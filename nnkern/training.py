@@ -57,6 +57,7 @@ class Fit:
     def __init__(self, net, source, plan, options, *, held_out=None, optimizer=None):
         self.net, self.state, self.source, self.plan = net, of(net), source, plan
         self.epochs, self.callbacks, self.resume = options.epochs, options.callbacks, options.resume
+        self.begun = []  # the callbacks that were told of the begin, and not yet of the end
         self.held_out, self.optimizer = held_out, optimizer
         self.shows = options.progress
         self.shown = None  # the progress bar, while there is one
@@ -93,9 +94,10 @@ class Fit:
             rollback = self.state.undo()
             try:
                 yield
-            except BaseException:
+            except BaseException as error:
                 if not self.done:
                     rollback()
+                callbacks_.tell_of_error(self.begun, self.net, error)
                 raise
             finally:
                 if self.shown is not None:
@@ -119,6 +121,7 @@ class Fit:
         """Tells the callbacks that it begins."""
         for callback in self.callbacks:
             callbacks_.call(callback, "on_fit_begin", self.net)
+            self.begun.append(callback)
         if (followed := callbacks_.follower(self.callbacks)) is not None:
             self.plan.more = {**self.plan.more, "average": followed}
 
@@ -255,8 +258,8 @@ class Fit:
 
     def end(self):
         """After the last epoch, however the training ended but for an error."""
-        for callback in self.callbacks:
-            callbacks_.call(callback, "on_fit_end", self.net, self.history)
+        while self.begun:
+            callbacks_.call(self.begun.pop(0), "on_fit_end", self.net, self.history)
 
 
 class FitOfMany(Fit):

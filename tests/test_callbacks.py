@@ -6,6 +6,7 @@ What the older ones do is held in test_network.py.
 import copy
 import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -400,3 +401,89 @@ def test_a_search_whose_first_cost_is_infinite():
     net.set_parameters({name: np.full_like(a, 3e38) for name, a in net.parameters.items()})
     with pytest.raises(ValueError, match="the cost isn't finite at the lowest rate already, 1e-06"):
         nk.find_learning_rate(net, X, Y)
+
+
+# ---- the end by an error ----
+
+
+class Listener(nk.Callback):
+    """What it hears, as (name, what the network predicts at 1, the error); raises the `error` at the method `at`."""
+
+    def __init__(self, at=None, error=None):
+        self.at, self.error, self.heard = at, error, []
+
+    def _hear(self, name, net, error=None):
+        self.heard.append((name, net.predict(ONE).item(), error))
+        if name == self.at:
+            raise self.error
+
+    def on_fit_begin(self, net):
+        self._hear("begin", net)
+
+    def on_epoch_end(self, net, epoch, history):
+        self._hear(f"epoch {epoch}", net)
+
+    def on_fit_end(self, net, history):
+        self._hear("end", net)
+
+    def on_fit_error(self, net, error):
+        self._hear("error", net, error)
+
+    @property
+    def names(self):
+        return [name for name, *_ in self.heard]
+
+
+def in_one(net, callbacks):
+    net.fit(ONE, 2 * ONE, epochs=3, callbacks=callbacks)
+
+
+def beside_another(net, callbacks):
+    other = make()
+    nk.fit_many([other, net], ONE, 2 * ONE, epochs=3, callbacks=[[], callbacks])
+
+
+def in_rounds(net, callbacks):
+    with ThreadPoolExecutor(1) as executor:
+        nk.fit_shards(net, [(ONE, 2 * ONE)], executor=executor, rounds=3, callbacks=callbacks)
+
+
+@pytest.mark.parametrize("error", [ArithmeticError("mine"), KeyboardInterrupt()], ids=["error", "interrupt"])
+@pytest.mark.parametrize("train", [in_one, beside_another, in_rounds])
+def test_callbacks_are_told_of_an_error(train, error):
+    """Those that were told of the begin and not of the end, once, with the network as the caller has it then."""
+    at_begin, at_end = ["begin"], ["begin", "epoch 0", "epoch 1", "epoch 2", "end"]
+    for at, first, second in (
+        ("begin", ["begin", "error"], at_begin),
+        ("epoch 1", [*at_end[:3], "error"], [*at_end[:3], "error"]),
+        ("end", at_end, at_end),
+        ("none", at_end, at_end),
+    ):
+        net, callbacks = make(), [Listener(), Listener(at, error), OnlyOnEpochEnd()]
+        if at == "none":
+            train(net, callbacks)
+        else:
+            with pytest.raises(type(error)) as caught:
+                train(net, callbacks)
+            assert caught.value is error
+        assert callbacks[0].names == first
+        assert callbacks[1].names == second
+        if "error" in first:
+            assert callbacks[0].heard[-1] == ("error", net.predict(ONE).item(), error)
+    assert not getattr(error, "__notes__", [])
+
+
+def test_callbacks_are_told_of_a_divergence():
+    net, listener = make(), Listener()
+    with pytest.raises(nk.DivergenceError) as caught:
+        net.fit(ONE, 2 * ONE, epochs=99, optimizer=nk.SGD(1e30), callbacks=listener)
+    assert listener.heard[-1] == ("error", net.predict(ONE).item(), caught.value)
+    assert "end" not in listener.names
+
+
+def test_what_fails_of_a_callback_then_is_a_note():
+    first, second = Listener("error", OSError("disk full")), Listener("epoch 0", ArithmeticError("mine"))
+    with pytest.raises(ArithmeticError, match="mine") as caught:
+        make().fit(ONE, ONE, epochs=3, callbacks=[first, second])
+    assert caught.value.__notes__ == ["Listener.on_fit_error failed too, OSError: disk full"]
+    assert second.names == ["begin", "epoch 0", "error"]

@@ -277,6 +277,39 @@ def test_export_of_a_plain_network(good, tmp_path):
     assert "labels" not in source
 
 
+def _focal(A, Y):
+    A = A.clip(1e-7, 1)
+    return -(Y * (1 - A) ** 2 * np.log(A)).sum(axis=0), Y * (1 - A) * (2 * np.log(A) - (1 - A) / A)
+
+
+@pytest.mark.parametrize(
+    ("score", "output"),
+    [("argmax", nk.Dense(3, "softmax")), ("sides", nk.Dense(1, "sigmoid")), ("squares", nk.Dense(2))],
+)
+def test_a_network_whose_loss_is_a_function(good, bad, tmp_path, score, output):
+    """The file tells whether it classifies; what the loss is it doesn't, so that a cost can't be measured."""
+    X = np.random.default_rng(0).standard_normal((4, 20))
+    net = nk.Network([output], nk.losses.Custom(_focal, score=score), n_x=4, dtype="float64", seed=0)
+    net.save(tmp_path / "m.npz")
+    Y = net.predict(X) if score == "squares" else net.predict_labels(X).reshape(-1)
+    np.savez(tmp_path / "d.npz", X=X, Y=Y)
+    found = rows(good("predict", "m.npz", "d.npz"))[1:]
+    if score == "squares":
+        assert np.array_equal(np.array(found, float).T, Y)
+    else:
+        assert [int(row[0]) for row in found] == Y.tolist()
+    error = bad("evaluate", "m.npz", "d.npz")
+    assert "the network's loss is the Python function" in error
+    assert "make the network anew with it" in error
+
+
+def test_several_outputs_of_two_classes_are_refused(bad, tmp_path):
+    for loss in ("binary_cross_entropy", nk.losses.Custom(_focal, score="sides")):
+        nk.Network([nk.Dense(2, "sigmoid")], loss, n_x=4, seed=0).save(tmp_path / "m.npz")
+        np.savez(tmp_path / "d.npz", X=np.ones((4, 3)))
+        assert "m.npz has several sigmoid outputs, of two classes each, which only" in bad("predict", "m.npz", "d.npz")
+
+
 def test_without_held_out_examples(good, tmp_path):
     flowers = write_flowers(tmp_path / "f.npz")
     out = good("train", flowers, "--quiet", "--validation", 0, "--epochs", 2)

@@ -1,5 +1,6 @@
 """What nnkern.dask refuses before it trains, on stand-ins for Dask's collections and its client."""
 
+import inspect
 import re
 from types import SimpleNamespace
 
@@ -8,9 +9,31 @@ import pytest
 
 pytest.importorskip("sklearn")
 
+from sklearn.base import clone
+
 import nnkern.dask
 import nnkern.estimators.partitions
 from nnkern.dask import MLPClassifier, MLPRegressor
+
+ESTIMATORS = [getattr(nnkern.dask, name) for name in nnkern.dask.__all__]
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda one: one.__name__)
+def test_what_all_estimators_take_is_said_in_one_place(estimator):
+    """Signature, docstring, parameters and their copies have what trains in rounds, after each one's own."""
+    shared = inspect.signature(nnkern.estimators.partitions.OnDask).parameters
+    assert list(shared) == ["epochs_a_round", "n_shards", "timeout", "client"]
+    assert list(inspect.signature(estimator).parameters.items())[-4:] == list(shared.items())
+    words = inspect.cleandoc(nnkern.estimators.partitions.OnDask.__init__.__doc__)
+    assert f"\n{words}\n\nAttributes\n" in estimator.__doc__
+    assert "{shared}" not in estimator.__doc__
+    given = {"epochs_a_round": 3, "n_shards": 2, "timeout": 1.5}
+    found = clone(estimator(**given)).get_params()
+    assert given.items() <= found.items()
+    assert found["client"] is None
+    assert set(found) == set(inspect.signature(estimator).parameters)
+    with pytest.raises(TypeError, match="n_shard"):
+        estimator(n_shard=2)
 
 
 class Blocks:

@@ -1,5 +1,7 @@
 """Sparse examples: products with their entries give what products with the dense matrix give."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from conftest import run_tests
@@ -127,6 +129,23 @@ def test_what_they_were_made_of_may_change():
     for array in (sparse.rows, sparse.starts, sparse.values):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
+
+
+@pytest.mark.parametrize("index", [np.int32, np.int64])
+def test_row_numbers_of_32_bits_are_copied_once(index):
+    """As scipy has them; others are converted, from a copy that nobody changes after it was looked at."""
+    count = 1 << 18
+    rows, values = np.arange(count, dtype=index), np.ones(count, np.float32)
+    copies = {np.int32: 4, np.int64: 8 + 4}[index] + 4
+    tracemalloc.start()
+    try:
+        sparse = _engine.SparseColumns(count, [0, count], rows, values)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert copies * count <= peak < (copies + 2) * count
+    assert sparse.rows.dtype == np.int32
+    assert not np.may_share_memory(sparse.rows, rows)
 
 
 def test_what_does_not_go_with_a_network_is_refused():

@@ -123,6 +123,25 @@ def test_a_training_that_is_resumed_counts_on(tool, tmp_path):
     agree(tool.read(), expected(first, second))
 
 
+def test_a_board_is_closed_where_an_error_ends_the_training(tmp_path):
+    tool = InTensorBoard(tmp_path)
+    board, files = tool.callback(), []
+
+    def fail(net, epoch, history):
+        files.append(vars(board)["_records"])
+        if epoch == 1:
+            raise ArithmeticError("mine")
+
+    net = make()
+    with pytest.raises(ArithmeticError, match="mine"):
+        net.fit(X, Y, epochs=5, callbacks=[board, fail])
+    assert vars(board)["_records"] is None
+    assert files[0] is files[1] is not None
+    assert [step for step, _ in tool.read()["cost"]] == [0, 1]
+    net.fit(X, Y, epochs=2, resume=True, callbacks=board)
+    assert [step for step, _ in tool.read()["cost"]] == [0, 1, 2, 3]
+
+
 def test_some_epochs_and_names_with_a_prefix(tool):
     history = make().fit(X, Y, epochs=7, callbacks=tool.callback(every=3, prefix="small/"))
     told = expected(history, every=3, prefix="small/")

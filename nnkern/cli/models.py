@@ -10,6 +10,7 @@ from nnkern import data as nkdata
 from nnkern.cli.errors import CommandError
 from nnkern.data.containers import KINDS
 from nnkern.files import header
+from nnkern.state import of
 
 RECORD = "nnkern.data"  # the preprocessor's key in a model's metadata
 FORMATS = {"accuracy": ".4f", "R2": ".4f", "RMSE": ".6g", "cost": ".4g"}
@@ -39,33 +40,35 @@ def preprocessor_of(net, path):
     """The preprocessor that a model file holds, checked against the network."""
     record = net.metadata.get(RECORD)
     preprocessor = _plain_preprocessor(net, path) if record is None else nkdata.Preprocessor.from_dict(record)
-    expected = preprocessor.n_x, outputs_of(preprocessor, net.loss), preprocessor.task
-    if (net.n_x, net.n_y, task_of(net.loss)) != expected:
+    loss = of(net).loss
+    expected = preprocessor.n_x, outputs_of(preprocessor, loss), preprocessor.task
+    if (net.n_x, net.n_y, task_of(loss)) != expected:
         raise CommandError(f"{path}: the network and the record of its data don't agree")
     return preprocessor
 
 
 def outputs_of(preprocessor, loss):
-    """How many outputs a network with a loss of that name has for the preprocessor's target."""
+    """How many outputs a network with that loss has for the preprocessor's target."""
     if preprocessor.labels is None:
         return len(preprocessor.target_mean)
-    return 1 if loss == "binary_cross_entropy" else len(preprocessor.labels)
+    return 1 if loss.score == "sides" else len(preprocessor.labels)
 
 
 def _plain_preprocessor(net, path):
     """For a network that was not made by `nnkern train`: X enters as it is, labels are numbers."""
-    if net.loss == "binary_cross_entropy" and net.n_y > 1:
-        raise CommandError(f"{path} has several sigmoid outputs, which only nk.load can use")
-    if task_of(net.loss) == "regression":
+    task = task_of(of(net).loss)
+    if of(net).loss.score == "sides" and net.n_y > 1:
+        raise CommandError(f"{path} has several sigmoid outputs, of two classes each, which only nk.load can use")
+    if task == "regression":
         target = {"target_mean": [0.0] * net.n_y, "target_scale": [1.0] * net.n_y}
     else:
         target = {"labels": [str(i) for i in range(max(net.n_y, 2))]}
-    return nkdata.Preprocessor("array", net.n_x, [0.0], [1.0], task_of(net.loss), **target)
+    return nkdata.Preprocessor("array", net.n_x, [0.0], [1.0], task, **target)
 
 
 def task_of(loss):
-    """The task that a loss, given by its name, is for."""
-    return "classification" if nk.losses.LOSSES[loss].classifies else "regression"
+    """The task that a loss is for; a function of the user's own says it by its score."""
+    return "classification" if loss.classifies else "regression"
 
 
 def measure(net, preprocessor, X, Y, threads):

@@ -66,7 +66,7 @@ def _fill_in_defaults(options):
 
 def _read(options):
     """The data and its target."""
-    task = task_of(options.loss) if options.loss else options.task
+    task = task_of(nk.losses.LOSSES[options.loss]) if options.loss else options.task
     if options.task not in (None, task):
         raise CommandError(f"--loss {options.loss} is for {task}, not for {options.task}")
     data = nkdata.read(options.data, size=options.size)
@@ -195,7 +195,7 @@ def _network(options, preprocessor, loss):
 
     hidden = zip(options.layers, each("activation"), each("dropout"), strict=True)
     hidden = [nk.Dense(units, activation, dropout=dropout) for units, activation, dropout in hidden]
-    output = nk.Dense(outputs_of(preprocessor, loss.name), loss.output or "linear")
+    output = nk.Dense(outputs_of(preprocessor, loss), loss.output or "linear")
     how = {name: getattr(options, name) for name in ("l2", "l1", "dtype", "compute", "seed")}
     return nk.Network([*hidden, output], loss=loss, n_x=preprocessor.n_x, **how)
 

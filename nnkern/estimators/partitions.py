@@ -4,6 +4,26 @@ import numpy as np
 
 from nnkern import validation
 from nnkern._optional import require
+from nnkern.estimators.needed import BaseEstimator
+
+
+class OnDask(BaseEstimator):
+    """Base class of the estimators that train on Dask's partitions: the parameters that all of them have."""
+
+    def __init__(self, *, epochs_a_round=1, n_shards=None, timeout=None, client=None):
+        # the docstrings of their classes take this one in, see in_full
+        """epochs_a_round : int, default=1
+            After so many epochs by itself each shard's network becomes the mean of all.
+        n_shards : int or None, default=None
+            Into how many shards the partitions are put together; None: one for each worker, at most one a partition.
+            The result depends on it, and not on which worker trains which shard.
+        timeout : float or None, default=None
+            Seconds that a shard's task may take before it is given to another worker as well.
+        client : distributed.Client or None, default=None
+            None: the present one.
+        """
+        self.epochs_a_round, self.n_shards = epochs_a_round, n_shards
+        self.timeout, self.client = timeout, client
 
 
 def client_of(client):

@@ -10,8 +10,8 @@ import numpy as np
 
 from nnkern import validation
 from nnkern._optional import require
-from nnkern.estimators.needed import BaseEstimator, ClassifierMixin, RegressorMixin, check_is_fitted, check_random_state
-from nnkern.estimators.partitions import client_of, empty_like, parts_of, shards_of
+from nnkern.estimators.needed import ClassifierMixin, RegressorMixin, check_is_fitted, check_random_state
+from nnkern.estimators.partitions import OnDask, client_of, empty_like, parts_of, shards_of
 from nnkern.estimators.signatures import in_full
 from nnkern.tabular import rounds, several, shards, splits
 from nnkern.tabular.classifier import TabularClassifier as OneClassifier
@@ -22,7 +22,8 @@ from nnkern.tabular.regressor import TabularRegressor as OneRegressor
 from nnkern.tabular.target import Labels
 
 
-class BaseDaskTabular(BaseEstimator):
+@in_full
+class BaseDaskTabular(OnDask):
     """What the two estimators share."""
 
     def __init__(
@@ -36,10 +37,7 @@ class BaseDaskTabular(BaseEstimator):
         validation_fraction=0.2,
         refit=True,
         random_state=None,
-        epochs_a_round=1,
-        n_shards=None,
-        timeout=None,
-        client=None,
+        **shared,
     ):
         # the docstrings of both classes take this one in, see in_full
         """preset, recipes, n_estimators, metric, column_types
@@ -52,19 +50,12 @@ class BaseDaskTabular(BaseEstimator):
             the rows was held out.
         random_state : int, RandomState or None, default=None
             Of the sample, splits, initial weights, order and dropout.
-        epochs_a_round : int, default=1
-            After so many epochs by itself each shard's network becomes the mean of all.
-        n_shards : int or None, default=None
-            Into how many shards the partitions are put together; None: one for each worker, at most one a partition.
-            The result depends on it, and not on which worker trains which shard.
-        timeout : float or None, default=None
-            Seconds that a shard's task may take before it is given to another worker as well.
-        client : distributed.Client or None, default=None
-            None: the present one.
+        {shared}
         """
         arguments = dict(locals())
-        del arguments["self"]
+        del arguments["self"], arguments["shared"]
         vars(self).update(arguments)
+        OnDask.__init__(self, **shared)
 
     def fit(self, X, y, sample_weight=None, eval_set=None):
         """Learns from a table in partitions.
@@ -133,7 +124,7 @@ class BaseDaskTabular(BaseEstimator):
 
     def _one(self):
         """The estimator of a table in one place that is to be fitted, its parameters checked."""
-        own = {"epochs_a_round", "n_shards", "timeout", "client"}
+        own = OnDask().get_params()
         parameters = {name: value for name, value in self.get_params(deep=False).items() if name not in own}
         return several.checked(self._kind(**parameters, threads=1))
 

@@ -29,7 +29,7 @@ cdef class SparseColumns:
             raise ValueError(f"sparse examples of {n} features name row {taken.min()} and row {taken.max()}")
         if self.starts[0] != 0 or self.starts[len(self.starts) - 1] != taken.size or (np.diff(self.starts) < 0).any():
             raise ValueError(f"the columns of sparse examples must start in order from 0 to {taken.size}")
-        self.rows = taken.astype(np.int32)
+        self.rows = taken.astype(np.int32, copy=False)
         self.shape = n, len(self.starts) - 1
         for array in (self.starts, self.rows, self.values):
             array.flags.writeable = False
