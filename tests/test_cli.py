@@ -300,7 +300,7 @@ def test_a_network_whose_loss_is_a_function(good, bad, tmp_path, score, output):
         assert [int(row[0]) for row in found] == Y.tolist()
     error = bad("evaluate", "m.npz", "d.npz")
     assert "the network's loss is the Python function" in error
-    assert "make the network anew with it" in error
+    assert "nnkern.load(path, loss=function)" in error
 
 
 def test_several_outputs_of_two_classes_are_refused(bad, tmp_path):
