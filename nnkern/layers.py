@@ -191,7 +191,7 @@ class Dense(Layer):
         put("units", validation.size("units", self.units))
         if isinstance(self.activation, int):
             raise ValueError(
-                f'activation must be a name, as in Dense(8, "relu"); got {self.activation!r}: how many inputs a layer '
+                f'activation must be a name, as in Dense(8, "relu"); got {self.activation!r}: how many inputs '
                 "a layer has is known from the one before, or from X"
             )
         validation.choice("activation", self.activation, _kernels.ACTIVATIONS)
