@@ -10,7 +10,7 @@ import os
 
 import numpy as np
 
-from nnkern import _engine, monitors, state, validation
+from nnkern import _engine, arguments, monitors, state, validation
 from nnkern.files import endings
 
 
@@ -126,7 +126,7 @@ class EarlyStopping(Callback):
     (30, True)
     """
 
-    @validation.keywords
+    @arguments.named("callbacks=EarlyStopping({}=…)")
     def __init__(self, patience=10, min_delta=0.0, monitor="val_cost", restore_best=True, *, ties="first", mode=None):
         self.patience = None if patience is None else validation.integer("patience", patience, 1)
         self.min_delta = validation.number("min_delta", min_delta, 0)

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from nnkern import _kernels, initializers, kernels, names, schedules, validation
+from nnkern import _kernels, arguments, initializers, kernels, names, schedules, validation
 from nnkern import encoders as encoders_
 from nnkern.kernels import Floats
 
@@ -110,7 +110,7 @@ class Layer:
     __hash__: ClassVar[None] = None  # type: ignore[assignment]
 
 
-@validation.keywords_of
+@arguments.named("Dense(8, {}=…)")
 @dataclass(frozen=True, eq=False, repr=False)
 class Dense(Layer):
     """One dense layer: A = g(W A_prev + b).

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 
+from nnkern import arguments
 from nnkern import callbacks as callbacks_
-from nnkern import validation
 from nnkern.network import Network
 from nnkern.training import Options, fits_of_many, run
 
 
-@validation.keywords
+@arguments.named()
 def fit_many(
     nets,
     X,

@@ -9,8 +9,8 @@ import types
 
 import numpy as np
 
+from nnkern import arguments, runners, streams, together, validation
 from nnkern import layers as kinds
-from nnkern import runners, streams, together, validation
 from nnkern.derivatives import Derivatives, check_gradients
 from nnkern.exports import Exports
 from nnkern.layerwise import Layerwise
@@ -66,7 +66,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
     array([0, 1, 1, 0])
     """
 
-    @validation.keywords
+    @arguments.named('Network(layers, "squared_error", {}=…)')
     def __init__(self, layers, loss, *, n_x=None, l2=0.0, l1=0.0, dtype="float32", compute=None, seed=None):
         super().__init__(State(Model(layers, loss, dtype=dtype, compute=compute, l2=l2, l1=l1, seed=seed)))
         self.metadata = {}
@@ -335,7 +335,7 @@ class Network(Stateful, Steps, Derivatives, Layerwise, Exports):
 
     # Training it
 
-    @validation.keywords
+    @arguments.named("fit(X, Y, {}=…)")
     def fit(
         self,
         X,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, TypeAlias
 
-from nnkern import schedules, validation
+from nnkern import arguments, schedules, validation
 
 Rate: TypeAlias = float | Callable[[int], float]
 
@@ -115,7 +115,7 @@ class Optimizer:
         return self.hyper_parameters | {name: math.inf if x is None else float(x) for name, x in clipping.items()}
 
 
-@validation.keywords_of
+@arguments.named("optimizer=SGD(0.1, {}=…)")
 @dataclass(repr=False)
 class SGD(Optimizer):
     """Gradient descent, with momentum: v ← μ v − α g; θ ← θ + v; Nesterov: θ ← θ + μ v − α g.
@@ -152,7 +152,7 @@ class SGD(Optimizer):
         return {"momentum": float(self.momentum)}
 
 
-@validation.keywords_of
+@arguments.named("optimizer=Adam({}=…)")
 @dataclass(repr=False)
 class Adam(Optimizer):
     """Adam: m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; θ ← θ − α m̂ / (√v̂ + ε), m̂ and v̂ corrected for their start at 0.
@@ -170,7 +170,7 @@ class Adam(Optimizer):
         return "adam"
 
 
-@validation.keywords_of
+@arguments.named("optimizer=AdamW({}=…)")
 @dataclass(repr=False)
 class AdamW(Adam):
     """Adam with decoupled weight decay: first W ← W − α λ W (weights only), then Adam's step. λ may go by step.
@@ -181,7 +181,7 @@ class AdamW(Adam):
     weight_decay: float | schedules.ByStep = 0.01
 
 
-@validation.keywords_of
+@arguments.named()
 @dataclass(repr=False)
 class RMSprop(Optimizer):
     """RMSprop, not centred: v ← α v + (1−α) g²; θ ← θ − rate g / (√v + ε).
@@ -202,7 +202,7 @@ class RMSprop(Optimizer):
         return {"beta2": float(self.alpha), "eps": float(self.eps)}
 
 
-@validation.keywords_of
+@arguments.named()
 @dataclass(repr=False)
 class Adagrad(Optimizer):
     """Adagrad: v ← v + g²; θ ← θ − rate g / (√v + ε).

@@ -7,12 +7,12 @@ callbacks or epochs: these are above it.
 import contextlib
 import copy
 import math
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 
 from nnkern import _engine, layers, model, optimizers, validation
+from nnkern._caller import warn
 from nnkern.exceptions import DivergenceError, NotFittedError
 from nnkern.losses import r2, spread
 
@@ -219,12 +219,11 @@ class State:
         nothing to warn of: a script that always resumes is run for the first time.
         """
         if self.engine is not None and self.update is None and not self.drawn:
-            warnings.warn(
+            warn(
                 "resume=True finds no state of a training: this network has parameters only, as those of a file that "
                 "was saved without it, so the optimizer's state, the count of epochs and the random streams begin "
                 "anew. A file of nnkern.Checkpoint, or of save(path, training_state=True), holds them; without resume "
                 "the training goes on from the parameters alone",
-                stacklevel=6,
             )
         return self.last_optimizer() if optimizer is None else optimizer
 

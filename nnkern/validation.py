@@ -7,7 +7,6 @@ the message names the argument, what came and what was expected. Nothing here kn
 """
 
 import contextlib
-import functools
 import math
 import numbers
 import weakref
@@ -24,63 +23,6 @@ _LARGEST_EXPONENT, _LARGEST_BATCH = 30, 2.0**24
 """Sample weights whose largest is at most 2 to this, and at least 1 by it, have sums far from a dtype's limits; so has
 the number of a batch's examples divided by the sum of their weights, where that is no smaller than `tiny` times this.
 """
-_ELSEWHERE = {
-    "bias": "use_bias", "epsilon": "eps", "eval_set": "validation_data", "in_features": "n_x",
-    "initializer": "init", "input_dim": "n_x", "input_shape": "n_x", "iterations": "epochs", "lr": "learning_rate",
-    "max_iter": "epochs", "n_epochs": "epochs", "n_features": "n_x", "n_jobs": "threads", "num_epochs": "epochs",
-    "num_iterations": "epochs", "out_features": "units", "random_state": "seed", "test_size": "validation_split",
-    "val_data": "validation_data", "validation_fraction": "validation_split", "verbose": "progress",
-}  # fmt: skip
-"""What other libraries call an argument: its name here."""
-_OWNERS = {
-    "Dense(8, {}=…)": ("units", "activation", "dropout", "init", "use_bias"),
-    'Network(layers, "squared_error", {}=…)': ("n_x", "l2", "l1", "dtype", "compute", "seed"),
-    "optimizer=Adam({}=…)": ("learning_rate", "beta1", "beta2", "eps", "clip_norm", "clip_value"),
-    "optimizer=SGD(0.1, {}=…)": ("momentum", "nesterov"),
-    "optimizer=AdamW({}=…)": ("weight_decay",),
-    "fit(X, Y, {}=…)": (
-        "epochs", "batch_size", "validation_data", "validation_split", "optimizer", "callbacks", "metrics", "progress",
-    ),
-    "callbacks=EarlyStopping({}=…)": ("patience", "monitor", "restore_best", "min_delta"),
-}  # fmt: skip
-"""Where an argument belongs that is often handed to another function."""
-
-
-def keywords(function):
-    """Decorator: an argument of a name that the function doesn't have is refused with the one that may be meant."""
-    code = function.__code__
-    known = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    names = frozenset(known)
-
-    @functools.wraps(function)
-    def checked(*arguments, **named):
-        if not named.keys() <= names:
-            [unknown, *_] = [name for name in named if name not in names]
-            called = function.__qualname__.removesuffix(".__init__")
-            raise TypeError(f"{called}() got an unexpected keyword argument {unknown!r}{_meant(unknown, known)}")
-        return function(*arguments, **named)
-
-    return checked
-
-
-def keywords_of(cls):
-    """The same of a dataclass, whose fields are what it takes."""
-    cls.__init__ = keywords(cls.__init__)
-    return cls
-
-
-def _meant(name, known):
-    """What to write in place of an unknown argument's name, after a colon; else what there is."""
-    meant = _ELSEWHERE.get(name, name)
-    if meant in known:
-        return f": {meant}= is its name here"
-    for example, arguments in _OWNERS.items():
-        if meant in arguments:
-            return f": its place is {example.format(meant)}"
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]}=?" if close else f": there are {', '.join(known[known[0] == 'self' :])}"
 
 
 def integer(name, value, low, high=math.inf):

@@ -20,12 +20,12 @@ pytestmark = [
 # own room and from those above it in this table, in functions too, and there is no circle of imports.
 ROOMS = (
     (
-        "exceptions names _optional _values",
-        "What everybody may know: the exceptions, and how a missing package is named.",
+        "exceptions names _caller _optional _values",
+        "What everybody may know: exceptions, how a missing package is named, where a warning points.",
     ),
     ("_loading _kernels _engine _predictor", "The compiled modules."),
     (
-        "validation losses optimizers schedules initializers progress kernels _config",
+        "arguments validation losses optimizers schedules initializers progress kernels _config",
         "What a user hands in, validated.",
     ),
     ("encoders layers", "The kinds of layers, as a user describes them."),
@@ -62,10 +62,10 @@ EXCUSED = {
     "nnkern/estimators/base.py: __init__": "the estimators' parameters, which scikit-learn wants in one signature",
     "nnkern/dask.py: __init__": "the same",
 }
-# Names with an underscore that other libraries give: scikit-learn's, namedtuple's, mpi4py's.
+# Names with an underscore that other libraries give: scikit-learn's, namedtuple's, mpi4py's, the interpreter's.
 FOREIGN = {
     "_parameter_constraints", "_label_binarizer", "_fit_context", "_check_sample_weight", "_check_optimize_result",
-    "_check_partial_fit_first_call", "_asdict", "_replace", "_fields", "_handleof", "_sizeof",
+    "_check_partial_fit_first_call", "_asdict", "_replace", "_fields", "_handleof", "_sizeof", "_getframe",
 }  # fmt: skip
 
 

@@ -350,8 +350,9 @@ def test_resuming_from_parameters_alone_brings_a_warning(path, optimizer):
         same_training(resumed, anew)
         resumed.fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True)  # it has been trained by now
         nk.load(path.with_name("with" + path.suffix)).fit(X_TRAIN, Y_TRAIN, epochs=1, resume=True)
-    with ThreadPoolExecutor(1) as executor, pytest.warns(UserWarning, match=words):
+    with ThreadPoolExecutor(1) as executor, pytest.warns(UserWarning, match=words) as caught:
         nk.fit_shards(nk.load(path), [(X_TRAIN, Y_TRAIN)], executor=executor, rounds=1, resume=True)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 @pytest.mark.parametrize("n_x", [None, 3])

@@ -480,20 +480,25 @@ def test_an_error_amid_an_epoch():
     assert {of(net).epochs_done for net in nets.values()} == {2}
 
 
-def test_a_cost_that_is_infinite_on_one_rank_is_a_divergence_of_all():
-    sizes, (X, Y), nets = (20, 20), examples(40), {}
+def diverged_on_rank_1(data, make=network):
+    """The networks of two ranks, of which the second comes upon a target whose cost is infinite in its last step."""
+    sizes, (X, Y), nets = (20, 20), data, {}
     Y[0, 37] = 1e200
 
     def work(comm):
         rank = comm.Get_rank()
-        nets[rank] = network()
+        nets[rank] = make()
         nets[rank].fit(*shards(sizes, X, Y)[rank], shuffle=False, epochs=9, batch_size=10, comm=comm)
 
     for error in errors_of(Group(2), work):
         assert isinstance(error, nk.DivergenceError)
         assert (error.epoch, error.batch, error.rank) == (0, 3, 1)
         assert "epoch 0, batch 3 on rank 1" in str(error)
-    assert same_bits(list(nets.values()))
+    return list(nets.values())
+
+
+def test_a_cost_that_is_infinite_on_one_rank_is_a_divergence_of_all():
+    assert same_bits(diverged_on_rank_1(examples(40)))
 
 
 def test_a_divergence_of_all_names_none():

@@ -5,7 +5,19 @@ Ranks are threads, as in test_together.py, whose oracle is used: one process wit
 
 import numpy as np
 import pytest
-from test_together import TOLERANCE, Group, Torn, alone, assert_close, errors_of, results, same_bits, shards, together
+from test_together import (
+    TOLERANCE,
+    Group,
+    Torn,
+    alone,
+    assert_close,
+    diverged_on_rank_1,
+    errors_of,
+    results,
+    same_bits,
+    shards,
+    together,
+)
 
 import nnkern as nk
 from nnkern.state import of
@@ -130,21 +142,9 @@ def test_the_same_bits_twice_and_with_any_number_of_threads():
 
 
 def test_a_cost_that_is_infinite_on_one_rank_is_a_divergence_of_all():
-    sizes, (X, Y), nets = (20, 20), examples(40), {}
-    Y[0, 37] = 1e200
-
-    def work(comm):
-        rank = comm.Get_rank()
-        nets[rank] = network()
-        nets[rank].fit(*shards(sizes, X, Y)[rank], shuffle=False, epochs=9, batch_size=10, comm=comm)
-
-    for error in errors_of(Group(2), work):
-        assert isinstance(error, nk.DivergenceError)
-        assert (error.epoch, error.batch, error.rank) == (0, 3, 1)
-    assert same_bits(list(nets.values()))
     begun = network()
     begun.initialize(N_X)
-    assert same_bits([begun, nets[0]])
+    assert same_bits([begun, *diverged_on_rank_1(examples(40), network)])
 
 
 @pytest.mark.parametrize("number", range(SUMS - 1))

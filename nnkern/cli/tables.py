@@ -1,10 +1,10 @@
 """Tables for the commands: read, their target taken out, and models of tables measured beside a baseline."""
 
 import re
-import warnings
 
 import numpy as np
 
+from nnkern._caller import warn
 from nnkern.cli.errors import CommandError
 from nnkern.data.target import MAX_CLASSES
 from nnkern.tabular import METRICS, columns, frames
@@ -63,7 +63,7 @@ def rows_that_count(data, name, weight):
     if not counting.any():
         raise CommandError(f"--weight {weight}: all rows have the weight 0")
     if lost:
-        warnings.warn(f"{lost} of {len(y)} rows have no {name!r} and are left out", stacklevel=2)
+        warn(f"{lost} of {len(y)} rows have no {name!r} and are left out")
     if not counting.all():
         [data], y, w = data.parts([counting]), y.filter(counting), w[counting]
     return data, y, None if weight is None else w, lost

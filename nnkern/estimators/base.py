@@ -7,12 +7,12 @@ arithmetic is that of a Network, whose parameters `coefs_` and `intercepts_` are
 """
 
 import copy
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
 
 from nnkern import _kernels
+from nnkern._caller import warn
 from nnkern.estimators import lbfgs
 from nnkern.estimators.examples import source_of
 from nnkern.estimators.needed import (
@@ -466,9 +466,7 @@ class BaseMLP(BaseEstimator):
                 self.best_validation_loss_ = np.inf
         size, m = processes.batch_size(self, data.m)
         if size > m > 0:
-            warnings.warn(
-                "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=6
-            )
+            warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped")
             size = m
         kept = of(self._network).optimizer if incremental else None
         optimizer = kept or self._new_optimizer()
@@ -485,13 +483,12 @@ class BaseMLP(BaseEstimator):
         finally:
             self._no_improvement_count = fit.no_improvement
         if fit.interrupted:
-            warnings.warn("Training interrupted by user.", stacklevel=6)
+            warn("Training interrupted by user.")
         elif not (fit.enough or incremental):
-            warnings.warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
                 "hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=6,
             )
 
     # ---- prediction

@@ -1,10 +1,9 @@
 """MLPRegressor: numbers to what a network takes, and back."""
 
-import warnings
-
 import numpy as np
 
 from nnkern import losses, validation
+from nnkern._caller import warn
 from nnkern.estimators.base import BaseMLP, is_stochastic
 from nnkern.estimators.needed import RegressorMixin, StrOptions, available_if, fit_context
 from nnkern.estimators.signatures import in_full
@@ -90,11 +89,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         far = np.flatnonzero((spread > 0) & ((spread < _LEAST_SPREAD) | (spread > _MOST_SPREAD)))
         if len(far):
             which = "`y`" if len(spread) == 1 else f"Column {far[0]} of `y`"
-            warnings.warn(
+            warn(
                 f"{which} has a standard deviation of {spread[far[0]]:.3g}: solver {self.solver!r} learns little of "
                 f"targets outside of {_LEAST_SPREAD} to {_MOST_SPREAD}. Standardise them: "
                 "sklearn.compose.TransformedTargetRegressor(MLPRegressor(…), transformer=StandardScaler())",
-                stacklevel=7,
             )
 
     def predict(self, X):

@@ -46,6 +46,32 @@ from nnkern.tabular.target import Labels
 from nnkern.tabular.training import default_metric, train
 
 
+class ScoredByName:
+    """Before scikit-learn's mixin, whose score it is: y may be the name of a column."""
+
+    def score(self, X, y, sample_weight=None):
+        """A classifier's accuracy: the share of rows whose class is right. A regressor's R²: 1 for right numbers, 0 for
+        the mean of y, below for worse.
+
+        Parameters
+        ----------
+        X : data frame of m rows, or (m, n) array
+        y : (m,) array, or str
+            A text names a column of X, as in `fit`.
+        sample_weight : (m,) array, optional
+
+        Returns
+        -------
+        score : float
+        """
+        if isinstance(y, str):
+            check_is_fitted(self)
+            X, y = self._with_target(X, y, "X")
+            y = target_values(y, "y")
+            refuse_holes(y, "y")
+        return super().score(X, y, sample_weight)
+
+
 class BaseTabular(OfShards, BaseEstimator):
     """What both share."""
 
@@ -239,15 +265,6 @@ class BaseTabular(OfShards, BaseEstimator):
             raise ValueError(f"{what} has no column {y!r} to predict, but {listed(arrays)}")
         target = arrays.pop(y)
         return arrays, target
-
-    def _scored(self, X, y):
-        """(X, y) of what is scored, y taken out of X likewise."""
-        if isinstance(y, str):
-            check_is_fitted(self)
-            X, y = self._with_target(X, y, "X")
-            y = target_values(y, "y")
-            refuse_holes(y, "y")
-        return X, y
 
     def _table(self, X, least=1):
         """({name: Arrow array}, whether X has names) of what is learnt from, `least` rows or more."""

@@ -1,13 +1,12 @@
 """TabularClassifier: classes of a table's rows."""
 
-import warnings
-
 import numpy as np
 
+from nnkern._caller import warn
 from nnkern.estimators import class_weights
 from nnkern.estimators.needed import ClassifierMixin, StrOptions, check_classification_targets, compute_sample_weight
 from nnkern.estimators.signatures import in_full
-from nnkern.tabular.base import BaseTabular
+from nnkern.tabular.base import BaseTabular, ScoredByName
 from nnkern.tabular.explaining import integrated_gradients
 from nnkern.tabular.frames import listed
 from nnkern.tabular.preprocessing import TabularWarning
@@ -18,7 +17,7 @@ MANY_CLASSES = 50
 
 
 @in_full
-class TabularClassifier(ClassifierMixin, BaseTabular):
+class TabularClassifier(ScoredByName, ClassifierMixin, BaseTabular):
     """Classes of a table's rows, by an ensemble of networks that takes the table as it is.
 
     Parameters
@@ -101,11 +100,10 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
 
     def _warn_of_classes(self, classes, m):
         if classes.dtype.kind in "iuf" and len(classes) > MANY_CLASSES and m < 10 * len(classes):
-            warnings.warn(
+            warn(
                 f"y has {len(classes)} different numbers in {m} rows, which are taken for as many classes: "
                 "TabularRegressor predicts numbers",
                 TabularWarning,
-                stacklevel=5,
             )
 
     def _summary(self, y, weight):
@@ -160,22 +158,6 @@ class TabularClassifier(ClassifierMixin, BaseTabular):
     def predict_proba_one(self, row):
         """Its probabilities (k,)."""
         return self._one(row)
-
-    def score(self, X, y, sample_weight=None):
-        """The share of rows whose class is right, the accuracy.
-
-        Parameters
-        ----------
-        X : data frame of m rows, or (m, n) array
-        y : (m,) array, or str
-            A text names a column of X, as in `fit`.
-        sample_weight : (m,) array, optional
-
-        Returns
-        -------
-        score : float
-        """
-        return super().score(*self._scored(X, y), sample_weight)
 
     def explain(self, X, *, label=None, steps=32):
         """What each column adds to a class's probability, by integrated gradients.

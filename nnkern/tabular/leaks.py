@@ -1,9 +1,8 @@
 """Warns of columns that give the target away: such a table was often made after what it is to predict was known."""
 
-import warnings
-
 import numpy as np
 
+from nnkern._caller import warn
 from nnkern.tabular.frames import listed
 from nnkern.tabular.preprocessing import TabularWarning
 
@@ -47,11 +46,10 @@ def warn_of_leaks(preprocessing, X, y, classifies):
             found.append(column.name)
     if found:
         what = "each of them alone predicts" if len(found) > 1 else "it alone predicts"
-        warnings.warn(
+        warn(
             f"{listed(found)} may give the target away: {what} it for all of {len(other)} rows. Unless known before "
             f'the target is, leave it out by column_types={{{found[0]!r}: "ignore"}}',
             TabularWarning,
-            stacklevel=4,
         )
 
 

@@ -3,13 +3,12 @@
 Knows no networks. What it warns of is said once for all columns.
 """
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 import nnkern.tabular.columns as kinds
-from nnkern import _kernels
+from nnkern import _caller, _kernels
 from nnkern._optional import require
 from nnkern.tabular.columns import BLOCK_ROWS, Category, Date, Number, distinct, family, level_counts, numbers
 from nnkern.tabular.frames import ConsumableColumns, give_back, listed, place_name
@@ -132,7 +131,7 @@ class Preprocessing:
         if unseen and warn:
             said = ", ".join(f"{name!r} in {count} of {m} rows" for name, count in unseen.items())
             text = f"{what} has categories that weren't there in training, and count as missing: {said}"
-            warnings.warn(text, TabularWarning, stacklevel=5)
+            _caller.warn(text, TabularWarning)
         if m >= BLOCK_ROWS:
             give_back()
         return X.T
@@ -266,18 +265,16 @@ def _is_identifier(array, column):
 def _warn(left_out, ids):
     unasked = {name: why for name, why in left_out.items() if why != "as asked for"}
     if unasked:
-        warnings.warn(
+        _caller.warn(
             f"left out of what is learnt: {_reasons(unasked)}. column_types takes one in as 'category', "
             "'number' or 'date', or says 'ignore' without this warning",
             TabularWarning,
-            stacklevel=5,
         )
     if ids:
-        warnings.warn(
+        _caller.warn(
             f"{listed(ids)} look{'s' * (len(ids) == 1)} like an identifier: all rows differ. Unless it means one, "
             f'leave it out by column_types={{{ids[0]!r}: "ignore"}}',
             TabularWarning,
-            stacklevel=5,
         )
 
 

@@ -12,11 +12,11 @@ import re
 import shutil
 import sys
 import tempfile
-import warnings
 from itertools import islice
 
 import numpy as np
 
+from nnkern._caller import warn
 from nnkern._optional import require
 from nnkern.tabular.frames import give_back, refuse_twice
 
@@ -212,7 +212,7 @@ class _Text:
         if not table.num_rows:
             raise ValueError(f"{self._name} has a header and no rows")
         if self._encoding == WESTERN and not self._given:
-            warnings.warn(f"{self._name} is not in UTF-8 and is read as {WESTERN}; or say its encoding", stacklevel=3)
+            warn(f"{self._name} is not in UTF-8 and is read as {WESTERN}; or say its encoding")
         if any(cell != cell.strip() for row in self._sample for cell in row):
             for j, kind in enumerate(kinds):
                 if pa.types.is_string(kind):

@@ -2,14 +2,14 @@
 
 from nnkern.estimators.needed import RegressorMixin
 from nnkern.estimators.signatures import in_full
-from nnkern.tabular.base import BaseTabular
+from nnkern.tabular.base import BaseTabular, ScoredByName
 from nnkern.tabular.explaining import integrated_gradients
 from nnkern.tabular.inputs import floats
 from nnkern.tabular.target import Numbers
 
 
 @in_full
-class TabularRegressor(RegressorMixin, BaseTabular):
+class TabularRegressor(ScoredByName, RegressorMixin, BaseTabular):
     """Numbers of a table's rows, by an ensemble of networks that takes the table as it is.
 
     Predictions stay within the range of the training rows.
@@ -67,22 +67,6 @@ class TabularRegressor(RegressorMixin, BaseTabular):
     def predict_one(self, row):
         """The number of one row, a dict of a value for each column, None for what is missing."""
         return self._one(row)
-
-    def score(self, X, y, sample_weight=None):
-        """R² of the predictions: 1 for right ones, 0 for the mean of y, below for worse.
-
-        Parameters
-        ----------
-        X : data frame of m rows, or (m, n) array
-        y : (m,) array, or str
-            A text names a column of X, as in `fit`.
-        sample_weight : (m,) array, optional
-
-        Returns
-        -------
-        score : float
-        """
-        return super().score(*self._scored(X, y), sample_weight)
 
     def explain(self, X, *, steps=32):
         """What each column adds to each row's number, by integrated gradients; see TabularClassifier.explain.

@@ -7,12 +7,12 @@ ends the training.
 """
 
 import time
-import warnings
 
 import numpy as np
 
 from nnkern import _kernels, callbacks, many, validation
 from nnkern import progress as progress_
+from nnkern._caller import warn
 from nnkern.exceptions import DivergenceError
 from nnkern.tabular import ensemble, metrics, splits
 from nnkern.tabular.metrics import default_metric
@@ -491,7 +491,7 @@ def plan(jobs, paces, room, threads):
 
 
 def _warn_of_interrupt():
-    warnings.warn("Training interrupted by user; the best epochs so far are kept.", UserWarning, stacklevel=4)
+    warn("Training interrupted by user; the best epochs so far are kept.")
 
 
 def kept(jobs):

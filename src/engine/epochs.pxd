@@ -9,10 +9,10 @@ from engine.between cimport Between, copy_vector, look
 from engine.blocks cimport CHUNK_COLUMNS
 from engine.data cimport Batch, Data, Examples, is_sparse, weight_of
 from engine.gradient cimport (
-    Gradients, Score, applied_gradient, batch_gradient, block_cost, is_heavy, mean, training_width,
+    Gradients, Score, batch_gradient, block_cost, block_gradient, is_heavy, mean, training_width,
 )
 from engine.optimizer cimport Applied, Optimizer, begin_step, clips
-from engine.passes cimport Pass
+from engine.passes cimport Pass, scale_sums
 from engine.plan cimport Plan, entry, operations
 from engine.ranks cimport PLACES_APART, Ranks, are_several, deal, meet, meet_with, sum_the_rest
 from engine.step cimport apply_update, frozen_penalty
@@ -228,7 +228,8 @@ cdef inline Status step_of_all(
     cost[0], examples[0] = sums[0], sums[1]
     if status != DONE or not isfinite(cost[0]):
         return DIVERGED if status == DONE else status
-    applied_gradient(run.dtheta, g, &block)
+    block_gradient(run.dtheta, g, &block, False)
+    scale_sums(run.plan, run.dtheta, 1.0 / g.batch.count)
     return DONE if not g.applied.lost and sum_the_rest(run.ranks, run.plan, run.dtheta, g.applied) else LOST
 
 

@@ -148,31 +148,29 @@ cdef inline double block_cost(
     return cost
 
 
+cdef inline void block_gradient(
+    void *dtheta, const Gradients *g, const Examples *block, bint accumulate,
+) noexcept nogil:
+    """The other half of `block_cost`: its share of dθ, but for what `scale_sums` does to the whole."""
+    cdef Gradient to
+    to.dtheta, to.one_mth, to.accumulate, to.applied = dtheta, 1.0 / g.batch.count, accumulate, g.applied
+    backward_pass(g.p, block, &to)
+
+
 cdef inline double chunk_gradient(void *dtheta, const Gradients *g, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
     """The same for one chunk, block by block."""
     cdef Py_ssize_t at = start, m
     cdef double cost = 0
     cdef Examples block
-    cdef Gradient to
-    to.dtheta, to.one_mth, to.applied = dtheta, 1.0 / g.batch.count, g.applied
     while at < end:
         m = min(g.p.space.capacity, end - at)
         cost += block_cost(&block, g, at, m)
         if g.applied is not NULL and (not isfinite(cost) or (g.p.watch is not NULL and g.p.watch.stop)):
             return cost
-        to.accumulate = at > start
-        backward_pass(g.p, &block, &to)
+        block_gradient(dtheta, g, &block, at > start)
         at += m
-    scale_sums(g.p.plan, dtheta, to.one_mth)
+    scale_sums(g.p.plan, dtheta, 1.0 / g.batch.count)
     return cost
-
-
-cdef inline void applied_gradient(void *dtheta, const Gradients *g, const Examples *block) noexcept nogil:
-    """The other half of `block_cost` of a whole batch: its share of dθ, of which some is summed and applied at once."""
-    cdef Gradient to
-    to.dtheta, to.one_mth, to.accumulate, to.applied = dtheta, 1.0 / g.batch.count, False, g.applied
-    backward_pass(g.p, block, &to)
-    scale_sums(g.p.plan, dtheta, to.one_mth)
 
 
 cdef inline void add_to_score(Score *score, const Plan *plan, const void *A, const Examples *block) noexcept nogil:
