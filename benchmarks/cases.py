@@ -161,16 +161,14 @@ class TableCase(TrainingCase):
 class InferenceCase:
     """Prediction of one batch by a relu network with a softmax output.
 
-    `frozen` is empty for a network as it is; else nnkern's side takes a frozen predictor, with "whole" weights (of
-    the network's dtype) or with "bfloat16" or "int8" ones. The weights are then such that they need no rounding, so
-    that all sides compute the same function; the peers use weights of the network's dtype.
+    Where it is `frozen`, nnkern's side takes a frozen predictor.
     """
 
     name: str
     n: tuple[int, ...]
     batches: tuple[int, ...] = (1, 32, 1024)
     activation: str = "relu"
-    frozen: str = ""
+    frozen: bool = False
     slow: ClassVar[bool] = False
 
     @property
@@ -215,13 +213,10 @@ INFERENCE = (
     InferenceCase("mnist512", (784, 512, 512, 10)),
 )
 
-# Frozen predictors; the weights of the last three don't fit into L2.
+# Frozen predictors; the weights of the last don't fit into L2.
 SERVING = (
-    *(replace(case, name=f"{case.name}-frozen", frozen="whole", batches=(1, 32)) for case in INFERENCE),
-    *(
-        InferenceCase(f"large-{frozen}", (784, 2048, 2048, 10), (1,), frozen=frozen)
-        for frozen in ("whole", "bfloat16", "int8")
-    ),
+    *(replace(case, name=f"{case.name}-frozen", frozen=True, batches=(1, 32)) for case in INFERENCE),
+    InferenceCase("large-frozen", (784, 2048, 2048, 10), (1,), frozen=True),
 )
 
 
@@ -266,9 +261,7 @@ TINY_TABLES = (
 TINY_INFERENCE = (InferenceCase("tiny", (7, 6, 3), batches=(1, 5)),)
 
 TINY_ELEMENTWISE = (ElementwiseCase("tiny-elementwise", 7, 5),)
-TINY_SERVING = tuple(
-    replace(TINY_INFERENCE[0], name=f"tiny-{frozen}", frozen=frozen) for frozen in ("whole", "bfloat16", "int8")
-)
+TINY_SERVING = (replace(TINY_INFERENCE[0], name="tiny-frozen", frozen=True),)
 
 ALL = (
     *(TRAINING + INFERENCE + SERVING + ELEMENTWISE + TABLES),
@@ -383,7 +376,7 @@ def initial(case: TrainingCase | InferenceCase) -> dict[str, np.ndarray]:
     for layer, (n_prev, n) in enumerate(zip(case.n, case.n[1:], strict=False), 1):
         gain = 2.0 if case.activation == "relu" else 1.0
         W = rng.standard_normal((n, n_prev)) * np.sqrt(gain / n_prev)
-        parameters[f"W{layer}"] = representable(W.astype(np.float32), getattr(case, "frozen", ""))
+        parameters[f"W{layer}"] = W.astype(np.float32)
         parameters[f"b{layer}"] = (0.1 * rng.standard_normal((n, 1))).astype(np.float32)
     return parameters
 
@@ -398,20 +391,6 @@ def table_initial(case: TableCase, rng: np.random.Generator) -> dict[str, np.nda
         values = values * 20 if len(shape) == 2 and name[0] == "b" else values + (name[0] in "sa")
         parameters[name] = (values if name[0] == "W" else values.reshape(-1, 1)).astype(np.float32)
     return parameters
-
-
-def representable(W: np.ndarray, frozen: str) -> np.ndarray:
-    """Weights close to W that bfloat16 holds, or int8 times a power of two for each unit."""
-    if frozen == "bfloat16":
-        return (W.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
-    if frozen == "int8":
-        largest = np.abs(W).argmax(axis=1)
-        scale = np.exp2(np.ceil(np.log2(np.abs(W).max(axis=1, keepdims=True) / 127))).astype(np.float32)
-        whole = np.rint(W / scale)
-        # the largest of a unit says what its scale is
-        whole[np.arange(len(W)), largest] = 127
-        return whole * scale
-    return W
 
 
 def one_hot(labels: np.ndarray, classes: int, dtype) -> np.ndarray:

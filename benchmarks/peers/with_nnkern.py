@@ -11,7 +11,6 @@ from cases import TableCase
 
 import nnkern as nk
 from nnkern import _kernels
-from peers import Unsupported
 
 OPTIMIZERS = {"sgd": nk.SGD, "adam": nk.Adam}
 
@@ -39,6 +38,7 @@ class Side:
     library = "nnkern"
     tables = True
     compute = None  # what products are computed in, where that isn't the dtype
+    weights = None  # the same of what a frozen predictor keeps its weights in
 
     def describe(self) -> dict:
         config = nk.show_config().to_dict()
@@ -76,8 +76,7 @@ class Side:
     def parameters(self):
         return dict(self.net.parameters)
 
-    def frozen(self, case) -> str:
-        """What the weights of a frozen predictor are kept in, as a case says it; empty for none."""
+    def frozen(self, case) -> bool:
         return case.frozen
 
     def predictor(self, case, dtype, threads, parameters, X):
@@ -85,15 +84,10 @@ class Side:
         net.set_parameters(parameters)
         X = np.asarray(X, dtype, order="F")
         A = np.empty((case.n[-1], X.shape[1]), dtype, order="F")
-        frozen = self.frozen(case)
-        if not frozen:
-            predict = partial(net.predict, X, out=A)
-        elif frozen == "whole":
-            predict = partial(net.compile_predict().predict, X, A)
-        elif dtype == "float32":
-            predict = partial(net.compile_predict(weights=frozen).predict, X, A)
+        if self.frozen(case):
+            predict = partial(net.compile_predict(weights=self.weights).predict, X, A)
         else:
-            raise Unsupported("reduced weights are for float32")
+            predict = partial(net.predict, X, out=A)
         return predict, lambda: predict().copy()
 
     limit = "multiply-adds in registers"

@@ -12,4 +12,9 @@ class Side(with_nnkern.Side):
         raise Unsupported("inference only")
 
     def frozen(self, case):
-        return self.weights
+        return True
+
+    def predictor(self, case, dtype, *given):
+        if dtype != "float32":
+            raise Unsupported("reduced weights are for float32")
+        return super().predictor(case, dtype, *given)

@@ -27,23 +27,21 @@
 #define END_TILES() ((void)0)
 /* a is a vector of entries, b one entry */
 #define MICRO_MULTIPLY_ADD(sum, a, b)                                                                                  \
-    __builtin_choose_expr(sizeof(a) == 64, add_products(&(sum), &(a), b), add_products_of_half(&(sum), &(a), b))
-NNK_INLINE void add_products(void *sum, const void *a, real b)
+    ((sum) = _Generic((sum), vec: add_products, default: add_products_of_half)(sum, a, b))
+NNK_INLINE __m512 add_products(__m512 sum, __m512 a, real b)
 {
-    const __m512 all = _mm512_set1_ps(b);
 #ifdef NNK_INT8
-    *(__m512i *)sum = _mm512_dpbusd_epi32(*(__m512i *)sum, *(const __m512i *)a, *(const __m512i *)&all);
+    return (__m512)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)a, (__m512i)_mm512_set1_ps(b));
 #else
-    *(__m512 *)sum = _mm512_dpbf16_ps(*(__m512 *)sum, *(const __m512bh *)a, *(const __m512bh *)&all);
+    return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)_mm512_set1_ps(b));
 #endif
 }
-NNK_INLINE void add_products_of_half(void *sum, const void *a, real b)
+NNK_INLINE __m256 add_products_of_half(__m256 sum, __m256 a, real b)
 {
-    const __m256 all = _mm256_set1_ps(b);
 #ifdef NNK_INT8
-    *(__m256i *)sum = _mm256_dpbusd_epi32(*(__m256i *)sum, *(const __m256i *)a, *(const __m256i *)&all);
+    return (__m256)_mm256_dpbusd_epi32((__m256i)sum, (__m256i)a, (__m256i)_mm256_set1_ps(b));
 #else
-    *(__m256 *)sum = _mm256_dpbf16_ps(*(__m256 *)sum, *(const __m256bh *)a, *(const __m256bh *)&all);
+    return _mm256_dpbf16_ps(sum, (__m256bh)a, (__m256bh)_mm256_set1_ps(b));
 #endif
 }
 #ifdef NNK_INT8
