@@ -5,6 +5,7 @@ A callback is an object with the methods of `Callback`, or a function f(net, epo
 """
 
 import copy
+import errno
 import math
 import os
 
@@ -385,6 +386,9 @@ class Checkpoint(ForOne):
         self.training_state = validation.flag("training_state", training_state)
 
     def on_fit_begin(self, net):
+        folder = os.path.dirname(os.path.realpath(self.path))
+        if "{epoch}" not in folder and not os.path.isdir(folder):  # before the first epoch, not after it
+            raise FileNotFoundError(errno.ENOENT, "There is no such folder for a Checkpoint", folder)
         self._best = math.inf
 
     def on_epoch_end(self, net, epoch, history):

@@ -64,7 +64,13 @@ def flag(name, value):
 def choice(name, value, names):
     """One of the names."""
     if not isinstance(value, str) or value not in names:
-        raise ValueError(f"{name} must be one of {', '.join(names)}; got {value!r}")
+        hint = ""
+        if isinstance(value, str):
+            from difflib import get_close_matches
+
+            close = get_close_matches(value.lower(), names, 1)
+            hint = f": did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{name} must be one of {', '.join(names)}; got {value!r}{hint}")
     return value
 
 

@@ -50,6 +50,20 @@ def test_checkpoints_take_nothing_but_paths():
         nk.Checkpoint(3)
 
 
+def test_a_checkpoint_in_a_folder_that_is_not_there_is_refused_before_the_first_epoch(tmp_path):
+    net = make()
+    before = net.parameters["W1"].copy()
+    for name in ("no/a.npz", "no/{epoch}.npz"):
+        with pytest.raises(FileNotFoundError, match="no such folder for a Checkpoint") as caught:
+            net.fit(ONE, ONE, epochs=1, callbacks=nk.Checkpoint(tmp_path / name))
+        assert caught.value.filename == str(tmp_path / "no")
+        assert np.array_equal(net.parameters["W1"], before)
+    folder = nk.Checkpoint(tmp_path / "{epoch}" / "a.npz")  # which may be made by another callback
+    with pytest.raises(FileNotFoundError, match=r"a\.npz"):
+        net.fit(ONE, ONE, epochs=1, callbacks=folder)
+    assert not np.array_equal(net.parameters["W1"], before)
+
+
 # ---- the learning rate that falls where nothing improves ----
 
 

@@ -624,6 +624,7 @@ def test_saved_model_predicts_the_same_in_a_new_process(good, tmp_path):
         (("train", "--early-stopping", "0"), "'0' is not a whole number of at least 1"),
         (("train", "--nonsense"), "--nonsense (see"),
         (("train", "--foo"), "unrecognized arguments: --foo (see nnkern train --help)"),
+        (("train", "houses.csv", "the price"), "unrecognized arguments: the price; did you mean --target 'the price'?"),
         (("train", "--lr", "0.1"), "unrecognized arguments: --lr; did you mean --learning-rate?"),
         (("train", "--learning_rate=0.1"), "did you mean --learning-rate?"),
         (("train", "--hidden", "3"), "did you mean --layers?"),

@@ -161,6 +161,8 @@ def test_whatever_trains_refuses_a_network_without_a_layer_to_train():
         (lambda net: nk.fit_many([net], X, np.zeros((3, 5)), threads=0), "threads must be .*>= 1"),
         (lambda net: nk.initializers.normal(-1.0), "scale must be finite and >= 0"),
         (lambda net: nk.Dense(2, init="normla"), "init must be one of .*got 'normla'"),
+        (lambda net: nk.Dense(2, "ReLU"), "activation must be one of .*got 'ReLU': did you mean 'relu'"),
+        (lambda net: nk.Dense(2, "qqq"), "activation must be one of .*got 'qqq'$"),
         (lambda net: nk.schedules.Step(-1.0, 0.5, 2), "initial must be finite and >= 0"),
         (lambda net: nk.schedules.Step(1.0, 0.5, 0), "every must be .*>= 1"),
     ],

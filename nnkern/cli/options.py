@@ -6,6 +6,7 @@ import csv
 import difflib
 import math
 import re
+import shlex
 
 import nnkern
 from nnkern.cli.errors import USAGE_ERROR
@@ -41,6 +42,8 @@ class Parser(argparse.ArgumentParser):
             name = unknown[0].strip("-").lower().replace("_", "-")
             near = [MEANT[name]] if MEANT.get(name) in options else difflib.get_close_matches(name, options, 1, _ALIKE)
             hint = f"; did you mean --{near[0]}?" if near else ""
+        elif "target" in options:
+            hint = f"; did you mean --target {shlex.quote(arguments[0])}?"
         self.error(f"unrecognized arguments: {' '.join(arguments)}{hint}")
 
     def error(self, message):
