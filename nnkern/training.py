@@ -286,7 +286,17 @@ def run(fits, threads):
             fit.begin()
         while running := [fit for fit in fits if not fit.over]:
             try:
-                _go_on(running, threads)
+                turns, jobs = _prepared(running, threads)
+                error = None
+                try:
+                    if jobs:
+                        _engine.train_together(jobs, threads)
+                except BaseException as raised:
+                    error = raised
+                finally:
+                    for fit, _ in turns:  # all at once, lest an interrupt comes between
+                        fit.runner.count()
+                _note(turns, error)
             except KeyboardInterrupt as error:
                 # between two epochs, in Python; amid them it is an outcome, of fits that are over then
                 left = [fit for fit in running if not fit.over]
@@ -299,25 +309,20 @@ def run(fits, threads):
             fit.end()
 
 
-def _go_on(running, threads):
-    """Some epochs of fits that aren't over."""
-    turns = _turns(running, threads)
-    running, rates = [fit for fit, _ in turns], [fit.rates(count) for fit, count in turns]
-    prepared = [fit.runner.prepare(its_rates, fit.by_step) for fit, its_rates in zip(running, rates, strict=True)]
-    error = None
-    try:
-        if jobs := [job for job in prepared if job is not None]:
-            _engine.train_together(jobs, threads)
-    except BaseException as raised:
-        error = raised
-    finally:
-        for fit in running:  # all at once, lest an interrupt comes between
-            fit.runner.count()
-    outcomes = [fit.runner.outcome(error) for fit in running]
-    for fit, outcome in zip(running, outcomes, strict=True):
+def _prepared(running, threads):
+    """([(fit, rates of its next epochs)] of those whose turn it is, the engine's jobs)."""
+    turns = [(fit, fit.rates(count)) for fit, count in _turns(running, threads)]
+    prepared = [fit.runner.prepare(rates, fit.by_step) for fit, rates in turns]
+    return turns, [job for job in prepared if job is not None]
+
+
+def _note(turns, error):
+    """What became of these epochs, of which the engine has raised the error, or None."""
+    outcomes = [fit.runner.outcome(error) for fit, _ in turns]
+    for (fit, _), outcome in zip(turns, outcomes, strict=True):
         fit.done += len(outcome.costs)  # of all, before the failure of one is raised
-    for fit, its_rates, outcome in zip(running, rates, outcomes, strict=True):
-        fit.after(its_rates, outcome)
+    for (fit, rates), outcome in zip(turns, outcomes, strict=True):
+        fit.after(rates, outcome)
 
 
 def _turns(running, threads):

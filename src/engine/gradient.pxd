@@ -101,8 +101,9 @@ cdef inline double batch_gradient(void *dtheta, const Gradients *g, Py_ssize_t s
     With `applied` (for one block of examples) the weights are updated on the way, if the sum is finite.
     """
     cdef const Plan *plan = g.p.plan
-    cdef Py_ssize_t full = 0, done = 0, chunk_end
-    cdef double cost = 0
+    cdef Py_ssize_t full = 0, done = 0, chunk, chunk_end, m
+    cdef double cost = 0, chunk_cost
+    cdef Examples block
     cdef void *sums[TREE_LEVELS]
     check(0 <= start and start < end and end <= g.batch.count)
     check(g.applied is NULL or end - start <= min(g.p.space.capacity, <Py_ssize_t>CHUNK_COLUMNS))
@@ -114,9 +115,16 @@ cdef inline double batch_gradient(void *dtheta, const Gradients *g, Py_ssize_t s
         check(full < TREE_LEVELS and (full == 0 or g.slots is not NULL))
         # dθ itself for the first sum, slots for further ones
         sums[full] = dtheta if full == 0 else entry(plan, g.slots, (full - 1) * plan.count)
-        chunk_end = min(end, start + CHUNK_COLUMNS)
-        cost += chunk_gradient(sums[full], g, start, chunk_end)
-        start = chunk_end
+        chunk, chunk_end, chunk_cost = start, min(end, start + CHUNK_COLUMNS), 0
+        while start < chunk_end:
+            m = min(g.p.space.capacity, chunk_end - start)
+            chunk_cost += block_cost(&block, g, start, m)
+            if g.applied is not NULL and (not isfinite(chunk_cost) or (g.p.watch is not NULL and g.p.watch.stop)):
+                return chunk_cost
+            block_gradient(sums[full], g, &block, start > chunk)
+            start += m
+        scale_sums(plan, sums[full], 1.0 / g.batch.count)
+        cost += chunk_cost
         done += 1
         full = add_pairs(&sums[0], full + 1, done, start == end, plan)
     return cost
@@ -155,22 +163,6 @@ cdef inline void block_gradient(
     cdef Gradient to
     to.dtheta, to.one_mth, to.accumulate, to.applied = dtheta, 1.0 / g.batch.count, accumulate, g.applied
     backward_pass(g.p, block, &to)
-
-
-cdef inline double chunk_gradient(void *dtheta, const Gradients *g, Py_ssize_t start, Py_ssize_t end) noexcept nogil:
-    """The same for one chunk, block by block."""
-    cdef Py_ssize_t at = start, m
-    cdef double cost = 0
-    cdef Examples block
-    while at < end:
-        m = min(g.p.space.capacity, end - at)
-        cost += block_cost(&block, g, at, m)
-        if g.applied is not NULL and (not isfinite(cost) or (g.p.watch is not NULL and g.p.watch.stop)):
-            return cost
-        block_gradient(dtheta, g, &block, at > start)
-        at += m
-    scale_sums(g.p.plan, dtheta, 1.0 / g.batch.count)
-    return cost
 
 
 cdef inline void add_to_score(Score *score, const Plan *plan, const void *A, const Examples *block) noexcept nogil:
