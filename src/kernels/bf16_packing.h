@@ -82,6 +82,9 @@ static void pack_panel(real *panel, const real *A, ptrdiff_t lda, int transposed
                 for (int q = 0; q < LANES; q++) {
                     const real *row = A + (e + q) * TERMS * lda + v * LANES;
                     const ptrdiff_t rest = left - q * TERMS;
+                    /* each row of a panel is on a page of its own: the next panel comes while this one is multiplied */
+                    for (int term = 0; term < TERMS; term++)
+                        __builtin_prefetch(row + term * lda + MR, 0, 2);
                     square[q] = rest > 0 ? entries_across(row, next_row(row, lda, rest), rows - v * LANES) : v_all(0);
                 }
             for (int q = 0; q < LANES; q++)
