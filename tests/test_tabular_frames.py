@@ -620,6 +620,38 @@ def test_dates_written_as_texts_where_asked_for():
         learnt_of(["2020-01-01", "yesterday"], "date")
 
 
+@pytest.mark.parametrize("texts", [pa.string(), pa.large_string()], ids=str)
+@pytest.mark.parametrize("zone", [None, "UTC"])
+def test_texts_that_are_all_dates_are_dates(texts, zone):
+    """However often each occurs, and with holes; a mistake is named, in a table and in one row."""
+    start = dt.datetime(2020, 1, 1, tzinfo=UTC if zone else None)
+    times = [start + dt.timedelta(days=i % 9, hours=i % 5) for i in range(99)] + [None]
+    written = pa.array([time and time.isoformat(sep=" ") for time in times], texts)
+    preprocessing, X = learnt(pa.table({"when": written}))
+    expected, X_of_times = learnt(pa.table({"when": pa.array(times, pa.timestamp("us", zone))}))
+    assert preprocessing.columns == expected.columns
+    assert np.array_equal(X, X_of_times)
+    for wrong in ("soon", "2020-13-01"):
+        with pytest.raises(ValueError, match="'when' of X must hold dates such as 2026-01-31 12:00"):
+            preprocessing.transform(columns_of(pa.table({"when": [wrong]})))
+
+
+@pytest.mark.parametrize(
+    "other", ["soon", "2020-02-30", "2020-01-01 and so on", "2020-01-01T00:00:00Z", "", "20200101", "1"]
+)
+def test_texts_that_are_not_all_dates_are_categories(other):
+    [column] = learnt(pa.table({"when": ["2020-01-01", "2020-01-02", other] * 10}))[0].columns
+    assert isinstance(column, Category)
+    assert sorted(column.levels) == sorted(["2020-01-01", "2020-01-02", other])
+
+
+def test_dates_are_categories_where_asked_for_or_where_the_column_is_a_dictionary():
+    texts = pa.array(["2020-01-01", "2020-01-02", "2020-01-03"] * 10)
+    for table, wanted in ((texts, {"when": "category"}), (texts.dictionary_encode(), None)):
+        [column] = learnt(pa.table({"when": table}), wanted)[0].columns
+        assert isinstance(column, Category)
+
+
 def test_numbers_are_no_dates():
     with pytest.raises(ValueError, match="column 'c' of X must hold dates or times; got int64"):
         learnt_of([1, 2, 3], "date")

@@ -7,6 +7,7 @@ r the interquartile range, as in RealMLP (arXiv 2407.04491, section 3).
 
 import datetime
 import math
+import re
 
 import numpy as np
 
@@ -23,6 +24,8 @@ QUANTILE_ROWS = 2**17
 """Quantiles are those of at most so many rows: of one from each of as many equal stretches."""
 BLOCK_ROWS = 2**16
 """Examples that are converted or moved at a time, so that what stands beside a table and X is small."""
+_DATED = re.compile(r"\d{4}-\d\d-\d\d").match
+"""What a text begins with that is a date."""
 HOLDS = ("texts", "numbers", "booleans", "dates")
 """What the categories of a column may have been in training."""
 DAY, YEAR = 86400.0, 365.2425 * 86400.0
@@ -366,6 +369,17 @@ def moments(array, name, what):
         except pa.ArrowInvalid:
             said = f"column {name!r} of {what} must hold dates such as 2026-01-31 12:00: {error}"
             raise ValueError(said) from None
+
+
+def are_dates(array, known):
+    """Whether all values of an Arrow array, `known` with their counts, are texts that are dates or times."""
+    if not (known and is_text(array.type) and all(_DATED(text) for text, _ in known)):
+        return False
+    try:
+        moments(require("pyarrow", "a data frame").chunked_array([[text for text, _ in known]]), "", "")
+    except ValueError:
+        return False
+    return True
 
 
 def _moment_of(text):

@@ -239,6 +239,8 @@ def _fitted(name, array, wanted, min_count):
         column = Date.fit(name, array)
     else:
         known = level_counts(array)
+        if wanted is None and kinds.are_dates(array, known):
+            return _fitted(name, array, "date", min_count)
         frequent = sum(count for _, count in known if count >= min_count)
         is_text = wanted is None and kinds.is_text(kinds.value_type(array))
         if is_text and len(known) > MANY_LEVELS and 2 * frequent < len(array) - array.null_count:
