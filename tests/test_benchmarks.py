@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -153,6 +154,16 @@ for row in elementwise.rows(cases.elementwise_case("tiny-elementwise"), "{dtype}
     assert done.returncode == 0, done.stderr
     rows = 2 * len(nnkern.kernels.ACTIVATIONS) + len(nnkern.losses.LOSSES) + 2
     assert done.stdout.count("found") == 2 * rows
+
+
+def test_many_networks_end_with_the_costs_of_one_jitted_loop(tmp_path):
+    command = [sys.executable, INSTALLED / "many.py", "--networks", "2", "--rounds", "1", "--threads", "1"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for side, library in (("nnkern, unshuffled", "numpy"), ("JAX, unshuffled", "jax"), ("scikit-learn", "sklearn")):
+        installed = importlib.util.find_spec(library) is not None
+        assert bool(re.search(rf"^{side}.* \d+\.\d$", done.stdout, re.MULTILINE)) == installed, done.stdout
+    assert ("largest relative difference" in done.stdout) == (importlib.util.find_spec("jax") is not None)
 
 
 def test_frozen_predictors_in_float64(tmp_path):
