@@ -519,6 +519,16 @@ def test_info(good):
         assert str(facts[name]) in out
 
 
+def test_info_of_a_network(good, tmp_path):
+    net = nk.Network([nk.Dense(4, "relu"), nk.Dense(1)], "squared_error", n_x=3, seed=5)
+    net.metadata["made by"] = "me"
+    net.save(tmp_path / "m.npz")
+    assert good("info", "m.npz") == f"{net.summary()}\n"
+    said = json.loads(good("info", "m.npz", "--json"))
+    assert (said.pop("n_x"), said.pop("parameters"), said.pop("metadata")) == (3, 21, ["made by"])
+    assert nk.Network.from_config(said).config() == net.config()
+
+
 @pytest.mark.parametrize("command", [(), ("train",), ("predict",), ("evaluate",), ("export",), ("info",), ("bench",)])
 def test_help(good, command):
     out = good(*command, "--help")

@@ -19,7 +19,7 @@ from commands import rows  # noqa: E402
 
 from nnkern import cli, tabular  # noqa: E402
 from nnkern.cli import tables  # noqa: E402
-from nnkern.tabular import frames  # noqa: E402
+from nnkern.tabular import frames, model_file  # noqa: E402
 
 pytest_plugins = ["commands"]
 
@@ -158,6 +158,21 @@ def test_predictions_need_no_scikit_learn(good):
     )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+def test_info_of_a_table_model(good):
+    flowers()
+    good("train", "f.csv", *FAST, "--ignore", "name", "--save", "m.npz")
+    stored = model_file.read("m.npz")
+    [net] = stored.model.networks
+    out = good("info", "m.npz")
+    assert out.splitlines()[0] == "classification of 'kind', labels " + ", ".join(stored.model.target.labels)
+    assert f"{stored.model.preprocessing}\n" in out
+    assert f"network of weight 1\n{net.summary()}\n" in out
+    said = json.loads(good("info", "m.npz", "--json"))
+    assert said["columns"] == {one.name: one.kind for one in stored.model.preprocessing.columns}
+    assert (said["score"], said["labels"]) == (stored.score, stored.model.target.labels)
+    assert [(one["n_x"], one["weight"]) for one in said["networks"]] == [(net.n_x, 1.0)]
 
 
 def test_what_is_not_defined_is_null(good, tmp_path):

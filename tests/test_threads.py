@@ -771,7 +771,7 @@ def evidence():
 
 
 @pytest.mark.parametrize("gemm", ["auto", "blas", "tiles"])
-@pytest.mark.parametrize("isa", VECTOR_BYTES)
+@pytest.mark.parametrize("isa", [isa for isa in VECTOR_BYTES if isa not in BF16_ISAS])
 def test_the_kernels_that_were_asked_for_ran(evidence, isa, gemm):
     if (isa, gemm) not in evidence:
         pytest.skip(f"this processor or this build has no {isa}")
